@@ -1,0 +1,143 @@
+//! Money: an integer count of minor units and the currency they are of. Never a float.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Quantity;
+
+/// The currencies the shop trades in, by their ISO 4217 codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Currency {
+    /// Japanese yen. It has no minor unit: one unit is one yen.
+    #[default]
+    JPY,
+}
+
+impl Currency {
+    /// The ISO 4217 code in capitals.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::JPY => "JPY",
+        }
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// An amount, zero or more, in the minor units of its currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Money {
+    amount: i64,
+    currency: Currency,
+}
+
+/// Why an amount is not one.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Below zero.
+    #[error("an amount cannot be negative")]
+    Negative,
+    /// Over [`Money::MAX`], or past the range of the arithmetic.
+    #[error("an amount cannot exceed {} minor units", Money::MAX)]
+    TooLarge,
+    /// Amounts of two currencies met.
+    #[error("amounts of different currencies cannot be added")]
+    MixedCurrencies,
+}
+
+impl Money {
+    /// The largest amount: what a payment provider takes at once (Stripe's limit of eight digits) times
+    /// ten thousand lines is far below it, and sums of it stay exact in JSON numbers.
+    pub const MAX: i64 = 999_999_999_999;
+
+    /// An amount of `amount` minor units.
+    pub fn new(amount: i64, currency: Currency) -> Result<Self, MoneyError> {
+        match amount {
+            ..0 => Err(MoneyError::Negative),
+            0..=Self::MAX => Ok(Self { amount, currency }),
+            _ => Err(MoneyError::TooLarge),
+        }
+    }
+
+    /// Nothing, in a currency.
+    #[must_use]
+    pub fn zero(currency: Currency) -> Self {
+        Self { amount: 0, currency }
+    }
+
+    /// The count of minor units.
+    #[must_use]
+    pub fn amount(self) -> i64 {
+        self.amount
+    }
+
+    /// What the units are of.
+    #[must_use]
+    pub fn currency(self) -> Currency {
+        self.currency
+    }
+
+    /// The sum, when both are of one currency and it is in range.
+    pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
+        if self.currency != other.currency {
+            return Err(MoneyError::MixedCurrencies);
+        }
+        let sum = self
+            .amount
+            .checked_add(other.amount)
+            .ok_or(MoneyError::TooLarge)?;
+        Self::new(sum, self.currency)
+    }
+
+    /// The price of `quantity` pieces.
+    pub fn times(self, quantity: Quantity) -> Result<Self, MoneyError> {
+        let product = self
+            .amount
+            .checked_mul(i64::from(quantity.get()))
+            .ok_or(MoneyError::TooLarge)?;
+        Self::new(product, self.currency)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.amount, self.currency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_out_of_range() {
+        assert_eq!(Money::new(-1, Currency::JPY), Err(MoneyError::Negative));
+        assert_eq!(
+            Money::new(Money::MAX + 1, Currency::JPY),
+            Err(MoneyError::TooLarge)
+        );
+        let most = Money::new(Money::MAX, Currency::JPY).unwrap();
+        assert_eq!(
+            most.plus(Money::new(1, Currency::JPY).unwrap()),
+            Err(MoneyError::TooLarge)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_costs_its_price_added_up(price in 0..=10_000_000_i64, pieces in 1..=50_u32) {
+            let price = Money::new(price, Currency::JPY).unwrap();
+            let added = (0..pieces).try_fold(Money::zero(Currency::JPY), |sum, _| sum.plus(price)).unwrap();
+            prop_assert_eq!(price.times(Quantity::new(pieces).unwrap()).unwrap(), added);
+        }
+    }
+}
