@@ -1,0 +1,15 @@
+//! Holds the Rust types against `events/schemas` and `events/rules`, and the schemas against what was published.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot read its files fails"
+)]
+
+mod agreement;
+mod compatibility;
+mod documents;
+mod events;
+mod example_entries;
+mod published;
+mod rules;
