@@ -1,0 +1,165 @@
+//! The outbox of changes in DynamoDB: the table `ecommerce-outbox`.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    error::{BuildError, DisplayErrorContext},
+    types::{AttributeValue, Put},
+};
+use domain::{EventId, Timestamp};
+use events::Outgoing;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, GRACE, Outbox, OutboxError, Verdict};
+
+/// A DynamoDB table with the partition key `event_id`. It is empty on a quiet day, so sweeping it is a scan.
+#[derive(Clone, Debug)]
+pub struct DynamoOutbox {
+    client: Client,
+    table: String,
+}
+
+/// An entry as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    #[serde(flatten)]
+    event: Outgoing,
+    attempts: u32,
+    /// Milliseconds since 1970.
+    next_attempt_at: i64,
+    /// RFC 3339; there when the relay gave up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked_at: Option<Timestamp>,
+}
+
+impl DynamoOutbox {
+    /// The outbox in the table named `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+        }
+    }
+
+    /// The write that puts `event` into the outbox, for the transaction of the change that it tells of.
+    pub fn put(&self, event: &Outgoing, now: Timestamp) -> Result<Put, OutboxError> {
+        let item = Item {
+            event: event.clone(),
+            attempts: 0,
+            next_attempt_at: (now + GRACE).timestamp_millis(),
+            parked_at: None,
+        };
+        let item = serde_dynamo::to_item(item).map_err(failed)?;
+        Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .build()
+            .map_err(|error: BuildError| failed(error))
+    }
+
+    /// The entry of one event; none when it has left already.
+    pub async fn find(&self, event_id: EventId) -> Result<Option<Outgoing>, OutboxError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("event_id", key(event_id))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(aws_failed)?;
+        let item: Option<Item> = answer
+            .item
+            .map(serde_dynamo::from_item)
+            .transpose()
+            .map_err(failed)?;
+        Ok(item.map(|item| item.event))
+    }
+}
+
+#[async_trait]
+impl Outbox for DynamoOutbox {
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, OutboxError> {
+        let mut due = Vec::new();
+        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .filter_expression("next_attempt_at <= :now AND attribute_not_exists(parked_at)")
+                .expression_attribute_values(":now", AttributeValue::N(now.timestamp_millis().to_string()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(aws_failed)?;
+            let items: Vec<Item> =
+                serde_dynamo::from_items(page.items.unwrap_or_default()).map_err(failed)?;
+            due.extend(items.into_iter().map(|item| Entry {
+                event: item.event,
+                attempts: item.attempts,
+            }));
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() || due.len() >= limit as usize {
+                break;
+            }
+        }
+        // UUIDv7 sorts by time.
+        due.sort_by_key(|entry| entry.event.event_id);
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError> {
+        for event_id in published {
+            let delete = self
+                .client
+                .delete_item()
+                .table_name(&self.table)
+                .key("event_id", key(*event_id));
+            delete.send().await.map_err(aws_failed)?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, entry: &Entry, verdict: Verdict, now: Timestamp) -> Result<(), OutboxError> {
+        let (next_attempt_at, parked_at) = match verdict {
+            Verdict::RetryAt(at) => (at, None),
+            Verdict::Park => (now, Some(now)),
+        };
+        let item = Item {
+            event: entry.event.clone(),
+            attempts: entry.attempts,
+            next_attempt_at: next_attempt_at.timestamp_millis(),
+            parked_at,
+        };
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(serde_dynamo::to_item(item).map_err(failed)?))
+            // Another instance may have published it meanwhile: then it stays gone.
+            .condition_expression("attribute_exists(event_id)")
+            .send()
+            .await;
+        match written.map_err(aws_sdk_dynamodb::Error::from) {
+            Ok(_) | Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(_)) => Ok(()),
+            Err(error) => Err(aws_failed(error)),
+        }
+    }
+}
+
+fn key(event_id: EventId) -> AttributeValue {
+    AttributeValue::S(event_id.to_string())
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> OutboxError {
+    OutboxError(Box::new(error))
+}
+
+/// The SDK's errors tell what happened only along their source chain.
+fn aws_failed(error: impl std::error::Error + Send + Sync + 'static) -> OutboxError {
+    OutboxError(DisplayErrorContext(error).to_string().into())
+}

@@ -1,0 +1,82 @@
+//! Where events wait that have been decided and not yet published: one outbox for each of the two stores.
+
+mod dynamo;
+mod postgres;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use domain::{EventId, Timestamp};
+use events::Outgoing;
+
+pub use dynamo::DynamoOutbox;
+pub use postgres::PostgresOutbox;
+
+/// How long an entry is left to whoever committed it, before the relay takes it for left behind.
+const GRACE: TimeDelta = TimeDelta::seconds(5);
+
+/// After this many attempts an entry is parked. With [`backoff`] that is a little over two hours.
+const MAX_ATTEMPTS: u32 = 30;
+
+/// An entry of an outbox.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is to be published.
+    pub event: Outgoing,
+    /// How often the relay has tried.
+    pub attempts: u32,
+}
+
+/// What an attempt that failed makes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again then.
+    RetryAt(Timestamp),
+    /// Nobody tries again until a person has looked.
+    Park,
+}
+
+/// An outbox's store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the outbox cannot be reached")]
+pub struct OutboxError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// What the relay needs of an outbox.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Entries whose time has come, oldest first, at most `limit`.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, OutboxError>;
+    /// Takes out what has been published. What is not there any more is no error.
+    async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError>;
+    /// Keeps an entry whose attempt failed at `now`.
+    async fn keep(&self, entry: &Entry, verdict: Verdict, now: Timestamp) -> Result<(), OutboxError>;
+}
+
+/// What to do with an entry that has been tried `attempts` times, the last one being the failure at `now`.
+#[must_use]
+pub fn verdict(attempts: u32, now: Timestamp) -> Verdict {
+    if attempts >= MAX_ATTEMPTS {
+        Verdict::Park
+    } else {
+        Verdict::RetryAt(now + backoff(attempts))
+    }
+}
+
+/// Doubles from a second up to five minutes.
+fn backoff(attempts: u32) -> TimeDelta {
+    TimeDelta::seconds((1_i64 << attempts.min(9)).min(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_longer_each_time_and_gives_up_in_the_end() {
+        let now = Timestamp::UNIX_EPOCH;
+        let seconds = |attempts| match verdict(attempts, now) {
+            Verdict::RetryAt(at) => (at - now).num_seconds(),
+            Verdict::Park => -1,
+        };
+        assert_eq!([1, 2, 3, 8, 9, 29, 30].map(seconds), [2, 4, 8, 256, 300, 300, -1]);
+    }
+}

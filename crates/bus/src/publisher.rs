@@ -1,0 +1,150 @@
+//! PutEvents, with every entry's own answer looked at.
+
+use aws_sdk_eventbridge::{
+    Client, error::DisplayErrorContext, operation::put_events::PutEventsOutput, primitives::DateTime,
+    types::PutEventsRequestEntry,
+};
+use domain::EventId;
+use events::Outgoing;
+
+/// PutEvents takes at most ten entries (EventBridge quotas).
+const ENTRIES_PER_CALL: usize = 10;
+
+/// Publishes to one event bus. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    client: Client,
+    bus: String,
+}
+
+/// What became of the events that were to be published.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Those that the bus took.
+    pub sent: Vec<EventId>,
+    /// Those that it did not.
+    pub failed: Vec<Undelivered>,
+}
+
+/// An event that the bus did not take.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// The event.
+    pub event_id: EventId,
+    /// What the bus, or the way to it, said.
+    pub reason: String,
+}
+
+impl Publisher {
+    /// Publishes to the bus named `bus`.
+    pub fn new(client: Client, bus: impl Into<String>) -> Self {
+        Self {
+            client,
+            bus: bus.into(),
+        }
+    }
+
+    /// Publishes every event and tells of each whether the bus took it. PutEvents succeeds as a call while
+    /// single entries fail, so nothing here is an error: who calls decides over what is left.
+    pub async fn publish(&self, events: &[Outgoing]) -> Delivery {
+        let mut delivery = Delivery::default();
+        for chunk in events.chunks(ENTRIES_PER_CALL) {
+            let entries = chunk.iter().map(|event| self.entry(event)).collect();
+            match self.client.put_events().set_entries(Some(entries)).send().await {
+                Ok(answer) => delivery.sort(chunk, &answer),
+                Err(error) => {
+                    let reason = DisplayErrorContext(&error).to_string();
+                    delivery.failed.extend(chunk.iter().map(|event| Undelivered {
+                        event_id: event.event_id,
+                        reason: reason.clone(),
+                    }));
+                }
+            }
+        }
+        delivery
+    }
+
+    fn entry(&self, event: &Outgoing) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.bus)
+            .source(&event.source)
+            .detail_type(&event.detail_type)
+            .detail(&event.detail)
+            // EventBridge keeps whole seconds; the exact time is in our envelope.
+            .time(DateTime::from_secs(event.occurred_at.timestamp()))
+            .build()
+    }
+}
+
+impl Delivery {
+    /// Whether the bus took all of them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// The answer's entries stand in the request's order.
+    fn sort(&mut self, chunk: &[Outgoing], answer: &PutEventsOutput) {
+        for (index, event) in chunk.iter().enumerate() {
+            match answer.entries().get(index) {
+                Some(entry) if entry.error_code().is_none() => self.sent.push(event.event_id),
+                entry => {
+                    let reason = entry.and_then(|entry| entry.error_code()).unwrap_or("no answer");
+                    self.failed.push(Undelivered {
+                        event_id: event.event_id,
+                        reason: reason.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_eventbridge::types::PutEventsResultEntry;
+    use domain::Timestamp;
+
+    use super::*;
+
+    fn outgoing() -> Outgoing {
+        let at = Timestamp::UNIX_EPOCH;
+        Outgoing {
+            event_id: EventId::new(at),
+            source: String::new(),
+            detail_type: String::new(),
+            detail: String::new(),
+            occurred_at: at,
+        }
+    }
+
+    #[test]
+    fn an_entry_that_failed_in_a_call_that_succeeded_counts_as_failed() {
+        let events = [outgoing(), outgoing(), outgoing()];
+        let answer = PutEventsOutput::builder()
+            .failed_entry_count(1)
+            .entries(PutEventsResultEntry::builder().event_id("1").build())
+            .entries(
+                PutEventsResultEntry::builder()
+                    .error_code("ThrottlingException")
+                    .build(),
+            )
+            .build();
+        let mut delivery = Delivery::default();
+        delivery.sort(&events, &answer);
+
+        assert_eq!(delivery.sent, [events[0].event_id]);
+        let failed: Vec<_> = delivery
+            .failed
+            .iter()
+            .map(|event| (event.event_id, event.reason.as_str()))
+            .collect();
+        assert_eq!(
+            failed,
+            [
+                (events[1].event_id, "ThrottlingException"),
+                (events[2].event_id, "no answer")
+            ]
+        );
+    }
+}
