@@ -1,0 +1,121 @@
+//! Verifying a token against its issuer's public keys.
+
+use std::collections::HashMap;
+
+use domain::Clock;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, decode, decode_header,
+    jwk::{AlgorithmParameters, JwkSet},
+};
+
+use crate::Claims;
+
+/// How far the clocks of two machines may be apart, in seconds.
+const LEEWAY: i64 = 30;
+
+/// Longer than any token of ours; what is longer is not looked at.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's.
+#[derive(Clone)]
+pub struct Verifier {
+    keys: HashMap<String, DecodingKey>,
+    validation: Validation,
+    clock: Clock,
+}
+
+/// Why a token opens nothing. The bearer is told no more than that it is invalid or has expired.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Its time is over, or has not come.
+    #[error("the access token has expired")]
+    Expired,
+    /// Everything else.
+    #[error("the access token is not valid")]
+    Invalid,
+}
+
+/// A key set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidJwks {
+    /// Not a JWK set.
+    #[error("the key set is not valid JSON of RFC 7517")]
+    Malformed(#[from] serde_json::Error),
+    /// A key in it cannot be used.
+    #[error("key {kid} cannot verify RS256")]
+    Key {
+        /// The key's id.
+        kid: String,
+        /// What is wrong with it.
+        #[source]
+        source: Option<jsonwebtoken::errors::Error>,
+    },
+    /// Without a key nobody could come in.
+    #[error("the key set holds no key with an id")]
+    Empty,
+}
+
+impl Verifier {
+    /// A verifier of tokens that `issuer` makes for `audience` with one of the keys in `jwks` (RFC 7517).
+    pub fn from_jwks(jwks: &str, issuer: &str, audience: &str, clock: Clock) -> Result<Self, InvalidJwks> {
+        let set: JwkSet = serde_json::from_str(jwks)?;
+        let mut keys = HashMap::new();
+        for jwk in set.keys {
+            let Some(kid) = jwk.common.key_id.clone() else {
+                continue;
+            };
+            if !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
+                return Err(InvalidJwks::Key { kid, source: None });
+            }
+            let key = DecodingKey::from_jwk(&jwk).map_err(|error| InvalidJwks::Key {
+                kid: kid.clone(),
+                source: Some(error),
+            })?;
+            keys.insert(kid, key);
+        }
+        if keys.is_empty() {
+            return Err(InvalidJwks::Empty);
+        }
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Time is ours to ask for, below.
+        validation.validate_exp = false;
+        Ok(Self {
+            keys,
+            validation,
+            clock,
+        })
+    }
+
+    /// What the token says, once its signature, issuer, audience and time have been found right.
+    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(InvalidToken::Invalid);
+        }
+        let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
+        let kid = header.kid.ok_or(InvalidToken::Invalid)?;
+        let key = self.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
+        let claims = decode::<Claims>(token, key, &self.validation)
+            .map_err(|_| InvalidToken::Invalid)?
+            .claims;
+        let now = self.clock.now().timestamp();
+        if now >= claims.exp.saturating_add(LEEWAY) {
+            return Err(InvalidToken::Expired);
+        }
+        // A token from the future comes from a clock, or a signer, that is not to be believed.
+        if claims.iat > now + LEEWAY {
+            return Err(InvalidToken::Invalid);
+        }
+        Ok(claims)
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("keys", &self.keys.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! Who is asking: the bearer of a token in `Authorization` (RFC 6750).
+
+use auth::{Claims, InvalidToken, Verifier};
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+};
+
+use crate::Problem;
+
+/// The claims of a token that was found valid.
+#[derive(Clone, Debug)]
+pub struct Bearer(pub Claims);
+
+impl<S> FromRequestParts<S> for Bearer
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
+        let (scheme, token) = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .ok_or_else(missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(missing());
+        }
+        Verifier::from_ref(state)
+            .verify(token.trim())
+            .map(Self)
+            .map_err(invalid)
+    }
+}
+
+fn missing() -> Problem {
+    unauthorized("Send an access token: Authorization: Bearer …", "Bearer")
+}
+
+fn invalid(error: InvalidToken) -> Problem {
+    match error {
+        InvalidToken::Expired => unauthorized(
+            "The access token has expired. Get a new one.",
+            r#"Bearer error="invalid_token", error_description="expired""#,
+        ),
+        InvalidToken::Invalid => unauthorized(
+            "The access token is not valid here.",
+            r#"Bearer error="invalid_token""#,
+        ),
+    }
+}
+
+fn unauthorized(detail: &str, challenge: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Not signed in")
+        .detail(detail)
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}

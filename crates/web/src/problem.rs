@@ -1,0 +1,148 @@
+//! Problem documents: RFC 9457, for every error of every route and of the framework itself.
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Where a problem type's slug hangs.
+const TYPE_BASE: &str = "https://matsuri.dev/problems/";
+
+/// An error as a client sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+    detail: String,
+    extensions: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What is wrong with one part of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where: a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What, and what would be right.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem of the type `slug`, with the title that all problems of this type have.
+    #[must_use]
+    pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
+        Self {
+            status,
+            slug,
+            title,
+            detail: String::new(),
+            extensions: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// What happened this time, and what to do about it.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// A member of this type's own.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.extensions.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// A header that goes with it.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// 422: the body is JSON, but says what cannot be.
+    #[must_use]
+    pub fn invalid(errors: &[FieldError]) -> Self {
+        let errors: Vec<Value> = errors
+            .iter()
+            .map(|error| serde_json::json!({"pointer": error.pointer, "detail": error.detail}))
+            .collect();
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-body",
+            "The body is not valid",
+        )
+        .detail("Correct what `errors` names and send it again.")
+        .with("errors", errors)
+    }
+
+    /// 404, also for what exists but is not the asker's.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").detail("There is nothing here for you.")
+    }
+
+    /// 403: known, and not allowed.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail("Your role does not permit this.")
+    }
+
+    /// 503: something that this needs is down or too busy. Worth another try after `Retry-After` seconds.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not available at the moment",
+        )
+        .detail("Try again shortly.")
+        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// 500: logs the error with all that led to it, and shows none of it.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a request failed");
+        Self::unexplained()
+    }
+
+    pub(crate) fn unexplained() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal-error",
+            "Something went wrong on our side",
+        )
+        .detail("It has been recorded. Try again later.")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut members = Map::new();
+        members.insert("type".into(), format!("{TYPE_BASE}{}", self.slug).into());
+        members.insert("title".into(), self.title.into());
+        members.insert("status".into(), self.status.as_u16().into());
+        members.insert("detail".into(), self.detail.into());
+        members.extend(self.extensions);
+        let body = Value::Object(members).to_string();
+        let mut response = (
+            self.status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
