@@ -1,0 +1,175 @@
+//! What a customer does: placing an order, and taking it back.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
+use domain::{OrderId, OrderStatus, Timestamp, UserId};
+use events::{
+    Cause, Envelope, Outgoing,
+    order::{OrderCancelled, OrderCreated},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    CancelError, NewOrder, Order, Orders, PlaceError, StoreError,
+    error::Refusal,
+    store::{Change, Outcome},
+};
+
+/// How long an idempotency key is remembered.
+const KEY_LIFETIME: TimeDelta = TimeDelta::hours(24);
+
+/// The position of the key's write in the transaction.
+const KEY: usize = 0;
+
+/// What is remembered under a customer's key.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyRecord {
+    id: String,
+    order_id: OrderId,
+    /// What the customer asked for, so that another order under the same key is found out.
+    payload_hash: String,
+    /// Seconds since 1970. DynamoDB removes expired items within days, not at once, so it is checked as well.
+    ttl: i64,
+}
+
+impl Orders {
+    /// Places an order: the order, its event and the idempotency key in one transaction, so that there is no
+    /// moment at which one is there without the others. The same key again gives the same order, as it was
+    /// at first, and no second event.
+    pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<Outgoing>), PlaceError> {
+        let at = self.clock.now();
+        let order = Order::place(new, at);
+        let key = KeyRecord {
+            id: key_id(new.user_id, &new.idempotency_key),
+            order_id: order.order_id,
+            payload_hash: payload_hash(new),
+            ttl: (at + KEY_LIFETIME).timestamp(),
+        };
+        let event = created(&order, at);
+
+        let items = [
+            self.put_key(&key, at)?,
+            self.put_order(&order)?,
+            self.outbox.put(&event, at).map_err(StoreError::from)?,
+        ]
+        .map(|put| TransactWriteItem::builder().put(put).build());
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.into()))
+            .send()
+            .await;
+        match sent.map_err(Refusal::from) {
+            Ok(_) => Ok((order, Some(event))),
+            Err(Refusal::Conditions(broken)) if broken.contains(&KEY) => {
+                Ok((self.first_answer(new, &key).await?, None))
+            }
+            Err(Refusal::Conditions(_) | Refusal::Conflict) => Err(PlaceError::InProgress),
+            Err(Refusal::Failed(error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes an order back, as long as nothing has been charged.
+    pub async fn cancel(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        cause: Cause,
+    ) -> Result<(Order, Outgoing), CancelError> {
+        let at = self.clock.now();
+        let data = OrderCancelled {
+            order_id,
+            user_id,
+            cancelled_at: at,
+        };
+        let event = Outgoing::from(&Envelope::new(data, at, cause));
+        let change = Change::to(user_id, order_id).status(OrderStatus::Cancelled, at);
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            Outcome::NotFound => Err(CancelError::NotFound),
+            Outcome::Refused(order) => Err(CancelError::TooLate(order.status)),
+            Outcome::Written => match self.find(user_id, order_id).await? {
+                Some(order) => Ok((order, event)),
+                None => Err(CancelError::NotFound),
+            },
+        }
+    }
+
+    /// The order that was placed under the key before.
+    async fn first_answer(&self, new: &NewOrder, key: &KeyRecord) -> Result<Order, PlaceError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.idempotency)
+            .key("id", AttributeValue::S(key.id.clone()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::aws)?;
+        // Gone between the two calls: it expired this moment, and the next attempt places a new order.
+        let item = answer.item.ok_or(PlaceError::InProgress)?;
+        let first: KeyRecord = serde_dynamo::from_item(item).map_err(StoreError::from)?;
+        if first.payload_hash != key.payload_hash {
+            return Err(PlaceError::KeyReused);
+        }
+        let order = self
+            .find(new.user_id, first.order_id)
+            .await?
+            .ok_or(PlaceError::InProgress)?;
+        Ok(order.as_placed())
+    }
+
+    fn put_key(&self, key: &KeyRecord, at: Timestamp) -> Result<Put, StoreError> {
+        Put::builder()
+            .table_name(&self.tables.idempotency)
+            .set_item(Some(serde_dynamo::to_item(key)?))
+            .condition_expression("attribute_not_exists(id) OR #ttl <= :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", AttributeValue::N(at.timestamp().to_string()))
+            .build()
+            .map_err(StoreError::aws)
+    }
+
+    fn put_order(&self, order: &Order) -> Result<Put, StoreError> {
+        Put::builder()
+            .table_name(&self.tables.orders)
+            .set_item(Some(serde_dynamo::to_item(order)?))
+            .condition_expression("attribute_not_exists(order_id)")
+            .build()
+            .map_err(StoreError::aws)
+    }
+}
+
+fn created(order: &Order, at: Timestamp) -> Outgoing {
+    let data = OrderCreated {
+        order_id: order.order_id,
+        user_id: order.user_id,
+        currency: order.currency,
+        total_amount: order.total_amount,
+        items: order.items.clone(),
+        payment_method: order.payment_method.clone(),
+        created_at: order.created_at,
+    };
+    Outgoing::from(&Envelope::new(data, at, order.as_cause()))
+}
+
+/// A customer's key is theirs alone, and may hold anything: a digest keeps the id short and plain.
+fn key_id(user_id: UserId, key: &str) -> String {
+    format!(
+        "orders#{user_id}#{}",
+        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key))
+    )
+}
+
+/// A digest of what the customer chose. Names and prices are the catalogue's and may have changed since.
+fn payload_hash(new: &NewOrder) -> String {
+    let mut digest = Sha256::new();
+    digest.update(&new.payment_method);
+    for item in &new.items {
+        digest.update(b"\0");
+        digest.update(item.product_id.0.as_bytes());
+        digest.update(item.quantity.get().to_be_bytes());
+    }
+    BASE64_URL_SAFE_NO_PAD.encode(digest.finalize())
+}

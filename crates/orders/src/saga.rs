@@ -1,0 +1,204 @@
+//! What the saga does with an order. Every method may be called again, at once or much later, by a function
+//! whose first answer was lost, and then tells the same or refuses.
+
+use domain::{EventId, FailureReason, Money, OrderId, OrderStatus, PaymentId, UserId};
+use events::{
+    Cause, Envelope, Outgoing,
+    order::{OrderCompleted, OrderFailed},
+    payment::{PaymentProcessed, PaymentRefunded},
+};
+
+use crate::{
+    ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, StoreError,
+    store::{Change, Outcome},
+};
+
+impl Orders {
+    /// Claims an order for the payment `payment_id`, which the provider knows and has not taken yet. From
+    /// here on the customer cannot cancel. An order has one payment: a second one's claim is refused.
+    pub async fn claim_for_payment(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        payment_id: &PaymentId,
+    ) -> Result<(), ClaimError> {
+        let change = Change::to(user_id, order_id)
+            .status(OrderStatus::Processing, self.clock.now())
+            .only_if("payment_closed", false)
+            .set("payment_id", payment_id)
+            .set("payment", Payment::Claimed);
+        match self.try_write((user_id, order_id), change, None).await? {
+            Outcome::Written => Ok(()),
+            Outcome::NotFound => Err(ClaimError::NotFound),
+            Outcome::Refused(order) => match order.status {
+                OrderStatus::Cancelled => Err(ClaimError::Cancelled),
+                OrderStatus::Processing
+                    if !order.payment_closed && order.payment_id.as_ref() == Some(payment_id) =>
+                {
+                    Ok(())
+                }
+                _ => Err(ClaimError::Closed),
+            },
+        }
+    }
+
+    /// Records that the claimed payment was taken. Gives the event that tells of it, which waits in the
+    /// outbox; none when it had been recorded before.
+    pub async fn record_payment(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        payment_id: &PaymentId,
+        amount: Money,
+        cause: &Cause,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        let at = self.clock.now();
+        let data = PaymentProcessed {
+            order_id,
+            user_id,
+            payment_id: payment_id.clone(),
+            amount: amount.amount(),
+            currency: amount.currency(),
+        };
+        let event = Outgoing::from(&Envelope::new(data, at, cause.clone()));
+        let change = Change::to(user_id, order_id)
+            .only_if("payment_id", payment_id)
+            .only_if("payment", Payment::Claimed)
+            .set("payment", Payment::Taken)
+            .set("updated_at", at);
+        self.once((user_id, order_id), change, event).await
+    }
+
+    /// Closes an order to payment and completion, for good, unless it is completed. Gives the payment that
+    /// was claimed before, if one was: the only one that can ever have been taken.
+    pub async fn close_to_payment(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+    ) -> Result<Option<PaymentId>, CloseError> {
+        let not_completed = [
+            OrderStatus::Pending,
+            OrderStatus::Processing,
+            OrderStatus::Failed,
+            OrderStatus::Cancelled,
+        ];
+        let change = Change::to(user_id, order_id)
+            .only_from(&not_completed)
+            .set("payment_closed", true);
+        match self.try_write((user_id, order_id), change, None).await? {
+            Outcome::Refused(_) => Err(CloseError::Completed),
+            Outcome::NotFound => Err(CloseError::NotFound),
+            // Read after the write: whoever claimed did so before the close, and nobody can after it.
+            Outcome::Written => match self.find(user_id, order_id).await? {
+                Some(order) => Ok(order.payment_id),
+                None => Err(CloseError::NotFound),
+            },
+        }
+    }
+
+    /// Records that the payment was given back. Gives the event that tells of it, which waits in the outbox;
+    /// none when it had been recorded before.
+    pub async fn record_refund(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        payment_id: &PaymentId,
+        amount: Money,
+        cause: &Cause,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        let at = self.clock.now();
+        let data = PaymentRefunded {
+            order_id,
+            user_id,
+            payment_id: payment_id.clone(),
+            amount: amount.amount(),
+            currency: amount.currency(),
+        };
+        let event = Outgoing::from(&Envelope::new(data, at, cause.clone()));
+        let change = Change::to(user_id, order_id)
+            .only_if("payment_id", payment_id)
+            .only_if("payment_closed", true)
+            .unless("payment", Payment::Refunded)
+            .set("payment", Payment::Refunded)
+            .set("updated_at", at);
+        self.once((user_id, order_id), change, event).await
+    }
+
+    /// Completes an order. Gives the event that tells of it, which waits in the outbox.
+    pub async fn complete(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        total: Money,
+        cause: &Cause,
+    ) -> Result<EventId, CompleteError> {
+        let at = self.clock.now();
+        let data = OrderCompleted {
+            order_id,
+            user_id,
+            currency: total.currency(),
+            total_amount: total.amount(),
+            completed_at: at,
+        };
+        let event = Outgoing::from(&Envelope::new(data, at, cause.clone()));
+        let change = Change::to(user_id, order_id)
+            .status(OrderStatus::Completed, at)
+            .only_if("payment_closed", false)
+            .set("final_event_id", event.event_id);
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            Outcome::Written => Ok(event.event_id),
+            Outcome::NotFound => Err(CompleteError::NotFound),
+            Outcome::Refused(order) => match *order {
+                Order {
+                    status: OrderStatus::Completed,
+                    final_event_id: Some(event_id),
+                    ..
+                } => Ok(event_id),
+                Order { status, .. } => Err(CompleteError::Closed(status)),
+            },
+        }
+    }
+
+    /// Marks an order failed. Gives the event that tells of it, which waits in the outbox; none when its
+    /// customer had cancelled it, because then it stays cancelled.
+    pub async fn fail(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        reason: FailureReason,
+        cause: &Cause,
+    ) -> Result<Option<EventId>, FailError> {
+        let at = self.clock.now();
+        let data = OrderFailed {
+            order_id,
+            user_id,
+            reason,
+            failed_at: at,
+        };
+        let event = Outgoing::from(&Envelope::new(data, at, cause.clone()));
+        let change = Change::to(user_id, order_id)
+            .status(OrderStatus::Failed, at)
+            .set("reason", reason)
+            .set("payment_closed", true)
+            .set("final_event_id", event.event_id);
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            Outcome::Written => Ok(Some(event.event_id)),
+            Outcome::NotFound => Err(FailError::NotFound),
+            Outcome::Refused(order) if order.status == OrderStatus::Completed => Err(FailError::Completed),
+            Outcome::Refused(order) => Ok(order.final_event_id),
+        }
+    }
+
+    /// Writes a change that counts once, and gives its event the time it did.
+    async fn once(
+        &self,
+        key: (UserId, OrderId),
+        change: Change,
+        event: Outgoing,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        match self.try_write(key, change, Some(&event)).await? {
+            Outcome::Written => Ok(Some(event)),
+            Outcome::Refused(_) | Outcome::NotFound => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The tables, and the one way in which an order changes.
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, TransactWriteItem, Update},
+};
+use bus::DynamoOutbox;
+use domain::{Clock, OrderId, OrderStatus, Timestamp, UserId};
+use events::Outgoing;
+use serde::Serialize;
+
+use crate::{Order, StatusChange, StoreError, error::Refusal};
+
+/// How often a write is tried again that met another transaction at the same item.
+const CONFLICT_ATTEMPTS: u32 = 5;
+
+/// The names of the tables.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Orders: `user_id`, `order_id`.
+    pub orders: String,
+    /// Events on their way: `event_id`.
+    pub outbox: String,
+    /// What has been done under which key: `id`.
+    pub idempotency: String,
+}
+
+/// The order store. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    pub(crate) client: Client,
+    pub(crate) tables: Tables,
+    pub(crate) outbox: DynamoOutbox,
+    pub(crate) clock: Clock,
+}
+
+impl Orders {
+    /// The order store in these tables.
+    #[must_use]
+    pub fn new(client: Client, tables: Tables, clock: Clock) -> Self {
+        let outbox = DynamoOutbox::new(client.clone(), &tables.outbox);
+        Self {
+            client,
+            tables,
+            outbox,
+            clock,
+        }
+    }
+
+    /// The outbox that the store's events wait in.
+    #[must_use]
+    pub fn outbox(&self) -> &DynamoOutbox {
+        &self.outbox
+    }
+
+    /// Writes the change and the event that tells of it, both or neither.
+    pub(crate) async fn write(&self, change: Change, event: Option<&Outgoing>) -> Result<(), Refusal> {
+        let at = self.clock.now();
+        let update = change.into_update(&self.tables.orders).map_err(Refusal::Failed)?;
+        let mut items = vec![TransactWriteItem::builder().update(update).build()];
+        if let Some(event) = event {
+            let put = self
+                .outbox
+                .put(event, at)
+                .map_err(|error| Refusal::Failed(error.into()))?;
+            items.push(TransactWriteItem::builder().put(put).build());
+        }
+        let mut attempt = 1;
+        loop {
+            let sent = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .send()
+                .await;
+            match sent.map_err(Refusal::from) {
+                Ok(_) => return Ok(()),
+                // Both sides of a conflict may lose; the one that comes again finds the other's result.
+                Err(Refusal::Conflict) if attempt < CONFLICT_ATTEMPTS => attempt += 1,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+}
+
+/// A change to one order, under a condition.
+pub(crate) struct Change {
+    key: (UserId, OrderId),
+    assignments: Vec<String>,
+    conditions: Vec<String>,
+    names: Vec<(String, String)>,
+    values: Vec<(String, Result<AttributeValue, serde_dynamo::Error>)>,
+}
+
+impl Change {
+    /// A change to an order that exists.
+    pub(crate) fn to(user_id: UserId, order_id: OrderId) -> Self {
+        Self {
+            key: (user_id, order_id),
+            assignments: Vec::new(),
+            conditions: vec!["attribute_exists(order_id)".to_owned()],
+            names: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// To another status, from one of those that may become it.
+    pub(crate) fn status(self, next: OrderStatus, at: Timestamp) -> Self {
+        let entry = [StatusChange { status: next, at }];
+        let mut change = self
+            .only_from(next.predecessors())
+            .set("status", next)
+            .set("updated_at", at);
+        change.names.push(("#history".to_owned(), "history".to_owned()));
+        change
+            .values
+            .push((":history".to_owned(), serde_dynamo::to_attribute_value(entry)));
+        change
+            .assignments
+            .push("#history = list_append(#history, :history)".to_owned());
+        change
+    }
+
+    /// Only when the order is in one of these statuses.
+    pub(crate) fn only_from(mut self, statuses: &[OrderStatus]) -> Self {
+        let names: Vec<String> = statuses.iter().map(|status| format!(":from_{status}")).collect();
+        for (name, status) in names.iter().zip(statuses) {
+            self.values
+                .push((name.clone(), serde_dynamo::to_attribute_value(status)));
+        }
+        self.names.push(("#status".to_owned(), "status".to_owned()));
+        self.conditions.push(format!("#status IN ({})", names.join(", ")));
+        self
+    }
+
+    /// Only when this attribute has this value.
+    pub(crate) fn only_if(mut self, attribute: &str, value: impl Serialize) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.values.push((
+            format!(":if_{attribute}"),
+            serde_dynamo::to_attribute_value(value),
+        ));
+        self.conditions.push(format!("#{attribute} = :if_{attribute}"));
+        self
+    }
+
+    /// Only when this attribute does not have this value.
+    pub(crate) fn unless(mut self, attribute: &str, value: impl Serialize) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.values.push((
+            format!(":unless_{attribute}"),
+            serde_dynamo::to_attribute_value(value),
+        ));
+        self.conditions
+            .push(format!("#{attribute} <> :unless_{attribute}"));
+        self
+    }
+
+    /// Sets an attribute.
+    pub(crate) fn set(mut self, attribute: &str, value: impl Serialize) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.values
+            .push((format!(":{attribute}"), serde_dynamo::to_attribute_value(value)));
+        self.assignments.push(format!("#{attribute} = :{attribute}"));
+        self
+    }
+
+    fn into_update(self, table: &str) -> Result<Update, StoreError> {
+        let (user_id, order_id) = self.key;
+        let mut update = Update::builder()
+            .table_name(table)
+            .key("user_id", AttributeValue::S(user_id.to_string()))
+            .key("order_id", AttributeValue::S(order_id.to_string()))
+            .update_expression(format!("SET {}", self.assignments.join(", ")))
+            .condition_expression(self.conditions.join(" AND "));
+        for (placeholder, attribute) in self.names {
+            update = update.expression_attribute_names(placeholder, attribute);
+        }
+        for (placeholder, value) in self.values {
+            update = update.expression_attribute_values(placeholder, value?);
+        }
+        update.build().map_err(StoreError::aws)
+    }
+}
+
+/// What the item looked like is what tells why a condition was broken.
+pub(crate) enum Outcome {
+    /// The change was written.
+    Written,
+    /// The order as it is, which does not permit the change.
+    Refused(Box<Order>),
+    /// There is no such order.
+    NotFound,
+}
+
+impl Orders {
+    /// Writes the change, or tells how the order stands that does not permit it.
+    pub(crate) async fn try_write(
+        &self,
+        key: (UserId, OrderId),
+        change: Change,
+        event: Option<&Outgoing>,
+    ) -> Result<Outcome, StoreError> {
+        match self.write(change, event).await {
+            Ok(()) => Ok(Outcome::Written),
+            Err(Refusal::Conditions(_)) => Ok(match self.find(key.0, key.1).await? {
+                Some(order) => Outcome::Refused(Box::new(order)),
+                None => Outcome::NotFound,
+            }),
+            Err(Refusal::Conflict) => Err(StoreError::Unavailable(
+                "other transactions stayed at the same order".to_owned(),
+            )),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+}

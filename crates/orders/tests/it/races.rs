@@ -1,0 +1,211 @@
+//! Of two that exclude each other, one wins, whichever comes first.
+
+use domain::{FailureReason, OrderStatus, PaymentId};
+use orders::{CancelError, ClaimError, CloseError, CompleteError, FailError, Payment};
+
+use crate::store::{Placed, Store};
+
+impl Store {
+    async fn claim(&self, placed: &Placed) -> Result<(), ClaimError> {
+        self.orders
+            .claim_for_payment(placed.user_id, placed.order_id, &placed.payment_id)
+            .await
+    }
+
+    async fn cancel(&self, placed: &Placed) -> Result<(), CancelError> {
+        let cause = self.order(placed).await.as_cause();
+        self.orders
+            .cancel(placed.user_id, placed.order_id, cause)
+            .await
+            .map(drop)
+    }
+
+    async fn close(&self, placed: &Placed) -> Result<Option<PaymentId>, CloseError> {
+        self.orders
+            .close_to_payment(placed.user_id, placed.order_id)
+            .await
+    }
+
+    async fn complete(&self, placed: &Placed) -> Result<domain::EventId, CompleteError> {
+        let cause = self.order(placed).await.as_cause();
+        self.orders
+            .complete(placed.user_id, placed.order_id, placed.total, &cause)
+            .await
+    }
+
+    async fn fail(&self, placed: &Placed) -> Result<Option<domain::EventId>, FailError> {
+        let cause = self.order(placed).await.as_cause();
+        self.orders
+            .fail(
+                placed.user_id,
+                placed.order_id,
+                FailureReason::InternalError,
+                &cause,
+            )
+            .await
+    }
+
+    async fn paid(&self, placed: &Placed) -> bool {
+        let cause = self.order(placed).await.as_cause();
+        let Placed {
+            user_id,
+            order_id,
+            payment_id,
+            total,
+        } = placed;
+        self.orders
+            .record_payment(*user_id, *order_id, payment_id, *total, &cause)
+            .await
+            .unwrap()
+            .is_some()
+    }
+
+    async fn refunded(&self, placed: &Placed) -> bool {
+        let cause = self.order(placed).await.as_cause();
+        let Placed {
+            user_id,
+            order_id,
+            payment_id,
+            total,
+        } = placed;
+        self.orders
+            .record_refund(*user_id, *order_id, payment_id, *total, &cause)
+            .await
+            .unwrap()
+            .is_some()
+    }
+}
+
+#[tokio::test]
+async fn an_order_goes_its_way_and_each_step_counts_once() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    store.claim(&placed).await.unwrap();
+    assert!(store.paid(&placed).await);
+    assert!(!store.paid(&placed).await);
+    let event = store.complete(&placed).await.unwrap();
+    assert_eq!(store.complete(&placed).await.unwrap(), event);
+
+    let order = store.order(&placed).await;
+    let history: Vec<_> = order.history.iter().map(|change| change.status).collect();
+    assert_eq!(
+        history,
+        [
+            OrderStatus::Pending,
+            OrderStatus::Processing,
+            OrderStatus::Completed
+        ]
+    );
+    assert_eq!(order.payment, Some(Payment::Taken));
+    assert_eq!(
+        store.events().await,
+        ["OrderCreated", "PaymentProcessed", "OrderCompleted"]
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_not_paid_and_stays_cancelled() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.cancel(&placed).await.unwrap();
+    assert!(matches!(store.claim(&placed).await, Err(ClaimError::Cancelled)));
+    assert!(matches!(
+        store.cancel(&placed).await,
+        Err(CancelError::TooLate(OrderStatus::Cancelled))
+    ));
+    assert_eq!(store.fail(&placed).await.unwrap(), None);
+    assert_eq!(store.order(&placed).await.status, OrderStatus::Cancelled);
+    assert_eq!(store.events().await, ["OrderCreated", "OrderCancelled"]);
+}
+
+#[tokio::test]
+async fn an_order_that_is_being_paid_cannot_be_cancelled() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    assert!(matches!(
+        store.cancel(&placed).await,
+        Err(CancelError::TooLate(OrderStatus::Processing))
+    ));
+}
+
+#[tokio::test]
+async fn an_order_has_one_payment() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    let second = PaymentId("pi_second".to_owned());
+    let claimed = store
+        .orders
+        .claim_for_payment(placed.user_id, placed.order_id, &second)
+        .await;
+    assert!(matches!(claimed, Err(ClaimError::Closed)));
+}
+
+#[tokio::test]
+async fn no_payment_is_claimed_after_compensation_has_closed_the_order() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    assert_eq!(store.close(&placed).await.unwrap(), None);
+    assert!(matches!(store.claim(&placed).await, Err(ClaimError::Closed)));
+}
+
+#[tokio::test]
+async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    assert_eq!(
+        store.close(&placed).await.unwrap(),
+        Some(placed.payment_id.clone())
+    );
+    assert!(
+        matches!(store.claim(&placed).await, Err(ClaimError::Closed)),
+        "a late retry of the claim"
+    );
+    assert!(matches!(
+        store.complete(&placed).await,
+        Err(CompleteError::Closed(OrderStatus::Processing))
+    ));
+    assert!(store.refunded(&placed).await);
+    assert!(!store.refunded(&placed).await);
+    assert!(!store.paid(&placed).await, "a late record of the payment");
+    let event = store.fail(&placed).await.unwrap();
+    assert_eq!(store.fail(&placed).await.unwrap(), event);
+    assert_eq!(
+        store.order(&placed).await.reason,
+        Some(FailureReason::InternalError)
+    );
+    assert_eq!(
+        store.events().await,
+        ["OrderCreated", "PaymentRefunded", "OrderFailed"]
+    );
+}
+
+#[tokio::test]
+async fn a_completed_order_is_never_compensated() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    store.complete(&placed).await.unwrap();
+    assert!(matches!(store.close(&placed).await, Err(CloseError::Completed)));
+    assert!(matches!(store.fail(&placed).await, Err(FailError::Completed)));
+    assert!(!store.refunded(&placed).await);
+    assert_eq!(store.order(&placed).await.status, OrderStatus::Completed);
+}
+
+#[tokio::test]
+async fn cancelling_and_claiming_at_once_leaves_one_winner() {
+    let store = Store::new().await;
+    for _ in 0..20 {
+        let placed = store.place().await;
+        let (cancelled, claimed) = tokio::join!(store.cancel(&placed), store.claim(&placed));
+        let status = store.order(&placed).await.status;
+        match (cancelled, claimed) {
+            (Ok(()), Err(ClaimError::Cancelled)) => assert_eq!(status, OrderStatus::Cancelled),
+            (Err(CancelError::TooLate(_)), Ok(())) => assert_eq!(status, OrderStatus::Processing),
+            other => panic!("{other:?}"),
+        }
+    }
+}

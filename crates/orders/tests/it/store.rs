@@ -1,0 +1,135 @@
+//! Tables of a test's own, and an order to put into them.
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+};
+use domain::{Clock, Currency, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7};
+use events::{Outgoing, TraceParent};
+use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+
+pub struct Store {
+    pub orders: Orders,
+    pub clock: Clock,
+    client: Client,
+    tables: Tables,
+}
+
+/// An order that has been placed, and what its steps are called with.
+pub struct Placed {
+    pub user_id: UserId,
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    pub total: Money,
+}
+
+impl Store {
+    /// The same tables, read through another clock.
+    pub fn with_clock(&self, clock: Clock) -> Orders {
+        Orders::new(self.client.clone(), self.tables.clone(), clock)
+    }
+
+    pub async fn new() -> Self {
+        let clock = Clock::system();
+        let client = Client::new(&cloud::sdk_config().await);
+        let name = |table: &str| format!("{table}-{}", uuid_v7(clock.now()));
+        let tables = Tables {
+            orders: name("orders"),
+            outbox: name("outbox"),
+            idempotency: name("idempotency"),
+        };
+        create(&client, &tables.orders, &["user_id", "order_id"]).await;
+        create(&client, &tables.outbox, &["event_id"]).await;
+        create(&client, &tables.idempotency, &["id"]).await;
+        Self {
+            orders: Orders::new(client.clone(), tables.clone(), clock.clone()),
+            clock,
+            client,
+            tables,
+        }
+    }
+
+    pub fn new_order(&self, user_id: UserId, key: &str) -> NewOrder {
+        let at = self.clock.now();
+        let item = OrderItem {
+            product_id: ProductId::new(at),
+            product_name: "Paper lantern".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            price: 750,
+        };
+        NewOrder {
+            user_id,
+            contact_email: "someone@example.com".to_owned(),
+            items: vec![item],
+            total: Money::new(1500, Currency::JPY).unwrap(),
+            payment_method: "pm_card_visa".to_owned(),
+            idempotency_key: key.to_owned(),
+            traceparent: TraceParent::root(at),
+        }
+    }
+
+    pub async fn place(&self) -> Placed {
+        let user_id = UserId::new(self.clock.now());
+        let new = self.new_order(user_id, "key");
+        let (order, _) = self.orders.place(&new).await.unwrap();
+        let payment_id = PaymentId(format!("pi_{}", order.order_id));
+        Placed {
+            user_id,
+            order_id: order.order_id,
+            payment_id,
+            total: new.total,
+        }
+    }
+
+    pub async fn order(&self, placed: &Placed) -> Order {
+        self.orders
+            .find(placed.user_id, placed.order_id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The detail types of the events that wait in the outbox.
+    pub async fn events(&self) -> Vec<String> {
+        let items = self
+            .client
+            .scan()
+            .table_name(&self.tables.outbox)
+            .send()
+            .await
+            .unwrap()
+            .items
+            .unwrap();
+        let mut events: Vec<Outgoing> = serde_dynamo::from_items(items).unwrap();
+        events.sort_by_key(|event| event.event_id);
+        events.into_iter().map(|event| event.detail_type).collect()
+    }
+}
+
+async fn create(client: &Client, table: &str, keys: &[&str]) {
+    let mut request = client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest);
+    for (key, role) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
+        request = request
+            .key_schema(
+                KeySchemaElement::builder()
+                    .attribute_name(*key)
+                    .key_type(role)
+                    .build()
+                    .unwrap(),
+            )
+            .attribute_definitions(
+                AttributeDefinition::builder()
+                    .attribute_name(*key)
+                    .attribute_type(ScalarAttributeType::S)
+                    .build()
+                    .unwrap(),
+            );
+    }
+    request
+        .send()
+        .await
+        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+}
