@@ -64,13 +64,16 @@ impl Relay {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reachable = true;
+        let (mut reachable, mut has_senders) = (true, true);
         loop {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = self.handed_over.recv_many(&mut batch, HAND_OVERS_AT_ONCE) => self.publish(batch).await,
+                received = self.handed_over.recv_many(&mut batch, HAND_OVERS_AT_ONCE), if has_senders => {
+                    has_senders = received > 0;
+                    self.publish(batch).await;
+                }
                 _ = sweep.tick() => {
                     let swept = self.sweep().await;
                     log_change(&mut reachable, swept);

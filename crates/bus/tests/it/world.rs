@@ -1,0 +1,169 @@
+//! Stores, buses and clocks of a test's own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
+};
+use aws_sdk_eventbridge::types::Target;
+use bus::{DynamoOutbox, Outbox, PostgresOutbox, Publisher};
+use domain::{Clock, EventId, Timestamp, ids::uuid_v7};
+use events::Outgoing;
+use sqlx::PgPool;
+
+/// An outbox of either kind, with a way to commit to it.
+pub enum Store {
+    Postgres(PgPool),
+    Dynamo(aws_sdk_dynamodb::Client, String),
+}
+
+impl Store {
+    pub async fn dynamo() -> Self {
+        let client = aws_sdk_dynamodb::Client::new(&cloud::sdk_config().await);
+        let table = format!("outbox-{}", uuid_v7(Clock::system().now()));
+        let key = KeySchemaElement::builder()
+            .attribute_name("event_id")
+            .key_type(KeyType::Hash);
+        let attribute = AttributeDefinition::builder()
+            .attribute_name("event_id")
+            .attribute_type(ScalarAttributeType::S);
+        let request = client
+            .create_table()
+            .table_name(&table)
+            .billing_mode(BillingMode::PayPerRequest);
+        let request = request
+            .key_schema(key.build().unwrap())
+            .attribute_definitions(attribute.build().unwrap());
+        request
+            .send()
+            .await
+            .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+        Self::Dynamo(client, table)
+    }
+
+    pub fn outbox(&self) -> Box<dyn Outbox> {
+        match self {
+            Self::Postgres(pool) => Box::new(PostgresOutbox::new(pool.clone())),
+            Self::Dynamo(client, table) => Box::new(DynamoOutbox::new(client.clone(), table)),
+        }
+    }
+
+    pub async fn commit(&self, event: &Outgoing, at: Timestamp) {
+        match self {
+            Self::Postgres(pool) => {
+                let mut transaction = pool.begin().await.unwrap();
+                PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(event), at)
+                    .await
+                    .unwrap();
+                transaction.commit().await.unwrap();
+            }
+            Self::Dynamo(client, table) => {
+                let put = DynamoOutbox::new(client.clone(), table).put(event, at).unwrap();
+                let item = TransactWriteItem::builder().put(put).build();
+                client
+                    .transact_write_items()
+                    .transact_items(item)
+                    .send()
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+pub fn event(at: Timestamp) -> Outgoing {
+    Outgoing {
+        event_id: EventId::new(at),
+        source: "core-api.orders".to_owned(),
+        detail_type: "OrderCreated".to_owned(),
+        detail: "{}".to_owned(),
+        occurred_at: domain::clock::to_micros(at),
+    }
+}
+
+/// A clock that runs ahead of the machine's by as much as the test says.
+#[derive(Clone, Default)]
+pub struct Ahead(Arc<AtomicI64>);
+
+impl Ahead {
+    pub fn by_seconds(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let ahead = self.0.clone();
+        Clock::from_fn(move || {
+            Clock::system().now() + chrono::TimeDelta::seconds(ahead.load(Ordering::SeqCst))
+        })
+    }
+}
+
+/// An event bus, and a queue that hears all of it.
+pub struct Bus {
+    pub publisher: Publisher,
+    sqs: aws_sdk_sqs::Client,
+    queue_url: String,
+}
+
+impl Bus {
+    pub async fn new() -> Self {
+        let config = cloud::sdk_config().await;
+        let (client, sqs) = (
+            aws_sdk_eventbridge::Client::new(&config),
+            aws_sdk_sqs::Client::new(&config),
+        );
+        let name = format!("bus-{}", uuid_v7(Clock::system().now()));
+        client.create_event_bus().name(&name).send().await.unwrap();
+        let queue = sqs.create_queue().queue_name(&name).send().await.unwrap();
+        let rule = client.put_rule().event_bus_name(&name).name(&name);
+        rule.event_pattern(r#"{"source":[{"prefix":""}]}"#)
+            .send()
+            .await
+            .unwrap();
+        let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{name}");
+        let target = Target::builder().id("queue").arn(arn).build().unwrap();
+        client
+            .put_targets()
+            .event_bus_name(&name)
+            .rule(&name)
+            .targets(target)
+            .send()
+            .await
+            .unwrap();
+        let queue_url = queue.queue_url().unwrap().to_owned();
+        Self {
+            publisher: Publisher::new(client, name),
+            sqs,
+            queue_url,
+        }
+    }
+
+    /// The next event that is heard.
+    pub async fn heard(&self) -> serde_json::Value {
+        for _ in 0..6 {
+            let request = self
+                .sqs
+                .receive_message()
+                .queue_url(&self.queue_url)
+                .wait_time_seconds(10);
+            if let Some(message) = request.send().await.unwrap().messages().first() {
+                return serde_json::from_str(message.body().unwrap()).unwrap();
+            }
+        }
+        panic!("nothing was heard on the bus for a minute");
+    }
+
+    /// A publisher whose bus does not answer.
+    pub async fn unreachable() -> Publisher {
+        let config = cloud::sdk_config().await;
+        let config = aws_sdk_eventbridge::config::Builder::from(&config)
+            // Port 9 is "discard": nobody listens there.
+            .endpoint_url("http://127.0.0.1:9")
+            .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
+            .build();
+        Publisher::new(aws_sdk_eventbridge::Client::from_conf(config), "nowhere")
+    }
+}
