@@ -1,0 +1,16 @@
+//! The platform as its users meet it: every test comes in by the public door of the system that runs, and
+//! looks at what is left in the stores, the queues, the provider's books and the mail.
+//!
+//! `cargo xtask test` starts a system of its own for them and says in the environment where it is.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod calls;
+mod cancelling;
+mod ordering;
+mod payments;
+mod poison;
+mod sale;
+mod stock;
+mod system;

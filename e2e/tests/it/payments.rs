@@ -1,0 +1,69 @@
+//! A payment provider that is slow, away, or acts and does not say so.
+
+use serde_json::Value;
+
+use crate::system::System;
+
+/// Orders one piece and tells how it ended, and what the provider took for it in the end.
+async fn buy(system: &System, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {
+    let customer = system.customer();
+    let lantern = system.product(7500, 10).await;
+    let order_id = system.order(&customer, &lantern, 1, payment_method).await;
+    let order = system.settled(&customer, order_id).await;
+    (
+        order,
+        system.payments(order_id).await,
+        system.stock(&lantern).await,
+    )
+}
+
+async fn is_completed_and_charged_once(payment_method: &str) {
+    let system = System::shared().await;
+    let (order, payments, stock) = buy(&system, payment_method).await;
+    assert_eq!(order["status"], "completed");
+    assert_eq!(payments.len(), 1, "{payments:?}");
+    assert_eq!(
+        (&payments[0]["status"], &payments[0]["amount"]),
+        (&"succeeded".into(), &7500.into())
+    );
+    assert_eq!(
+        system.refunds(payments[0]["id"].as_str().unwrap()).await,
+        Vec::<Value>::new()
+    );
+    assert_eq!(stock, (9, 0));
+}
+
+#[tokio::test]
+async fn a_slow_provider_delays_an_order() {
+    is_completed_and_charged_once("pm_slow").await;
+}
+
+#[tokio::test]
+async fn an_error_before_the_charge_is_tried_again() {
+    is_completed_and_charged_once("pm_error_before_effect").await;
+}
+
+#[tokio::test]
+async fn an_error_after_the_charge_charges_once() {
+    is_completed_and_charged_once("pm_error_after_effect").await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_for_a_while_is_waited_for() {
+    is_completed_and_charged_once("pm_unavailable").await;
+}
+
+#[tokio::test]
+async fn a_provider_that_stays_broken_charges_nothing() {
+    let system = System::shared().await;
+    let (order, payments, stock) = buy(&system, "pm_broken").await;
+    assert_eq!(
+        (&order["status"], &order["reason"]),
+        (&"failed".into(), &"internal_error".into())
+    );
+    assert!(
+        payments.iter().all(|payment| payment["status"] == "canceled"),
+        "{payments:?}"
+    );
+    assert_eq!(stock, (10, 0));
+}

@@ -1,0 +1,55 @@
+//! The sale: many buyers, few pieces.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::system::System;
+
+const BUYERS: usize = 200;
+const PIECES: i64 = 50;
+
+#[tokio::test]
+async fn two_hundred_buyers_of_fifty_pieces_get_exactly_fifty() {
+    let system = System::shared().await;
+    let lantern = system.product(1000, PIECES).await;
+
+    let outcomes = join_all((0..BUYERS).map(async |buyer| {
+        let customer = system.customer();
+        let line = json!({"product_id": lantern, "quantity": 1});
+        // Every fifth buyer wants two, and says so on two lines.
+        let pieces = if buyer % 5 == 0 { 2 } else { 1 };
+        let body = json!({"items": vec![line; pieces], "payment_method": "pm_card_visa"});
+        let accepted = system.post_order(&customer, "one", &body).await.expect(202);
+        let order_id = accepted["order_id"].as_str().unwrap().parse().unwrap();
+        let order = system.settled(&customer, order_id).await;
+        (order_id, order, i64::try_from(pieces).unwrap())
+    }))
+    .await;
+
+    let (completed, refused): (Vec<_>, Vec<_>) = outcomes
+        .into_iter()
+        .partition(|(_, order, _)| order["status"] == "completed");
+    let sold: i64 = completed.iter().map(|(_, _, pieces)| pieces).sum();
+    assert_eq!(sold, PIECES, "a buyer of one is always there for the last piece");
+    assert!(
+        refused
+            .iter()
+            .all(|(_, order, _)| order["reason"] == "insufficient_stock"),
+        "{refused:?}"
+    );
+    assert_eq!(system.stock(&lantern).await, (0, 0));
+
+    // The provider's books: each completed order was charged its price, once; no refused one was charged.
+    for (order_id, order, pieces) in completed {
+        let payments = system.payments(order_id).await;
+        let taken: Vec<&Value> = payments
+            .iter()
+            .filter(|payment| payment["status"] == "succeeded")
+            .collect();
+        assert_eq!(taken.len(), 1, "{order}");
+        assert_eq!(taken[0]["amount"], 1000 * pieces);
+    }
+    for (order_id, ..) in refused {
+        assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
+    }
+}

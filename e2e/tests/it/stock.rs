@@ -1,0 +1,93 @@
+//! stock-service as our own programs meet it, and the queue through which others reach it.
+
+use domain::ids::uuid_v7;
+use serde_json::{Value, json};
+
+use crate::system::{System, eventually, send};
+
+#[tokio::test]
+async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
+    let system = System::shared().await;
+    let lantern = system.product(100, 5).await;
+    let at = system.now();
+    let entry = |adjustment_id: uuid::Uuid, delta: i64| {
+        let detail = json!({
+            "event_id": uuid_v7(at), "schema_version": 1, "occurred_at": at,
+            "correlation_id": adjustment_id, "causation_id": null,
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "data": {"adjustment_id": adjustment_id, "product_id": lantern, "delta": delta, "reason": "delivery"},
+        });
+        aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .event_bus_name("ecommerce-event-bus")
+            .source("warehouse.tokyo")
+            .detail_type("StockAdjustmentRequested")
+            .detail(detail.to_string())
+            .build()
+    };
+    let (delivery, loss) = (uuid_v7(at), uuid_v7(at));
+    let bus = aws_sdk_eventbridge::Client::new(&cloud::sdk_config().await);
+    let events = bus
+        .put_events()
+        .entries(entry(delivery, 20))
+        .entries(entry(delivery, 20))
+        .entries(entry(loss, -3));
+    events.send().await.expect("the bus takes the events");
+
+    eventually("the adjusted stock", async || {
+        (system.stock(&lantern).await == (22, 0)).then_some(())
+    })
+    .await;
+    let again = json!({"adjustment_id": delivery, "delta": 20, "reason": "delivery"});
+    let answer = system
+        .post_stock(&format!("/v1/stock/{lantern}/adjustments"), &again)
+        .await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    assert_eq!(
+        system.stock(&lantern).await,
+        (22, 0),
+        "the same adjustment counts once, by whichever way it comes"
+    );
+}
+
+#[tokio::test]
+async fn a_reservation_expires_by_itself() {
+    let system = System::shared().await;
+    let lantern = system.product(100, 5).await;
+    let id = uuid_v7(system.now());
+    let body = json!({
+        "reservation_id": id, "expires_in_seconds": 1,
+        "items": [{"product_id": lantern, "quantity": 2}, {"product_id": lantern, "quantity": 1}],
+    });
+    let reserved = system.post_stock("/v1/reservations", &body).await.expect(201);
+    assert_eq!(reserved["items"], json!([{"product_id": lantern, "quantity": 3}]));
+    assert_eq!(system.stock(&lantern).await, (5, 3));
+    eventually("the reservation to expire", async || {
+        (system.stock(&lantern).await == (5, 0)).then_some(())
+    })
+    .await;
+    let commit = system
+        .post_stock(&format!("/v1/reservations/{id}/commit"), &Value::Null)
+        .await;
+    assert_eq!(commit.problem(409), "reservation-expired");
+}
+
+#[tokio::test]
+async fn only_our_own_programs_are_let_in() {
+    let system = System::shared().await;
+    let lantern = system.product(100, 5).await;
+    let url = format!("{}/v1/stock/{lantern}", system.stock_service);
+    assert_eq!(send(system.http.get(&url)).await.problem(401), "unauthorized");
+    for person in [system.customer(), system.admin()] {
+        assert_eq!(
+            send(system.http.get(&url).bearer_auth(person.token))
+                .await
+                .problem(401),
+            "unauthorized"
+        );
+    }
+    // A program's token does not open the shop either.
+    let orders = system
+        .api(reqwest::Method::GET, "/v1/orders")
+        .bearer_auth(system.program().token);
+    assert_eq!(send(orders).await.problem(401), "unauthorized");
+}

@@ -1,0 +1,138 @@
+//! Form-encoded parameters, taken one by one; what nobody took is refused.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use crate::{methods::Behaviour, objects::Metadata, refusal::Refusal};
+
+/// The parameters of a request: of the query for GET, of the body else. A key that occurs twice counts the
+/// last time, as with Stripe.
+#[derive(Clone, Debug, Default)]
+pub struct Params(BTreeMap<String, String>);
+
+impl Params {
+    /// What `encoded`, as `application/x-www-form-urlencoded`, says.
+    #[must_use]
+    pub fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().collect())
+    }
+
+    /// The parameters in one order, however they came: equal texts are equal requests.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
+    }
+
+    /// A text, not empty.
+    pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
+        match self.0.remove(name) {
+            Some(value) if value.trim().is_empty() => Err(Refusal::invalid_param(
+                name,
+                "parameter_invalid_empty",
+                format!("You passed an empty string for '{name}'."),
+            )),
+            value => Ok(value),
+        }
+    }
+
+    /// A text that has to be there.
+    pub fn required(&mut self, name: &'static str) -> Result<String, Refusal> {
+        self.text(name)?.ok_or_else(|| {
+            Refusal::invalid_param(
+                name,
+                "parameter_missing",
+                format!("Missing required param: {name}."),
+            )
+        })
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, name: &'static str) -> Result<Option<i64>, Refusal> {
+        let number = |text: String| {
+            text.parse().map_err(|_| {
+                Refusal::invalid_param(
+                    name,
+                    "parameter_invalid_integer",
+                    format!("Invalid integer: '{name}'."),
+                )
+            })
+        };
+        self.text(name)?.map(number).transpose()
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
+        match self.text(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::invalid_param(
+                name,
+                "parameter_invalid_boolean",
+                format!("Invalid boolean: '{name}'."),
+            )),
+        }
+    }
+
+    /// The name of a payment method that exists.
+    pub fn payment_method(&mut self) -> Result<Option<String>, Refusal> {
+        match self.text("payment_method")? {
+            Some(method) if Behaviour::of(&method).is_none() => {
+                Err(Refusal::no_such("PaymentMethod", "payment_method", &method))
+            }
+            method => Ok(method),
+        }
+    }
+
+    /// The entries of the list `name` (`name[]`, or `name[0]` and so on).
+    pub fn list(&mut self, name: &'static str) -> Vec<String> {
+        self.entries(name).into_values().collect()
+    }
+
+    /// The notes, within Stripe's limits: 50 of them, with names of 40 and values of 500 characters.
+    pub fn metadata(&mut self) -> Result<Metadata, Refusal> {
+        let metadata = self.entries("metadata");
+        let fits = |(name, value): (&String, &String)| {
+            (1..=40).contains(&name.chars().count()) && value.chars().count() <= 500
+        };
+        if metadata.len() > 50 || !metadata.iter().all(fits) {
+            return Err(Refusal::invalid_param(
+                "metadata",
+                "parameter_invalid_metadata",
+                "Metadata has at most 50 entries, with names of 40 and values of 500 characters.",
+            ));
+        }
+        Ok(metadata)
+    }
+
+    /// Ends the taking: what is left is unknown.
+    pub fn finish(self) -> Result<(), Refusal> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(100).collect();
+                let message = format!("Received unknown parameter: {name}");
+                Err(Refusal::invalid_param(
+                    Cow::Owned(name),
+                    "parameter_unknown",
+                    message,
+                ))
+            }
+        }
+    }
+
+    /// Takes out `name[key]=value` as key and value.
+    fn entries(&mut self, name: &str) -> BTreeMap<String, String> {
+        let mut entries = BTreeMap::new();
+        self.0.retain(|key, value| {
+            let inner = key
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('[')?.strip_suffix(']'));
+            if let Some(inner) = inner {
+                entries.insert(inner.to_owned(), std::mem::take(value));
+            }
+            inner.is_none()
+        });
+        entries
+    }
+}
