@@ -1,0 +1,65 @@
+#!/bin/sh
+# Deploys the event-driven half of Matsuri to a local AWS: the same template that goes to AWS, by the same two steps.
+# A LocalStack-compatible image runs this when it is ready; `cargo xtask up` and `deploy` run it as well.
+#
+#   MATSURI_TREE       folder that holds infrastructure/sam, events/rules and step-functions as the repository does, and each
+#                      family's functions, zipped, at the place of its source: lambdas/processors and lambdas/saga are zip files
+#   STOCK_SERVICE_URL  origin of stock-service, as the functions reach it
+#   PAYMENT_API_URL    origin of the payment provider, likewise
+#   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
+#   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
+#   MATSURI_KEYS       folder with services.pem and services.jwks.json; where it is set, the secrets get their values
+#
+# The address and the credentials of the local AWS come from the usual AWS_* variables.
+set -eu
+
+tree=${MATSURI_TREE:-/opt/matsuri}
+stack=matsuri
+bucket=matsuri-artifacts
+
+case ${ARCHITECTURE:-$(uname -m)} in
+  arm64 | aarch64) architecture=arm64 ;;
+  *) architecture=x86_64 ;;
+esac
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# The bucket is there already on every run but the first. What else may be wrong with it, `package` tells.
+awslocal s3 mb "s3://$bucket" >/dev/null 2>&1 || true
+
+# Files are named in S3 by their content, so what did not change is neither uploaded nor deployed again.
+if ! awslocal cloudformation package \
+  --template-file "$tree/infrastructure/sam/template.yaml" \
+  --s3-bucket "$bucket" \
+  --output-template-file "$scratch/template.yaml" >"$scratch/package.log" 2>&1; then
+  # Without its progress bars.
+  tr '\r' '\n' <"$scratch/package.log" | grep -v '^Uploading' >&2
+  exit 1
+fi
+
+if ! awslocal cloudformation deploy \
+  --stack-name "$stack" \
+  --template-file "$scratch/template.yaml" \
+  --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND \
+  --no-fail-on-empty-changeset \
+  --parameter-overrides \
+    Local=true \
+    Architecture="$architecture" \
+    SagaType="${SAGA_TYPE:-STANDARD}" \
+    StockServiceUrl="$STOCK_SERVICE_URL" \
+    PaymentApiUrl="$PAYMENT_API_URL"; then
+  awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
+    --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
+  exit 1
+fi
+
+if [ -n "${MATSURI_KEYS:-}" ]; then
+  kid=$(sed -n 's/.*"kid": *"\([^"]*\)".*/\1/p' "$MATSURI_KEYS/services.jwks.json")
+  pem=$(awk '{ printf "%s\\n", $0 }' "$MATSURI_KEYS/services.pem")
+  printf '{"kid":"%s","private_key_pem":"%s"}' "$kid" "$pem" >"$scratch/signing-key.json"
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/service-signing-key --secret-string "file://$scratch/signing-key.json" >/dev/null
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/payment-api-key --secret-string sk_test_local >/dev/null
+fi
