@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
-use domain::{OrderId, OrderStatus, Timestamp, UserId};
+use domain::{OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
 use events::{
     Cause, Envelope, Outgoing,
     order::{OrderCancelled, OrderCreated},
@@ -44,7 +44,7 @@ impl Orders {
         let key = KeyRecord {
             id: key_id(new.user_id, &new.idempotency_key),
             order_id: order.order_id,
-            payload_hash: payload_hash(new),
+            payload_hash: payload_hash(&new.payment_method, new.items.iter().map(|item| (item.product_id, item.quantity))),
             ttl: (at + KEY_LIFETIME).timestamp(),
         };
         let event = created(&order, at);
@@ -64,7 +64,9 @@ impl Orders {
         match sent.map_err(Refusal::from) {
             Ok(_) => Ok((order, Some(event))),
             Err(Refusal::Conditions(broken)) if broken.contains(&KEY) => {
-                Ok((self.first_answer(new, &key).await?, None))
+                let first = self.first_answer(new.user_id, &key.id, &key.payload_hash).await?;
+                // Gone between the two calls: it expired this moment, and the next attempt places a new order.
+                Ok((first.ok_or(PlaceError::InProgress)?, None))
             }
             Err(Refusal::Conditions(_) | Refusal::Conflict) => Err(PlaceError::InProgress),
             Err(Refusal::Failed(error)) => Err(error.into()),
@@ -96,28 +98,43 @@ impl Orders {
         }
     }
 
-    /// The order that was placed under the key before.
-    async fn first_answer(&self, new: &NewOrder, key: &KeyRecord) -> Result<Order, PlaceError> {
+    /// The order that the customer has placed under this key before, as it was at first. For an order that
+    /// could not be priced now: the first answer to it may have been lost, and its product gone since.
+    pub async fn placed_before(
+        &self,
+        user_id: UserId,
+        idempotency_key: &str,
+        payment_method: &str,
+        lines: impl Iterator<Item = (ProductId, Quantity)>,
+    ) -> Result<Option<Order>, PlaceError> {
+        self.first_answer(user_id, &key_id(user_id, idempotency_key), &payload_hash(payment_method, lines)).await
+    }
+
+    async fn first_answer(
+        &self,
+        user_id: UserId,
+        key_id: &str,
+        payload_hash: &str,
+    ) -> Result<Option<Order>, PlaceError> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.tables.idempotency)
-            .key("id", AttributeValue::S(key.id.clone()))
+            .key("id", AttributeValue::S(key_id.to_owned()))
             .consistent_read(true)
             .send()
             .await
             .map_err(StoreError::aws)?;
-        // Gone between the two calls: it expired this moment, and the next attempt places a new order.
-        let item = answer.item.ok_or(PlaceError::InProgress)?;
+        let Some(item) = answer.item else { return Ok(None) };
         let first: KeyRecord = serde_dynamo::from_item(item).map_err(StoreError::from)?;
-        if first.payload_hash != key.payload_hash {
+        if first.ttl <= self.clock.now().timestamp() {
+            return Ok(None);
+        }
+        if first.payload_hash != payload_hash {
             return Err(PlaceError::KeyReused);
         }
-        let order = self
-            .find(new.user_id, first.order_id)
-            .await?
-            .ok_or(PlaceError::InProgress)?;
-        Ok(order.as_placed())
+        let order = self.find(user_id, first.order_id).await?;
+        Ok(order.map(Order::as_placed))
     }
 
     fn put_key(&self, key: &KeyRecord, at: Timestamp) -> Result<Put, StoreError> {
@@ -163,13 +180,13 @@ fn key_id(user_id: UserId, key: &str) -> String {
 }
 
 /// A digest of what the customer chose. Names and prices are the catalogue's and may have changed since.
-fn payload_hash(new: &NewOrder) -> String {
+fn payload_hash(payment_method: &str, lines: impl Iterator<Item = (ProductId, Quantity)>) -> String {
     let mut digest = Sha256::new();
-    digest.update(&new.payment_method);
-    for item in &new.items {
+    digest.update(payment_method);
+    for (product_id, quantity) in lines {
         digest.update(b"\0");
-        digest.update(item.product_id.0.as_bytes());
-        digest.update(item.quantity.get().to_be_bytes());
+        digest.update(product_id.0.as_bytes());
+        digest.update(quantity.get().to_be_bytes());
     }
     BASE64_URL_SAFE_NO_PAD.encode(digest.finalize())
 }

@@ -82,10 +82,11 @@ fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     if !inner.is_data() {
         return malformed(inner);
     }
-    Problem::invalid(&[FieldError {
-        pointer: pointer(error.path()),
-        detail: inner.to_string(),
-    }])
+    let detail = inner.to_string();
+    // The pointer says where, also for a body that was put together from parts.
+    let place = format!(" at line {} column {}", inner.line(), inner.column());
+    let detail = detail.strip_suffix(&place).unwrap_or(&detail).to_owned();
+    Problem::invalid(&[FieldError { pointer: pointer(error.path()), detail }])
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

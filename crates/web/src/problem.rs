@@ -129,12 +129,12 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut members = Map::new();
+        // The standard's members win over extensions of the same name.
+        let mut members = self.extensions;
         members.insert("type".into(), format!("{TYPE_BASE}{}", self.slug).into());
         members.insert("title".into(), self.title.into());
         members.insert("status".into(), self.status.as_u16().into());
         members.insert("detail".into(), self.detail.into());
-        members.extend(self.extensions);
         let body = Value::Object(members).to_string();
         let mut response = (
             self.status,
