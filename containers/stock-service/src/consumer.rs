@@ -1,0 +1,258 @@
+//! The queue `stock-update-queue`: products that are new in the catalogue, and adjustments from elsewhere.
+//!
+//! A message is deleted once what it asks for is committed. What is malformed, unknown or refused stays in the
+//! queue, which moves it to its dead-letter queue after the receives that its redrive policy grants.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::{
+    Client,
+    error::DisplayErrorContext,
+    types::{DeleteMessageBatchRequestEntry, Message},
+};
+use events::{BridgeEvent, bridge::NotThisEvent, product::ProductCreated, stock::StockAdjustmentRequested};
+use futures::future::join_all;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engine::{
+        Engine, StoreError, Unavailable,
+        commands::{Adjust, InvalidCommand, OpenStock},
+        ping,
+    },
+    model::{Adjustment, Refusal},
+};
+
+/// The most that SQS gives at once.
+const MESSAGES_AT_ONCE: i32 = 10;
+
+/// The longest that SQS lets a poll wait, in seconds.
+const LONG_POLL_SECONDS: i32 = 20;
+
+/// How long to wait after the first failure; it doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest wait between two attempts to reach what is down.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+
+/// Consumes a queue. Cloning is cheap.
+#[derive(Clone)]
+pub struct Consumer {
+    client: Client,
+    queue: String,
+    engine: Engine,
+    pool: PgPool,
+}
+
+/// Why nothing can be consumed at the moment.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// SQS says no, or nothing.
+    #[error("the queue cannot be used: {0}")]
+    Queue(String),
+    /// There is nothing to decide with.
+    #[error("the database cannot be reached")]
+    Store(#[from] StoreError),
+    /// The engine did not decide. The messages come again.
+    #[error("messages were not decided")]
+    Engine(#[from] Unavailable),
+}
+
+/// Why a message stays in the queue, and in the end goes to the dead-letter queue.
+#[derive(Debug, thiserror::Error)]
+enum Unwanted {
+    #[error("it is none of the events that are expected here")]
+    Unexpected(#[from] NotThisEvent),
+    #[error("its adjustment is not valid")]
+    Invalid(#[from] InvalidCommand),
+    #[error("it is refused")]
+    Refused(#[from] Refusal),
+}
+
+impl Consumer {
+    /// A consumer of the queue named `queue`, whose messages `engine` decides in the database of `pool`.
+    #[must_use]
+    pub fn new(client: Client, queue: impl Into<String>, engine: Engine, pool: PgPool) -> Self {
+        Self {
+            client,
+            queue: queue.into(),
+            engine,
+            pool,
+        }
+    }
+
+    /// Works until `stop` is cancelled, and finishes the messages that it has.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut url = None;
+        let mut failing = false;
+        let mut pause = MIN_PAUSE;
+        while !stop.is_cancelled() {
+            match self.consume(&mut url, &stop).await {
+                Ok(()) => {
+                    pause = MIN_PAUSE;
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(queue = self.queue, "the queue is consumed again");
+                    }
+                }
+                Err(error) => {
+                    // The queue may have been made anew.
+                    url = None;
+                    if !std::mem::replace(&mut failing, true) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, queue = self.queue, "the queue is not consumed");
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(pause) => pause = MAX_PAUSE.min(pause * 2),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the queue is there.
+    pub async fn check(&self) -> Result<(), ConsumeError> {
+        self.find_url().await.map(drop)
+    }
+
+    /// Polls once, works on what comes and deletes what is done.
+    async fn consume(&self, url: &mut Option<String>, stop: &CancellationToken) -> Result<(), ConsumeError> {
+        // A message that comes while nothing can be decided uses up one of its receives, and would be in the
+        // dead-letter queue before a longer outage is over.
+        ping(&self.pool).await?;
+        let url = match url {
+            Some(url) => url,
+            None => url.insert(self.find_url().await?),
+        };
+        let poll = self
+            .client
+            .receive_message()
+            .queue_url(&*url)
+            .max_number_of_messages(MESSAGES_AT_ONCE)
+            .wait_time_seconds(LONG_POLL_SECONDS)
+            .send();
+        let messages = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            polled = poll => polled.map_err(queue_failed)?.messages.unwrap_or_default(),
+        };
+
+        let outcomes = join_all(messages.iter().map(|message| self.work_on(message))).await;
+        let mut done = Vec::new();
+        let mut undecided = None;
+        for (message, outcome) in messages.iter().zip(outcomes) {
+            match outcome {
+                Ok(Ok(())) => done.push(message),
+                Ok(Err(unwanted)) => {
+                    let error = &unwanted as &dyn std::error::Error;
+                    let message_id = message.message_id();
+                    tracing::warn!(
+                        error,
+                        message_id,
+                        queue = self.queue,
+                        "a message is left in the queue"
+                    );
+                }
+                Err(unavailable) => undecided = Some(unavailable),
+            }
+        }
+        self.delete(url, &done).await?;
+        undecided.map_or(Ok(()), |unavailable| Err(unavailable.into()))
+    }
+
+    async fn work_on(&self, message: &Message) -> Result<Result<(), Unwanted>, Unavailable> {
+        Ok(match read(message.body().unwrap_or_default()) {
+            Ok(Wish::Open(open)) => self.engine.submit_patiently(open).await?.map_err(Unwanted::from),
+            Ok(Wish::Adjust(adjust)) => self
+                .engine
+                .submit_patiently(adjust)
+                .await?
+                .map(drop)
+                .map_err(Unwanted::from),
+            Err(unwanted) => Err(unwanted),
+        })
+    }
+
+    /// A message that cannot be deleted comes again, and changes nothing then.
+    async fn delete(&self, url: &str, done: &[&Message]) -> Result<(), ConsumeError> {
+        let entries: Vec<DeleteMessageBatchRequestEntry> = done
+            .iter()
+            .enumerate()
+            .filter_map(|(index, message)| {
+                DeleteMessageBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .receipt_handle(message.receipt_handle()?)
+                    .build()
+                    .ok()
+            })
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let delete = self
+            .client
+            .delete_message_batch()
+            .queue_url(url)
+            .set_entries(Some(entries));
+        let answer = delete.send().await.map_err(queue_failed)?;
+        for failed in answer.failed() {
+            tracing::warn!(
+                code = failed.code(),
+                queue = self.queue,
+                "a message could not be deleted"
+            );
+        }
+        Ok(())
+    }
+
+    async fn find_url(&self) -> Result<String, ConsumeError> {
+        let found = self
+            .client
+            .get_queue_url()
+            .queue_name(&self.queue)
+            .send()
+            .await
+            .map_err(queue_failed)?;
+        found
+            .queue_url
+            .ok_or_else(|| ConsumeError::Queue("it has no address".to_owned()))
+    }
+}
+
+fn queue_failed(error: impl std::error::Error) -> ConsumeError {
+    ConsumeError::Queue(DisplayErrorContext(error).to_string())
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+enum Wish {
+    Open(OpenStock),
+    Adjust(Adjust),
+}
+
+fn read(body: &str) -> Result<Wish, Unwanted> {
+    match BridgeEvent::<ProductCreated>::parse(body) {
+        Ok(event) => {
+            return Ok(Wish::Open(OpenStock {
+                product_id: event.detail.data.0.product_id,
+            }));
+        }
+        Err(NotThisEvent::Other { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let event = BridgeEvent::<StockAdjustmentRequested>::parse(body)?.detail;
+    let cause = event.as_cause();
+    let StockAdjustmentRequested {
+        adjustment_id,
+        product_id,
+        delta,
+        reason,
+    } = event.data;
+    let adjustment = Adjustment {
+        id: adjustment_id,
+        product_id,
+        delta,
+        reason,
+    };
+    Ok(Wish::Adjust(Adjust::new(adjustment, cause)?))
+}

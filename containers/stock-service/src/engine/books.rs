@@ -1,0 +1,193 @@
+//! The books: the rows that a batch has locked, what its decisions change in them, and what they tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{ProductId, Timestamp};
+use events::{Cause, Envelope, EventData, Outgoing, stock::StockLow};
+use uuid::Uuid;
+
+use crate::model::{Adjusted, Level, Reservation, Status};
+
+/// What a batch knows of the stock, and what it changes.
+#[derive(Debug)]
+pub struct Books {
+    now: Timestamp,
+    low_threshold: i64,
+    levels: BTreeMap<ProductId, Level>,
+    reservations: BTreeMap<Uuid, Reservation>,
+    adjustments: BTreeMap<Uuid, Adjusted>,
+    changed_levels: BTreeSet<ProductId>,
+    new_reservations: BTreeSet<Uuid>,
+    moved_reservations: BTreeSet<Uuid>,
+    new_adjustments: BTreeSet<Uuid>,
+    events: Vec<Outgoing>,
+}
+
+/// The rows that a batch has locked, and under what conditions it decides.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The moment of all decisions, in whole microseconds, as the store keeps it.
+    pub now: Timestamp,
+    /// A product is low when this many pieces or fewer can be bought.
+    pub low_threshold: i64,
+    /// Every product concerned that has stock, be it zero.
+    pub levels: BTreeMap<ProductId, Level>,
+    /// Every reservation concerned that is known.
+    pub reservations: BTreeMap<Uuid, Reservation>,
+    /// Every adjustment concerned that is known.
+    pub adjustments: BTreeMap<Uuid, Adjusted>,
+}
+
+/// What a batch writes, each kind in the order of its ids.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Levels that are different now.
+    pub levels: Vec<(ProductId, Level)>,
+    /// Reservations that were not there.
+    pub new_reservations: Vec<Reservation>,
+    /// Reservations that were there and changed their status.
+    pub moved_reservations: Vec<(Uuid, Status)>,
+    /// Adjustments that were not there.
+    pub new_adjustments: Vec<Adjusted>,
+    /// What happened, in the order in which it did.
+    pub events: Vec<Outgoing>,
+}
+
+impl Books {
+    /// Opens the books at a snapshot.
+    #[must_use]
+    pub fn open(snapshot: Snapshot) -> Self {
+        let Snapshot {
+            now,
+            low_threshold,
+            levels,
+            reservations,
+            adjustments,
+        } = snapshot;
+        Self {
+            now,
+            low_threshold,
+            levels,
+            reservations,
+            adjustments,
+            changed_levels: BTreeSet::new(),
+            new_reservations: BTreeSet::new(),
+            moved_reservations: BTreeSet::new(),
+            new_adjustments: BTreeSet::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Closes the books: what has to be written.
+    #[must_use]
+    pub fn close(mut self) -> Changes {
+        // What is new is written as it is in the end, however often it changed within the batch.
+        self.moved_reservations
+            .retain(|id| !self.new_reservations.contains(id));
+        Changes {
+            moved_reservations: self
+                .moved_reservations
+                .iter()
+                .filter_map(|id| Some((*id, self.reservations.get(id)?.status)))
+                .collect(),
+            levels: self
+                .levels
+                .into_iter()
+                .filter(|(id, _)| self.changed_levels.contains(id))
+                .collect(),
+            new_reservations: self
+                .reservations
+                .into_values()
+                .filter(|reservation| self.new_reservations.contains(&reservation.id))
+                .collect(),
+            new_adjustments: self
+                .adjustments
+                .into_values()
+                .filter(|adjusted| self.new_adjustments.contains(&adjusted.adjustment.id))
+                .collect(),
+            events: self.events,
+        }
+    }
+
+    /// The moment of all decisions.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A reservation, if it is known.
+    pub(super) fn reservation(&self, id: Uuid) -> Option<&Reservation> {
+        self.reservations.get(&id)
+    }
+
+    /// An adjustment, if it is known.
+    pub(super) fn adjustment(&self, id: Uuid) -> Option<&Adjusted> {
+        self.adjustments.get(&id)
+    }
+
+    /// A product's level; none without a stock row.
+    pub(super) fn level(&self, product_id: ProductId) -> Option<Level> {
+        self.levels.get(&product_id).copied()
+    }
+
+    /// Keeps a reservation that was not there.
+    pub(super) fn record(&mut self, reservation: Reservation) {
+        self.new_reservations.insert(reservation.id);
+        self.reservations.insert(reservation.id, reservation);
+    }
+
+    /// Keeps an adjustment that was not there.
+    pub(super) fn record_adjustment(&mut self, adjusted: Adjusted) {
+        self.new_adjustments.insert(adjusted.adjustment.id);
+        self.adjustments.insert(adjusted.adjustment.id, adjusted);
+    }
+
+    /// Moves a reservation that is there to another status.
+    pub(super) fn move_to(&mut self, id: Uuid, status: Status) -> Reservation {
+        let reservation = self
+            .reservations
+            .get_mut(&id)
+            .expect("only reservations just looked up are moved");
+        reservation.status = status;
+        self.moved_reservations.insert(id);
+        reservation.clone()
+    }
+
+    /// Changes a level, and tells when less can be bought now than the threshold and it was more before.
+    pub(super) fn change_level(
+        &mut self,
+        product_id: ProductId,
+        quantity: i64,
+        reserved: i64,
+        cause: &Cause,
+    ) -> Level {
+        let before = self
+            .level(product_id)
+            .expect("the store keeps the stock row of what was ever reserved or adjusted");
+        let after = Level {
+            quantity: before.quantity + quantity,
+            reserved: before.reserved + reserved,
+            updated_at: self.now,
+        };
+        self.levels.insert(product_id, after);
+        self.changed_levels.insert(product_id);
+
+        let threshold = self.low_threshold;
+        if before.available() > threshold && after.available() <= threshold {
+            self.announce(
+                StockLow {
+                    product_id,
+                    available: after.available(),
+                    threshold,
+                },
+                cause,
+            );
+        }
+        after
+    }
+
+    /// Tells everybody, once the batch stands.
+    pub(super) fn announce<D: EventData>(&mut self, data: D, cause: &Cause) {
+        self.events
+            .push(Outgoing::from(&Envelope::new(data, self.now, cause.clone())));
+    }
+}

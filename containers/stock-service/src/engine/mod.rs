@@ -1,0 +1,126 @@
+//! The stock engine: commands wait in a short queue, and one transaction after the other decides all that
+//! wait.
+//!
+//! While one batch commits, the next one collects; nobody waits for a batch to fill. A hot product then costs
+//! one commit for each batch instead of one for each buyer. Several instances are safe, because PostgreSQL
+//! locks the rows. Who asks twice, because an answer was lost, is answered by the command's id.
+
+mod batch;
+mod books;
+pub mod commands;
+mod decide;
+mod store;
+
+use bus::RelayHandle;
+use domain::Clock;
+use sqlx::{PgPool, postgres::PgConnectOptions};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+pub use books::{Books, Changes, Snapshot};
+pub use commands::{Command, Concerned};
+pub use store::{StoreError, find_level, find_reservation, lapsed_reservations, ping};
+
+/// How many commands may wait. More than a second's work: who would wait longer is told to come again.
+pub const QUEUE_CAPACITY: usize = 8_192;
+
+/// Hands commands to the batches. Cloning is cheap; when the last clone is gone, the batches end.
+#[derive(Clone)]
+pub struct Engine {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+/// The command was not decided, or nobody knows whether it was. It can be sent again as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Too many commands are waiting.
+    #[error("too many commands are waiting")]
+    Busy,
+    /// Its batch failed, or the answer to its commit was lost.
+    #[error("the batch failed")]
+    Failed,
+}
+
+impl Engine {
+    /// Starts deciding batches on a connection of its own to the database of `pool`. A product is low when
+    /// `low_threshold` pieces or fewer can be bought. `relay` is handed each batch's events once they stand.
+    ///
+    /// The task ends when every clone of the engine is gone and what was waiting is decided.
+    pub fn start(
+        pool: &PgPool,
+        low_threshold: i64,
+        clock: Clock,
+        relay: RelayHandle,
+    ) -> (Self, JoinHandle<()>) {
+        let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
+        let options = PgConnectOptions::clone(&pool.connect_options());
+        let task = tokio::spawn(batch::run(waiting, options, low_threshold, clock, relay));
+        (Self { queue }, task)
+    }
+
+    /// Has a command decided. Fails at once when too many are waiting.
+    pub async fn submit<C: Command>(&self, command: C) -> Result<C::Answer, Unavailable> {
+        let (job, answer) = pending(command);
+        self.queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unavailable::Failed,
+        })?;
+        answer.await.map_err(|_| Unavailable::Failed)
+    }
+
+    /// Has a command decided, and waits for room in the queue if need be: for work that nobody stands in line
+    /// for.
+    pub async fn submit_patiently<C: Command>(&self, command: C) -> Result<C::Answer, Unavailable> {
+        let (job, answer) = pending(command);
+        self.queue.send(job).await.map_err(|_| Unavailable::Failed)?;
+        answer.await.map_err(|_| Unavailable::Failed)
+    }
+}
+
+/// A command of whatever kind, as a batch sees it.
+trait Job: Send {
+    fn concerns(&self, rows: &mut Concerned);
+    /// Decides and keeps the answer until the batch stands.
+    fn decide(&mut self, books: &mut Books);
+    /// Tells the answer. Dropping the job instead tells that there is none.
+    fn answer(self: Box<Self>);
+}
+
+/// A command and the one who waits for its answer.
+struct Pending<C: Command> {
+    command: C,
+    answer: Option<C::Answer>,
+    asker: oneshot::Sender<C::Answer>,
+}
+
+/// A command as a batch takes it, and where its answer comes out.
+fn pending<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver<C::Answer>) {
+    let (asker, receiver) = oneshot::channel();
+    (
+        Box::new(Pending {
+            command,
+            answer: None,
+            asker,
+        }),
+        receiver,
+    )
+}
+
+impl<C: Command> Job for Pending<C> {
+    fn concerns(&self, rows: &mut Concerned) {
+        self.command.concerns(rows);
+    }
+
+    fn decide(&mut self, books: &mut Books) {
+        self.answer = Some(self.command.decide(books));
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(answer) = self.answer {
+            // Whoever has left will ask again, by the same id.
+            let _ = self.asker.send(answer);
+        }
+    }
+}

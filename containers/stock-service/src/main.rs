@@ -1,0 +1,112 @@
+//! Wires stock-service together and runs it until it is told to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use auth::Verifier;
+use bus::{PostgresOutbox, Publisher, Relay};
+use clap::Parser;
+use domain::Clock;
+use futures::FutureExt;
+use sqlx::PgPool;
+use stock_service::{
+    config::Config,
+    consumer::Consumer,
+    engine::{self, Engine},
+    expiry,
+    http::{self, App},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use web::{Check, Readiness};
+
+/// Connections for reading, sweeping and the outbox; the engine has one of its own.
+const MAX_CONNECTIONS: u32 = 8;
+
+/// How long what still runs may take to end after the last request.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
+    let clock = Clock::system();
+    let verifier = read_verifier(&config, clock.clone())?;
+    let database = database::Config {
+        url: config.database_url.clone(),
+        max_connections: MAX_CONNECTIONS,
+    };
+    let pool = database::connect(&database).context("DATABASE_URL is not a PostgreSQL address")?;
+    let aws = cloud::sdk_config().await;
+
+    let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
+    let (relay, committed) = Relay::new(PostgresOutbox::new(pool.clone()), publisher, clock.clone());
+    let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
+    let queue = aws_sdk_sqs::Client::new(&aws);
+    let consumer = Consumer::new(queue, &config.stock_update_queue, engine.clone(), pool.clone());
+
+    let readiness = Readiness::default();
+    let health = web::health_routes(readiness.clone(), checks(pool.clone(), consumer.clone()));
+    let app = App {
+        engine: engine.clone(),
+        pool: pool.clone(),
+        clock: clock.clone(),
+        verifier,
+    };
+    let router = web::with_defaults(http::routes(app).merge(health), clock.clone());
+    let listener = TcpListener::bind((config.bind_address, config.port))
+        .await
+        .with_context(|| format!("cannot listen on PORT {}", config.port))?;
+
+    let (stop_work, stop_relay) = (CancellationToken::new(), CancellationToken::new());
+    let relay = tokio::spawn(relay.run(stop_relay.clone()));
+    let work = [
+        tokio::spawn(consumer.run(stop_work.clone())),
+        tokio::spawn(expiry::run(engine, pool, clock, stop_work.clone())),
+    ];
+
+    let drain = Duration::from_secs(config.shutdown_drain_seconds);
+    tokio::select! {
+        served = web::serve(listener, router, readiness, drain) => served.context("serving ended")?,
+        // The batches end by themselves only when nobody can ask for one any more.
+        _ = &mut batches => anyhow::bail!("the engine has failed"),
+    }
+
+    // In this order each finds the ones that it needs still there.
+    stop_work.cancel();
+    for task in work {
+        finish(task).await;
+    }
+    finish(batches).await;
+    stop_relay.cancel();
+    finish(relay).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn read_verifier(config: &Config, clock: Clock) -> anyhow::Result<Verifier> {
+    let path = &config.auth_jwks_path;
+    let jwks = std::fs::read_to_string(path)
+        .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
+    Verifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
+        .with_context(|| format!("AUTH_JWKS_PATH: {} is not usable", path.display()))
+}
+
+/// What `/ready` asks.
+fn checks(pool: PgPool, consumer: Consumer) -> Vec<(&'static str, Check)> {
+    let database: Check = Arc::new(move || {
+        let pool = pool.clone();
+        async move { engine::ping(&pool).await.map_err(|error| error.to_string()) }.boxed()
+    });
+    let queue: Check = Arc::new(move || {
+        let consumer = consumer.clone();
+        async move { consumer.check().await.map_err(|error| error.to_string()) }.boxed()
+    });
+    vec![("database", database), ("stock-update-queue", queue)]
+}
+
+async fn finish(task: JoinHandle<()>) {
+    if tokio::time::timeout(FINISH_WITHIN, task).await.is_err() {
+        tracing::warn!("something was still running at the end");
+    }
+}

@@ -1,0 +1,198 @@
+//! A database that is down, that breaks off, or that does not keep up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::{join_all, poll_immediate};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use stock_service::engine::{QUEUE_CAPACITY, Unavailable, commands::Release};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::shop::{Shop, cause, engine_and_task, new_id, slug};
+
+/// The way to the database, which can be broken.
+#[derive(Clone)]
+struct Line {
+    cut: Arc<AtomicBool>,
+    /// How many commits are still to be forwarded of which the answer is lost.
+    commits_to_lose: Arc<AtomicUsize>,
+}
+
+impl Line {
+    /// A line, and a pool at its near end.
+    async fn to_database_of(pool: &PgPool) -> (Self, PgPool) {
+        let line = Self {
+            cut: Arc::default(),
+            commits_to_lose: Arc::default(),
+        };
+        let options = pool.connect_options();
+        let far = (options.get_host().to_owned(), options.get_port());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = listener.local_addr().unwrap();
+        let this = line.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                if !this.cut.load(Ordering::SeqCst) {
+                    let server = TcpStream::connect(far.clone()).await.unwrap();
+                    tokio::spawn(this.clone().carry(client, server));
+                }
+            }
+        });
+        let options = (*options).clone().host("127.0.0.1").port(near.port());
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(Duration::from_secs(1))
+            .connect_lazy_with(options);
+        (line, pool)
+    }
+
+    /// Carries bytes both ways until either side, or the test, ends it.
+    async fn carry(self, mut client: TcpStream, mut server: TcpStream) {
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        loop {
+            tokio::select! {
+                read = client.read(&mut up) => {
+                    let Ok(length @ 1..) = read else { return };
+                    server.write_all(&up[..length]).await.unwrap();
+                    let is_commit = up[..length].windows(6).any(|bytes| bytes == b"COMMIT");
+                    let lose = |left: usize| left.checked_sub(1);
+                    if is_commit && self.commits_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+                        // The server has committed once it answers. The client never hears it.
+                        let _ = server.read(&mut down).await;
+                        return;
+                    }
+                }
+                read = server.read(&mut down) => {
+                    let Ok(length @ 1..) = read else { return };
+                    if self.cut.load(Ordering::SeqCst) || client.write_all(&down[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_commit_whose_answer_is_lost_counts_once(pool: PgPool) {
+    let (line, near) = Line::to_database_of(&pool).await;
+    let shop = Shop::open(&near).await;
+    let product = shop.product_with(100).await;
+    let id = new_id();
+
+    line.commits_to_lose.store(1, Ordering::SeqCst);
+    assert_eq!(shop.reserve(id, &[(product, 3)]).await.0, 201);
+    assert_eq!(
+        line.commits_to_lose.load(Ordering::SeqCst),
+        0,
+        "the line was broken"
+    );
+    assert_eq!(shop.level(product).await, (100, 3));
+
+    line.commits_to_lose.store(1, Ordering::SeqCst);
+    assert_eq!(shop.commit(id).await.0, 200);
+    assert_eq!(
+        line.commits_to_lose.load(Ordering::SeqCst),
+        0,
+        "the line was broken"
+    );
+    assert_eq!(shop.level(product).await, (97, 0));
+
+    // When it is lost over and over, nobody can say, and a later request is told.
+    line.commits_to_lose.store(5, Ordering::SeqCst);
+    let adjustment = new_id();
+    let (code, problem) = shop.adjust(product, adjustment, -7).await;
+    assert_eq!((code.as_u16(), slug(&problem)), (503, "unavailable"));
+    assert_eq!(shop.adjust(product, adjustment, -7).await.0, 201);
+    assert_eq!(shop.level(product).await, (90, 0));
+    shop.assert_sums().await;
+    assert_eq!(shop.events("StockUpdated").await.len(), 3);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_database_that_is_down_is_said_at_once_and_recovered_from(pool: PgPool) {
+    let (line, near) = Line::to_database_of(&pool).await;
+    let shop = Shop::open(&near).await;
+    let product = shop.product_with(100).await;
+
+    line.cut.store(true, Ordering::SeqCst);
+    let id = new_id();
+    let lines = [(product, 3)];
+    let soon = tokio::time::timeout(Duration::from_secs(5), shop.reserve(id, &lines)).await;
+    let (code, problem) = soon.expect("an answer soon");
+    assert_eq!((code.as_u16(), slug(&problem)), (503, "unavailable"));
+    let show = shop.get(&format!("/v1/stock/{product}")).await;
+    assert_eq!((show.0.as_u16(), slug(&show.1)), (503, "unavailable"));
+
+    line.cut.store(false, Ordering::SeqCst);
+    assert_eq!(shop.reserve(id, &[(product, 3)]).await.0, 201);
+    assert_eq!(shop.level(product).await, (100, 3));
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_queue_that_is_full_refuses_and_what_waits_is_decided_in_the_end(pool: PgPool) {
+    let shop = Shop::open(&pool).await;
+    let product = shop.product_with(100).await;
+    let (engine, task) = engine_and_task(&pool, &shop.hands);
+
+    // Somebody holds the reservation's row, so the first batch stands still and the rest has to wait.
+    let held = new_id();
+    shop.reserve(held, &[(product, 1)]).await;
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM reservations WHERE reservation_id = $1 FOR UPDATE")
+        .bind(held)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let release = || {
+        Box::pin(engine.submit(Release {
+            id: held,
+            cause: cause(held),
+        }))
+    };
+    let mut first = release();
+    assert!(poll_immediate(&mut first).await.is_none());
+    wait_until_blocked(&pool).await;
+
+    let mut waiting = Vec::new();
+    for _ in 0..QUEUE_CAPACITY {
+        let mut next = release();
+        assert!(poll_immediate(&mut next).await.is_none(), "there is room");
+        waiting.push(next);
+    }
+    assert_eq!(poll_immediate(release()).await, Some(Err(Unavailable::Busy)));
+
+    holder.rollback().await.unwrap();
+    let first = first.await.unwrap();
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.as_ref(), Ok(&first));
+    }
+    assert_eq!(shop.level(product).await, (100, 0));
+
+    // The batches end when nobody can ask for one any more.
+    drop(engine);
+    tokio::time::timeout(Duration::from_secs(5), task)
+        .await
+        .expect("the end")
+        .unwrap();
+}
+
+/// Until a transaction waits for a lock in this test's database.
+async fn wait_until_blocked(pool: &PgPool) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+        == 0
+    {}
+}

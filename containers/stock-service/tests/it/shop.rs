@@ -1,0 +1,302 @@
+//! A running stock-service with a database of its own, and a clock that the test moves.
+
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use auth::{ServiceKey, ServiceSigner, Verifier};
+use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
+use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use bus::{PostgresOutbox, Publisher, Relay};
+use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
+use events::{Cause, TraceParent};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::{PgPool, Row};
+use stock_service::{
+    engine::Engine,
+    expiry,
+    http::{self, App},
+};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+pub const LOW_THRESHOLD: i64 = 10;
+
+const ISSUER: &str = "https://services.test";
+const AUDIENCE: &str = "test";
+
+/// One pair of keys for all tests; making one takes a while.
+static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
+    let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der = BASE64_STANDARD.encode(pair.as_der().unwrap().as_ref());
+    let number = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let jwks = json!({"keys": [{
+        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
+        "n": number(pair.public_key().modulus().big_endian_without_leading_zero()),
+        "e": number(pair.public_key().exponent().big_endian_without_leading_zero()),
+    }]});
+    (
+        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"),
+        jwks.to_string(),
+    )
+});
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub struct Hands(Arc<AtomicI64>);
+
+impl Hands {
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_timestamp(self.0.load(Ordering::SeqCst), 0).unwrap()
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let hands = self.clone();
+        Clock::from_fn(move || hands.now())
+    }
+}
+
+/// The service, as one of our own programs sees it.
+#[derive(Clone)]
+pub struct Shop {
+    pub pool: PgPool,
+    pub engine: Engine,
+    pub hands: Hands,
+    base: String,
+    client: reqwest::Client,
+    token: String,
+}
+
+impl Shop {
+    /// An instance on a database.
+    pub async fn open(pool: &PgPool) -> Self {
+        Self::instance(pool, Hands(Arc::new(AtomicI64::new(1_800_000_000)))).await
+    }
+
+    /// Another instance on the same database, at the same time of day.
+    pub async fn another(&self) -> Self {
+        Self::instance(&self.pool, self.hands.clone()).await
+    }
+
+    async fn instance(pool: &PgPool, hands: Hands) -> Self {
+        let (pem, jwks) = &*KEYS;
+        let verifier = Verifier::from_jwks(jwks, ISSUER, AUDIENCE, Clock::system()).unwrap();
+        let key = ServiceKey {
+            kid: "k1".into(),
+            private_key_pem: pem.clone().into(),
+        };
+        let signer = ServiceSigner::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
+
+        let engine = engine(pool, &hands);
+        let app = App {
+            engine: engine.clone(),
+            pool: pool.clone(),
+            clock: hands.clock(),
+            verifier,
+        };
+        let router = web::with_defaults(http::routes(app), hands.clock());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            pool: pool.clone(),
+            engine,
+            hands,
+            base,
+            client,
+            token: signer.token().unwrap(),
+        }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A valid token for somebody of that role.
+    pub fn token_of(&self, role: &str) -> String {
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+        header.kid = Some("k1".into());
+        let now = Clock::system().now().timestamp();
+        let claims = json!({"sub": new_id(), "role": role, "iss": ISSUER, "aud": AUDIENCE,
+                            "iat": now, "exp": now + 60, "jti": new_id()});
+        let key = jsonwebtoken::EncodingKey::from_rsa_pem(KEYS.0.as_bytes()).unwrap();
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        read(self.request(Method::GET, path).bearer_auth(&self.token)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        read(
+            self.request(Method::POST, path)
+                .bearer_auth(&self.token)
+                .json(&body),
+        )
+        .await
+    }
+
+    pub async fn reserve(&self, id: Uuid, lines: &[(ProductId, u32)]) -> (StatusCode, Value) {
+        self.post(
+            "/v1/reservations",
+            json!({"reservation_id": id, "items": lines_json(lines)}),
+        )
+        .await
+    }
+
+    pub async fn reserve_for(
+        &self,
+        id: Uuid,
+        lines: &[(ProductId, u32)],
+        seconds: u32,
+    ) -> (StatusCode, Value) {
+        let items = lines_json(lines);
+        let body = json!({"reservation_id": id, "items": items, "expires_in_seconds": seconds});
+        self.post("/v1/reservations", body).await
+    }
+
+    pub async fn commit(&self, id: Uuid) -> (StatusCode, Value) {
+        self.post(&format!("/v1/reservations/{id}/commit"), Value::Null)
+            .await
+    }
+
+    pub async fn release(&self, id: Uuid) -> (StatusCode, Value) {
+        self.post(&format!("/v1/reservations/{id}/release"), Value::Null)
+            .await
+    }
+
+    pub async fn adjust(&self, product: ProductId, id: Uuid, delta: i64) -> (StatusCode, Value) {
+        let body = json!({"adjustment_id": id, "delta": delta, "reason": "counted"});
+        self.post(&format!("/v1/stock/{product}/adjustments"), body).await
+    }
+
+    pub async fn sweep(&self) {
+        expiry::sweep(&self.engine, &self.pool, &self.hands.clock())
+            .await
+            .unwrap();
+    }
+
+    /// A product of the catalogue without a stock row.
+    pub async fn new_product(&self) -> ProductId {
+        let id = ProductId(new_id());
+        sqlx::query(
+            "INSERT INTO products (id, name, description, price, currency, category, created_at, updated_at)
+             VALUES ($1, 'A lantern', '', 1200, 'JPY', 'lanterns', now(), now())",
+        )
+        .bind(id.0)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+        id
+    }
+
+    /// A product of which there are that many pieces.
+    pub async fn product_with(&self, pieces: i64) -> ProductId {
+        let id = self.new_product().await;
+        assert_eq!(self.adjust(id, new_id(), pieces).await.0, StatusCode::CREATED);
+        id
+    }
+
+    /// Quantity and reserved.
+    pub async fn level(&self, product: ProductId) -> (i64, i64) {
+        let (status, level) = self.get(&format!("/v1/stock/{product}")).await;
+        assert_eq!(status, StatusCode::OK, "{level}");
+        let (quantity, reserved) = (
+            level["quantity"].as_i64().unwrap(),
+            level["reserved"].as_i64().unwrap(),
+        );
+        assert_eq!(level["available"], quantity - reserved);
+        (quantity, reserved)
+    }
+
+    /// The events that wait to be published, by type, oldest first: nothing leaves the table, so its rows stand
+    /// as they came.
+    pub async fn events(&self, detail_type: &str) -> Vec<Value> {
+        let rows = sqlx::query("SELECT detail FROM event_outbox WHERE detail_type = $1 ORDER BY ctid")
+            .bind(detail_type)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        rows.iter()
+            .map(|row| serde_json::from_str(row.get("detail")).unwrap())
+            .collect()
+    }
+
+    /// Compares every product's level with what its adjustments and reservations add up to.
+    pub async fn assert_sums(&self) {
+        let wrong = sqlx::query(
+            "SELECT s.product_id, s.quantity, s.reserved FROM stock s
+             WHERE s.quantity <> (SELECT coalesce(sum(a.delta), 0) FROM stock_adjustments a
+                                  WHERE a.product_id = s.product_id AND a.applied)
+                               - (SELECT coalesce(sum(i.quantity), 0)
+                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  WHERE i.product_id = s.product_id AND r.status = 'committed')
+                OR s.reserved <> (SELECT coalesce(sum(i.quantity), 0)
+                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  WHERE i.product_id = s.product_id AND r.status = 'reserved')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(wrong.is_empty(), "{} products do not add up", wrong.len());
+    }
+}
+
+/// An engine that nobody relays for: its events stay in the outbox, where tests look at them.
+pub fn engine(pool: &PgPool, hands: &Hands) -> Engine {
+    engine_and_task(pool, hands).0
+}
+
+pub fn engine_and_task(pool: &PgPool, hands: &Hands) -> (Engine, tokio::task::JoinHandle<()>) {
+    let bus = aws_sdk_eventbridge::Config::builder()
+        .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
+        .build();
+    let publisher = Publisher::new(aws_sdk_eventbridge::Client::from_conf(bus), "nowhere");
+    let (_, handle) = Relay::new(PostgresOutbox::new(pool.clone()), publisher, hands.clock());
+    Engine::start(pool, LOW_THRESHOLD, hands.clock(), handle)
+}
+
+pub fn cause(id: Uuid) -> Cause {
+    Cause {
+        correlation_id: id,
+        causation_id: None,
+        traceparent: TraceParent::root(Clock::system().now()),
+    }
+}
+
+pub fn new_id() -> Uuid {
+    uuid_v7(Clock::system().now())
+}
+
+pub fn lines_json(lines: &[(ProductId, u32)]) -> Value {
+    lines
+        .iter()
+        .map(|(id, quantity)| json!({"product_id": id, "quantity": quantity}))
+        .collect()
+}
+
+/// The last segment of a problem's type.
+pub fn slug(problem: &Value) -> &str {
+    problem["type"]
+        .as_str()
+        .and_then(|url| url.rsplit('/').next())
+        .unwrap_or("")
+}
+
+pub async fn read(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
