@@ -1,0 +1,254 @@
+//! Products in PostgreSQL. A change and its event commit in one transaction.
+
+use std::collections::HashMap;
+
+use bus::{PostgresOutbox, RelayHandle};
+use domain::{Clock, Money, ProductId, Timestamp, clock::to_micros};
+use events::{
+    Cause, Envelope, EventData, Outgoing, TraceParent,
+    product::{ProductCreated, ProductDeleted, ProductUpdated},
+};
+use sqlx::{PgPool, Postgres, Transaction, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Category, Description, Details, ImageUrl, Listing, Name, Page, Product, Translations, listing,
+    row::{money, products},
+};
+
+/// The store of products. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    pool: PgPool,
+    relay: RelayHandle,
+    clock: Clock,
+}
+
+/// What an order copies of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The English name.
+    pub name: String,
+    /// What one piece costs.
+    pub price: Money,
+}
+
+/// Why a product was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// It is no longer as it was when the change was decided.
+    #[error("the product has changed meanwhile")]
+    Outdated,
+    /// The database failed.
+    #[error("the catalogue's database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Catalogue {
+    /// The catalogue in the database of `pool`. Its events are handed to `relay` after each commit.
+    #[must_use]
+    pub fn new(pool: PgPool, relay: RelayHandle, clock: Clock) -> Self {
+        Self { pool, relay, clock }
+    }
+
+    /// A page of products.
+    pub async fn list(&self, listing: &Listing) -> Result<Page, sqlx::Error> {
+        listing::read(&self.pool, listing).await
+    }
+
+    /// One product.
+    pub async fn find(&self, id: ProductId) -> Result<Option<Product>, sqlx::Error> {
+        let row = products!(["AND id = $1"], id.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(Product::try_from).transpose()
+    }
+
+    /// What an order copies of these products, with one query. A product that is not there has no entry.
+    pub async fn offers(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, Offer>, sqlx::Error> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            "SELECT id, name, price, currency FROM products WHERE id = ANY($1) AND deleted_at IS NULL",
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let price = money(row.price, &row.currency)?;
+                Ok((
+                    ProductId(row.id),
+                    Offer {
+                        name: row.name,
+                        price,
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    /// Every category that has products, and how many.
+    pub async fn categories(&self) -> Result<Vec<(Category, i64)>, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"SELECT category AS "category: Category", count(*) AS "count!" FROM products
+               WHERE deleted_at IS NULL GROUP BY category ORDER BY category"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.category, row.count)).collect())
+    }
+
+    /// Takes a new product into the catalogue.
+    pub async fn create(&self, details: Details, trace: TraceParent) -> Result<Product, sqlx::Error> {
+        let now = self.now();
+        let id = ProductId::new(now);
+        let product = Product {
+            id,
+            details,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let event = event(ProductCreated(product.snapshot()), id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let Details {
+            name,
+            description,
+            translations,
+            price,
+            category,
+            image_url,
+        } = &product.details;
+        sqlx::query!(
+            "INSERT INTO products (id, name, description, translations, price, currency, category, image_url,
+                                   created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+            product.id.0,
+            name.as_str(),
+            description.as_str(),
+            Json(translations) as _,
+            price.0.amount(),
+            price.0.currency().code(),
+            category.as_str(),
+            image_url.as_ref().map(ImageUrl::as_str),
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        self.commit(transaction, event, now).await?;
+        Ok(product)
+    }
+
+    /// Gives `product`, as the caller has read it, other details. The same ones make no new version.
+    pub async fn update(
+        &self,
+        product: Product,
+        details: Details,
+        trace: TraceParent,
+    ) -> Result<Product, ChangeError> {
+        if product.details == details {
+            return Ok(product);
+        }
+        let now = self.now();
+        let read_version = product.version;
+        let product = Product {
+            details,
+            version: read_version + 1,
+            updated_at: now,
+            ..product
+        };
+        let event = event(ProductUpdated(product.snapshot()), product.id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let Details {
+            name,
+            description,
+            translations,
+            price,
+            category,
+            image_url,
+        } = &product.details;
+        let updated = sqlx::query!(
+            "UPDATE products SET name = $3, description = $4, translations = $5, price = $6, currency = $7,
+                                 category = $8, image_url = $9, updated_at = $10, version = version + 1
+             WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+            product.id.0,
+            read_version,
+            name.as_str(),
+            description.as_str(),
+            Json(translations) as _,
+            price.0.amount(),
+            price.0.currency().code(),
+            category.as_str(),
+            image_url.as_ref().map(ImageUrl::as_str),
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(ChangeError::Outdated);
+        }
+        self.commit(transaction, event, now).await?;
+        Ok(product)
+    }
+
+    /// Takes `product`, as the caller has read it, out of the catalogue. Its row stays: orders name it.
+    pub async fn delete(&self, product: &Product, trace: TraceParent) -> Result<(), ChangeError> {
+        let now = self.now();
+        let deleted = ProductDeleted {
+            product_id: product.id,
+            version: product.version + 1,
+        };
+        let event = event(deleted, product.id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let updated = sqlx::query!(
+            "UPDATE products SET deleted_at = $3, updated_at = $3, version = version + 1
+             WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+            product.id.0,
+            product.version,
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(ChangeError::Outdated);
+        }
+        self.commit(transaction, event, now).await?;
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn check(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+    }
+
+    /// Commits a change together with the event that tells of it, and has the event published.
+    async fn commit(
+        &self,
+        mut transaction: Transaction<'_, Postgres>,
+        event: Outgoing,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(&event), now).await?;
+        transaction.commit().await?;
+        self.relay.hand_over(vec![event]);
+        Ok(())
+    }
+
+    /// A moment that reads back from the database as it was written.
+    fn now(&self) -> Timestamp {
+        to_micros(self.clock.now())
+    }
+}
+
+/// What is told of a product. The product is what its events have in common.
+pub(super) fn event<D: EventData>(data: D, id: ProductId, at: Timestamp, trace: TraceParent) -> Outgoing {
+    let cause = Cause {
+        correlation_id: id.0,
+        causation_id: None,
+        traceparent: trace,
+    };
+    Outgoing::from(&Envelope::new(data, at, cause))
+}

@@ -1,0 +1,66 @@
+//! What the program is told by its environment, read once, at start. A value that is missing or wrong stops
+//! it there, with the variable's name.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use secrecy::SecretString;
+
+/// The configuration of the service.
+#[derive(Clone, Debug, clap::Parser)]
+pub struct Config {
+    /// The TCP port of the HTTP API.
+    #[arg(long, env = "PORT", default_value_t = 3000)]
+    pub port: u16,
+
+    /// The address that the HTTP API listens at.
+    #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+
+    /// Where products and their events are.
+    #[command(flatten)]
+    pub database: Database,
+
+    /// The file with the public keys (a JWKS) that verify people's tokens.
+    #[arg(long, env = "AUTH_JWKS_PATH")]
+    pub auth_jwks_path: PathBuf,
+
+    /// Who issues those tokens.
+    #[arg(long, env = "AUTH_ISSUER", default_value = "https://auth.matsuri.local")]
+    pub auth_issuer: String,
+
+    /// What those tokens are for.
+    #[arg(long, env = "AUTH_AUDIENCE", default_value = "matsuri")]
+    pub auth_audience: String,
+
+    /// The name of the table of orders.
+    #[arg(long, env = "ORDERS_TABLE", default_value = "ecommerce-orders")]
+    pub orders_table: String,
+
+    /// The name of the table of orders' events that wait to be published.
+    #[arg(long, env = "OUTBOX_TABLE", default_value = "ecommerce-outbox")]
+    pub outbox_table: String,
+
+    /// The name of the table of idempotency keys.
+    #[arg(long, env = "IDEMPOTENCY_TABLE", default_value = "ecommerce-idempotency")]
+    pub idempotency_table: String,
+
+    /// The name of the bus that events go to.
+    #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
+    pub event_bus: String,
+
+    /// For how many seconds after SIGTERM requests are still taken, until the load balancer has noticed.
+    #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]
+    pub shutdown_drain_seconds: u64,
+
+    /// What is logged: a level, or a filter such as `info,sqlx=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = telemetry::DEFAULT_FILTER)]
+    pub log_level: String,
+}
+
+/// The database, which is all that the commands need.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Database {
+    /// `postgres://user:password@host:port/name`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+}

@@ -1,0 +1,237 @@
+//! The OpenAPI document: what the handlers say of themselves, and the problems that all of them share.
+
+use serde::Serialize;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::{
+        Components, Content, Header, Ref, RefOr, Response, ResponseBuilder,
+        path::{Operation, Parameter, ParameterIn},
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+/// What the document says before its paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Matsuri core-api",
+        description = "Catalogue and orders. Amounts are integers of minor units; times are RFC 3339 in UTC; \
+                       every error is a problem document (RFC 9457).",
+    ),
+    tags(
+        (name = "Catalogue", description = "Products: open to read, changed by administrators"),
+        (name = "Orders", description = "Each customer's own"),
+    ),
+    components(schemas(Problem)),
+    modifiers(&Bearer),
+)]
+pub struct Document;
+
+/// What went wrong (RFC 9457). Some types have members of their own.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// The problem's type.
+    #[schema(format = "uri", example = "https://matsuri.dev/problems/invalid-body")]
+    r#type: String,
+    /// The type in words.
+    title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened this time, and what to do about it.
+    detail: String,
+    /// What is wrong with the parts of a body; only for the type invalid-body.
+    #[schema(nullable = false)]
+    errors: Option<Vec<FieldError>>,
+}
+
+/// What is wrong with one part of a body.
+#[derive(Serialize, ToSchema)]
+struct FieldError {
+    /// Where: a JSON pointer (RFC 6901).
+    #[schema(example = "/items/0/quantity")]
+    pointer: String,
+    /// What, and what would be right.
+    detail: String,
+}
+
+/// The access token.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let mut token = Http::new(HttpAuthScheme::Bearer);
+        token.bearer_format = Some("JWT".to_owned());
+        token.description = Some("An access token, signed with RS256.".to_owned());
+        document
+            .components
+            .get_or_insert_with(Components::new)
+            .add_security_scheme("bearer", SecurityScheme::Http(token));
+    }
+}
+
+/// A problem that several operations share.
+struct Shared {
+    status: &'static str,
+    name: &'static str,
+    description: &'static str,
+    /// A header that goes with it.
+    header: Option<&'static str>,
+    /// Whether an operation can end in it.
+    applies: fn(&Operation) -> bool,
+}
+
+/// What follows from what an operation takes: its body, its parameters, a token.
+const SHARED: [Shared; 12] = [
+    Shared {
+        status: "400",
+        name: "BadRequest",
+        description: "A body that is not JSON, a query or a header that is not valid",
+        header: None,
+        applies: |operation| has_body(operation) || takes(operation, ParameterIn::Query),
+    },
+    Shared {
+        status: "401",
+        name: "Unauthorized",
+        description: "No access token, or one that is not valid or has expired",
+        header: Some("WWW-Authenticate"),
+        applies: needs_token,
+    },
+    Shared {
+        status: "403",
+        name: "Forbidden",
+        description: "The role of the one who asks does not permit this",
+        header: None,
+        applies: needs_token,
+    },
+    Shared {
+        status: "404",
+        name: "NotFound",
+        description: "There is no such thing, or it is not the asker's",
+        header: None,
+        applies: |operation| takes(operation, ParameterIn::Path),
+    },
+    Shared {
+        status: "409",
+        name: "InProgress",
+        description: "A request with the same Idempotency-Key is in progress",
+        header: Some("Retry-After"),
+        applies: |operation| takes_header(operation, "Idempotency-Key"),
+    },
+    Shared {
+        status: "412",
+        name: "Outdated",
+        description: "It is no longer as it was when the change was decided on",
+        header: None,
+        applies: |operation| takes_header(operation, "If-Match"),
+    },
+    Shared {
+        status: "413",
+        name: "BodyTooLarge",
+        description: "A body of more than 64 KiB",
+        header: None,
+        applies: has_body,
+    },
+    Shared {
+        status: "415",
+        name: "UnsupportedMediaType",
+        description: "A body that does not say that it is JSON",
+        header: None,
+        applies: has_body,
+    },
+    Shared {
+        status: "422",
+        name: "Unprocessable",
+        description: "JSON that says what cannot be; `errors` tells where",
+        header: None,
+        applies: has_body,
+    },
+    Shared {
+        status: "428",
+        name: "PreconditionRequired",
+        description: "If-Match is missing",
+        header: None,
+        applies: |operation| takes_header(operation, "If-Match"),
+    },
+    Shared {
+        status: "500",
+        name: "InternalError",
+        description: "Something went wrong on our side, and has been recorded",
+        header: None,
+        applies: |_| true,
+    },
+    Shared {
+        status: "503",
+        name: "Unavailable",
+        description: "Something that this needs is down; worth another try",
+        header: Some("Retry-After"),
+        applies: |_| true,
+    },
+];
+
+/// Adds the shared problems to every operation that can end in them and does not tell of them itself.
+pub fn add_problems(document: &mut utoipa::openapi::OpenApi) {
+    let components = document.components.get_or_insert_with(Components::new);
+    for shared in &SHARED {
+        components
+            .responses
+            .insert(shared.name.to_owned(), RefOr::T(response(shared)));
+    }
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            for shared in &SHARED {
+                if !(shared.applies)(operation) {
+                    continue;
+                }
+                let reference = RefOr::Ref(Ref::from_response_name(shared.name));
+                operation
+                    .responses
+                    .responses
+                    .entry(shared.status.to_owned())
+                    .or_insert(reference);
+            }
+        }
+    }
+}
+
+fn response(shared: &Shared) -> Response {
+    let body = Content::new(Some(Ref::from_schema_name("Problem")));
+    let mut response = ResponseBuilder::new()
+        .description(shared.description)
+        .content("application/problem+json", body)
+        .build();
+    if let Some(header) = shared.header {
+        response
+            .headers
+            .insert(header.to_owned(), RefOr::T(Header::default()));
+    }
+    response
+}
+
+fn has_body(operation: &Operation) -> bool {
+    operation.request_body.is_some()
+}
+
+fn needs_token(operation: &Operation) -> bool {
+    operation.security.is_some()
+}
+
+fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
+    operation
+        .parameters
+        .iter()
+        .flatten()
+        .filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        })
+}
+
+fn takes(operation: &Operation, place: ParameterIn) -> bool {
+    parameters(operation).any(|parameter| parameter.parameter_in == place)
+}
+
+fn takes_header(operation: &Operation, name: &str) -> bool {
+    parameters(operation).any(|parameter| parameter.name == name)
+}

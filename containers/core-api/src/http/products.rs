@@ -1,0 +1,213 @@
+//! The catalogue over HTTP: open to everybody for reading, to administrators for changing.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::ProductId;
+use headers::{HeaderMapExt, IfNoneMatch};
+use serde::Deserialize;
+use web::{Json, Path, Problem, Query, Trace};
+
+use super::{
+    ApiError,
+    extract::{Admin, Expected, etag},
+    limit::Limit,
+    merge_patch::ProductPatch,
+    views::{CategoriesView, CategoryView, ProductPage, ProductView},
+};
+use crate::{
+    catalogue::{Catalogue, Category, Details, Filter, Listing, Product, Sort},
+    cursor::{self, InvalidCursor},
+};
+
+/// Which products to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParameters {
+    /// Only this category.
+    #[param(inline)]
+    category: Option<Category>,
+    /// No price below this, in minor units.
+    min_price: Option<i64>,
+    /// No price above this, in minor units.
+    max_price: Option<i64>,
+    /// In what order. Products that are equal in it follow each other by age.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// How many at most.
+    #[serde(default)]
+    #[param(inline)]
+    limit: Limit,
+    /// `next_cursor` of the page before; the other parameters must be as they were, but for the limit.
+    cursor: Option<String>,
+}
+
+impl TryFrom<ListParameters> for Listing {
+    type Error = InvalidCursor;
+
+    fn try_from(asked: ListParameters) -> Result<Self, InvalidCursor> {
+        let ListParameters {
+            category,
+            min_price,
+            max_price,
+            sort,
+            limit,
+            cursor,
+        } = asked;
+        let filter = Filter {
+            category,
+            min_price,
+            max_price,
+            sort,
+        };
+        let after = cursor.map(|cursor| cursor::open(&filter, &cursor)).transpose()?;
+        Ok(Self {
+            filter,
+            limit: limit.get(),
+            after,
+        })
+    }
+}
+
+/// Lists products.
+///
+/// A walk along `next_cursor` meets every product that is there all the time exactly once, whatever is added
+/// or removed meanwhile.
+#[utoipa::path(
+    get, path = "/v1/products", tag = "Catalogue", params(ListParameters),
+    responses((status = 200, description = "A page of products", body = ProductPage)),
+)]
+pub async fn list_products(
+    State(catalogue): State<Catalogue>,
+    Query(parameters): Query<ListParameters>,
+) -> Result<Json<ProductPage>, ApiError> {
+    let listing = Listing::try_from(parameters)?;
+    let page = catalogue.list(&listing).await?;
+    Ok(Json(ProductPage {
+        next_cursor: page.next.map(|position| cursor::seal(&listing.filter, &position)),
+        items: page.products.into_iter().map(ProductView::from).collect(),
+    }))
+}
+
+/// Reads a product.
+#[utoipa::path(
+    get, path = "/v1/products/{id}", tag = "Catalogue",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The product"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags of what is known already"),
+    ),
+    responses(
+        (status = 200, description = "The product", body = ProductView,
+         headers(("ETag" = String, description = "The product's version"))),
+        (status = 304, description = "The product is as known",
+         headers(("ETag" = String, description = "The product's version"))),
+    ),
+)]
+pub async fn read_product(
+    State(catalogue): State<Catalogue>,
+    Path(id): Path<ProductId>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
+    match headers.typed_get::<IfNoneMatch>() {
+        Some(known) if !known.precondition_passes(&etag(&product)) => {
+            Ok((StatusCode::NOT_MODIFIED, tagged(&product)).into_response())
+        }
+        _ => Ok((tagged(&product), Json(ProductView::from(product))).into_response()),
+    }
+}
+
+/// Adds a product.
+#[utoipa::path(
+    post, path = "/v1/products", tag = "Catalogue", security(("bearer" = [])),
+    request_body = Details,
+    responses((status = 201, description = "The product as it was added", body = ProductView,
+               headers(("Location" = String, description = "Where it is"),
+                       ("ETag" = String, description = "The product's version")))),
+)]
+pub async fn create_product(
+    State(catalogue): State<Catalogue>,
+    _: Admin,
+    Trace(trace): Trace,
+    Json(details): Json<Details>,
+) -> Result<impl IntoResponse, ApiError> {
+    let product = catalogue.create(details, trace).await?;
+    let location = [(header::LOCATION, format!("/v1/products/{}", product.id))];
+    Ok((
+        StatusCode::CREATED,
+        location,
+        tagged(&product),
+        Json(ProductView::from(product)),
+    ))
+}
+
+/// Changes a product.
+///
+/// The body is a JSON merge patch (RFC 7396): what it names is replaced, what it gives as null is removed.
+#[utoipa::path(
+    patch, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
+    params(("id" = uuid::Uuid, Path, description = "The product"),
+           ("If-Match" = String, Header, description = "The ETag that the change was decided on")),
+    request_body(content((ProductPatch = "application/merge-patch+json"), (ProductPatch = "application/json"))),
+    responses((status = 200, description = "The product as it is now", body = ProductView,
+               headers(("ETag" = String, description = "The product's version")))),
+)]
+pub async fn change_product(
+    State(catalogue): State<Catalogue>,
+    _: Admin,
+    Path(id): Path<ProductId>,
+    expected: Expected,
+    Trace(trace): Trace,
+    Json(patch): Json<ProductPatch>,
+) -> Result<impl IntoResponse, ApiError> {
+    let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
+    expected.check(&product)?;
+    let details = patch.apply_to(&product.details)?;
+    let product = catalogue.update(product, details, trace).await?;
+    Ok((tagged(&product), Json(ProductView::from(product))))
+}
+
+/// Takes a product out of the catalogue. Orders that name it keep its name and price.
+#[utoipa::path(
+    delete, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
+    params(("id" = uuid::Uuid, Path, description = "The product"),
+           ("If-Match" = String, Header, description = "The ETag that the removal was decided on")),
+    responses((status = 204, description = "It is gone")),
+)]
+pub async fn delete_product(
+    State(catalogue): State<Catalogue>,
+    _: Admin,
+    Path(id): Path<ProductId>,
+    expected: Expected,
+    Trace(trace): Trace,
+) -> Result<StatusCode, ApiError> {
+    let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
+    expected.check(&product)?;
+    catalogue.delete(&product, trace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The header that tells a product's version.
+fn tagged(product: &Product) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.typed_insert(etag(product));
+    headers
+}
+
+/// Lists the categories that have products.
+#[utoipa::path(
+    get, path = "/v1/categories", tag = "Catalogue",
+    responses((status = 200, description = "Every category, by slug", body = CategoriesView)),
+)]
+pub async fn list_categories(State(catalogue): State<Catalogue>) -> Result<Json<CategoriesView>, ApiError> {
+    let categories = catalogue.categories().await?;
+    let items = categories
+        .into_iter()
+        .map(|(slug, count)| CategoryView { slug, count })
+        .collect();
+    Ok(Json(CategoriesView { items }))
+}

@@ -1,0 +1,8 @@
+//! core-api: the catalogue and orders over HTTP. It is the only writer of products, and what takes orders in;
+//! the saga carries them on. This library is the program without its start, so that tests can start it too.
+
+pub mod catalogue;
+pub mod config;
+mod cursor;
+pub mod http;
+pub mod ordering;

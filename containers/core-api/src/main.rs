@@ -1,0 +1,194 @@
+//! Wires core-api together and runs it until it is told to stop; and the commands that prepare what it needs.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use auth::Verifier;
+use aws_sdk_eventbridge::error::DisplayErrorContext;
+use bus::{PostgresOutbox, Publisher, Relay};
+use clap::Parser;
+use core_api::{
+    catalogue::{self, Catalogue, Seedling},
+    config::{Config, Database},
+    http::{self, App},
+    ordering::Checkout,
+};
+use domain::Clock;
+use futures::{FutureExt, future::join_all};
+use orders::{Orders, Tables};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use web::{Check, Readiness};
+
+/// A request holds a connection for the time of its statements only.
+const MAX_CONNECTIONS: u32 = 10;
+
+/// How long events that wait may take to leave after the last request.
+const FLUSH_WITHIN: Duration = Duration::from_secs(10);
+
+/// Catalogue and orders over HTTP.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Without a command it serves, as its environment says."
+)]
+struct Program {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Brings the database's schema up to date.
+    Migrate {
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Brings the catalogue to what a file says.
+    Seed {
+        #[command(flatten)]
+        database: Database,
+        /// A JSON array of products.
+        file: PathBuf,
+    },
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Program::parse().command {
+        None => serve(Config::parse()).await,
+        Some(Command::Migrate { database }) => database::migrate(&connect(&database)?)
+            .await
+            .context("the migrations did not run"),
+        Some(Command::Seed { database, file }) => seed(&connect(&database)?, &file).await,
+        Some(Command::Openapi) => say(&http::document().to_pretty_json()?),
+    }
+}
+
+async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let products: Vec<Seedling> =
+        serde_json::from_str(&text).with_context(|| format!("{} is not a catalogue", file.display()))?;
+    say(&catalogue::seed(pool, &Clock::system(), &products)
+        .await?
+        .to_string())
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
+    let clock = Clock::system();
+    let verifier = read_verifier(&config, clock.clone())?;
+    let pool = connect(&config.database)?;
+    let aws = cloud::sdk_config().await;
+    let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+    let bus = aws_sdk_eventbridge::Client::new(&aws);
+
+    let publisher = Publisher::new(bus.clone(), &config.event_bus);
+    let tables = Tables {
+        orders: config.orders_table,
+        outbox: config.outbox_table,
+        idempotency: config.idempotency_table,
+    };
+    let orders = Orders::new(dynamo, tables, clock.clone());
+    let (product_relay, product_events) = Relay::new(
+        PostgresOutbox::new(pool.clone()),
+        publisher.clone(),
+        clock.clone(),
+    );
+    let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, clock.clone());
+    let catalogue = Catalogue::new(pool, product_events, clock.clone());
+    let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
+
+    let readiness = Readiness::default();
+    let checks = checks(catalogue.clone(), orders.clone(), bus, config.event_bus);
+    let app = App {
+        catalogue,
+        checkout,
+        orders,
+        verifier,
+    };
+    let router = http::routes(app).merge(web::health_routes(readiness.clone(), checks));
+    let listener = TcpListener::bind((config.bind_address, config.port))
+        .await
+        .with_context(|| format!("cannot listen on PORT {}", config.port))?;
+
+    let stop_relays = CancellationToken::new();
+    let relays = [product_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
+    let drain = Duration::from_secs(config.shutdown_drain_seconds);
+    web::serve(listener, web::with_defaults(router, clock), readiness, drain)
+        .await
+        .context("serving ended")?;
+
+    stop_relays.cancel();
+    if tokio::time::timeout(FLUSH_WITHIN, join_all(relays))
+        .await
+        .is_err()
+    {
+        // They are in their outboxes; the next instance's relay finds them there.
+        tracing::warn!("some events have not been published");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn connect(database: &Database) -> anyhow::Result<PgPool> {
+    let config = database::Config {
+        url: database.database_url.clone(),
+        max_connections: MAX_CONNECTIONS,
+    };
+    database::connect(&config).context("DATABASE_URL is not a PostgreSQL address")
+}
+
+fn read_verifier(config: &Config, clock: Clock) -> anyhow::Result<Verifier> {
+    let path = &config.auth_jwks_path;
+    let jwks = std::fs::read_to_string(path)
+        .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
+    Verifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
+        .with_context(|| format!("AUTH_JWKS_PATH: {} is not usable", path.display()))
+}
+
+/// What `/ready` asks.
+fn checks(
+    catalogue: Catalogue,
+    orders: Orders,
+    bus: aws_sdk_eventbridge::Client,
+    bus_name: String,
+) -> Vec<(&'static str, Check)> {
+    let database: Check = Arc::new(move || {
+        let catalogue = catalogue.clone();
+        async move { catalogue.check().await.map_err(|error| error.to_string()) }.boxed()
+    });
+    let table: Check = Arc::new(move || {
+        let orders = orders.clone();
+        async move { orders.check().await.map_err(|error| error.to_string()) }.boxed()
+    });
+    let bus: Check = Arc::new(move || {
+        let asked = bus.describe_event_bus().name(&bus_name).send();
+        async move {
+            asked
+                .await
+                .map(|_| ())
+                .map_err(|error| DisplayErrorContext(error).to_string())
+        }
+        .boxed()
+    });
+    vec![
+        ("database", database),
+        ("orders-table", table),
+        ("event-bus", bus),
+    ]
+}
+
+/// Commands answer on standard output.
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{text}").context("nobody listens")
+}

@@ -1,0 +1,172 @@
+//! The same order sent more than once.
+
+use std::collections::BTreeSet;
+
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::app::{Ask, TestApp, customer};
+
+async fn shop(pool: PgPool) -> (TestApp, Value) {
+    let app = TestApp::start(pool).await;
+    let bowl = app.add_product("Tea bowl", 7_500).await;
+    let body = json!({"items": [{"product_id": bowl, "quantity": 2}], "payment_method": "pm_card_visa"});
+    (app, body)
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let token = customer().token();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        tasks.spawn(app.order(&token, "the same", &body).answer());
+    }
+    let answers = tasks.join_all().await;
+
+    let (accepted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 202);
+    assert!(!accepted.is_empty());
+    for answer in &accepted {
+        assert_eq!(
+            (&answer.body, answer.header("location")),
+            (&accepted[0].body, accepted[0].header("location"))
+        );
+    }
+    for answer in refused {
+        assert_eq!(answer.problem(), "409 request-in-progress");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    let listed = app.get("/v1/orders").bearer_auth(&token).answer().await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(app.order_events().await.len(), 1);
+    let later = app.order(&token, "the same", &body).answer().await;
+    assert_eq!((later.status, &later.body), (202, &accepted[0].body));
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let token = customer().token();
+    let first = app.order(&token, "key", &body).answer().await;
+    app.post(format!("{}/cancel", first.header("location")))
+        .bearer_auth(&token)
+        .answer()
+        .await;
+
+    let again = app.order(&token, "key", &body).answer().await;
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert_eq!(app.order_events().await.len(), 2, "one placed, one cancelled");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let token = customer().token();
+    let first = app.order(&token, "key", &body).answer().await;
+    let product = format!(
+        "/v1/products/{}",
+        body["items"][0]["product_id"].as_str().unwrap()
+    );
+    let dear = json!({"price": 99_999_999});
+    let change = app
+        .patch(&product)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "*")
+        .json(&dear);
+    assert_eq!(change.answer().await.status, 200);
+    let again = app.order(&token, "key", &body).answer().await;
+    assert_eq!(
+        format!("{again:?}"),
+        format!("{first:?}"),
+        "beyond what an order may cost by now"
+    );
+
+    let removal = app
+        .delete(&product)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "*");
+    assert_eq!(removal.answer().await.status, 204);
+    let again = app.order(&token, "key", &body).answer().await;
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    assert_eq!(app.order(&token, "another key", &body).answer().await.status, 422);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_key_belongs_to_one_request(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let token = customer().token();
+    assert_eq!(app.order(&token, "key", &body).answer().await.status, 202);
+    let mut more = body.clone();
+    more["items"][0]["quantity"] = json!(3);
+    assert_json_snapshot!(app.order(&token, "key", &more).answer().await, @r#"
+    {
+      "status": 422,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "detail": "Send a new key with a new request, and the same key only with the same request.",
+        "status": 422,
+        "title": "The Idempotency-Key belongs to another request",
+        "type": "https://matsuri.dev/problems/idempotency-key-reused"
+      }
+    }
+    "#);
+    let mut other_card = body.clone();
+    other_card["payment_method"] = json!("pm_card_mastercard");
+    let answer = app.order(&token, "key", &other_card).answer().await;
+    assert_eq!(answer.problem(), "422 idempotency-key-reused");
+    assert_eq!(app.order_events().await.len(), 1);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_key_is_its_customers_own(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let mut orders = BTreeSet::new();
+    for _ in 0..3 {
+        let placed = app.order(&customer().token(), "order 1", &body).answer().await;
+        assert_eq!(placed.status, 202);
+        orders.insert(placed.text("order_id"));
+    }
+    assert_eq!(orders.len(), 3);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
+    let (app, body) = shop(pool).await;
+    let token = customer().token();
+    for key in ["a", "with spaces, \"quotes\" and ~", &"k".repeat(255)] {
+        assert_eq!(app.order(&token, key, &body).answer().await.status, 202, "{key}");
+    }
+    let without = app
+        .post("/v1/orders")
+        .bearer_auth(&token)
+        .json(&body)
+        .answer()
+        .await;
+    assert_json_snapshot!(without, @r#"
+    {
+      "status": 400,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "detail": "Send one header Idempotency-Key with 1 to 255 printable ASCII characters.",
+        "status": 400,
+        "title": "An Idempotency-Key is needed",
+        "type": "https://matsuri.dev/problems/idempotency-key-required"
+      }
+    }
+    "#);
+    for key in [" ", "tab\there", "schlüssel", &"k".repeat(256)] {
+        let answer = app.order(&token, key, &body).answer().await;
+        assert_eq!(answer.problem(), "400 idempotency-key-required", "{key}");
+    }
+    let twice = app
+        .order(&token, "one", &body)
+        .header("Idempotency-Key", "two")
+        .answer()
+        .await;
+    assert_eq!(twice.problem(), "400 idempotency-key-required");
+}

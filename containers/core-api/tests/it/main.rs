@@ -1,0 +1,16 @@
+//! core-api through its public door: a real router on a port, a database and tables of each test's own.
+//! `cargo xtask test` says where PostgreSQL (`DATABASE_URL`) and DynamoDB (`AWS_ENDPOINT_URL`) are.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod app;
+mod bad_input;
+mod concurrency;
+mod idempotency;
+mod listing;
+mod operation;
+mod orders;
+mod process;
+mod products;
+mod seed;
+mod tokens;

@@ -1,0 +1,89 @@
+//! What operators and readers of the API see.
+
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::app::{Ask, TestApp};
+
+const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+
+/// `cargo run --bin core-api openapi > docs/openapi.json` brings the copy up to date.
+#[test]
+fn the_committed_description_is_the_codes() {
+    let document = core_api::http::document().to_pretty_json().unwrap();
+    let committed = std::fs::read_to_string(COMMITTED).unwrap();
+    assert_eq!(committed.trim_end(), document, "docs/openapi.json is out of date");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_description_and_a_page_to_try_it_are_served(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let served = app.get("/openapi.json").answer().await;
+    assert_eq!(
+        served.body,
+        serde_json::to_value(core_api::http::document()).unwrap()
+    );
+    assert_eq!(served.body["openapi"], "3.1.0");
+
+    let page = app.get("/docs/").send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html");
+    assert!(page.text().await.unwrap().contains("swagger-ui"));
+    let script = app.get("/docs/swagger-ui-bundle.js").send().await.unwrap();
+    assert_eq!(script.status(), 200, "the page's script is in the program");
+}
+
+/// Every `$ref` leads somewhere, and each operation says under which name and tag, and what can go wrong.
+#[test]
+fn the_description_is_whole() {
+    let document = serde_json::to_value(core_api::http::document()).unwrap();
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            for (status, _) in responses.iter().filter(|(status, _)| status.starts_with('4')) {
+                let content = document_response(&document, &responses[status]);
+                assert!(
+                    content["content"]["application/problem+json"].is_object(),
+                    "{method} {path} {status}"
+                );
+            }
+            let needed: &[&str] = match (method.as_str(), operation.get("security").is_some()) {
+                ("get", false) => &["200", "500", "503"],
+                ("get", true) => &["200", "401", "403", "500", "503"],
+                _ => &["401", "403", "500", "503"],
+            };
+            for status in needed {
+                assert!(
+                    responses.contains_key(*status),
+                    "{method} {path} does not tell of {status}"
+                );
+            }
+        }
+    }
+}
+
+fn document_response<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
+    match response["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).unwrap(),
+        None => response,
+    }
+}
+
+fn collect_references(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            into.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            members
+                .values()
+                .for_each(|member| collect_references(member, into));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_references(value, into)),
+        _ => {}
+    }
+}

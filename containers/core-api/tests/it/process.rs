@@ -1,0 +1,271 @@
+//! The program as it is started: its commands, what it says of its dependencies, and how it stops.
+
+use std::{io::Write, process::Stdio, sync::LazyLock, time::Duration};
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_eventbridge::Client as EventBridge;
+use domain::{Clock, ids::uuid_v7};
+use insta::assert_json_snapshot;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, PgPool};
+use tempfile::NamedTempFile;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    app::{Ask, create_tables, customer, orders_events, products_events},
+    tokens::{AUDIENCE, ISSUER, Person, jwks},
+};
+
+/// Nothing listens here (the port of the discard protocol).
+const NOWHERE: &str = "127.0.0.1:9";
+
+static JWKS_FILE: LazyLock<NamedTempFile> = LazyLock::new(|| {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(jwks().as_bytes()).unwrap();
+    file
+});
+
+/// core-api, running.
+struct Program {
+    child: Child,
+    origin: String,
+}
+
+impl Program {
+    /// Starts the program and waits until it says where it listens.
+    async fn start(environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_core-api"))
+            .envs([
+                ("PORT", "0"),
+                ("BIND_ADDRESS", "127.0.0.1"),
+                ("SHUTDOWN_DRAIN_SECONDS", "3"),
+            ])
+            .envs([("AUTH_ISSUER", ISSUER), ("AUTH_AUDIENCE", AUDIENCE)])
+            .env("AUTH_JWKS_PATH", JWKS_FILE.path())
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("it says where it listens before it ends");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "listening" {
+                break line["address"].as_str().unwrap().to_owned();
+            }
+        };
+        // A full pipe would stop the program.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self {
+            child,
+            origin: format!("http://{address}"),
+        }
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        reqwest::Client::new().get(format!("{}{path}", self.origin))
+    }
+
+    fn post(&self, path: &str, person: &Person) -> RequestBuilder {
+        reqwest::Client::new()
+            .post(format!("{}{path}", self.origin))
+            .bearer_auth(person.token())
+    }
+
+    async fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+/// Runs a command and gives its exit code and what it says.
+async fn run(database: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_core-api"));
+    let output = command
+        .env("DATABASE_URL", database)
+        .args(arguments)
+        .output()
+        .await
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn url(pool: &PgPool) -> String {
+    pool.connect_options().to_url_lossy().to_string()
+}
+
+#[sqlx::test(migrations = false)]
+async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(pool: PgPool) {
+    let database = url(&pool);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/products.json");
+    for _ in 0..2 {
+        assert_eq!(run(&database, &["migrate"]).await, (Some(0), String::new()));
+    }
+    let (code, first) = run(&database, &["seed", file]).await;
+    assert_eq!(code, Some(0));
+    let products = first.split(' ').next().unwrap();
+    assert_eq!(
+        first,
+        format!("{products} products: {products} new, 0 changed, 0 as before\n")
+    );
+    let second = run(&database, &["seed", file]).await;
+    assert_eq!(
+        second,
+        (
+            Some(0),
+            format!("{products} products: 0 new, 0 changed, {products} as before\n")
+        )
+    );
+    assert_eq!(products_events(&pool).await.len().to_string(), products);
+
+    let (code, _) = run(&database, &["seed", JWKS_FILE.path().to_str().unwrap()]).await;
+    assert_eq!(code, Some(1), "that is no catalogue");
+}
+
+#[tokio::test]
+async fn the_description_is_printed_without_any_configuration() {
+    let (code, document) = run("", &["openapi"]).await;
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        document.trim_end(),
+        core_api::http::document().to_pretty_json().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn without_its_dependencies_it_lives_and_says_what_is_down() {
+    let database = format!("postgres://nobody@{NOWHERE}/nothing");
+    let endpoint = format!("http://{NOWHERE}");
+    let program = Program::start(&[("DATABASE_URL", &database), ("AWS_ENDPOINT_URL", &endpoint)]).await;
+
+    assert_eq!(
+        program.get("/health").answer().await.body,
+        json!({"status": "alive"})
+    );
+    assert_json_snapshot!(program.get("/ready").answer().await, @r#"
+    {
+      "status": 503,
+      "headers": {
+        "content-type": "application/json"
+      },
+      "body": {
+        "dependencies": {
+          "database": "down",
+          "event-bus": "down",
+          "orders-table": "down"
+        },
+        "status": "unready"
+      }
+    }
+    "#);
+    assert_json_snapshot!(program.get("/v1/products").answer().await, @r#"
+    {
+      "status": 503,
+      "headers": {
+        "content-type": "application/problem+json",
+        "retry-after": "1"
+      },
+      "body": {
+        "detail": "Try again shortly.",
+        "status": 503,
+        "title": "Not available at the moment",
+        "type": "https://matsuri.dev/problems/unavailable"
+      }
+    }
+    "#);
+    let orders = program
+        .get("/v1/orders")
+        .bearer_auth(customer().token())
+        .answer()
+        .await;
+    assert_eq!(
+        (orders.problem(), orders.header("retry-after")),
+        ("503 unavailable".to_owned(), "1")
+    );
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: PgPool) {
+    let clock = Clock::system();
+    let aws = cloud::sdk_config().await;
+    let (dynamo, bus_name) = (DynamoDb::new(&aws), format!("bus-{}", uuid_v7(clock.now())));
+    let tables = create_tables(&dynamo, &clock).await;
+    EventBridge::new(&aws)
+        .create_event_bus()
+        .name(&bus_name)
+        .send()
+        .await
+        .unwrap();
+    let mut program = Program::start(&[
+        ("DATABASE_URL", &url(&pool)),
+        ("ORDERS_TABLE", &tables.orders),
+        ("OUTBOX_TABLE", &tables.outbox),
+        ("IDEMPOTENCY_TABLE", &tables.idempotency),
+        ("EVENT_BUS", &bus_name),
+    ])
+    .await;
+    assert_json_snapshot!(program.get("/ready").answer().await, @r#"
+    {
+      "status": 200,
+      "headers": {
+        "content-type": "application/json"
+      },
+      "body": {
+        "dependencies": {
+          "database": "up",
+          "event-bus": "up",
+          "orders-table": "up"
+        },
+        "status": "ready"
+      }
+    }
+    "#);
+
+    let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
+    let bowl = program
+        .post("/v1/products", &Person::admin())
+        .json(&bowl)
+        .answer()
+        .await;
+    program.terminate().await;
+    // Until the load balancer has noticed, requests are served as ever.
+    while program.get("/ready").answer().await.status == 200 {}
+    assert_eq!(program.get("/ready").answer().await.body["status"], "stopping");
+    let order =
+        json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
+    let order = program
+        .post("/v1/orders", &customer())
+        .header("Idempotency-Key", "key")
+        .json(&order);
+    assert_eq!(order.answer().await.status, 202);
+
+    let ended = timeout(Duration::from_secs(30), program.child.wait())
+        .await
+        .expect("it stops by itself");
+    assert!(ended.unwrap().success());
+    assert!(
+        products_events(&pool).await.is_empty(),
+        "the product's event has left"
+    );
+    assert!(
+        orders_events(&dynamo, &tables.outbox).await.is_empty(),
+        "the order's event has left"
+    );
+}

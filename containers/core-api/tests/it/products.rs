@@ -1,0 +1,413 @@
+//! Products, one at a time: added, read, changed, taken out.
+
+use insta::{assert_json_snapshot, assert_snapshot};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::app::{Answer, Ask, TestApp};
+
+fn kettle() -> Value {
+    json!({
+        "name": "Iron kettle, 1.2 l",
+        "description": "Cast in one piece,\nfor stove and charcoal.",
+        "translations": {"ja": {"name": "鉄瓶", "description": "一体鋳造です。"}},
+        "price": 16_800,
+        "category": "tea-ware",
+        "image_url": "https://images.example/kettle.jpg",
+    })
+}
+
+async fn change(app: &TestApp, id: &str, etag: &str, patch: &Value) -> Answer {
+    app.patch(format!("/v1/products/{id}"))
+        .bearer_auth(&app.admin)
+        .header("If-Match", etag)
+        .header("Content-Type", "application/merge-patch+json")
+        .body(patch.to_string())
+        .answer()
+        .await
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_product_is_added_and_read(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let added = app
+        .post("/v1/products")
+        .bearer_auth(&app.admin)
+        .json(&kettle())
+        .answer()
+        .await;
+    assert_json_snapshot!(added, {
+        ".headers.location" => "/v1/products/[id]", ".body.id" => "[id]",
+        ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
+    }, @r#"
+    {
+      "status": 201,
+      "headers": {
+        "content-type": "application/json",
+        "etag": "\"1\"",
+        "location": "/v1/products/[id]"
+      },
+      "body": {
+        "category": "tea-ware",
+        "created_at": "[time]",
+        "currency": "JPY",
+        "description": "Cast in one piece,\nfor stove and charcoal.",
+        "id": "[id]",
+        "image_url": "https://images.example/kettle.jpg",
+        "name": "Iron kettle, 1.2 l",
+        "price": 16800,
+        "translations": {
+          "ja": {
+            "description": "一体鋳造です。",
+            "name": "鉄瓶"
+          }
+        },
+        "updated_at": "[time]"
+      }
+    }
+    "#);
+    let id = added.text("id");
+    assert_eq!(added.header("location"), format!("/v1/products/{id}"));
+    assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7);
+
+    let read = app.get(added.header("location")).answer().await;
+    assert_eq!((read.status, &read.body), (200, &added.body));
+    assert_eq!(read.header("etag"), "\"1\"");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn what_is_known_is_not_sent_again(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let id = app.add(kettle()).await;
+    let read = async |known: &str| {
+        app.get(format!("/v1/products/{id}"))
+            .header("If-None-Match", known)
+            .answer()
+            .await
+    };
+    assert_json_snapshot!(read("\"1\"").await, @r#"
+    {
+      "status": 304,
+      "headers": {
+        "etag": "\"1\""
+      },
+      "body": null
+    }
+    "#);
+    assert_eq!(
+        read("W/\"1\"").await.status,
+        304,
+        "a weak tag is enough to save sending"
+    );
+    assert_eq!(read("\"0\", \"1\"").await.status, 304);
+    assert_eq!(read("\"2\"").await.status, 200);
+
+    change(&app, &id, "\"1\"", &json!({"price": 1})).await;
+    assert_eq!(read("\"1\"").await.status, 200, "it has changed");
+    assert_eq!(read("\"2\"").await.status, 304);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_patch_replaces_what_it_names_and_removes_what_it_gives_as_null(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let id = app.add(kettle()).await;
+    let patch = json!({
+        "price": 15_000,
+        "image_url": null,
+        "translations": {"ja": {"name": "南部鉄瓶"}, "fr": {"name": "Bouilloire", "description": ""}},
+    });
+    let changed = change(&app, &id, "\"1\"", &patch).await;
+    assert_json_snapshot!(changed, {
+        ".body.id" => "[id]", ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
+    }, @r#"
+    {
+      "status": 200,
+      "headers": {
+        "content-type": "application/json",
+        "etag": "\"2\""
+      },
+      "body": {
+        "category": "tea-ware",
+        "created_at": "[time]",
+        "currency": "JPY",
+        "description": "Cast in one piece,\nfor stove and charcoal.",
+        "id": "[id]",
+        "image_url": null,
+        "name": "Iron kettle, 1.2 l",
+        "price": 15000,
+        "translations": {
+          "fr": {
+            "description": "",
+            "name": "Bouilloire"
+          },
+          "ja": {
+            "description": "一体鋳造です。",
+            "name": "南部鉄瓶"
+          }
+        },
+        "updated_at": "[time]"
+      }
+    }
+    "#);
+    assert!(changed.text("updated_at") > changed.text("created_at"));
+    assert_eq!(
+        app.get(format!("/v1/products/{id}")).answer().await.body,
+        changed.body
+    );
+
+    let changed = change(&app, &id, "\"2\"", &json!({"translations": {"fr": null}})).await;
+    assert_eq!(
+        changed.body["translations"],
+        json!({"ja": {"name": "南部鉄瓶", "description": "一体鋳造です。"}})
+    );
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let id = app.add(kettle()).await;
+    let product = format!("/v1/products/{id}");
+    let price = json!({"price": 1});
+
+    let without = app
+        .patch(&product)
+        .bearer_auth(&app.admin)
+        .json(&price)
+        .answer()
+        .await;
+    assert_json_snapshot!(without, @r#"
+    {
+      "status": 428,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "detail": "Send the ETag of the product that the change was decided on in the header If-Match.",
+        "status": 428,
+        "title": "If-Match is needed",
+        "type": "https://matsuri.dev/problems/if-match-required"
+      }
+    }
+    "#);
+    let mut table = String::new();
+    for etag in ["\"2\"", "W/\"1\"", "1", "nonsense"] {
+        table += &format!("{etag:<8} {}\n", change(&app, &id, etag, &price).await.problem());
+    }
+    let without = app.delete(&product).bearer_auth(&app.admin).answer().await;
+    table += &format!("removal  {}\n", without.problem());
+    let outdated = app
+        .delete(&product)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "\"9\"")
+        .answer()
+        .await;
+    table += &format!("removal  {}\n", outdated.problem());
+    assert_snapshot!(table, @r#"
+    "2"      412 outdated
+    W/"1"    412 outdated
+    1        412 outdated
+    nonsense 412 outdated
+    removal  428 if-match-required
+    removal  412 outdated
+    "#);
+    assert_eq!(app.get(&product).answer().await.header("etag"), "\"1\"");
+
+    assert_eq!(
+        change(&app, &id, "\"0\", \"1\"", &price).await.status,
+        200,
+        "one of several"
+    );
+    assert_eq!(change(&app, &id, "*", &price).await.status, 200, "whatever it is");
+    let read = app.get(&product).answer().await;
+    assert_eq!(read.header("etag"), "\"2\"", "the second one changed nothing");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let id = app.add(kettle()).await;
+    let mut table = String::new();
+    for patch in [
+        json!({"name": ""}),
+        json!({"name": null}),
+        json!({"price": -1}),
+        json!({"currency": "USD"}),
+        json!({"id": "00000000-0000-7000-8000-000000000000"}),
+        json!({"translations": {"ja": {"name": "two\nlines"}}}),
+        json!({"translations": {"de": {"name": "Kessel"}}}),
+        json!([]),
+        json!("a text"),
+    ] {
+        table += &format!(
+            "{patch}\n    {}\n",
+            change(&app, &id, "\"1\"", &patch).await.problem()
+        );
+    }
+    assert_snapshot!(table, @r#"
+    {"name":""}
+        422 invalid-body /name: expected 1 to 200 characters on one line
+    {"name":null}
+        422 invalid-body : missing field `name`
+    {"price":-1}
+        422 invalid-body /price: an amount cannot be negative
+    {"currency":"USD"}
+        422 invalid-body /currency: unknown field `currency`, expected one of `name`, `description`, `translations`, `price`, `category`, `image_url`
+    {"id":"00000000-0000-7000-8000-000000000000"}
+        422 invalid-body /id: unknown field `id`, expected one of `name`, `description`, `translations`, `price`, `category`, `image_url`
+    {"translations":{"ja":{"name":"two\nlines"}}}
+        422 invalid-body /translations/ja/name: expected 1 to 200 characters on one line
+    {"translations":{"de":{"name":"Kessel"}}}
+        422 invalid-body /translations/de: missing field `description`
+    []
+        422 invalid-body : invalid type: sequence, expected a map
+    "a text"
+        422 invalid-body : invalid type: string "a text", expected a map
+    "#);
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    let request = app
+        .patch(format!("/v1/products/{id}"))
+        .bearer_auth(&app.admin)
+        .header("If-Match", "*");
+    let answer = request
+        .header("Content-Type", "application/json")
+        .body(deep)
+        .answer()
+        .await;
+    assert_eq!(
+        answer.problem(),
+        "400 malformed-json",
+        "deeper than anything that we take"
+    );
+    assert_eq!(
+        app.get(format!("/v1/products/{id}"))
+            .answer()
+            .await
+            .header("etag"),
+        "\"1\""
+    );
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let id = app.add(kettle()).await;
+    let product = format!("/v1/products/{id}");
+    let removed = app
+        .delete(&product)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "\"1\"")
+        .answer()
+        .await;
+    assert_json_snapshot!(removed, @r#"
+    {
+      "status": 204,
+      "headers": {},
+      "body": null
+    }
+    "#);
+
+    assert_json_snapshot!(app.get(&product).answer().await, @r#"
+    {
+      "status": 404,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "detail": "There is nothing here for you.",
+        "status": 404,
+        "title": "Not found",
+        "type": "https://matsuri.dev/problems/not-found"
+      }
+    }
+    "#);
+    assert_eq!(
+        change(&app, &id, "*", &json!({"price": 1})).await.problem(),
+        "404 not-found"
+    );
+    let again = app
+        .delete(&product)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "*")
+        .answer()
+        .await;
+    assert_eq!(again.problem(), "404 not-found");
+    assert_eq!(app.get("/v1/products").answer().await.body["items"], json!([]));
+    assert_eq!(app.get("/v1/categories").answer().await.body["items"], json!([]));
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn every_change_leaves_its_event_and_a_refused_one_leaves_none(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let added = app
+        .post("/v1/products")
+        .bearer_auth(&app.admin)
+        .header("traceparent", trace)
+        .json(&kettle())
+        .answer()
+        .await;
+    let id = added.text("id");
+    change(&app, &id, "\"1\"", &json!({"price": 9_000})).await;
+    change(&app, &id, "\"1\"", &json!({"price": 1})).await;
+    change(&app, &id, "\"2\"", &json!({"price": -1})).await;
+    app.delete(format!("/v1/products/{id}"))
+        .bearer_auth(&app.admin)
+        .header("If-Match", "\"2\"")
+        .answer()
+        .await;
+
+    let events = app.product_events().await;
+    let told: Vec<_> = events
+        .iter()
+        .map(|(kind, detail)| format!("{kind} {} {}", detail["data"]["version"], detail["data"]["price"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "ProductCreated 1 16800",
+            "ProductUpdated 2 9000",
+            "ProductDeleted 3 null"
+        ]
+    );
+    assert!(
+        events
+            .iter()
+            .all(|(_, detail)| detail["correlation_id"] == id.as_str())
+    );
+    let traceparent = events[0].1["traceparent"].as_str().unwrap();
+    assert_eq!(
+        traceparent[..36],
+        trace[..36],
+        "the event is in the request's trace"
+    );
+    assert_json_snapshot!(events[0].1, {
+        ".event_id" => "[id]", ".correlation_id" => "[id]", ".data.product_id" => "[id]",
+        ".occurred_at" => "[time]", ".traceparent" => "[trace]",
+    }, @r#"
+    {
+      "causation_id": null,
+      "correlation_id": "[id]",
+      "data": {
+        "category": "tea-ware",
+        "currency": "JPY",
+        "description": "Cast in one piece,\nfor stove and charcoal.",
+        "image_url": "https://images.example/kettle.jpg",
+        "name": "Iron kettle, 1.2 l",
+        "price": 16800,
+        "product_id": "[id]",
+        "translations": {
+          "ja": {
+            "description": "一体鋳造です。",
+            "name": "鉄瓶"
+          }
+        },
+        "version": 1
+      },
+      "event_id": "[id]",
+      "occurred_at": "[time]",
+      "schema_version": 1,
+      "traceparent": "[trace]"
+    }
+    "#);
+}

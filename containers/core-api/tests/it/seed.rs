@@ -1,0 +1,126 @@
+//! Filling the catalogue from a file.
+
+use core_api::catalogue::{SeedSummary, Seedling, seed};
+use domain::Clock;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::app::{Ask, TestApp};
+
+fn products() -> Vec<Value> {
+    let product = |number: u32, name: &str| {
+        json!({
+            "id": format!("019d4657-0000-73a1-9745-{number:012}"), "name": name, "description": "As it is.",
+            "translations": {"ja": {"name": "急須", "description": "そのまま。"}}, "price": 4_800,
+            "currency": "JPY", "category": "tea-ware", "image_url": null, "quantity": 25,
+        })
+    };
+    vec![
+        product(1, "Teapot"),
+        product(2, "Tea bowl"),
+        product(3, "Tea caddy"),
+    ]
+}
+
+async fn run(pool: &PgPool, products: &[Value]) -> SeedSummary {
+    let seedlings: Vec<Seedling> = serde_json::from_value(products.into()).unwrap();
+    seed(pool, &Clock::system(), &seedlings).await.unwrap()
+}
+
+async fn told(app: &TestApp) -> Vec<String> {
+    let events = app.product_events().await.into_iter();
+    let mut told: Vec<String> = events
+        .map(|(kind, event)| format!("{kind} {}", event["data"]["name"]))
+        .collect();
+    told.sort();
+    told
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    let first = run(&pool, &products()).await;
+    assert_eq!(first.to_string(), "3 products: 3 new, 0 changed, 0 as before");
+    let created = [
+        "ProductCreated \"Tea bowl\"",
+        "ProductCreated \"Tea caddy\"",
+        "ProductCreated \"Teapot\"",
+    ];
+    assert_eq!(told(&app).await, created);
+    let before = app.get("/v1/products").answer().await;
+    assert_eq!(before.body["items"][0]["translations"]["ja"]["name"], "急須");
+
+    let second = run(&pool, &products()).await;
+    assert_eq!(second.to_string(), "3 products: 0 new, 0 changed, 3 as before");
+    assert_eq!(app.get("/v1/products").answer().await.body, before.body);
+    assert_eq!(told(&app).await, created);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    let own = app.add_product("Iron kettle", 16_800).await;
+    let mut products = products();
+    run(&pool, &products).await;
+    let gone = format!("/v1/products/{}", products[2]["id"].as_str().unwrap());
+    app.delete(&gone)
+        .bearer_auth(&app.admin)
+        .header("If-Match", "\"1\"")
+        .answer()
+        .await;
+
+    products[1]["price"] = json!(5_200);
+    products[2]["price"] = json!(1);
+    let again = run(&pool, &products).await;
+    assert_eq!(again.to_string(), "3 products: 0 new, 1 changed, 2 as before");
+    let changed = app
+        .get(format!("/v1/products/{}", products[1]["id"].as_str().unwrap()))
+        .answer()
+        .await;
+    assert_eq!(
+        (changed.header("etag"), &changed.body["price"]),
+        ("\"2\"", &json!(5_200))
+    );
+    assert!(
+        told(&app)
+            .await
+            .contains(&"ProductUpdated \"Tea bowl\"".to_owned())
+    );
+    assert_eq!(
+        app.get(&gone).answer().await.status,
+        404,
+        "what was taken out stays out"
+    );
+    assert_eq!(
+        app.get(format!("/v1/products/{own}"))
+            .answer()
+            .await
+            .header("etag"),
+        "\"1\""
+    );
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_file_goes_in_as_a_whole_or_not_at_all(pool: PgPool) {
+    let app = TestApp::start(pool.clone()).await;
+    let mut twice = products();
+    twice.push(twice[0].clone());
+    let seedlings: Vec<Seedling> = serde_json::from_value(twice.into()).unwrap();
+    assert!(
+        seed(&pool, &Clock::system(), &seedlings).await.is_err(),
+        "one product stands in it twice"
+    );
+    assert_eq!(app.get("/v1/products").answer().await.body["items"], json!([]));
+    assert!(told(&app).await.is_empty());
+
+    let mut misspelt = products();
+    misspelt[0]["colour"] = json!("red");
+    assert!(serde_json::from_value::<Vec<Seedling>>(misspelt.into()).is_err());
+}
+
+#[test]
+fn the_catalogue_of_the_repository_can_be_seeded() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/products.json");
+    let seedlings: Vec<Seedling> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(seedlings.len() >= 300);
+}
