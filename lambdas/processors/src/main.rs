@@ -1,0 +1,23 @@
+//! The processors family: what stands behind the queues. `_HANDLER` says which function this process is.
+
+mod mail;
+mod notification_sender;
+mod order_processor;
+
+use std::process::ExitCode;
+
+use chrono::TimeDelta;
+use lambda_shared::Family;
+
+/// How long it is known that an event was dealt with. A queue keeps a message for 14 days, a dead-letter queue
+/// for 14 more, and Step Functions knows an execution's name for 90.
+const REMEMBERED: TimeDelta = TimeDelta::days(90);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    Family::new()
+        .function("order-processor", order_processor::start)
+        .function("notification-sender", notification_sender::start)
+        .run()
+        .await
+}

@@ -1,0 +1,202 @@
+//! `notification-sender`: tells customers by e-mail how their orders ended.
+//!
+//! One mail per event, by a record of ours, because SES knows no repetitions. What the mail says comes from
+//! the order as it is stored; the event only says that it has ended, and why.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sesv2::{
+    Client as Ses,
+    error::DisplayErrorContext,
+    types::{Body, Content, Destination, EmailContent, Message as Email},
+};
+use domain::{OrderId, UserId};
+use events::{
+    BridgeEvent, Envelope, EventData,
+    bridge::{Kind, NotThisEvent},
+    order::{OrderCompleted, OrderFailed},
+};
+use lambda_shared::{
+    Handler, Idempotency, Init, InitError, idempotency::OnceError, sqs, sqs::Message, trace,
+};
+use orders::{Order, Orders, StoreError, Tables};
+use serde::Deserialize;
+
+use crate::{
+    REMEMBERED,
+    mail::{self, Mail, MailError},
+};
+
+/// How many mails one invocation sends at once. SES gives an account so many a second.
+const CONCURRENCY: usize = 5;
+
+struct NotificationSender {
+    orders: Orders,
+    sent: Idempotency,
+    ses: Ses,
+    from: String,
+}
+
+/// Why no mail was sent.
+#[derive(Debug, thiserror::Error)]
+enum NotifyError {
+    #[error(transparent)]
+    Event(#[from] NotThisEvent),
+    #[error("the message is not JSON")]
+    NoJson(#[source] serde_json::Error),
+    #[error("no mail is sent for {0}")]
+    UnknownEvent(String),
+    #[error(transparent)]
+    Once(#[from] OnceError<SendError>),
+}
+
+/// Why a mail that should be sent was not.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("the order {0} is not there")]
+    NoOrder(OrderId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    #[error("SES does not take the mail: {0}")]
+    Ses(String),
+}
+
+/// The envelope in which SNS puts what it delivers to a queue, unless it is asked for the bare message.
+#[derive(Deserialize)]
+struct Notification {
+    #[serde(rename = "Message")]
+    message: String,
+}
+
+/// Makes the function: mail comes from `MAIL_FROM`, orders are read from `ORDERS_TABLE`, and what was sent is
+/// recorded in `IDEMPOTENCY_TABLE`.
+pub async fn start(init: Init) -> Result<Handler, InitError> {
+    let from = init.environment.required("MAIL_FROM")?;
+    let idempotency: String = init.environment.required("IDEMPOTENCY_TABLE")?;
+    let orders = init.environment.required("ORDERS_TABLE")?;
+
+    let dynamo = DynamoDb::new(&init.aws);
+    let sent = Idempotency::new(
+        dynamo.clone(),
+        &idempotency,
+        "notification-sender",
+        REMEMBERED,
+        init.clock.clone(),
+    );
+    sent.connect().await?;
+    // It only reads orders.
+    let tables = Tables {
+        orders,
+        outbox: String::new(),
+        idempotency,
+    };
+    let orders = Orders::new(dynamo, tables, init.clock.clone());
+
+    let sender = Arc::new(NotificationSender {
+        orders,
+        sent,
+        ses: Ses::new(&init.aws),
+        from,
+    });
+    Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
+        let sender = Arc::clone(&sender);
+        async move { sender.notify(message).await }
+    }))
+}
+
+impl NotificationSender {
+    async fn notify(&self, message: Message) -> Result<(), NotifyError> {
+        let body = unwrapped(message.body);
+        let kind: Kind = serde_json::from_str(&body).map_err(NotifyError::NoJson)?;
+        match kind.detail_type.as_str() {
+            OrderCompleted::DETAIL_TYPE => {
+                let event = BridgeEvent::<OrderCompleted>::parse(&body)?.detail;
+                let of = (event.data.user_id, event.data.order_id);
+                self.send_once(&event, of, message.deadline, mail::completed)
+                    .await
+            }
+            OrderFailed::DETAIL_TYPE => {
+                let event = BridgeEvent::<OrderFailed>::parse(&body)?.detail;
+                let of = (event.data.user_id, event.data.order_id);
+                let write = |order: &Order| mail::failed(order, event.data.reason);
+                self.send_once(&event, of, message.deadline, write).await
+            }
+            _ => Err(NotifyError::UnknownEvent(kind.detail_type)),
+        }
+    }
+
+    async fn send_once<D: EventData>(
+        &self,
+        event: &Envelope<D>,
+        (user_id, order_id): (UserId, OrderId),
+        deadline: domain::Timestamp,
+        write: impl Fn(&Order) -> Result<Mail, MailError>,
+    ) -> Result<(), NotifyError> {
+        trace::follow(&event.as_cause());
+        let send = async || -> Result<String, SendError> {
+            let order = self
+                .orders
+                .find(user_id, order_id)
+                .await?
+                .ok_or(SendError::NoOrder(order_id))?;
+            self.send(write(&order)?).await
+        };
+        let message_id = self
+            .sent
+            .once(&event.event_id.to_string(), event, deadline, send)
+            .await?;
+        tracing::info!(message_id, "the customer knows how the order ended");
+        Ok(())
+    }
+
+    /// Gives SES's id of the message.
+    async fn send(&self, mail: Mail) -> Result<String, SendError> {
+        let ses_failed =
+            |error: &dyn std::error::Error| SendError::Ses(DisplayErrorContext(error).to_string());
+        let content = |data: String| Content::builder().data(data).charset("UTF-8").build();
+        let body = Body::builder()
+            .text(content(mail.text).map_err(|error| ses_failed(&error))?)
+            .html(content(mail.html).map_err(|error| ses_failed(&error))?)
+            .build();
+        let subject = content(mail.subject.to_owned()).map_err(|error| ses_failed(&error))?;
+        let sent = self
+            .ses
+            .send_email()
+            .from_email_address(&self.from)
+            .destination(Destination::builder().to_addresses(mail.to).build())
+            .content(
+                EmailContent::builder()
+                    .simple(Email::builder().subject(subject).body(body).build())
+                    .build(),
+            )
+            .send()
+            .await
+            .map_err(|error| ses_failed(&error))?;
+        Ok(sent.message_id.unwrap_or_default())
+    }
+}
+
+/// The event in a message, with SNS's envelope around it or without.
+fn unwrapped(body: String) -> String {
+    match serde_json::from_str::<Notification>(&body) {
+        Ok(notification) => notification.message,
+        Err(_) => body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_of_sns_is_taken_off() {
+        let event = r#"{"detail-type":"OrderCompleted"}"#;
+        let wrapped = serde_json::json!({"Type": "Notification", "MessageId": "1", "Message": event});
+        assert_eq!(unwrapped(wrapped.to_string()), event);
+        assert_eq!(unwrapped(event.to_owned()), event);
+        assert_eq!(unwrapped("not JSON".to_owned()), "not JSON");
+    }
+}

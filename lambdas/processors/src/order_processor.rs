@@ -1,0 +1,158 @@
+//! `order-processor`: starts a saga for each new order.
+//!
+//! A saga's execution is named after its order. Of a Standard state machine Step Functions itself refuses the
+//! name a second time, for 90 days, and no record of ours is needed. An Express state machine knows no names;
+//! there an event starts its saga once by a record of ours.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sfn::{
+    Client as StepFunctions,
+    error::{DisplayErrorContext, SdkError},
+    operation::start_execution::StartExecutionError,
+    types::StateMachineType,
+};
+use domain::{Currency, OrderId, ProductId, Quantity, UserId};
+use events::{BridgeEvent, Envelope, TraceParent, bridge::NotThisEvent, order::OrderCreated};
+use lambda_shared::{
+    Handler, Idempotency, Init, InitError, idempotency::OnceError, sqs, sqs::Message, trace,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::REMEMBERED;
+
+/// How many sagas one invocation starts at once: all of a batch.
+const CONCURRENCY: usize = 10;
+
+struct OrderProcessor {
+    sagas: StepFunctions,
+    state_machine: String,
+    /// Which events have started their saga; only where Step Functions does not know it.
+    started: Option<Idempotency>,
+}
+
+/// Why no saga was started.
+#[derive(Debug, thiserror::Error)]
+enum ProcessError {
+    #[error(transparent)]
+    Event(#[from] NotThisEvent),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Once(#[from] OnceError<StartError>),
+}
+
+/// Step Functions did not start an execution. The SDK's errors tell what happened only along their chain.
+#[derive(Debug, thiserror::Error)]
+#[error("the saga cannot be started: {0}")]
+struct StartError(String);
+
+/// The saga's input: what its steps need to know of an order.
+#[derive(Serialize)]
+struct SagaInput {
+    order_id: OrderId,
+    user_id: UserId,
+    currency: Currency,
+    total_amount: i64,
+    items: Vec<Line>,
+    payment_method: String,
+    traceparent: TraceParent,
+    correlation_id: Uuid,
+    causation_id: Option<Uuid>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    product_id: ProductId,
+    quantity: Quantity,
+}
+
+/// Makes the function, for the state machine `STATE_MACHINE_ARN`, with records in `IDEMPOTENCY_TABLE`.
+pub async fn start(init: Init) -> Result<Handler, InitError> {
+    let state_machine: String = init.environment.required("STATE_MACHINE_ARN")?;
+    let table: String = init.environment.required("IDEMPOTENCY_TABLE")?;
+
+    let sagas = StepFunctions::new(&init.aws);
+    let described = sagas
+        .describe_state_machine()
+        .state_machine_arn(&state_machine)
+        .send()
+        .await?;
+    let started = if described.r#type == StateMachineType::Express {
+        let records = DynamoDb::new(&init.aws);
+        let started = Idempotency::new(records, table, "order-processor", REMEMBERED, init.clock.clone());
+        started.connect().await?;
+        Some(started)
+    } else {
+        None
+    };
+
+    let processor = Arc::new(OrderProcessor {
+        sagas,
+        state_machine,
+        started,
+    });
+    Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
+        let processor = Arc::clone(&processor);
+        async move { processor.process(message).await }
+    }))
+}
+
+impl OrderProcessor {
+    async fn process(&self, Message { body, deadline }: Message) -> Result<(), ProcessError> {
+        let event = BridgeEvent::<OrderCreated>::parse(&body)?.detail;
+        trace::follow(&event.as_cause());
+        match &self.started {
+            None => self.start_saga(&event).await?,
+            Some(started) => {
+                let key = event.event_id.to_string();
+                started
+                    .once(&key, &event, deadline, || self.start_saga(&event))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_saga(&self, event: &Envelope<OrderCreated>) -> Result<(), StartError> {
+        let input = serde_json::to_string(&SagaInput::of(event))
+            .expect("a struct of texts and whole numbers is always JSON");
+        let starting = self
+            .sagas
+            .start_execution()
+            .state_machine_arn(&self.state_machine)
+            .name(event.data.order_id.to_string())
+            .input(input);
+        match starting.send().await.map_err(SdkError::into_service_error) {
+            Ok(_) => tracing::info!("the order's saga has started"),
+            Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
+                tracing::info!("the order's saga had started before");
+            }
+            Err(error) => return Err(StartError(DisplayErrorContext(error).to_string())),
+        }
+        Ok(())
+    }
+}
+
+impl SagaInput {
+    fn of(event: &Envelope<OrderCreated>) -> Self {
+        let (order, cause) = (&event.data, event.as_cause());
+        let line = |line: &events::order::OrderLine| Line {
+            product_id: line.product_id,
+            quantity: line.quantity,
+        };
+        Self {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            currency: order.currency,
+            total_amount: order.total_amount,
+            items: order.items.iter().map(line).collect(),
+            payment_method: order.payment_method.clone(),
+            traceparent: cause.traceparent,
+            correlation_id: cause.correlation_id,
+            causation_id: cause.causation_id,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The program as it is deployed, against the local AWS that `AWS_ENDPOINT_URL` names.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+mod notification_sender;
+mod order_processor;
+
+use domain::{Clock, Timestamp};
+use events::{Cause, Envelope, EventData, TraceParent};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_processors");
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// An event as EventBridge hands it to a queue.
+fn event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
+    let cause = Cause {
+        correlation_id,
+        causation_id: None,
+        traceparent: TraceParent::root(now()),
+    };
+    json!({
+        "version": "0",
+        "source": D::SOURCE,
+        "detail-type": D::DETAIL_TYPE,
+        "detail": Envelope::new(data, now(), cause),
+    })
+}
+
+/// Messages as Lambda hands them to a function, named by their position.
+fn batch(bodies: &[String]) -> Value {
+    let record = |(at, body): (usize, &String)| {
+        json!({
+            "messageId": at.to_string(),
+            "receiptHandle": "handle",
+            "body": body,
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "messageAttributes": {},
+            "md5OfBody": "",
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:ap-northeast-1:000000000000:queue",
+            "awsRegion": "ap-northeast-1",
+        })
+    };
+    json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()})
+}
+
+/// The answer to a batch of which these messages failed.
+fn failures(positions: &[&str]) -> Value {
+    let failed: Vec<Value> = positions.iter().map(|at| json!({"itemIdentifier": at})).collect();
+    json!({"batchItemFailures": failed})
+}

@@ -1,0 +1,232 @@
+//! Each end of an order is told in one mail.
+
+use aws_config::SdkConfig;
+use domain::{Clock, Currency, FailureReason, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
+use events::{
+    TraceParent,
+    order::{OrderCompleted, OrderFailed},
+};
+use lambda_shared::testing::{Sandbox, create_table};
+use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+use serde_json::{Value, json};
+
+use crate::{PROGRAM, batch, event, failures, now};
+
+struct World {
+    aws: SdkConfig,
+    orders: Orders,
+    sender: Sandbox,
+    from: String,
+}
+
+impl World {
+    /// With a sender's address that SES has verified.
+    async fn new() -> Self {
+        let world = Self::unverified().await;
+        world.verify().await;
+        world
+    }
+
+    async fn unverified() -> Self {
+        let aws = cloud::sdk_config().await;
+        let tables = Tables {
+            orders: create_table(&aws, &["user_id", "order_id"]).await,
+            outbox: create_table(&aws, &["event_id"]).await,
+            idempotency: create_table(&aws, &["id"]).await,
+        };
+        let from = format!("{}@matsuri.example", uuid_v7(now()));
+        let variables = [
+            ("ORDERS_TABLE", tables.orders.as_str()),
+            ("IDEMPOTENCY_TABLE", &tables.idempotency),
+            ("MAIL_FROM", &from),
+        ];
+        let sender = Sandbox::start(PROGRAM, "notification-sender", &variables)
+            .await
+            .unwrap();
+        let orders = Orders::new(aws_sdk_dynamodb::Client::new(&aws), tables, Clock::system());
+        Self {
+            aws,
+            orders,
+            sender,
+            from,
+        }
+    }
+
+    async fn verify(&self) {
+        let ses = aws_sdk_sesv2::Client::new(&self.aws);
+        ses.create_email_identity()
+            .email_identity(&self.from)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    async fn place(&self, contact_email: &str) -> Order {
+        let item = OrderItem {
+            product_id: ProductId::new(now()),
+            product_name: "Lantern <red> & small".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            price: 7_500,
+        };
+        let new = NewOrder {
+            user_id: UserId::new(now()),
+            contact_email: contact_email.to_owned(),
+            items: vec![item],
+            total: Money::new(15_000, Currency::JPY).unwrap(),
+            payment_method: "pm_card_visa".to_owned(),
+            idempotency_key: "key".to_owned(),
+            traceparent: TraceParent::root(now()),
+        };
+        self.orders.place(&new).await.unwrap().0
+    }
+
+    async fn tell(&self, event: &Value) -> Value {
+        self.sender.invoke(batch(&[by_sns(event)])).await.unwrap()
+    }
+
+    /// What was sent from this world's address.
+    async fn mails(&self) -> Vec<Value> {
+        let url = format!("{}/_ministack/ses/messages", self.aws.endpoint_url().unwrap());
+        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let accounts = answer["messages"].as_object().unwrap().values();
+        let mails = accounts.flat_map(|mails| mails.as_array().unwrap().clone());
+        mails.filter(|mail| mail["Source"] == self.from).collect()
+    }
+}
+
+/// A message as SNS delivers it to a queue.
+fn by_sns(event: &Value) -> String {
+    json!({
+        "Type": "Notification",
+        "MessageId": uuid_v7(now()),
+        "TopicArn": "arn:aws:sns:ap-northeast-1:000000000000:order-notifications",
+        "Message": event.to_string(),
+        "Timestamp": now(),
+    })
+    .to_string()
+}
+
+fn completed(order: &Order) -> Value {
+    let data = OrderCompleted {
+        order_id: order.order_id,
+        user_id: order.user_id,
+        currency: order.currency,
+        total_amount: order.total_amount,
+        completed_at: now(),
+    };
+    event(data, order.order_id.0)
+}
+
+fn failed(order: &Order, reason: FailureReason) -> Value {
+    let data = OrderFailed {
+        order_id: order.order_id,
+        user_id: order.user_id,
+        reason,
+        failed_at: now(),
+    };
+    event(data, order.order_id.0)
+}
+
+#[tokio::test]
+async fn a_completed_order_is_told_once() {
+    let world = World::new().await;
+    let order = world.place("hanako@example.com").await;
+    let event = completed(&order);
+    assert_eq!(world.tell(&event).await, failures(&[]));
+    assert_eq!(world.tell(&event).await, failures(&[]));
+
+    let mails = world.mails().await;
+    let [mail] = &mails[..] else { panic!("{mails:#?}") };
+    assert_eq!(mail["To"], json!(["hanako@example.com"]));
+    assert_eq!(
+        mail["Subject"],
+        "Your Matsuri order is complete / ご注文が確定しました"
+    );
+    let (text, html) = (
+        mail["BodyText"].as_str().unwrap(),
+        mail["BodyHtml"].as_str().unwrap(),
+    );
+    assert!(text.contains("Lantern <red> & small × 2   ¥15,000"), "{text}");
+    assert!(text.contains(&order.order_id.to_string()), "{text}");
+    assert!(html.contains("Lantern &#60;red&#62; &#38; small"), "{html}");
+}
+
+#[tokio::test]
+async fn a_failed_order_is_told_with_its_reason() {
+    let world = World::new().await;
+    let order = world.place("taro@example.com").await;
+    assert_eq!(
+        world.tell(&failed(&order, FailureReason::PaymentDeclined)).await,
+        failures(&[])
+    );
+    let mails = world.mails().await;
+    let [mail] = &mails[..] else { panic!("{mails:#?}") };
+    assert_eq!(
+        mail["Subject"],
+        "About your Matsuri order / ご注文についてのお知らせ"
+    );
+    let text = mail["BodyText"].as_str().unwrap();
+    assert!(
+        text.contains("Your payment was declined") && text.contains("You have not been charged."),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn deliveries_at_once_send_one_mail() {
+    let world = World::new().await;
+    let message = by_sns(&completed(&world.place("hanako@example.com").await));
+    world
+        .sender
+        .invoke(batch(&[message.clone(), message.clone(), message.clone()]))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.sender.invoke(batch(&[message])).await.unwrap(),
+        failures(&[])
+    );
+    assert_eq!(world.mails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bare_event_is_as_good_as_one_in_an_envelope() {
+    let world = World::new().await;
+    let event = completed(&world.place("hanako@example.com").await);
+    let answer = world.sender.invoke(batch(&[event.to_string()])).await.unwrap();
+    assert_eq!(answer, failures(&[]));
+    assert_eq!(world.mails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_fails_for_itself() {
+    let world = World::new().await;
+    let mut nowhere = world.place("hanako@example.com").await;
+    nowhere.order_id = OrderId::new(now());
+    let two_addresses = world.place("a@example.com,b@example.com").await;
+    let good = world.place("hanako@example.com").await;
+    let bodies = [
+        by_sns(&completed(&nowhere)),
+        by_sns(&completed(&two_addresses)),
+        by_sns(&completed(&good)),
+        by_sns(&json!({"detail-type": "OrderPondered", "source": "nobody", "detail": {}})),
+        "not JSON".to_owned(),
+    ];
+    let answer = world.sender.invoke(batch(&bodies)).await.unwrap();
+    let named = answer["batchItemFailures"].as_array().unwrap().len();
+    assert_eq!(named, 4, "{answer}");
+    assert!(!answer.to_string().contains("\"2\""), "{answer}");
+    assert_eq!(world.mails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_ses_does_not_take_now_it_takes_later() {
+    let world = World::unverified().await;
+    let event = completed(&world.place("hanako@example.com").await);
+    assert_eq!(world.tell(&event).await, failures(&["0"]));
+    let line = world.sender.logged("SES does not take the mail").await.concat();
+    assert!(!line.contains("hanako"), "addresses stay out of the logs: {line}");
+
+    world.verify().await;
+    assert_eq!(world.tell(&event).await, failures(&[]));
+    assert_eq!(world.mails().await.len(), 1);
+}

@@ -1,0 +1,241 @@
+//! Each new order's saga is started once, with what its steps need.
+
+use aws_config::SdkConfig;
+use aws_sdk_sfn::{Client, types::StateMachineType};
+use domain::{Currency, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
+use events::order::{OrderCreated, OrderLine};
+use lambda_shared::testing::{Exited, Sandbox, create_table};
+use serde_json::{Value, json};
+
+use crate::{PROGRAM, batch, event, failures, now};
+
+struct World {
+    aws: SdkConfig,
+    table: String,
+    sagas: Client,
+    state_machine: String,
+    processor: Sandbox,
+}
+
+impl World {
+    async fn new(kind: StateMachineType) -> Self {
+        let aws: SdkConfig = cloud::sdk_config().await;
+        let table = create_table(&aws, &["id"]).await;
+        let sagas = Client::new(&aws);
+        let state_machine = sagas
+            .create_state_machine()
+            .name(&table)
+            .r#type(kind)
+            .role_arn("arn:aws:iam::000000000000:role/saga")
+            .definition(json!({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}).to_string())
+            .send()
+            .await
+            .unwrap()
+            .state_machine_arn;
+        let variables = [
+            ("IDEMPOTENCY_TABLE", table.as_str()),
+            ("STATE_MACHINE_ARN", &state_machine),
+        ];
+        let processor = Sandbox::start(PROGRAM, "order-processor", &variables)
+            .await
+            .unwrap();
+        Self {
+            aws,
+            table,
+            sagas,
+            state_machine,
+            processor,
+        }
+    }
+
+    async fn process(&self, events: &[&Value]) -> Value {
+        let bodies: Vec<String> = events.iter().map(ToString::to_string).collect();
+        self.processor.invoke(batch(&bodies)).await.unwrap()
+    }
+
+    async fn executions(&self) -> usize {
+        let list = self
+            .sagas
+            .list_executions()
+            .state_machine_arn(&self.state_machine);
+        list.send().await.unwrap().executions.len()
+    }
+
+    async fn records(&self) -> i32 {
+        let dynamo = aws_sdk_dynamodb::Client::new(&self.aws);
+        dynamo
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .send()
+            .await
+            .unwrap()
+            .count
+    }
+
+    /// The input of the only execution.
+    async fn input(&self) -> String {
+        let list = self
+            .sagas
+            .list_executions()
+            .state_machine_arn(&self.state_machine)
+            .send()
+            .await
+            .unwrap();
+        let [execution] = &list.executions[..] else {
+            panic!("{list:?}")
+        };
+        let describe = self
+            .sagas
+            .describe_execution()
+            .execution_arn(&execution.execution_arn);
+        describe.send().await.unwrap().input.unwrap()
+    }
+}
+
+fn created() -> (OrderId, Value) {
+    let at = now();
+    let line = |quantity| OrderLine {
+        product_id: ProductId::new(at),
+        product_name: "Paper lantern".to_owned(),
+        quantity: Quantity::new(quantity).unwrap(),
+        price: 750,
+    };
+    let order = OrderCreated {
+        order_id: OrderId::new(at),
+        user_id: UserId::new(at),
+        currency: Currency::JPY,
+        total_amount: 2_250,
+        items: vec![line(2), line(1)],
+        payment_method: "pm_card_visa".to_owned(),
+        created_at: at,
+    };
+    (order.order_id, event(order.clone(), order.order_id.0))
+}
+
+#[tokio::test]
+async fn the_saga_gets_what_its_steps_read() {
+    let world = World::new(StateMachineType::Standard).await;
+    let (order_id, event) = created();
+    assert_eq!(world.process(&[&event]).await, failures(&[]));
+
+    let input = world.input().await;
+    let state: saga::State = serde_json::from_str(&input).unwrap();
+    let (detail, data) = (&event["detail"], &event["detail"]["data"]);
+    assert_eq!(state.order_id, order_id);
+    assert_eq!(json!(state.user_id), data["user_id"]);
+    assert_eq!((state.total_amount, state.items.len()), (2_250, 2));
+    assert_eq!(json!(state.traceparent), detail["traceparent"]);
+    assert_eq!(json!(state.correlation_id), detail["correlation_id"]);
+    assert_eq!(
+        json!(state.causation_id),
+        detail["event_id"],
+        "the event is what led to the saga"
+    );
+    assert!(!input.contains("Paper lantern"), "the steps need no names");
+}
+
+#[tokio::test]
+async fn a_second_delivery_starts_no_second_saga() {
+    let world = World::new(StateMachineType::Standard).await;
+    let (_, event) = created();
+    assert_eq!(world.process(&[&event, &event, &event]).await, failures(&[]));
+    assert_eq!(world.process(&[&event]).await, failures(&[]));
+    assert_eq!(world.executions().await, 1);
+    assert_eq!(world.records().await, 0, "the execution's name is enough");
+}
+
+/// MiniStack refuses a name's second execution of an Express state machine too, which AWS does not. So it is
+/// the record that is looked at.
+#[tokio::test]
+async fn where_names_are_not_known_a_record_starts_the_saga_once() {
+    let world = World::new(StateMachineType::Express).await;
+    let (_, event) = created();
+    // A delivery that finds another one at work is left in the queue, and succeeds later.
+    world.process(&[&event, &event, &event]).await;
+    assert_eq!(world.process(&[&event]).await, failures(&[]));
+    assert_eq!((world.executions().await, world.records().await), (1, 1));
+}
+
+#[tokio::test]
+async fn poison_fails_for_itself() {
+    let world = World::new(StateMachineType::Standard).await;
+    let (_, good) = created();
+    let (_, mut newer) = created();
+    newer["detail"]["schema_version"] = json!(2);
+    let (_, mut no_quantity) = created();
+    no_quantity["detail"]["data"]["items"][0]["quantity"] = json!(0);
+    let (_, mut other) = created();
+    other["detail-type"] = json!("OrderCancelled");
+    let text = json!("not an event");
+
+    let answer = world.process(&[&text, &good, &newer, &no_quantity, &other]).await;
+    let mut named: Vec<&str> = answer["batchItemFailures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().unwrap())
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, ["0", "2", "3", "4"]);
+    assert_eq!(world.executions().await, 1);
+}
+
+#[tokio::test]
+async fn by_hand_it_takes_an_sqs_event_and_says_so_to_everything_else() {
+    let world = World::new(StateMachineType::Standard).await;
+    let (_, event) = created();
+    let by_hand = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
+    assert_eq!(
+        world.processor.invoke(by_hand).await.unwrap(),
+        json!({"batchItemFailures": []})
+    );
+
+    for wrong in [event, json!({}), json!([]), json!(null)] {
+        let error = world.processor.invoke(wrong).await.unwrap_err();
+        assert_eq!(error.error_type, "InvalidInput");
+        assert!(
+            error
+                .error_message
+                .starts_with("this function takes an SQS event"),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_message_stands_in_the_order_s_trace() {
+    let world = World::new(StateMachineType::Standard).await;
+    let (order_id, event) = created();
+    world.process(&[&event]).await;
+    let lines = world.processor.logged("the order's saga has started").await;
+    let line: Value = serde_json::from_str(&lines[0]).unwrap();
+    let message = &line["spans"][1];
+    assert_eq!(message["correlation_id"], order_id.to_string());
+    let trace_id = message["trace_id"].as_str().unwrap();
+    assert!(
+        event["detail"]["traceparent"]
+            .as_str()
+            .unwrap()
+            .contains(trace_id)
+    );
+}
+
+#[tokio::test]
+async fn without_its_state_machine_it_does_not_start() {
+    let nowhere = format!(
+        "arn:aws:states:ap-northeast-1:000000000000:stateMachine:{}",
+        uuid_v7(now())
+    );
+    let variables = [
+        ("IDEMPOTENCY_TABLE", "table"),
+        ("STATE_MACHINE_ARN", nowhere.as_str()),
+    ];
+    let Err(Exited(said)) = Sandbox::start(PROGRAM, "order-processor", &variables).await else {
+        panic!("it started")
+    };
+    assert!(
+        said.contains("the function order-processor cannot start"),
+        "{said}"
+    );
+}

@@ -1,0 +1,46 @@
+//! `fail-order`: marks the order failed, and leaves `OrderFailed` in the outbox with it. The last compensation.
+//!
+//! Again: a failed order stays failed for its first reason, and the answer names the event of the first time.
+//! A cancelled order stays cancelled and a completed one completed; there is nothing to tell of them then.
+
+use domain::FailureReason;
+use lambda_shared::{Handler, Init, InitError};
+use orders::{FailError, Orders};
+
+use crate::{Ending, State, StepError, start, state::step};
+
+/// Makes the function.
+pub async fn start(init: Init) -> Result<Handler, InitError> {
+    let orders = start::orders(&init).await?;
+    Ok(step(move |state| {
+        let orders = orders.clone();
+        async move { fail_order(&orders, &state).await }
+    }))
+}
+
+/// Does the step.
+pub async fn fail_order(orders: &Orders, state: &State) -> Result<Ending, StepError> {
+    let event_id = match orders
+        .fail(state.user_id, state.order_id, reason(state), &state.as_cause())
+        .await
+    {
+        Ok(event_id) => event_id,
+        Err(FailError::Completed) => None,
+        Err(FailError::NotFound) => {
+            // Removed long ago, or never placed: the event that started the saga was replayed or made up.
+            tracing::error!(order_id = %state.order_id, "a saga ran for an order that does not exist");
+            None
+        }
+        Err(FailError::Store(error)) => return Err(error.into()),
+    };
+    Ok(Ending { event_id })
+}
+
+/// Why the order failed, as its customer may know it: what the saga turned back for.
+fn reason(state: &State) -> FailureReason {
+    match state.error.as_ref().map(|caught| caught.error.as_str()) {
+        Some("InsufficientStock") => FailureReason::InsufficientStock,
+        Some("PaymentDeclined") => FailureReason::PaymentDeclined,
+        _ => FailureReason::InternalError,
+    }
+}

@@ -1,0 +1,63 @@
+//! `process-payment`: takes the order's price.
+//!
+//! 1. The provider is told of the payment; no money moves.
+//! 2. The order is claimed for this payment. Here the customer's cancellation and a compensation are met, and
+//!    from here on the payment can be found from the order, whatever becomes of this process.
+//! 3. The provider is told to take the money.
+//! 4. The order records that it was taken, and `PaymentProcessed` goes out.
+//!
+//! Again: the provider gives the same payment to the same order and confirms it once; the claim of the same
+//! payment holds; the record is made once. An order whose provider has forgotten the first request, and makes
+//! a second payment of it, refuses the second one's claim.
+
+use std::sync::Arc;
+
+use domain::PaymentId;
+use lambda_shared::{Handler, Init, InitError};
+use orders::Orders;
+use serde::Serialize;
+
+use crate::{Announcer, State, StepError, payments::PaymentProvider, start, state::step};
+
+/// What was paid with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Payment {
+    /// The payment at the provider.
+    pub payment_id: PaymentId,
+}
+
+/// Makes the function.
+pub async fn start(init: Init) -> Result<Handler, InitError> {
+    let (orders, provider) = tokio::try_join!(start::orders(&init), start::payments(&init))?;
+    let announcer = start::announcer(&init, &orders)?;
+    let provider = Arc::new(provider);
+    Ok(step(move |state| {
+        let (orders, announcer, provider) = (orders.clone(), announcer.clone(), Arc::clone(&provider));
+        async move { process_payment(&orders, &*provider, &announcer, &state).await }
+    }))
+}
+
+/// Does the step. `PaymentDeclined` and `OrderCancelled` are certain not to have moved money; after every
+/// other failure that is open, and for the refund to find out.
+pub async fn process_payment(
+    orders: &Orders,
+    provider: &dyn PaymentProvider,
+    announcer: &Announcer,
+    state: &State,
+) -> Result<Payment, StepError> {
+    let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
+
+    let payment_id = provider
+        .create_intent(order_id, total, &state.payment_method)
+        .await?;
+    orders.claim_for_payment(user_id, order_id, &payment_id).await?;
+    provider.confirm(order_id, &payment_id).await?;
+
+    let event = orders
+        .record_payment(user_id, order_id, &payment_id, total, &state.as_cause())
+        .await?;
+    if let Some(event) = event {
+        announcer.try_to_publish(&event).await;
+    }
+    Ok(Payment { payment_id })
+}

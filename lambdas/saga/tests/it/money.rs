@@ -1,0 +1,241 @@
+//! process-payment and refund-payment: after each story, what was charged is what was given back, or the order
+//! is on its way to completion.
+
+use domain::OrderStatus;
+use lambda_shared::FunctionError;
+use orders::Payment;
+use saga::{
+    State, StepError,
+    payments::PaymentProvider,
+    process_payment::{self, process_payment},
+    refund_payment::{Refund, refund_payment},
+};
+
+use crate::world::World;
+
+impl World {
+    async fn pay(&self, state: &State) -> Result<process_payment::Payment, StepError> {
+        process_payment(&self.orders, &self.stripe, &self.announcer, state).await
+    }
+
+    async fn refund(&self, state: &State) -> Result<Refund, StepError> {
+        refund_payment(&self.orders, &self.stripe, &self.announcer, state).await
+    }
+}
+
+fn name<T: std::fmt::Debug>(outcome: Result<T, StepError>) -> &'static str {
+    outcome.unwrap_err().name()
+}
+
+#[tokio::test]
+async fn the_price_is_taken_once_however_often_the_step_runs() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    let first = world.pay(&state).await.unwrap();
+    assert_eq!(world.pay(&state).await.unwrap(), first);
+
+    assert_eq!(world.books(), (1_500, 0));
+    let order = world.order(&state).await;
+    assert_eq!(
+        (order.status, order.payment),
+        (OrderStatus::Processing, Some(Payment::Taken))
+    );
+    assert_eq!(order.payment_id, Some(first.payment_id));
+    assert_eq!(
+        world.waiting().await,
+        [""; 0],
+        "the event was published right away"
+    );
+}
+
+#[tokio::test]
+async fn two_that_run_at_once_take_the_price_once() {
+    let world = World::new().await;
+    let state = world.place("pm_slow").await;
+    let (one, other) = tokio::join!(world.pay(&state), world.pay(&state));
+    // The provider answers a request whose twin is under way with a conflict, which is worth another try.
+    for outcome in [one, other] {
+        assert!(
+            matches!(outcome, Ok(_) | Err(StepError::Unavailable { .. })),
+            "{outcome:?}"
+        );
+    }
+    world.pay(&state).await.unwrap();
+    assert_eq!(world.books(), (1_500, 0));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again() {
+    let world = World::new().await;
+    let state = world.place("pm_error_after_effect").await;
+    assert_eq!(name(world.pay(&state).await), "Unavailable");
+    world.pay(&state).await.unwrap();
+    assert_eq!(world.books(), (1_500, 0));
+}
+
+#[tokio::test]
+async fn a_declined_card_moves_no_money() {
+    let world = World::new().await;
+    let state = world.place("pm_card_chargeDeclined").await;
+    assert_eq!(name(world.pay(&state).await), "PaymentDeclined");
+    assert_eq!(name(world.pay(&state).await), "PaymentDeclined");
+    assert_eq!(world.books(), (0, 0));
+}
+
+#[tokio::test]
+async fn an_unknown_payment_method_is_declined_before_the_order_is_claimed() {
+    let world = World::new().await;
+    let state = world.place("pm_made_up").await;
+    assert_eq!(name(world.pay(&state).await), "PaymentDeclined");
+    assert_eq!(world.order(&state).await.status, OrderStatus::Pending);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_not_charged() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    world.cancel(&state).await;
+    assert_eq!(name(world.pay(&state).await), "OrderCancelled");
+    assert_eq!(world.books(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_payment_that_wakes_after_the_compensation_is_refused() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    assert_eq!(world.refund(&state).await.unwrap(), Refund::NothingCharged);
+    assert_eq!(name(world.pay(&state).await), "OrderClosed");
+    assert_eq!(world.books(), (0, 0));
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_exist_is_not_charged() {
+    let world = World::new().await;
+    let state = world.made_up().await;
+    assert_eq!(name(world.pay(&state).await), "InvalidInput");
+    assert_eq!(world.refund(&state).await.unwrap(), Refund::NothingCharged);
+    assert_eq!(world.books(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_bus_that_is_down_does_not_undo_a_payment() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    let announcer = world.announcer_without_bus();
+    process_payment(&world.orders, &world.stripe, &announcer, &state)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.waiting().await,
+        ["PaymentProcessed"],
+        "the relay will take it"
+    );
+}
+
+#[tokio::test]
+async fn what_was_taken_is_given_back_once() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    let payment_id = world.pay(&state).await.unwrap().payment_id;
+    let announcer = world.announcer_without_bus();
+    for _ in 0..2 {
+        let refund = refund_payment(&world.orders, &world.stripe, &announcer, &state)
+            .await
+            .unwrap();
+        assert_eq!(
+            refund,
+            Refund::Refunded {
+                payment_id: payment_id.clone()
+            }
+        );
+    }
+    assert_eq!(world.books(), (1_500, 1_500));
+    assert_eq!(world.order(&state).await.payment, Some(Payment::Refunded));
+    assert_eq!(world.waiting().await, ["PaymentRefunded"]);
+}
+
+#[tokio::test]
+async fn what_was_taken_without_anybody_knowing_is_given_back() {
+    let world = World::new().await;
+    let state = world.place("pm_error_after_effect").await;
+    assert_eq!(name(world.pay(&state).await), "Unavailable");
+    assert_eq!(world.order(&state).await.payment, Some(Payment::Claimed));
+    assert!(matches!(
+        world.refund(&state).await.unwrap(),
+        Refund::Refunded { .. }
+    ));
+    assert_eq!(world.books(), (1_500, 1_500));
+}
+
+#[tokio::test]
+async fn what_was_not_taken_can_never_be_taken_and_no_refund_is_told_of() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    let payment_id = world.claim(&state).await;
+    let announcer = world.announcer_without_bus();
+    for _ in 0..2 {
+        let refund = refund_payment(&world.orders, &world.stripe, &announcer, &state)
+            .await
+            .unwrap();
+        assert_eq!(
+            refund,
+            Refund::Cancelled {
+                payment_id: payment_id.clone()
+            }
+        );
+    }
+    // The confirmation that was still on its way.
+    assert!(world.stripe.confirm(state.order_id, &payment_id).await.is_err());
+    assert_eq!(world.books(), (0, 0));
+    assert_eq!(world.waiting().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_confirmation_and_a_refund_that_run_at_once_leave_nothing_charged() {
+    for method in ["pm_card_visa", "pm_slow"] {
+        let world = World::new().await;
+        let state = world.place(method).await;
+        world.claim(&state).await;
+        let (_, refund) = tokio::join!(world.pay(&state), world.refund(&state));
+        // The provider may refuse to cancel what it is just charging; the state machine tries again.
+        if refund.is_err() {
+            assert_eq!(name(refund), "Unavailable");
+        }
+        world.refund(&state).await.unwrap();
+        let (charged, given_back) = world.books();
+        assert_eq!(charged, given_back, "{method}");
+        assert!(world.pay(&state).await.is_err(), "{method}");
+        assert_eq!(world.books(), (charged, given_back), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_whose_provider_forgot_its_payment_is_not_charged_twice() {
+    let world = World::new().await;
+    let state = world.place("pm_card_visa").await;
+    let first = world.pay(&state).await.unwrap();
+
+    // A day later the provider knows the order's key no more, and makes a second payment.
+    let other = world.place("pm_card_visa").await;
+    let second = world.claim(&other).await;
+    assert_ne!(first.payment_id, second);
+    let claimed = world
+        .orders
+        .claim_for_payment(state.user_id, state.order_id, &second)
+        .await;
+    assert_eq!(StepError::from(claimed.unwrap_err()).name(), "OrderClosed");
+    assert_eq!(world.order(&state).await.payment_id, Some(first.payment_id));
+    assert_eq!(world.books(), (1_500, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_is_out_of_reach_is_asked_again_later() {
+    let world = World::new().await;
+    let state = world.place("pm_broken").await;
+    assert_eq!(name(world.pay(&state).await), "Unavailable");
+    assert!(matches!(
+        world.refund(&state).await.unwrap(),
+        Refund::Cancelled { .. }
+    ));
+    assert_eq!(world.books(), (0, 0));
+}

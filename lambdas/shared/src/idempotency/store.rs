@@ -1,0 +1,211 @@
+//! The records in DynamoDB. Every write has a condition, and every condition is such that a write which is
+//! repeated because its answer was lost comes to the same.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{DisplayErrorContext, SdkError},
+    operation::{delete_item::DeleteItemError, put_item::PutItemError, update_item::UpdateItemError},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use domain::Timestamp;
+
+use super::StoreError;
+
+const IN_PROGRESS: &str = "in_progress";
+const COMPLETED: &str = "completed";
+
+/// The table of records.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    client: Client,
+    name: String,
+}
+
+/// A call's wish to do the work.
+pub(super) struct Claim {
+    pub(super) id: String,
+    pub(super) owner: String,
+    pub(super) payload_hash: String,
+    pub(super) deadline: Timestamp,
+    pub(super) ttl: Timestamp,
+}
+
+/// What became of a claim.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// The work is this call's.
+    Mine,
+    /// The work is another call's, which still has time.
+    InProgress,
+    /// The work is done; the answer in JSON.
+    Completed(String),
+    /// The key stands for another payload.
+    PayloadMismatch,
+}
+
+impl Table {
+    pub(super) fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    pub(super) async fn connect(&self) -> Result<(), StoreError> {
+        let nothing = self.client.get_item().table_name(&self.name).key("id", text("#"));
+        nothing.send().await.map(drop).map_err(failed)
+    }
+
+    /// Claims the work, unless somebody did it, or is about to. The work of a process that is gone is taken
+    /// over, but only with the payload that it had: what it did with it is not known.
+    pub(super) async fn begin(&self, claim: &Claim, now: Timestamp) -> Result<Begun, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("id", text(&claim.id))
+            .item("status", text(IN_PROGRESS))
+            .item("payload_hash", text(&claim.payload_hash))
+            .item("owner", text(&claim.owner))
+            .item("in_progress_expiry", number(claim.deadline.timestamp_millis()))
+            .item("ttl", number(claim.ttl.timestamp()))
+            .condition_expression(
+                "attribute_not_exists(id) OR #ttl <= :now_s OR \
+                 (#status = :in_progress AND in_progress_expiry <= :now_ms AND payload_hash = :hash)",
+            )
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":now_s", number(now.timestamp()))
+            .expression_attribute_values(":now_ms", number(now.timestamp_millis()))
+            .expression_attribute_values(":in_progress", text(IN_PROGRESS))
+            .expression_attribute_values(":hash", text(&claim.payload_hash))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put.map_err(SdkError::into_service_error) {
+            Ok(_) => Ok(Begun::Mine),
+            Err(PutItemError::ConditionalCheckFailedException(refused)) => {
+                Ok(found(refused.item.unwrap_or_default(), claim))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Stores the answer. False when the record has become another call's meanwhile.
+    pub(super) async fn complete(
+        &self,
+        claim: &Claim,
+        response: String,
+        ttl: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("id", text(&claim.id))
+            .update_expression(
+                "SET #status = :completed, #response = :response, #ttl = :ttl REMOVE in_progress_expiry",
+            )
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#response", "response")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":completed", text(COMPLETED))
+            .expression_attribute_values(":response", AttributeValue::S(response))
+            .expression_attribute_values(":ttl", number(ttl.timestamp()))
+            .expression_attribute_values(":owner", text(&claim.owner))
+            .send()
+            .await;
+        match update.map_err(SdkError::into_service_error) {
+            Ok(_) => Ok(true),
+            Err(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Gives the work up, unless the record has become another call's meanwhile.
+    pub(super) async fn abandon(&self, claim: &Claim) -> Result<(), StoreError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .key("id", text(&claim.id))
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(&claim.owner))
+            .send()
+            .await;
+        match delete.map_err(SdkError::into_service_error) {
+            Ok(_) | Err(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// What the record says that was in the way. One without an answer is in progress, whatever else it says.
+fn found(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> Begun {
+    let is = |name: &str, value: &str| {
+        record
+            .get(name)
+            .and_then(|v| v.as_s().ok())
+            .is_some_and(|v| v == value)
+    };
+    // The client repeats a write whose answer was lost, and then finds what it wrote the first time.
+    if is("owner", &claim.owner) {
+        return Begun::Mine;
+    }
+    if record.contains_key("payload_hash") && !is("payload_hash", &claim.payload_hash) {
+        return Begun::PayloadMismatch;
+    }
+    match record.remove("response") {
+        Some(AttributeValue::S(response)) => Begun::Completed(response),
+        _ => Begun::InProgress,
+    }
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// The SDK's errors tell what happened only along their source chain.
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError(DisplayErrorContext(error).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(owner: &str) -> Claim {
+        Claim {
+            id: "mailer#order-17".into(),
+            owner: owner.into(),
+            payload_hash: "hash".into(),
+            deadline: Timestamp::UNIX_EPOCH,
+            ttl: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn record(attributes: &[(&str, &str)]) -> HashMap<String, AttributeValue> {
+        attributes
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), text(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_that_this_call_wrote_without_hearing_of_it_is_its_own() {
+        let mine = record(&[("owner", "me"), ("payload_hash", "hash"), ("status", IN_PROGRESS)]);
+        assert_eq!(found(mine.clone(), &claim("me")), Begun::Mine);
+        assert_eq!(found(mine, &claim("another")), Begun::InProgress);
+    }
+
+    #[test]
+    fn an_emulator_that_does_not_show_the_record_makes_the_caller_come_again() {
+        assert_eq!(found(HashMap::new(), &claim("me")), Begun::InProgress);
+    }
+}

@@ -1,0 +1,21 @@
+//! For tests and measurements of functions, and not for functions: behind the feature `testing`.
+//!
+//! [`Sandbox`] runs a function's program as Lambda does, with `_HANDLER` and the other variables that Lambda
+//! sets; [`create_table`] makes a DynamoDB table of a test's own.
+//!
+//! ```no_run
+//! # use lambda_shared::testing::Sandbox;
+//! # use serde_json::json;
+//! # async fn example() -> Result<(), lambda_shared::testing::Exited> {
+//! // In a test of the program's own package: env!("CARGO_BIN_EXE_processors").
+//! let sandbox = Sandbox::start("target/debug/processors", "order-processor", &[("LOG_LEVEL", "info")]).await?;
+//! let answer = sandbox.invoke(json!({"Records": []})).await;
+//! assert_eq!(answer, Ok(json!({"batchItemFailures": []})));
+//! # Ok(()) }
+//! ```
+
+mod sandbox;
+mod table;
+
+pub use sandbox::{Exited, Sandbox, TIMEOUT};
+pub use table::create_table;
