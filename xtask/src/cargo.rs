@@ -1,0 +1,120 @@
+//! Builds the workspace's programs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::paths;
+
+/// Every program that a local system runs: three that listen, two families of functions.
+const PROGRAMS: [&str; 5] = [
+    "core-api",
+    "stock-service",
+    "payment-provider",
+    "processors",
+    "saga",
+];
+
+/// Program name → executable.
+pub type Executables = BTreeMap<String, PathBuf>;
+
+/// Builds the programs; cargo shows its own progress. Returns where they lie.
+///
+/// # Errors
+/// When they do not compile; cargo has said why.
+pub fn build() -> Result<Executables> {
+    let mut command = cargo();
+    // --workspace, because cargo would otherwise unify features anew for each program and rebuild most dependencies.
+    command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    for program in PROGRAMS {
+        command.args(["--bin", program]);
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let mut executables = Executables::new();
+    for line in BufReader::new(output).lines() {
+        executables.extend(executable(&line?));
+    }
+    if !child.wait()?.success() {
+        bail!("the programs do not compile");
+    }
+    if let Some(missing) = PROGRAMS.iter().find(|name| !executables.contains_key(**name)) {
+        bail!("cargo built everything but told nothing about {missing}");
+    }
+    fs::write(executables_file(), serde_json::to_vec_pretty(&executables)?)?;
+    Ok(executables)
+}
+
+/// What the last [`build`] returned.
+///
+/// # Errors
+/// When nothing was built yet.
+pub fn built() -> Result<Executables> {
+    let bytes = fs::read(executables_file()).context("nothing is built yet; run `cargo xtask up` first")?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+fn executables_file() -> PathBuf {
+    paths::shared().join("executables.json")
+}
+
+/// One line of cargo's messages: a program's name and place, if it tells one.
+fn executable(line: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let name = message.pointer("/target/name")?.as_str()?;
+    let path = message.get("executable")?.as_str()?;
+    Some((name.to_owned(), path.into()))
+}
+
+/// The command `cargo` in the checkout, with the surroundings that a person's own call would have.
+pub fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(paths::checkout());
+    // What cargo set for this tool is not meant for another build: build scripts that watch these variables would
+    // run again each time a person and this tool take turns.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_this_package) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn is_of_this_package(variable: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "CARGO",
+        "CARGO_CRATE_NAME",
+        "CARGO_BIN_NAME",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_RUSTC_CURRENT_DIR",
+        "OUT_DIR",
+    ];
+    NAMES.contains(&variable) || variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_names_its_executable() {
+        let line = r#"{"reason":"compiler-artifact","target":{"name":"saga","kind":["bin"]},"executable":"/t/saga"}"#;
+        assert_eq!(executable(line), Some(("saga".to_owned(), "/t/saga".into())));
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(
+            executable(r#"{"target":{"name":"domain"},"executable":null}"#),
+            None
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! `cargo xtask logs`: what programs wrote into their files, and functions into the local AWS.
+
+mod line;
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::environment::Addresses;
+use crate::paths::{Instance, Kind};
+use crate::{Logs, aws, logs, signals};
+
+/// Programs with a log of their own, in the order of a request's way.
+const PROGRAMS: [&str; 6] = [
+    "core-api",
+    "stock-service",
+    "payment-provider",
+    "ministack",
+    "postgres",
+    "supervisor",
+];
+
+/// How the local AWS calls the logs of a function.
+const FUNCTION_LOGS: &str = "/aws/lambda/";
+
+/// What Lambda itself writes around each invocation; our functions say what matters of it.
+const PLATFORM_LINES: [&str; 3] = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: "];
+
+/// How often new lines are looked for.
+const POLL: Duration = Duration::from_millis(300);
+
+/// Colours by which the eye follows one program.
+const COLOURS: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Magenta,
+    AnsiColor::Yellow,
+    AnsiColor::Blue,
+    AnsiColor::Green,
+    AnsiColor::BrightRed,
+];
+
+/// Shows the ends of logs, and follows them.
+///
+/// # Errors
+/// When nobody of that name has a log.
+pub fn run(arguments: &Logs) -> Result<ExitCode> {
+    signals::end_with_reader()?;
+    let instance = Instance::of(Kind::Development);
+    let addresses = Addresses::remembered(&instance);
+    let mut sources = match &arguments.program {
+        Some(name) => vec![Source::named(name, &instance, &addresses)?],
+        None => Source::all(&instance, &addresses),
+    };
+    if sources.is_empty() {
+        bail!("there are no logs yet; `cargo xtask up` starts what writes them");
+    }
+    let labelled = sources.len() > 1;
+    for (index, source) in sources.iter_mut().enumerate() {
+        let label = label(&source.name, index, labelled);
+        source
+            .last(arguments.lines, &addresses)
+            .iter()
+            .for_each(|line| show(&label, line));
+    }
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
+        for (index, source) in sources.iter_mut().enumerate() {
+            let label = label(&source.name, index, labelled);
+            source
+                .new_lines(&addresses)
+                .iter()
+                .for_each(|line| show(&label, line));
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// A person gets a readable line; a program behind a pipe gets what was logged.
+fn show(label: &str, line: &str) {
+    if std::io::stdout().is_terminal() {
+        anstream::println!("{label}{}", line::readable(line));
+    } else {
+        anstream::println!("{label}{line}");
+    }
+}
+
+fn label(name: &str, index: usize, labelled: bool) -> String {
+    if !labelled {
+        return String::new();
+    }
+    let style: Style = COLOURS[index % COLOURS.len()].on_default();
+    format!("{style}{name:19}{style:#} │ ")
+}
+
+/// One log, and how far it has been read.
+struct Source {
+    name: String,
+    place: Place,
+}
+
+enum Place {
+    File { path: PathBuf, inode: u64, offset: u64 },
+    Function { group: String, next_millisecond: i64 },
+}
+
+impl Source {
+    fn named(name: &str, instance: &Instance, addresses: &Addresses) -> Result<Self> {
+        let path = instance.log(name);
+        if path.exists() {
+            return Ok(Self::file(name, path));
+        }
+        if let Some(function) = functions(addresses).into_iter().find(|function| function == name) {
+            return Ok(Self::function(&function));
+        }
+        let functions = functions(addresses);
+        let known: Vec<&str> = PROGRAMS
+            .into_iter()
+            .chain(functions.iter().map(String::as_str))
+            .collect();
+        bail!("{name} has no log; there are: {}", known.join(", "))
+    }
+
+    fn all(instance: &Instance, addresses: &Addresses) -> Vec<Self> {
+        let files = PROGRAMS
+            .iter()
+            .map(|name| (name, instance.log(name)))
+            .filter(|(_, path)| path.exists())
+            .map(|(name, path)| Self::file(name, path));
+        files
+            .chain(functions(addresses).iter().map(|name| Self::function(name)))
+            .collect()
+    }
+
+    fn file(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            place: Place::File {
+                path,
+                inode: 0,
+                offset: 0,
+            },
+        }
+    }
+
+    fn function(name: &str) -> Self {
+        let group = format!("{FUNCTION_LOGS}{name}");
+        Self {
+            name: name.to_owned(),
+            place: Place::Function {
+                group,
+                next_millisecond: 0,
+            },
+        }
+    }
+
+    /// The last lines, and from now on only what comes after them.
+    fn last(&mut self, lines: usize, addresses: &Addresses) -> Vec<String> {
+        match &mut self.place {
+            Place::File { path, inode, offset } => {
+                if let Ok(metadata) = path.metadata() {
+                    (*inode, *offset) = (metadata.ino(), metadata.len());
+                }
+                logs::tail(path, lines)
+                    .unwrap_or_default()
+                    .lines()
+                    .map(ToOwned::to_owned)
+                    .collect()
+            }
+            Place::Function { .. } => {
+                let all = self.new_lines(addresses);
+                all[all.len().saturating_sub(lines)..].to_vec()
+            }
+        }
+    }
+
+    /// Whole lines that were written since. What cannot be read now is read next time.
+    fn new_lines(&mut self, addresses: &Addresses) -> Vec<String> {
+        match &mut self.place {
+            Place::File { path, inode, offset } => read_on(path, inode, offset).unwrap_or_default(),
+            Place::Function {
+                group,
+                next_millisecond,
+            } => events(addresses, group, next_millisecond).unwrap_or_default(),
+        }
+    }
+}
+
+fn read_on(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<Vec<String>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.ino() != *inode {
+        // The program was started anew, with a new log.
+        (*inode, *offset) = (metadata.ino(), 0);
+    }
+    file.seek(SeekFrom::Start(*offset))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |position| position + 1);
+    *offset += end as u64;
+    Ok(String::from_utf8_lossy(&bytes[..end])
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect())
+}
+
+/// The functions that have written something; none while the local AWS does not run.
+fn functions(addresses: &Addresses) -> Vec<String> {
+    let input = json!({ "logGroupNamePrefix": FUNCTION_LOGS });
+    let answer = aws::call(addresses, "logs", "Logs_20140328.DescribeLogGroups", &input).unwrap_or_default();
+    let groups = answer["logGroups"].as_array().cloned().unwrap_or_default();
+    groups
+        .iter()
+        .filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(FUNCTION_LOGS))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+fn events(addresses: &Addresses, group: &str, from: &mut i64) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut page = json!({ "logGroupName": group, "startTime": *from });
+    loop {
+        let answer = aws::call(addresses, "logs", "Logs_20140328.FilterLogEvents", &page)?;
+        for event in answer["events"].as_array().into_iter().flatten() {
+            let time = event["timestamp"].as_i64().unwrap_or_default();
+            *from = (*from).max(time + 1);
+            let message = event["message"].as_str().unwrap_or_default().trim_end();
+            if !PLATFORM_LINES.iter().any(|start| message.starts_with(start)) {
+                lines.push(message.to_owned());
+            }
+        }
+        match answer.get("nextToken") {
+            Some(Value::String(token)) => page["nextToken"] = token.clone().into(),
+            _ => return Ok(lines),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What a person can ask for, one module each.
+
+pub mod deploy;
+pub mod down;
+pub mod keys;
+pub mod logs;
+pub mod order;
+pub mod sqlx;
+pub mod status;
+pub mod test;
+pub mod token;
+pub mod up;

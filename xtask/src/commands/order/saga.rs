@@ -1,0 +1,192 @@
+//! Reads the history of an order's saga as steps.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::story::{Kind, Step, Tone, at_of};
+use crate::aws;
+use crate::environment::Addresses;
+
+const STATE_MACHINE: &str = "order-saga";
+
+/// How far the history of one execution has been read.
+#[derive(Debug, Default)]
+pub struct SagaReader {
+    arn: Option<String>,
+    read: usize,
+    state: String,
+    entered: i64,
+    announced: bool,
+    failure: Option<String>,
+    /// Whether the execution has ended.
+    pub ended: bool,
+}
+
+impl SagaReader {
+    /// What has happened since the last time. A state that is still at work `patience` milliseconds after it was
+    /// entered is announced, so that a person sees what is being waited for.
+    ///
+    /// # Errors
+    /// When the local AWS does not answer.
+    pub fn read(&mut self, addresses: &Addresses, order: &str, now: i64, patience: i64) -> Result<Vec<Step>> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
+        let arn = match &self.arn {
+            Some(arn) => arn.clone(),
+            None => self.arn.insert(execution_arn(addresses, order)?).clone(),
+        };
+        // The execution does not exist before the order has come through its queue.
+        let input = json!({ "executionArn": arn, "maxResults": 1000 });
+        let Ok(answer) = aws::call(
+            addresses,
+            "states",
+            "AWSStepFunctions.GetExecutionHistory",
+            &input,
+        ) else {
+            return Ok(Vec::new());
+        };
+        let events = answer["events"].as_array().cloned().unwrap_or_default();
+        let mut steps = Vec::new();
+        for event in events.iter().skip(self.read) {
+            self.interpret(event, &mut steps);
+        }
+        self.read = events.len();
+        let waiting = !self.state.is_empty() && !self.ended && !self.announced;
+        if waiting && now - self.entered > patience {
+            self.announced = true;
+            steps.push(self.step(self.entered, "is at work", Tone::Busy));
+        }
+        Ok(steps)
+    }
+
+    fn interpret(&mut self, event: &Value, steps: &mut Vec<Step>) {
+        let at = at_of(&event["timestamp"]).unwrap_or_default();
+        let kind = event["type"].as_str().unwrap_or_default();
+        let error = |details: &str| {
+            event[details]["error"]
+                .as_str()
+                .unwrap_or("an unnamed error")
+                .to_owned()
+        };
+        match kind {
+            "ExecutionStarted" => {
+                steps.push(Step::new(
+                    at,
+                    Kind::Saga,
+                    STATE_MACHINE,
+                    "started by order-processor".into(),
+                    Tone::Plain,
+                ));
+            }
+            "TaskFailed" => self.failure = Some(error("taskFailedEventDetails")),
+            "LambdaFunctionFailed" => self.failure = Some(error("lambdaFunctionFailedEventDetails")),
+            "TaskTimedOut" | "LambdaFunctionTimedOut" => self.failure = Some("States.Timeout".to_owned()),
+            "TaskScheduled" | "LambdaFunctionScheduled" => {
+                if let Some(failure) = self.failure.take() {
+                    steps.push(self.step(at, &format!("{failure}; tried again"), Tone::Warning));
+                }
+            }
+            "ExecutionSucceeded" => {
+                self.ended = true;
+                steps.push(Step::new(
+                    at,
+                    Kind::Saga,
+                    STATE_MACHINE,
+                    "ended".into(),
+                    Tone::Plain,
+                ));
+            }
+            "ExecutionFailed" | "ExecutionAborted" | "ExecutionTimedOut" => {
+                self.ended = true;
+                let failure = error("executionFailedEventDetails");
+                steps.push(Step::new(
+                    at,
+                    Kind::Saga,
+                    STATE_MACHINE,
+                    format!("gave up: {failure}"),
+                    Tone::Bad,
+                ));
+            }
+            _ if kind.ends_with("StateEntered") => {
+                self.state = event["stateEnteredEventDetails"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                self.entered = at;
+                self.announced = false;
+            }
+            _ if kind.ends_with("StateExited") => {
+                let took = at - self.entered;
+                let step = match self.failure.take() {
+                    Some(failure) => self.step(at, &format!("{failure}, after {took} ms"), Tone::Bad),
+                    None => self.step(at, &format!("{took} ms"), Tone::Good),
+                };
+                steps.push(step);
+                self.state.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&self, at: i64, detail: &str, tone: Tone) -> Step {
+        Step::new(at, Kind::Saga, &self.state, detail.to_owned(), tone)
+    }
+}
+
+/// An execution is named after its order.
+fn execution_arn(addresses: &Addresses, order: &str) -> Result<String> {
+    let machines = aws::call(
+        addresses,
+        "states",
+        "AWSStepFunctions.ListStateMachines",
+        &json!({}),
+    )?;
+    let machine = machines["stateMachines"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|machine| machine["name"] == STATE_MACHINE)
+        .and_then(|machine| machine["stateMachineArn"].as_str())
+        .unwrap_or_default();
+    Ok(format!(
+        "{}:{order}",
+        machine.replace(":stateMachine:", ":execution:")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(history: &[Value]) -> Vec<String> {
+        let mut reader = SagaReader::default();
+        let mut steps = Vec::new();
+        for event in history {
+            reader.interpret(event, &mut steps);
+        }
+        steps
+            .iter()
+            .map(|step| format!("{} {} {:?}", step.name, step.detail, step.tone))
+            .collect()
+    }
+
+    #[test]
+    fn a_retried_failure_is_a_warning_and_a_caught_one_is_bad() {
+        let history = [
+            json!({"type":"TaskStateEntered","timestamp":1.0,"stateEnteredEventDetails":{"name":"ReserveStock"}}),
+            json!({"type":"TaskScheduled","timestamp":1.0}),
+            json!({"type":"TaskFailed","timestamp":1.1,"taskFailedEventDetails":{"error":"Unavailable"}}),
+            json!({"type":"TaskScheduled","timestamp":2.0}),
+            json!({"type":"TaskFailed","timestamp":2.5,"taskFailedEventDetails":{"error":"InsufficientStock"}}),
+            json!({"type":"TaskStateExited","timestamp":2.5,"stateExitedEventDetails":{"name":"ReserveStock"}}),
+        ];
+        assert_eq!(
+            read(&history),
+            [
+                "ReserveStock Unavailable; tried again Warning",
+                "ReserveStock InsufficientStock, after 1500 ms Bad"
+            ]
+        );
+    }
+}

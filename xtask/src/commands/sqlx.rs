@@ -1,0 +1,173 @@
+//! `cargo xtask sqlx`: what `cargo sqlx prepare` does, without another tool to install. The query macros write what
+//! the database told them about each query when `SQLX_OFFLINE_DIR` names a folder; so it takes a migrated database
+//! and a look of the compiler at every package with queries.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::paths::{self, Instance, Kind};
+use crate::ports::Reservation;
+use crate::postgres::{self, Postgres};
+use crate::progress::step;
+use crate::signals::Interrupt;
+use crate::supervise::{Lock, Supervisor, stop};
+use crate::{Sqlx, cargo};
+
+/// Where the committed data lies in the checkout.
+const COMMITTED: &str = ".sqlx";
+
+/// Regenerates the query data, or compares it.
+///
+/// # Errors
+/// When a migration fails, a query does not compile, or (`--check`) the committed data differs.
+pub fn run(arguments: &Sqlx) -> Result<ExitCode> {
+    let instance = Instance::of(Kind::Sqlx);
+    let interrupt = Interrupt::listen()?;
+    let lock = Lock::take(&instance)?.context("another `cargo xtask sqlx` of this checkout is under way")?;
+    stop::orphans(&instance, &lock);
+    postgres::wipe(&instance)?;
+    let mut supervisor = Supervisor::new(&instance)?;
+    let result = generate(&instance, &mut supervisor, &interrupt);
+    supervisor.stop(|_| {});
+    postgres::wipe(&instance)?;
+    let generated = result?;
+    let committed = paths::checkout().join(COMMITTED);
+    if arguments.check {
+        compare(&generated, &committed)
+    } else {
+        replace(&generated, &committed)
+    }
+}
+
+fn generate(instance: &Instance, supervisor: &mut Supervisor, interrupt: &Interrupt) -> Result<PathBuf> {
+    let mut reservation = Reservation::of_postgres(instance)?;
+    let port = reservation.ports()["postgres"];
+    step("PostgreSQL", |step| {
+        let postgres = Postgres::prepare(instance, step)?;
+        reservation.release("postgres");
+        supervisor.start(postgres.program(port), interrupt)?;
+        postgres.create_database(port)?;
+        let migrations = migrations()?;
+        postgres.run_files(port, &migrations)?;
+        step.outcome(format!("{} migrations applied", migrations.len()));
+        Ok(())
+    })?;
+    let folder = instance.directory().join("queries");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    step("Queries", |step| {
+        let touched = touch_packages_with_queries()?;
+        if touched == 0 {
+            bail!("no package of the workspace depends on sqlx");
+        }
+        let status = step.hand_over(|| {
+            cargo::cargo()
+                .args(["check", "--workspace", "--all-targets"])
+                .env("DATABASE_URL", postgres::url(port))
+                .env("SQLX_OFFLINE", "false")
+                .env("SQLX_OFFLINE_DIR", &folder)
+                .stdin(Stdio::null())
+                .status()
+        });
+        if !status.context("cannot run cargo")?.success() {
+            bail!("the queries do not compile");
+        }
+        step.outcome(format!("{} queries in {touched} packages", files(&folder)?.len()));
+        Ok(())
+    })?;
+    Ok(folder)
+}
+
+fn migrations() -> Result<Vec<PathBuf>> {
+    let folder = paths::checkout().join("crates/database/migrations");
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| {
+        let name = path.to_string_lossy();
+        name.ends_with(".sql") && !name.ends_with(".down.sql")
+    });
+    files.sort();
+    Ok(files)
+}
+
+/// Makes cargo look again at each package that depends on sqlx itself; the macros leave no other trace that it could
+/// follow. Returns how many there are.
+fn touch_packages_with_queries() -> Result<usize> {
+    let output = cargo::cargo()
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo metadata")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata tells no JSON")?;
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let packages: Vec<Value> = list(&metadata, "packages")
+        .into_iter()
+        .filter(|package| {
+            list(package, "dependencies")
+                .iter()
+                .any(|dependency| dependency["name"] == "sqlx")
+        })
+        .collect();
+    for target in packages.iter().flat_map(|package| list(package, "targets")) {
+        if let Some(path) = target["src_path"].as_str() {
+            File::options()
+                .append(true)
+                .open(path)?
+                .set_modified(SystemTime::now())?;
+        }
+    }
+    Ok(packages.len())
+}
+
+fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    if !folder.exists() {
+        return Ok(BTreeMap::new());
+    }
+    fs::read_dir(folder)?
+        .map(|entry| {
+            let entry = entry?;
+            Ok((
+                entry.file_name().to_string_lossy().into_owned(),
+                fs::read(entry.path())?,
+            ))
+        })
+        .collect()
+}
+
+fn compare(generated: &Path, committed: &Path) -> Result<ExitCode> {
+    let (generated, committed) = (files(generated)?, files(committed)?);
+    if generated == committed {
+        anstream::eprintln!("  {COMMITTED} is up to date");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, content) in &generated {
+        match committed.get(name) {
+            None => anstream::eprintln!("  missing: {name}"),
+            Some(old) if old != content => anstream::eprintln!("  differs: {name}"),
+            Some(_) => {}
+        }
+    }
+    for name in committed.keys().filter(|name| !generated.contains_key(*name)) {
+        anstream::eprintln!("  belongs to no query: {name}");
+    }
+    bail!("{COMMITTED} is not up to date; `cargo xtask sqlx` brings it there")
+}
+
+fn replace(generated: &Path, committed: &Path) -> Result<ExitCode> {
+    let _ = fs::remove_dir_all(committed);
+    fs::create_dir_all(committed)?;
+    let generated = files(generated)?;
+    for (name, content) in &generated {
+        fs::write(committed.join(name), content)?;
+    }
+    anstream::eprintln!("  {COMMITTED} holds {} queries", generated.len());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask status`: each program at this moment, as it is and not as it was written down.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::environment::Addresses;
+use crate::paths::{Instance, Kind};
+use crate::progress::{BOLD, DIM, GREEN, RED, YELLOW, duration};
+use crate::supervise::{Condition, Lock, Phase, ProcessId, ProgramState, State, now};
+use crate::{Status, signals};
+
+/// Shows the system. Succeeds when everything is up and well.
+///
+/// # Errors
+/// None but those of printing.
+pub fn run(arguments: &Status) -> Result<ExitCode> {
+    signals::end_with_reader()?;
+    let instance = Instance::of(Kind::Development);
+    let supervised = Lock::holder(&instance).is_some();
+    let state = State::read(&instance);
+    let programs: Vec<Row> = state
+        .iter()
+        .flat_map(|state| &state.programs)
+        .map(Row::look)
+        .collect();
+    let ready = supervised && state.as_ref().is_some_and(|state| state.phase == Phase::Ready);
+    let all_well = ready && programs.iter().all(|row| row.healthy);
+    if arguments.json {
+        print_json(&instance, state.as_ref(), supervised, &programs)?;
+    } else {
+        print_table(state.as_ref(), supervised, &programs);
+    }
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+struct Row {
+    name: String,
+    state: &'static str,
+    pid: Option<u32>,
+    port: u16,
+    uptime: Option<Duration>,
+    restarts: u32,
+    healthy: bool,
+}
+
+impl Row {
+    fn look(program: &ProgramState) -> Self {
+        let process = program.process.as_ref().filter(|process| process.is_running());
+        let state = match (process, program.condition) {
+            (None, _) => "down",
+            (Some(_), Condition::Starting) => "starting",
+            (Some(_), _) => "running",
+        };
+        Self {
+            name: program.name.clone(),
+            state,
+            pid: process.map(|process| process.pid),
+            port: program.port,
+            uptime: process.map(|_| Duration::from_secs(now().saturating_sub(program.started_at))),
+            restarts: program.restarts,
+            healthy: process.is_some() && program.is_healthy(),
+        }
+    }
+}
+
+fn print_table(state: Option<&State>, supervised: bool, rows: &[Row]) {
+    let headline = match (supervised, state.map(|state| state.phase)) {
+        (true, Some(Phase::Ready)) => "up",
+        (true, Some(Phase::Stopping)) => "stopping",
+        (true, _) => "starting",
+        (false, Some(_)) => {
+            "its supervisor was killed: `cargo xtask down` stops what is left, `up` starts it again"
+        }
+        (false, None) => "not running; `cargo xtask up` starts it",
+    };
+    anstream::println!("Matsuri: {BOLD}{headline}{BOLD:#}");
+    if rows.is_empty() {
+        return;
+    }
+    anstream::println!(
+        "\n  {DIM}PROGRAM           STATE     HEALTH    PORT   PROCESS  UP            RESTARTS{DIM:#}"
+    );
+    for row in rows {
+        let (health, style) = match (row.state, row.healthy) {
+            ("running", true) => ("well", GREEN),
+            ("starting", _) => ("unknown", YELLOW),
+            _ => ("ill", RED),
+        };
+        let pid = row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let uptime = row.uptime.map_or_else(|| "-".to_owned(), duration);
+        let (name, state, port, restarts) = (&row.name, row.state, row.port, row.restarts);
+        anstream::println!(
+            "  {name:17} {state:9} {style}{health:9}{style:#} {port:<6} {pid:8} {uptime:13} {restarts}"
+        );
+    }
+}
+
+fn print_json(instance: &Instance, state: Option<&State>, supervised: bool, rows: &[Row]) -> Result<()> {
+    let programs: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "name": row.name,
+                "state": row.state,
+                "healthy": row.healthy,
+                "port": row.port,
+                "pid": row.pid,
+                "uptime_seconds": row.uptime.map(|uptime| uptime.as_secs()),
+                "restarts": row.restarts,
+            })
+        })
+        .collect();
+    let addresses = Addresses::remembered(instance);
+    let whole = json!({
+        "running": supervised,
+        "phase": state.map(|state| state.phase),
+        "supervisor_pid": state.map(|state| &state.supervisor).filter(|process| ProcessId::is_running(process)).map(|process| process.pid),
+        "core_api_url": addresses.core_api(),
+        "stock_service_url": addresses.stock_service(),
+        "payment_api_url": addresses.payment_provider(),
+        "aws_endpoint_url": addresses.aws(),
+        "programs": programs,
+    });
+    println!("{}", serde_json::to_string_pretty(&whole)?);
+    Ok(())
+}

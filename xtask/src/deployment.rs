@@ -1,0 +1,197 @@
+//! Brings the functions and the template into the local AWS, as `sam deploy` brings them into the real one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::cargo::Executables;
+use crate::environment::{Addresses, assignments};
+use crate::keys::Domain;
+use crate::paths::{self, Instance};
+use crate::{aws, digest, programs, python};
+
+/// The families of functions: one executable each, at the place of its source folder in the deploy tree.
+const FAMILIES: [&str; 2] = ["processors", "saga"];
+
+/// What the template takes in besides the functions.
+const SOURCES: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
+
+/// The script that deploys a tree. People with Docker run the same one.
+const SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
+
+/// Where the local AWS keeps what was deployed last: it goes when the deployment goes.
+const DIGEST_PARAMETER: &str = "/matsuri/deployment-digest";
+
+/// What came of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Functions or template differ from before.
+    Deployed,
+    /// Nothing had changed.
+    Unchanged,
+}
+
+/// Deploys functions, template and the secrets' values if any of them changed.
+///
+/// # Errors
+/// When the local AWS refuses; the error holds what it said.
+pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Outcome> {
+    let tree = instance.directory().join("deploy");
+    for family in FAMILIES {
+        package(
+            &programs::executable(built, family)?,
+            &tree.join("lambdas").join(family),
+        )?;
+    }
+    for source in SOURCES {
+        copy_files(&paths::checkout().join(source), &tree.join(source))?;
+    }
+    let parameters = parameters(addresses);
+    let digest = inputs_digest(instance, &tree, &parameters)?;
+    if deployed(addresses).as_deref() == Some(digest.as_str()) {
+        return Ok(Outcome::Unchanged);
+    }
+    run_script(instance, addresses, &tree, parameters)?;
+    remember(addresses, &digest)?;
+    Ok(Outcome::Deployed)
+}
+
+/// What differs from one local system to the next.
+fn parameters(addresses: &Addresses) -> Vec<(String, String)> {
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x86_64"
+    };
+    assignments([
+        ("STOCK_SERVICE_URL", addresses.stock_service()),
+        ("PAYMENT_API_URL", addresses.payment_provider()),
+        ("ARCHITECTURE", architecture.to_owned()),
+    ])
+}
+
+/// Packs an executable as Lambda wants it: one file called `bootstrap`, in a zip whose bytes depend on nothing else,
+/// so that an unchanged family keeps its name in S3 and its functions stay warm. Nothing happens when it is packed
+/// already.
+fn package(executable: &Path, zip: &Path) -> Result<()> {
+    let source = digest::of_file(executable)?;
+    let stamp = zip.with_extension("sha256");
+    if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|packed| packed == source) {
+        return Ok(());
+    }
+    let context = || format!("cannot write {}", zip.display());
+    fs::create_dir_all(zip.parent().context("a zip lies in a folder")?).with_context(context)?;
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(Some(1))
+        .last_modified_time(zip::DateTime::default())
+        .unix_permissions(0o755);
+    let mut writer = ZipWriter::new(File::create(zip).with_context(context)?);
+    writer.start_file("bootstrap", options)?;
+    io::copy(&mut stripped(executable, zip)?, &mut writer).with_context(context)?;
+    writer.finish()?.flush()?;
+    fs::write(stamp, source).with_context(context)
+}
+
+/// The executable without what only a debugger reads: ten functions hold it in memory, and on disk when the local AWS
+/// stops. Where there are no binutils, it goes as it is.
+fn stripped(executable: &Path, beside: &Path) -> Result<File> {
+    let target = beside.with_extension("stripped");
+    let done = Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(&target)
+        .arg(executable)
+        .output();
+    let path = if done.is_ok_and(|output| output.status.success()) {
+        &target
+    } else {
+        executable
+    };
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()));
+    // The open file outlives its name.
+    let _ = fs::remove_file(&target);
+    file
+}
+
+/// Makes a folder hold the files of another one, and no others.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What decides whether a deployment would change anything.
+fn inputs_digest(instance: &Instance, tree: &Path, parameters: &[(String, String)]) -> Result<String> {
+    let mut files: Vec<PathBuf> = FAMILIES
+        .iter()
+        .map(|family| tree.join("lambdas").join(family))
+        .collect();
+    for source in SOURCES {
+        let folder = fs::read_dir(tree.join(source))?.collect::<Result<Vec<_>, _>>()?;
+        files.extend(folder.into_iter().map(|entry| entry.path()));
+    }
+    files.push(paths::checkout().join(SCRIPT));
+    files.push(Domain::Services.key_set(instance));
+    files.sort();
+    let mut inputs = format!("{parameters:?}\n");
+    for file in files {
+        inputs.push_str(&format!("{} {}\n", file.display(), digest::of_file(&file)?));
+    }
+    Ok(digest::of(inputs.as_bytes()))
+}
+
+fn deployed(addresses: &Addresses) -> Option<String> {
+    let input = json!({ "Name": DIGEST_PARAMETER });
+    let answer = aws::call(addresses, "ssm", "AmazonSSM.GetParameter", &input).ok()?;
+    Some(answer.pointer("/Parameter/Value")?.as_str()?.to_owned())
+}
+
+fn remember(addresses: &Addresses, digest: &str) -> Result<()> {
+    let input = json!({ "Name": DIGEST_PARAMETER, "Value": digest, "Type": "String", "Overwrite": true });
+    aws::call(addresses, "ssm", "AmazonSSM.PutParameter", &input).map(drop)
+}
+
+fn run_script(
+    instance: &Instance,
+    addresses: &Addresses,
+    tree: &Path,
+    parameters: Vec<(String, String)>,
+) -> Result<()> {
+    let path = format!(
+        "{}:{}",
+        python::commands().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new("sh")
+        .arg(paths::checkout().join(SCRIPT))
+        .current_dir(tree)
+        .env_clear()
+        .envs(programs::surroundings(instance))
+        .envs(addresses.aws_variables())
+        .envs(parameters)
+        .env("PATH", path)
+        .env("MATSURI_TREE", tree)
+        .env("MATSURI_KEYS", instance.keys())
+        .env("DISABLE_DEPRECATION_NOTICE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run sh")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!("{SCRIPT} failed:\n{}", String::from_utf8_lossy(&said).trim());
+    }
+    Ok(())
+}

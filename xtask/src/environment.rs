@@ -1,0 +1,175 @@
+//! Addresses of a running system, and the shell assignments that lead to it.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::paths::Instance;
+use crate::ports::Ports;
+use crate::{ports, postgres, python};
+
+/// The region of everything, locally as in the cloud.
+pub const REGION: &str = "ap-northeast-1";
+
+/// Where the programs of one instance listen.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    ports: Ports,
+    /// The database, ours or the one that `DATABASE_URL` named.
+    pub database: String,
+}
+
+impl Addresses {
+    /// The addresses that follow from ports, and from a database elsewhere if there is one.
+    pub fn new(ports: &Ports, external_database: Option<String>) -> Self {
+        let database = external_database.unwrap_or_else(|| postgres::url(port_of(ports, "postgres")));
+        Self {
+            ports: ports.clone(),
+            database,
+        }
+    }
+
+    /// The addresses of the instance's last start.
+    pub fn remembered(instance: &Instance) -> Self {
+        Self::new(&ports::remembered(instance), external_database(instance))
+    }
+
+    /// The port of a program on 127.0.0.1.
+    pub fn port(&self, program: &str) -> u16 {
+        port_of(&self.ports, program)
+    }
+
+    fn url(&self, program: &str) -> String {
+        format!("http://127.0.0.1:{}", self.port(program))
+    }
+
+    /// The shop's REST API.
+    pub fn core_api(&self) -> String {
+        self.url("core-api")
+    }
+
+    /// The stock service.
+    pub fn stock_service(&self) -> String {
+        self.url("stock-service")
+    }
+
+    /// The payment provider's stand-in.
+    pub fn payment_provider(&self) -> String {
+        self.url("payment-provider")
+    }
+
+    /// The local AWS, all of its services.
+    pub fn aws(&self) -> String {
+        self.url("ministack")
+    }
+
+    /// The database as a person may see it: ours with its password, another one without.
+    pub fn shown_database(&self) -> String {
+        let ours = postgres::url(self.port("postgres"));
+        if self.database == ours {
+            ours
+        } else {
+            "the one that DATABASE_URL names".to_owned()
+        }
+    }
+
+    /// What every AWS client needs to reach the local AWS and never another one.
+    pub fn aws_variables(&self) -> Vec<(String, String)> {
+        assignments([
+            ("AWS_ENDPOINT_URL", self.aws()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ])
+    }
+
+    /// Everything that a developer's shell or a test needs, but for the PATH.
+    pub fn variables(&self, instance: &Instance) -> Vec<(String, String)> {
+        let mut all = self.aws_variables();
+        all.extend(assignments([
+            ("CORE_API_URL", self.core_api()),
+            ("STOCK_SERVICE_URL", self.stock_service()),
+            ("PAYMENT_API_URL", self.payment_provider()),
+            ("DATABASE_URL", self.database.clone()),
+            ("MATSURI_LOCAL", instance.directory().display().to_string()),
+            ("MATSURI_KEYS", instance.keys().display().to_string()),
+            // The query macros read the committed .sqlx, whether or not the database of DATABASE_URL runs.
+            ("SQLX_OFFLINE", "true".to_owned()),
+            ("AWS_PAGER", String::new()),
+            ("DISABLE_DEPRECATION_NOTICE", "1".to_owned()),
+        ]));
+        all
+    }
+
+    /// Writes the instance's `env` file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_env_file(&self, instance: &Instance) -> Result<()> {
+        let mut text = String::from(
+            "# The addresses of the local system, for a shell: `. .local/env`. Written by xtask.\n",
+        );
+        for (name, value) in self.variables(instance) {
+            text.push_str(&format!("export {name}={}\n", quote(&value)));
+        }
+        let folder = quote(&python::commands().display().to_string());
+        text.push_str(&format!("export PATH={folder}:\"$PATH\"\n"));
+        // A profile or a session of the real AWS would go before the credentials above.
+        text.push_str("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
+        let path = instance.env_file();
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// The database that the last start was told to use instead of one of ours; remembered, because the commands that
+/// come later run in other shells.
+fn external_database(instance: &Instance) -> Option<String> {
+    fs::read_to_string(instance.directory().join("database_url")).ok()
+}
+
+/// Remembers a database that is not ours, or that there is none.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn remember_external_database(instance: &Instance, url: Option<&str>) -> Result<()> {
+    let path = instance.directory().join("database_url");
+    match url {
+        Some(url) => fs::write(&path, url).with_context(|| format!("cannot write {}", path.display())),
+        None => {
+            let _ = fs::remove_file(path);
+            Ok(())
+        }
+    }
+}
+
+fn port_of(ports: &Ports, program: &str) -> u16 {
+    ports.get(program).copied().unwrap_or_default()
+}
+
+/// Variables in the form that commands take them.
+pub fn assignments<const N: usize>(variables: [(&str, String); N]) -> Vec<(String, String)> {
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// A value that a shell reads back as it is.
+fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        let nasty = "it's $HOME `date` \"two\" \\ words\nand lines";
+        let output = Command::new("sh")
+            .args(["-c", &format!("printf %s {}", quote(nasty))])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), nasty);
+    }
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask`: the developer's command. This file is its command line; each command is a module.
+
+mod aws;
+mod cargo;
+mod commands;
+mod deployment;
+mod digest;
+mod environment;
+mod http;
+mod keys;
+mod logs;
+mod ministack;
+mod packages;
+mod paths;
+mod ports;
+mod postgres;
+mod programs;
+mod progress;
+mod python;
+mod seed;
+mod signals;
+mod supervise;
+mod system;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+/// The whole of Matsuri on this machine: start it, look at it, test it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(Up),
+    Down(Down),
+    Status(Status),
+    Logs(Logs),
+    Order(Order),
+    Deploy(Deploy),
+    Test(Test),
+    Token(Token),
+    Keys(Keys),
+    Sqlx(Sqlx),
+}
+
+/// Build everything and bring it up: database, local AWS, services, functions, a catalogue with stock
+///
+/// Stays in the foreground and sees that everything keeps running; Ctrl-C stops it. What it keeps lies in
+/// .local/ and survives a restart. A DATABASE_URL in the environment is used instead of a database of our own.
+#[derive(Debug, Args)]
+struct Up {
+    /// Return once everything is ready, and leave it running
+    #[arg(long)]
+    detach: bool,
+    /// Begin with empty data: database, local AWS and payments (a database of DATABASE_URL is not emptied)
+    #[arg(long)]
+    fresh: bool,
+    /// Set by `--detach` for the process that stays
+    #[arg(long, hide = true)]
+    supervise: bool,
+}
+
+/// Stop the system of this checkout; its data stays in .local/.
+///
+/// Nothing of it keeps running and no temporary file remains, also when its supervisor was killed.
+#[derive(Debug, Args)]
+struct Down {
+    /// Remove everything in .local/ as well: data, keys, logs, the Python environment
+    #[arg(long)]
+    purge: bool,
+}
+
+/// Show each program: its state, process, port, age, restarts and health. The exit code tells whether all is well.
+#[derive(Debug, Args)]
+struct Status {
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show what the programs and functions wrote.
+///
+/// On a terminal their JSON becomes readable lines; behind a pipe (`… | jq`) it stays as it is.
+#[derive(Debug, Args)]
+struct Logs {
+    /// A program (core-api, stock-service, payment-provider, ministack, postgres, supervisor) or a function
+    /// (order-processor, reserve-stock, …); without it, all of them
+    program: Option<String>,
+    /// Go on with what they write from now on
+    #[arg(long, short)]
+    follow: bool,
+    /// How many lines of each to begin with
+    #[arg(long, short = 'n', default_value_t = 20)]
+    lines: usize,
+}
+
+/// Place an order and watch its way: every event, queue and state, until the end.
+///
+/// Without options a new customer buys one piece of something, which succeeds. What is refused is put back in full:
+/// try `--payment-method pm_card_chargeDeclined`, or a `--quantity` above the stock.
+#[derive(Debug, Args)]
+struct Order {
+    /// What to buy [default: something that there is enough of]
+    #[arg(long, value_name = "ID")]
+    product: Option<Uuid>,
+    /// How many pieces of it
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    quantity: u32,
+    /// How to pay: pm_card_visa succeeds, pm_card_chargeDeclined and its kin decline, pm_slow, pm_unavailable, …
+    #[arg(long, default_value = "pm_card_visa", value_name = "METHOD")]
+    payment_method: String,
+    /// At the end, the whole way for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rebuild, and replace what changed in the running system: functions, template, migrations, services.
+#[derive(Debug, Args)]
+struct Deploy {}
+
+/// Run the workspace's tests against a system of their own, made for them and removed after them.
+///
+/// May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
+/// DATABASE_URL. The tests find the addresses in their environment, as .local/test/env has them.
+#[derive(Debug, Args)]
+struct Test {
+    /// For `cargo test --workspace`: packages, filters, and after another -- options of the test programs
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Print a signed access token for the local system, valid for 15 minutes, and nothing else.
+#[derive(Debug, Args)]
+struct Token {
+    /// Whom the token speaks for
+    #[arg(long, value_name = "UUID")]
+    user: Uuid,
+    /// What the bearer may do: customers and admins call core-api, services call stock-service
+    #[arg(long, value_enum, default_value_t = Role::Customer)]
+    role: Role,
+    /// The customer's address [default: <UUID>@example.com]
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// With its expiry, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Make the keys that sign and verify tokens, for `docker compose up`; `cargo xtask up` makes them by itself.
+#[derive(Debug, Args)]
+struct Keys {}
+
+/// What the bearer of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Buys
+    Customer,
+    /// Looks after the catalogue
+    Admin,
+    /// One of our own programs
+    Service,
+}
+
+/// Bring the committed query data (.sqlx) up to date with queries and migrations.
+///
+/// Starts a database for the purpose, applies the migrations, and lets the compiler look at every query.
+#[derive(Debug, Args)]
+struct Sqlx {
+    /// Change nothing; fail when the committed data differs
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Up(arguments) => commands::up::run(&arguments),
+        Command::Down(arguments) => commands::down::run(&arguments),
+        Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Logs(arguments) => commands::logs::run(&arguments),
+        Command::Order(arguments) => commands::order::run(&arguments),
+        Command::Deploy(Deploy {}) => commands::deploy::run(),
+        Command::Test(arguments) => commands::test::run(&arguments),
+        Command::Token(arguments) => commands::token::run(&arguments),
+        Command::Keys(Keys {}) => commands::keys::run(),
+        Command::Sqlx(arguments) => commands::sqlx::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        // Whoever stopped us knows that he did.
+        Err(error) if error.is::<signals::Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            anstream::eprintln!("\n{red}error{red:#}: {error}", red = progress::RED);
+            for cause in error.chain().skip(1) {
+                anstream::eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

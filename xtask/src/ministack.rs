@@ -1,0 +1,128 @@
+//! The local AWS: how it is run, and what has to be known about its habits.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::environment::{Addresses, REGION, assignments};
+use crate::paths::Instance;
+use crate::supervise::{Health, Program};
+use crate::{aws, programs, python};
+
+/// How long orders under way may take to end before the local AWS is stopped under them.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How the local AWS is run.
+pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
+    let data = instance.ministack();
+    let port = addresses.port("ministack");
+    let mut environment = programs::surroundings(instance);
+    environment.extend(addresses.aws_variables());
+    environment.extend(assignments([
+        ("GATEWAY_PORT", port.to_string()),
+        ("BIND_HOST", "127.0.0.1".to_owned()),
+        ("MINISTACK_HOST", "localhost".to_owned()),
+        ("MINISTACK_REGION", REGION.to_owned()),
+        ("IOT_MTLS_ENABLED", "0".to_owned()),
+        ("LAMBDA_EXECUTOR", "local".to_owned()),
+        ("PERSIST_STATE", "1".to_owned()),
+        ("STATE_DIR", data.join("state").display().to_string()),
+        ("S3_PERSIST", "1".to_owned()),
+        ("S3_DATA_DIR", data.join("s3").display().to_string()),
+        ("PYTHONUNBUFFERED", "1".to_owned()),
+    ]));
+    Program {
+        name: "ministack",
+        executable: python::venv().join("bin/ministack"),
+        arguments: Vec::new(),
+        environment,
+        directory: instance.directory().to_owned(),
+        user: None,
+        port,
+        health: Health::Http("/_ministack/ready".to_owned()),
+        stop_signal: Signal::TERM,
+        // It writes its state while it stops, and only then.
+        stop_within: Duration::from_secs(30),
+    }
+}
+
+/// Makes the kept state fit the port that is used this time: the addresses of queues hold the port, and event source
+/// mappings would look for their queues at the old one.
+///
+/// # Errors
+/// When the state cannot be rewritten.
+pub fn adopt_port(instance: &Instance, port: u16) -> Result<()> {
+    let state = instance.ministack().join("state");
+    let record = instance.ministack().join("port");
+    let context = || format!("cannot rewrite {}", state.display());
+    let last = fs::read_to_string(&record)
+        .ok()
+        .filter(|last| *last != port.to_string());
+    if let (Some(last), Ok(files)) = (last, fs::read_dir(&state)) {
+        for file in files {
+            let path = file.with_context(context)?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).with_context(context)?;
+            fs::write(&path, readdress(&text, &last, port)).with_context(context)?;
+        }
+    }
+    fs::create_dir_all(instance.ministack()).with_context(context)?;
+    fs::write(record, port.to_string()).with_context(context)
+}
+
+fn readdress(text: &str, last: &str, port: u16) -> String {
+    let mut text = text.to_owned();
+    for host in ["localhost", "127.0.0.1"] {
+        text = text.replace(
+            &format!("http://{host}:{last}/"),
+            &format!("http://{host}:{port}/"),
+        );
+    }
+    text
+}
+
+/// Waits until no execution of a state machine runs, or until it has taken too long. Returns how many still do.
+pub fn await_executions(addresses: &Addresses) -> usize {
+    let deadline = Instant::now() + DRAIN;
+    loop {
+        let running = running_executions(addresses).unwrap_or(0);
+        if running == 0 || Instant::now() > deadline {
+            return running;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn running_executions(addresses: &Addresses) -> Result<usize> {
+    let machines = aws::call(
+        addresses,
+        "states",
+        "AWSStepFunctions.ListStateMachines",
+        &json!({}),
+    )?;
+    let mut running = 0;
+    for machine in machines["stateMachines"].as_array().into_iter().flatten() {
+        let input = json!({ "stateMachineArn": machine["stateMachineArn"], "statusFilter": "RUNNING" });
+        let answer = aws::call(addresses, "states", "AWSStepFunctions.ListExecutions", &input)?;
+        running += answer["executions"].as_array().map_or(0, Vec::len);
+    }
+    Ok(running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_old_port_change() {
+        let text = r#"{"QueueUrl":"http://localhost:4566/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
+        let expected = r#"{"QueueUrl":"http://localhost:4567/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
+        assert_eq!(readdress(text, "4566", 4567), expected);
+    }
+}

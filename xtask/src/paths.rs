@@ -1,0 +1,105 @@
+//! Where everything of a local system lies: one folder per instance, and nothing outside of it.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of the repository that this tool was built in.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask/ is a folder of the checkout, so it has a parent")
+}
+
+/// What all instances of a checkout share: the Python environment and the commands on the PATH.
+pub fn shared() -> PathBuf {
+    checkout().join(".local")
+}
+
+/// One local system with its own ports, keys, data and logs.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    directory: PathBuf,
+    kind: Kind,
+}
+
+/// What an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What `cargo xtask up` runs: default ports, data that survives.
+    Development,
+    /// What `cargo xtask test` runs beside it: ports of its own, fresh every time.
+    Test,
+    /// The database of `cargo xtask sqlx`, gone when the command ends.
+    Sqlx,
+}
+
+impl Instance {
+    /// The instance of this checkout that serves the given purpose.
+    pub fn of(kind: Kind) -> Self {
+        let directory = match kind {
+            Kind::Development => shared(),
+            Kind::Test => shared().join("test"),
+            Kind::Sqlx => shared().join("sqlx"),
+        };
+        Self { directory, kind }
+    }
+
+    /// What the instance is for.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The instance's own folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Shell assignments for those who want to talk to the instance.
+    pub fn env_file(&self) -> PathBuf {
+        self.directory.join("env")
+    }
+
+    /// Private keys and key sets of the two trust domains.
+    pub fn keys(&self) -> PathBuf {
+        self.directory.join("keys")
+    }
+
+    /// One log per program.
+    pub fn logs(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// The log of one program.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.logs().join(format!("{program}.log"))
+    }
+
+    /// What is true only while the instance runs: lock, state, temporary files.
+    pub fn run(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+
+    /// Temporary files of the programs; emptied when the instance stops.
+    pub fn temporary(&self) -> PathBuf {
+        self.run().join("tmp")
+    }
+
+    /// The ports that were used last.
+    pub fn ports_file(&self) -> PathBuf {
+        self.directory.join("ports.json")
+    }
+
+    /// The database's folder, where the database's user can reach it.
+    pub fn postgres(&self) -> PathBuf {
+        self.directory.join("postgres")
+    }
+
+    /// What the local AWS writes when it stops.
+    pub fn ministack(&self) -> PathBuf {
+        self.directory.join("ministack")
+    }
+
+    /// The payment provider's ledger.
+    pub fn payments(&self) -> PathBuf {
+        self.directory.join("payments")
+    }
+}

@@ -1,0 +1,191 @@
+//! Ports on 127.0.0.1: the last ones again, else the defaults, else the next free ones.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::{Instance, Kind};
+
+/// The programs that listen, each with the port that a newcomer expects.
+const DEFAULTS: [(&str, u16); 5] = [
+    ("core-api", 3000),
+    ("stock-service", 3002),
+    ("payment-provider", 3004),
+    ("ministack", 4566),
+    ("postgres", 5432),
+];
+
+/// How far a test instance keeps away from the ports of a system that a person uses.
+const TEST_OFFSET: u16 = 10_000;
+
+/// How many ports after the wanted one are tried.
+const SEARCH: u16 = 400;
+
+/// Program name → port.
+pub type Ports = BTreeMap<String, u16>;
+
+/// Ports held open until their program starts, so that another checkout that starts at the same moment takes
+/// other ones.
+#[derive(Debug)]
+pub struct Reservation {
+    held: BTreeMap<String, TcpListener>,
+    ports: Ports,
+    /// One sentence for each program that did not get the port it wanted.
+    pub moved: Vec<String>,
+}
+
+impl Reservation {
+    /// Reserves a port for every program of the instance, PostgreSQL only where it is ours.
+    ///
+    /// # Errors
+    /// When no port near the wanted one is free.
+    pub fn make(instance: &Instance, with_postgres: bool) -> Result<Self> {
+        let wanted: Vec<_> = DEFAULTS
+            .iter()
+            .filter(|(name, _)| with_postgres || *name != "postgres")
+            .map(|(name, port)| (*name, port + offset(instance)))
+            .collect();
+        Self::of(&wanted, &remembered(instance))
+    }
+
+    /// Reserves a port for PostgreSQL alone.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn of_postgres(instance: &Instance) -> Result<Self> {
+        let wanted: Vec<_> = DEFAULTS
+            .iter()
+            .filter(|(name, _)| *name == "postgres")
+            .map(|(name, port)| (*name, port + offset(instance)))
+            .collect();
+        Self::of(&wanted, &Ports::new())
+    }
+
+    fn of(defaults: &[(&str, u16)], remembered: &Ports) -> Result<Self> {
+        let mut reservation = Self {
+            held: BTreeMap::new(),
+            ports: Ports::new(),
+            moved: Vec::new(),
+        };
+        // Everybody's wish first: the search for another port must not take what a later program wants.
+        for (name, default) in defaults {
+            let wanted = remembered.get(*name).unwrap_or(default);
+            if let Ok(listener) = bind(*wanted) {
+                reservation.hold(name, *wanted, listener);
+            }
+        }
+        for (name, default) in defaults {
+            if reservation.ports.contains_key(*name) {
+                continue;
+            }
+            let wanted = *remembered.get(*name).unwrap_or(default);
+            let (port, listener) =
+                search(*default).with_context(|| format!("no port is free for {name} from {default} on"))?;
+            reservation
+                .moved
+                .push(format!("port {wanted} is taken; {name} listens on {port}"));
+            reservation.hold(name, port, listener);
+        }
+        Ok(reservation)
+    }
+
+    fn hold(&mut self, name: &str, port: u16, listener: TcpListener) {
+        self.held.insert(name.to_owned(), listener);
+        self.ports.insert(name.to_owned(), port);
+    }
+
+    /// All ports, by program.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Frees the port for the program that is about to listen on it.
+    pub fn release(&mut self, name: &str) {
+        self.held.remove(name);
+    }
+
+    /// Remembers the ports for the next start.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn remember(&self, instance: &Instance) -> Result<()> {
+        let path = instance.ports_file();
+        fs::write(&path, serde_json::to_vec_pretty(&self.ports)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn offset(instance: &Instance) -> u16 {
+    if instance.kind() == Kind::Development {
+        0
+    } else {
+        TEST_OFFSET
+    }
+}
+
+/// The ports of the last start; none where nothing can be read.
+pub fn remembered(instance: &Instance) -> Ports {
+    fs::read(instance.ports_file())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+fn search(from: u16) -> Result<(u16, TcpListener)> {
+    for port in from + 1..from + SEARCH {
+        if let Ok(listener) = bind(port) {
+            return Ok((port, listener));
+        }
+    }
+    bail!("{} ports tried, all taken", SEARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A range of ports that the operating system does not give to others meanwhile.
+    fn free_port() -> u16 {
+        search(21_000).unwrap().0
+    }
+
+    #[test]
+    fn a_free_default_is_taken_without_a_word() {
+        let port = free_port();
+        let reservation = Reservation::of(&[("core-api", port)], &Ports::new()).unwrap();
+        assert_eq!(reservation.ports()["core-api"], port);
+        assert!(reservation.moved.is_empty());
+    }
+
+    #[test]
+    fn a_taken_port_is_replaced_by_a_later_one_and_said() {
+        let (port, _taken) = search(22_000).unwrap();
+        let reservation = Reservation::of(&[("core-api", port)], &Ports::new()).unwrap();
+        assert!(reservation.ports()["core-api"] > port);
+        assert!(reservation.moved[0].starts_with(&format!("port {port} is taken; core-api listens on")));
+    }
+
+    #[test]
+    fn the_search_leaves_alone_what_a_later_program_wants() {
+        let (port, _taken) = search(23_000).unwrap();
+        let reservation =
+            Reservation::of(&[("core-api", port), ("stock-service", port + 1)], &Ports::new()).unwrap();
+        assert_eq!(reservation.ports()["stock-service"], port + 1);
+        assert!(reservation.ports()["core-api"] > port + 1);
+    }
+
+    #[test]
+    fn a_remembered_port_goes_before_the_default() {
+        let (remembered, listener) = search(24_000).unwrap();
+        drop(listener);
+        let last = Ports::from([("core-api".to_owned(), remembered)]);
+        let reservation = Reservation::of(&[("core-api", 3000)], &last).unwrap();
+        assert_eq!(reservation.ports()["core-api"], remembered);
+    }
+}

@@ -1,0 +1,131 @@
+//! Our own programs, each with the environment that it runs in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use crate::cargo::Executables;
+use crate::environment::{Addresses, assignments};
+use crate::keys::Domain;
+use crate::paths::Instance;
+use crate::supervise::{Health, Program};
+
+/// How long our own programs may take to finish what they are at; they bound each part of it themselves.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// The third party that takes the money.
+///
+/// # Errors
+/// When it was not built.
+pub fn payment_provider(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
+    let own = assignments([("DATA_DIR", instance.payments().display().to_string())]);
+    service("payment-provider", "/health", own, instance, addresses, built)
+}
+
+/// The only writer of stock.
+///
+/// # Errors
+/// When it was not built.
+pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
+    let mut own = addresses.aws_variables();
+    own.extend(assignments([
+        ("DATABASE_URL", addresses.database.clone()),
+        (
+            "AUTH_JWKS_PATH",
+            Domain::Services.key_set(instance).display().to_string(),
+        ),
+        ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
+    ]));
+    service("stock-service", "/ready", own, instance, addresses, built)
+}
+
+/// The shop's REST API.
+///
+/// # Errors
+/// When it was not built.
+pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
+    service(
+        "core-api",
+        "/ready",
+        core_api_environment(instance, addresses),
+        instance,
+        addresses,
+        built,
+    )
+}
+
+/// What `core-api` reads, also when it migrates or seeds.
+pub fn core_api_environment(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
+    let mut own = addresses.aws_variables();
+    own.extend(assignments([
+        ("DATABASE_URL", addresses.database.clone()),
+        (
+            "AUTH_JWKS_PATH",
+            Domain::Customers.key_set(instance).display().to_string(),
+        ),
+        // No load balancer has to notice that we go.
+        ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
+    ]));
+    own
+}
+
+fn service(
+    name: &'static str,
+    health: &'static str,
+    own: Vec<(String, String)>,
+    instance: &Instance,
+    addresses: &Addresses,
+    built: &Executables,
+) -> Result<Program> {
+    let port = addresses.port(name);
+    let mut environment = surroundings(instance);
+    environment.extend(own);
+    environment.extend(assignments([
+        ("PORT", port.to_string()),
+        ("BIND_ADDRESS", "127.0.0.1".to_owned()),
+    ]));
+    // The one wish of the person at the keyboard that reaches the programs.
+    environment.extend(
+        std::env::var("LOG_LEVEL")
+            .ok()
+            .map(|level| ("LOG_LEVEL".to_owned(), level)),
+    );
+    Ok(Program {
+        name,
+        executable: executable(built, name)?,
+        arguments: Vec::new(),
+        environment,
+        directory: instance.directory().to_owned(),
+        user: None,
+        port,
+        health: Health::Http(health.to_owned()),
+        stop_signal: Signal::TERM,
+        stop_within: DRAIN,
+    })
+}
+
+/// The executable of a program that was built.
+///
+/// # Errors
+/// When it was not.
+pub fn executable(built: &Executables, name: &str) -> Result<PathBuf> {
+    built
+        .get(name)
+        .cloned()
+        .with_context(|| format!("{name} was not built"))
+}
+
+/// What any process needs of its surroundings. HOME is a folder of ours: a developer's own `~/.aws` must not change
+/// what the programs do.
+pub fn surroundings(instance: &Instance) -> Vec<(String, String)> {
+    assignments([
+        ("PATH", std::env::var("PATH").unwrap_or_default()),
+        ("HOME", instance.temporary().display().to_string()),
+        ("TMPDIR", instance.temporary().display().to_string()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("RUST_BACKTRACE", "1".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ])
+}

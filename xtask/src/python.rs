@@ -1,0 +1,150 @@
+//! The Python environment that holds the local AWS and the `awslocal` command.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::digest;
+use crate::logs;
+use crate::packages;
+use crate::paths;
+use crate::progress::Step;
+
+const REQUIREMENTS: &str = include_str!("../requirements.txt");
+
+/// What MiniStack needs at least.
+const MINIMUM: (u8, u8) = (3, 10);
+
+/// Names under which a new enough Python may be found, the newest last.
+const CANDIDATES: [&str; 6] = [
+    "python3",
+    "python3.14",
+    "python3.13",
+    "python3.12",
+    "python3.11",
+    "python3.10",
+];
+
+/// Commands of the environment that developers use; no other one should shadow what they have.
+const COMMANDS: [&str; 2] = ["aws", "awslocal"];
+
+/// Where the environment lies.
+pub fn venv() -> PathBuf {
+    paths::shared().join("venv")
+}
+
+/// The folder that goes on a developer's PATH.
+pub fn commands() -> PathBuf {
+    paths::shared().join("bin")
+}
+
+/// Installs the pinned packages where they are not yet; at once where they are.
+///
+/// # Errors
+/// When there is no suitable Python, or the packages cannot be installed.
+pub fn prepare(step: &Step) -> Result<()> {
+    fs::create_dir_all(paths::shared())?;
+    // Two commands of one checkout that start together must not install into the same folder.
+    let lock = File::create(paths::shared().join("venv.lock"))?;
+    lock.lock().context("cannot lock the Python environment")?;
+
+    let stamp = venv().join("installed");
+    let wanted = stamp_text();
+    // The interpreter is a link to the machine's own, which an upgrade may have taken away.
+    let is_whole = venv().join("bin/python").exists();
+    if is_whole && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        step.outcome("up to date");
+        return Ok(());
+    }
+    step.tell("downloading the local AWS and the aws command from PyPI: about 50 MB, once, into .local/venv");
+    step.doing("python3 -m venv");
+    create(step)?;
+    step.doing("pip install");
+    let pip = venv().join("bin/pip");
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt");
+    run(Command::new(pip)
+        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(requirements))?;
+    link_commands()?;
+    fs::write(stamp, wanted)?;
+    step.outcome("installed");
+    Ok(())
+}
+
+/// What the environment holds when it is complete: the packages, and the place, because a virtual environment does
+/// not survive being moved.
+fn stamp_text() -> String {
+    format!("{} {}\n", digest::of(REQUIREMENTS.as_bytes()), venv().display())
+}
+
+fn create(step: &Step) -> Result<()> {
+    let python = find()?;
+    let make = |clear| {
+        let mut command = Command::new(python);
+        command.args(["-m", "venv"]).args(clear).arg(venv());
+        run(&mut command)
+    };
+    let Err(error) = make(Some("--clear")) else {
+        return Ok(());
+    };
+    // Debian ships Python without the module's better half.
+    if packages::apt_available() {
+        step.tell("python3 lacks its venv module; installing Debian's python3-venv");
+        packages::apt_install(&["python3-venv"])?;
+        return make(Some("--clear"));
+    }
+    Err(error.context("cannot make a virtual environment (on Debian: apt install python3-venv)"))
+}
+
+fn find() -> Result<&'static str> {
+    let (major, minor) = MINIMUM;
+    let script = format!("import sys; sys.exit(sys.version_info < ({major}, {minor}))");
+    let suitable = |name: &&&str| {
+        let status = Command::new(name)
+            .args(["-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    CANDIDATES
+        .iter()
+        .find(suitable)
+        .copied()
+        .with_context(|| format!("the local AWS needs Python {major}.{minor} or later: install python3"))
+}
+
+fn link_commands() -> Result<()> {
+    fs::create_dir_all(commands())?;
+    for name in COMMANDS {
+        let link = commands().join(name);
+        let _ = fs::remove_file(&link);
+        symlink(venv().join("bin").join(name), &link)
+            .with_context(|| format!("cannot make {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a command whose output only matters when it fails.
+fn run(command: &mut Command) -> Result<()> {
+    let path = paths::shared().join("venv.log");
+    let log = File::create(&path)?;
+    let program = command.get_program().display().to_string();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!(
+            "{program} failed; {} ends with:\n{}",
+            path.display(),
+            logs::tail(&path, 20)?
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The catalogue and its opening stock.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cargo::Executables;
+use crate::commands::token;
+use crate::environment::Addresses;
+use crate::paths::{self, Instance};
+use crate::{digest, http, programs};
+
+/// How many adjustments are under way at once: stock-service decides those that wait together in one transaction.
+const PARALLEL: usize = 16;
+
+#[derive(Debug, Deserialize)]
+struct Product {
+    id: String,
+    quantity: i64,
+}
+
+/// Applies the database's migrations.
+///
+/// # Errors
+/// When one fails.
+pub fn migrate(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<()> {
+    core_api(instance, addresses, built, &["migrate".into()])
+}
+
+/// Brings the catalogue into the database and its opening stock into stock-service, once: what people change later
+/// survives a restart. An adjustment has the product's id for its own and happens once as well, so that a change of
+/// the catalogue's file brings new products without touching the stock of the others. Returns the number of products,
+/// or nothing when this catalogue was brought before.
+///
+/// # Errors
+/// When either refuses.
+pub fn seed(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Option<usize>> {
+    let catalogue = paths::checkout().join("catalogue/products.json");
+    let content = fs::read(&catalogue).with_context(|| format!("cannot read {}", catalogue.display()))?;
+    let stamp = format!("{} {}\n", digest::of(&content), addresses.database);
+    if fs::read_to_string(stamp_file(instance)).is_ok_and(|seeded| seeded == stamp) {
+        return Ok(None);
+    }
+    core_api(instance, addresses, built, &["seed".into(), catalogue.clone()])?;
+    let products: Vec<Product> = serde_json::from_slice(&content)
+        .with_context(|| format!("{} is no catalogue", catalogue.display()))?;
+    let token = token::for_service(instance, "xtask")?;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let worker = || {
+            while let Some(product) = products.get(next.fetch_add(1, Ordering::Relaxed)) {
+                open_stock(addresses, &token, product)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
+    })?;
+    fs::write(stamp_file(instance), stamp)?;
+    Ok(Some(products.len()))
+}
+
+/// Forgets that there is a catalogue, when the data goes.
+pub fn forget(instance: &Instance) {
+    let _ = fs::remove_file(stamp_file(instance));
+}
+
+fn stamp_file(instance: &Instance) -> PathBuf {
+    instance.directory().join("seeded")
+}
+
+fn open_stock(addresses: &Addresses, token: &str, product: &Product) -> Result<()> {
+    // An adjustment by nothing is none; such a product has no stock until somebody brings some.
+    if product.quantity == 0 {
+        return Ok(());
+    }
+    let url = format!(
+        "{}/v1/stock/{}/adjustments",
+        addresses.stock_service(),
+        product.id
+    );
+    let body = json!({ "adjustment_id": product.id, "delta": product.quantity, "reason": "opening stock" });
+    let mut response = http::client()
+        .post(&url)
+        .header("authorization", format!("Bearer {token}"))
+        .send_json(&body)
+        .with_context(|| format!("no answer from {url}"))?;
+    if !response.status().is_success() {
+        let answer = response.body_mut().read_to_string().unwrap_or_default();
+        bail!("{url} answered {}: {answer}", response.status());
+    }
+    Ok(())
+}
+
+fn core_api(
+    instance: &Instance,
+    addresses: &Addresses,
+    built: &Executables,
+    arguments: &[PathBuf],
+) -> Result<()> {
+    let mut environment = programs::surroundings(instance);
+    environment.extend(programs::core_api_environment(instance, addresses));
+    let output = Command::new(programs::executable(built, "core-api")?)
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run core-api")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!(
+            "core-api {} failed:\n{}",
+            arguments[0].display(),
+            String::from_utf8_lossy(&said).trim()
+        );
+    }
+    Ok(())
+}
