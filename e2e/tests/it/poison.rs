@@ -2,22 +2,22 @@
 
 use crate::system::{System, eventually};
 
-/// Puts a poison message into the queue and finds it in the dead letters, as it was.
+/// Puts poison into the queue and finds it in the dead letters, as it was.
 async fn ends_with_the_dead_letters(queue: &str) {
     let system = System::shared().await;
-    for (kind, poison) in [
-        ("not JSON", format!("poison {}", system.now())),
-        (
-            "another event",
-            format!(
-                r#"{{"detail-type":"Unheard","at":"{}","detail":{{}}}}"#,
-                system.now()
-            ),
+    let poisons = [
+        format!("not JSON, at {}", system.now()),
+        format!(
+            r#"{{"detail-type":"Unheard","at":"{}","detail":{{}}}}"#,
+            system.now()
         ),
-    ] {
-        system.send_message(queue, &poison).await;
-        let dead = format!("{queue}-dlq");
-        eventually(&format!("{kind} in {dead}"), async || {
+    ];
+    for poison in &poisons {
+        system.send_message(queue, poison).await;
+    }
+    let dead = format!("{queue}-dlq");
+    for poison in &poisons {
+        eventually(&format!("{poison} in {dead}"), async || {
             let letters = system.messages(&dead).await;
             letters
                 .iter()

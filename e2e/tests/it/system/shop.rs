@@ -10,8 +10,7 @@ impl System {
     /// A product of the test's own, with stock.
     pub async fn product(&self, price: i64, stock: i64) -> String {
         let product = json!({
-            "name": "Test lantern", "description": "For a test.", "price": price,
-            "currency": "JPY", "category": "festival-goods",
+            "name": "Test lantern", "description": "For a test.", "price": price, "category": "festival-goods",
         });
         let request = self
             .api(Method::POST, "/v1/products")
