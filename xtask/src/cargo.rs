@@ -31,10 +31,26 @@ pub type Executables = BTreeMap<String, PathBuf>;
 pub fn build() -> Result<Executables> {
     let mut command = cargo();
     // --workspace, because cargo would otherwise unify features anew for each program and rebuild most dependencies.
-    command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--workspace"]);
     for program in PROGRAMS {
         command.args(["--bin", program]);
     }
+    executables_of(command)
+}
+
+/// Builds the programs and the tests together. What only tests depend on turns features on in what both do, so that
+/// programs that were built alone would be built a second time for the tests.
+///
+/// # Errors
+/// When they do not compile; cargo has said why.
+pub fn build_with_tests() -> Result<Executables> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-run"]);
+    executables_of(command)
+}
+
+fn executables_of(mut command: Command) -> Result<Executables> {
+    command.arg("--message-format=json-render-diagnostics");
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -71,6 +87,10 @@ fn executables_file() -> PathBuf {
 /// One line of cargo's messages: a program's name and place, if it tells one.
 fn executable(line: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
+    // A program's unit tests are an executable that has the program's name.
+    if message.pointer("/profile/test") == Some(&Value::Bool(true)) {
+        return None;
+    }
     let name = message.pointer("/target/name")?.as_str()?;
     let path = message.get("executable")?.as_str()?;
     Some((name.to_owned(), path.into()))
@@ -111,6 +131,8 @@ mod tests {
     fn an_artifact_names_its_executable() {
         let line = r#"{"reason":"compiler-artifact","target":{"name":"saga","kind":["bin"]},"executable":"/t/saga"}"#;
         assert_eq!(executable(line), Some(("saga".to_owned(), "/t/saga".into())));
+        let tests = r#"{"target":{"name":"saga"},"profile":{"test":true},"executable":"/t/deps/saga-1"}"#;
+        assert_eq!(executable(tests), None);
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(
             executable(r#"{"target":{"name":"domain"},"executable":null}"#),

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::environment::{Addresses, REGION, assignments};
-use crate::paths::Instance;
+use crate::paths::{Instance, Kind};
 use crate::supervise::{Health, Program};
 use crate::{aws, programs, python};
 
@@ -35,6 +35,10 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
         ("S3_DATA_DIR", data.join("s3").display().to_string()),
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ]));
+    if instance.kind() == Kind::Test {
+        // The saga waits up to two minutes for a provider that stays broken; tests see the same retries sooner.
+        environment.extend(assignments([("SFN_WAIT_SCALE", "0.1".to_owned())]));
+    }
     Program {
         name: "ministack",
         executable: python::venv().join("bin/ministack"),

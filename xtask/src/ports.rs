@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use crate::paths::{Instance, Kind};
 
 /// The programs that listen, each with the port that a newcomer expects.
-const DEFAULTS: [(&str, u16); 5] = [
+const DEFAULTS: [(&str, u16); 6] = [
     ("core-api", 3000),
     ("stock-service", 3002),
     ("payment-provider", 3004),
+    ("localstripe", 3006),
     ("ministack", 4566),
     ("postgres", 5432),
 ];
@@ -45,6 +46,8 @@ impl Reservation {
         let wanted: Vec<_> = DEFAULTS
             .iter()
             .filter(|(name, _)| with_postgres || *name != "postgres")
+            // Only the tests ask it.
+            .filter(|(name, _)| instance.kind() == Kind::Test || *name != "localstripe")
             .map(|(name, port)| (*name, port + offset(instance)))
             .collect();
         Self::of(&wanted, &remembered(instance))

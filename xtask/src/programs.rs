@@ -10,6 +10,7 @@ use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
 use crate::keys::Domain;
 use crate::paths::Instance;
+use crate::python;
 use crate::supervise::{Health, Program};
 
 /// How long our own programs may take to finish what they are at; they bound each part of it themselves.
@@ -22,6 +23,34 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub fn payment_provider(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
     let own = assignments([("DATA_DIR", instance.payments().display().to_string())]);
     service("payment-provider", "/health", own, instance, addresses, built)
+}
+
+/// Somebody else's stand-in for Stripe, which the payment client is tested against as well. It listens on all
+/// addresses and keeps a file in /tmp; both are its own choice.
+pub fn localstripe(instance: &Instance, addresses: &Addresses) -> Program {
+    let port = addresses.port("localstripe");
+    Program {
+        name: "localstripe",
+        executable: python::venv().join("bin/localstripe"),
+        arguments: ["--from-scratch", "--port"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([port.to_string()])
+            .collect(),
+        environment: surroundings(instance),
+        directory: instance.directory().to_owned(),
+        user: None,
+        port,
+        health: Health::Http("/js.stripe.com/v3/".to_owned()),
+        stop_signal: Signal::TERM,
+        stop_within: DRAIN,
+    }
+}
+
+/// Removes the file that localstripe leaves behind.
+pub fn tidy_up_after_localstripe() {
+    // Another checkout's tests may have removed it, or may be using it: it is written anew with every request.
+    let _ = std::fs::remove_file("/tmp/localstripe.pickle");
 }
 
 /// The only writer of stock.

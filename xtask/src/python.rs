@@ -80,41 +80,35 @@ fn stamp_text() -> String {
     format!("{} {}\n", digest::of(REQUIREMENTS.as_bytes()), venv().display())
 }
 
+/// Makes an empty environment. Debian may lack Python, or ship it without the module's better half.
 fn create(step: &Step) -> Result<()> {
-    let python = find()?;
-    let make = |clear| {
-        let mut command = Command::new(python);
-        command.args(["-m", "venv"]).args(clear).arg(venv());
-        run(&mut command)
-    };
-    let Err(error) = make(Some("--clear")) else {
-        return Ok(());
-    };
-    // Debian ships Python without the module's better half.
-    if packages::apt_available() {
-        step.tell("python3 lacks its venv module; installing Debian's python3-venv");
-        packages::apt_install(&["python3-venv"])?;
-        return make(Some("--clear"));
+    let Err(error) = try_create() else { return Ok(()) };
+    if !packages::apt_available() {
+        return Err(error.context("cannot make a Python environment (on Debian: apt install python3-venv)"));
     }
-    Err(error.context("cannot make a virtual environment (on Debian: apt install python3-venv)"))
+    step.tell("Python with its venv module is missing; installing Debian's python3-venv, once");
+    packages::apt_install(&["python3-venv"])?;
+    try_create()
+}
+
+fn try_create() -> Result<()> {
+    let mut command = Command::new(find()?);
+    run(command.args(["-m", "venv", "--clear"]).arg(venv()))
 }
 
 fn find() -> Result<&'static str> {
     let (major, minor) = MINIMUM;
     let script = format!("import sys; sys.exit(sys.version_info < ({major}, {minor}))");
     let suitable = |name: &&&str| {
-        let status = Command::new(name)
+        let mut command = Command::new(name);
+        command
             .args(["-c", &script])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        status.is_ok_and(|status| status.success())
+            .stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
     };
-    CANDIDATES
-        .iter()
-        .find(suitable)
-        .copied()
-        .with_context(|| format!("the local AWS needs Python {major}.{minor} or later: install python3"))
+    let found = CANDIDATES.iter().find(suitable).copied();
+    found.with_context(|| format!("the local AWS needs Python {major}.{minor} or later"))
 }
 
 fn link_commands() -> Result<()> {

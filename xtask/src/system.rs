@@ -29,7 +29,7 @@ pub struct System {
 /// # Errors
 /// That of the step that failed, or that we were asked to stop.
 pub fn prepare(instance: &Instance, interrupt: &Interrupt) -> Result<Executables> {
-    let result = prepare_keys(instance).and_then(|()| build());
+    let result = prepare_keys(instance).and_then(|()| build(instance.kind()));
     // A Ctrl-C reaches pip and cargo as well, and their failure is then none.
     interrupt.check()?;
     result
@@ -53,9 +53,12 @@ pub fn prepare_keys(instance: &Instance) -> Result<()> {
 ///
 /// # Errors
 /// When they do not compile.
-pub fn build() -> Result<Executables> {
+pub fn build(kind: Kind) -> Result<Executables> {
     step("Programs", |step| {
-        let built = step.hand_over(cargo::build)?;
+        let built = step.hand_over(match kind {
+            Kind::Test => cargo::build_with_tests,
+            Kind::Development | Kind::Sqlx => cargo::build,
+        })?;
         step.outcome(format!("{} built by cargo", built.len()));
         Ok(built)
     })
@@ -141,6 +144,10 @@ impl System {
         interrupt.check()?;
         let payment_provider = programs::payment_provider(&instance, &self.addresses, &self.built)?;
         self.run(payment_provider, "payment-provider", reservation, interrupt)?;
+        if instance.kind() == Kind::Test {
+            let localstripe = programs::localstripe(&instance, &self.addresses);
+            self.run(localstripe, "localstripe", reservation, interrupt)?;
+        }
         let stock_service = programs::stock_service(&instance, &self.addresses, &self.built)?;
         self.run(stock_service, "stock-service", reservation, interrupt)?;
         let core_api = programs::core_api(&instance, &self.addresses, &self.built)?;

@@ -78,9 +78,10 @@ async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let products: Vec<Seedling> =
         serde_json::from_str(&text).with_context(|| format!("{} is not a catalogue", file.display()))?;
-    say(&catalogue::seed(pool, &Clock::system(), &products)
-        .await?
-        .to_string())
+    let done = catalogue::seed(pool, &Clock::system(), &products)
+        .await
+        .context("the catalogue is as it was")?;
+    say(&done.to_string())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -32,7 +32,8 @@ pub fn connect(config: &Config) -> Result<PgPool, sqlx::Error> {
     let options = options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
-        .acquire_timeout(Duration::from_secs(3))
+        // Long enough for the first second of a sale, and short of what clients wait.
+        .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options))
 }
 

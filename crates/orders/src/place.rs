@@ -44,7 +44,10 @@ impl Orders {
         let key = KeyRecord {
             id: key_id(new.user_id, &new.idempotency_key),
             order_id: order.order_id,
-            payload_hash: payload_hash(&new.payment_method, new.items.iter().map(|item| (item.product_id, item.quantity))),
+            payload_hash: payload_hash(
+                &new.payment_method,
+                new.items.iter().map(|item| (item.product_id, item.quantity)),
+            ),
             ttl: (at + KEY_LIFETIME).timestamp(),
         };
         let event = created(&order, at);
@@ -107,7 +110,12 @@ impl Orders {
         payment_method: &str,
         lines: impl Iterator<Item = (ProductId, Quantity)>,
     ) -> Result<Option<Order>, PlaceError> {
-        self.first_answer(user_id, &key_id(user_id, idempotency_key), &payload_hash(payment_method, lines)).await
+        self.first_answer(
+            user_id,
+            &key_id(user_id, idempotency_key),
+            &payload_hash(payment_method, lines),
+        )
+        .await
     }
 
     async fn first_answer(

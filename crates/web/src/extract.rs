@@ -86,7 +86,10 @@ fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     // The pointer says where, also for a body that was put together from parts.
     let place = format!(" at line {} column {}", inner.line(), inner.column());
     let detail = detail.strip_suffix(&place).unwrap_or(&detail).to_owned();
-    Problem::invalid(&[FieldError { pointer: pointer(error.path()), detail }])
+    Problem::invalid(&[FieldError {
+        pointer: pointer(error.path()),
+        detail,
+    }])
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

@@ -28,7 +28,7 @@ pub fn run() -> Result<ExitCode> {
         .context("the system is not running; `cargo xtask up` builds and starts it")?
         .supervisor;
     let addresses = Addresses::remembered(&instance);
-    let built = system::build()?;
+    let built = system::build(instance.kind())?;
     system::migrate(&instance, &addresses, &built)?;
     step("Deployment", |step| {
         step.outcome(system::describe(deployment::deploy(

@@ -10,7 +10,10 @@ use crate::progress::{BOLD, GREEN, RED};
 use crate::signals::Interrupt;
 use crate::supervise::{Lock, TICK, stop};
 use crate::system::{self, System};
-use crate::{Test, cargo, python};
+use crate::{Test, cargo, programs, python};
+
+/// How many tests of one program run at once.
+const TEST_THREADS: &str = "8";
 
 /// Runs the tests; their verdict is ours.
 ///
@@ -27,6 +30,7 @@ pub fn run(arguments: &Test) -> Result<ExitCode> {
     let result = start_tests(&system, &arguments.arguments)
         .and_then(|child| supervise(&mut system, child, &interrupt));
     system.stop();
+    programs::tidy_up_after_localstripe();
     system::wipe(&instance)?;
     let status = result?;
     interrupt.check()?;
@@ -63,7 +67,13 @@ fn start_tests(system: &System, arguments: &[String]) -> Result<Child> {
     command
         .args(arguments)
         .env("PATH", path)
+        // Tests wait more than they compute; with a thread a core they would wait one after the other.
+        .env("RUST_TEST_THREADS", TEST_THREADS)
         .envs(system.addresses.variables(system.instance()))
+        .env(
+            "LOCALSTRIPE_URL",
+            format!("http://127.0.0.1:{}", system.addresses.port("localstripe")),
+        )
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN")
         .spawn()

@@ -77,12 +77,7 @@ async fn bodies_that_are_not_the_json_they_should_be(pool: PgPool) {
     not quite JSON         415 unsupported-media-type
     JSON elsewhere         415 unsupported-media-type
     ");
-    let not_utf8 = [
-        br#"{"payment_method":"pm_"#.as_slice(),
-        &[0xFF],
-        br#""}"#,
-    ]
-    .concat();
+    let not_utf8 = [br#"{"payment_method":"pm_"#.as_slice(), &[0xFF], br#""}"#].concat();
     assert_eq!(
         send(&app, &someone, json, not_utf8).await.problem(),
         "400 malformed-json"
