@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 
 use crate::catalogue::Catalogue;
 
+/// The least that one order may cost, in yen: Stripe's minimum charge.
+pub const MIN_TOTAL: i64 = 50;
+
 /// The most that one order may cost, in yen: Stripe's limit of eight digits.
 pub const MAX_TOTAL: i64 = 99_999_999;
 
@@ -108,7 +111,7 @@ pub enum OrderError {
     /// The lines at these positions name products that the catalogue does not have.
     #[error("products of the order do not exist")]
     UnknownProducts(Vec<(usize, ProductId)>),
-    /// The whole costs nothing, or more than [`MAX_TOTAL`].
+    /// The whole costs less than [`MIN_TOTAL`] or more than [`MAX_TOTAL`].
     #[error("the order's total cannot be paid")]
     Total,
     /// See [`PlaceError`].
@@ -225,7 +228,7 @@ impl Checkout {
         if !unknown.is_empty() {
             return Err(OrderError::UnknownProducts(unknown));
         }
-        if !(1..=MAX_TOTAL).contains(&total.amount()) {
+        if !(MIN_TOTAL..=MAX_TOTAL).contains(&total.amount()) {
             return Err(OrderError::Total);
         }
         Ok((items, total))

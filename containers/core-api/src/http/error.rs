@@ -13,7 +13,7 @@ use super::extract::outdated;
 use crate::{
     catalogue::ChangeError,
     cursor::InvalidCursor,
-    ordering::{MAX_TOTAL, OrderError},
+    ordering::{MAX_TOTAL, MIN_TOTAL, OrderError},
 };
 
 /// Why a request was not answered as its client hoped.
@@ -77,7 +77,7 @@ impl From<ApiError> for Problem {
             }
             ApiError::Order(OrderError::Total) => Self::invalid(&[FieldError {
                 pointer: "/items".to_owned(),
-                detail: format!("an order costs at least 1 and at most {MAX_TOTAL} yen"),
+                detail: format!("an order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen"),
             }]),
             ApiError::Order(OrderError::Place(PlaceError::KeyReused)) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -193,6 +193,7 @@ async fn orders_that_the_catalogue_does_not_allow(pool: PgPool) {
         app.add_product("Tea bowl", 7_500).await,
         app.add_product("Sticker", 0).await,
     );
+    let pin = app.add_product("Pin", 49).await;
     let treasure = app.add_product("Treasure", 10_000_000).await;
     let gone = app.add_product("Sold for good", 1).await;
     let removal = app
@@ -248,6 +249,7 @@ async fn orders_that_the_catalogue_does_not_allow(pool: PgPool) {
     let mut table = String::new();
     for (case, lines) in [
         ("nothing to pay", vec![(gift.as_str(), 3)]),
+        ("too little", vec![(pin.as_str(), 1)]),
         ("too much", vec![(treasure.as_str(), 10)]),
         (
             "too much by a yen",
@@ -259,10 +261,11 @@ async fn orders_that_the_catalogue_does_not_allow(pool: PgPool) {
         writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
     }
     assert_snapshot!(table, @r"
-    nothing to pay     422 invalid-body /items: an order costs at least 1 and at most 99999999 yen
-    too much           422 invalid-body /items: an order costs at least 1 and at most 99999999 yen
-    too much by a yen  422 invalid-body /items: an order costs at least 1 and at most 99999999 yen
-    beyond arithmetic  422 invalid-body /items: an order costs at least 1 and at most 99999999 yen
+    nothing to pay     422 invalid-body /items: an order costs at least 50 and at most 99999999 yen
+    too little         422 invalid-body /items: an order costs at least 50 and at most 99999999 yen
+    too much           422 invalid-body /items: an order costs at least 50 and at most 99999999 yen
+    too much by a yen  422 invalid-body /items: an order costs at least 50 and at most 99999999 yen
+    beyond arithmetic  422 invalid-body /items: an order costs at least 50 and at most 99999999 yen
     ");
     assert!(app.order_events().await.is_empty());
 
