@@ -6,9 +6,13 @@ use aws_sdk_eventbridge::{
 };
 use domain::EventId;
 use events::Outgoing;
+use futures::{StreamExt, stream};
 
 /// PutEvents takes at most ten entries (EventBridge quotas).
 const ENTRIES_PER_CALL: usize = 10;
+
+/// How many calls are under way at once: a sale makes events faster than one call after the other takes them.
+const CALLS_AT_ONCE: usize = 8;
 
 /// Publishes to one event bus. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -47,21 +51,35 @@ impl Publisher {
     /// Publishes every event and tells of each whether the bus took it. PutEvents succeeds as a call while
     /// single entries fail, so nothing here is an error: who calls decides over what is left.
     pub async fn publish(&self, events: &[Outgoing]) -> Delivery {
+        let calls: Vec<_> = events
+            .chunks(ENTRIES_PER_CALL)
+            .map(|chunk| self.put(chunk))
+            .collect();
+        let mut answers = stream::iter(calls).buffered(CALLS_AT_ONCE);
         let mut delivery = Delivery::default();
-        for chunk in events.chunks(ENTRIES_PER_CALL) {
-            let entries = chunk.iter().map(|event| self.entry(event)).collect();
-            match self.client.put_events().set_entries(Some(entries)).send().await {
-                Ok(answer) => delivery.sort(chunk, &answer),
-                Err(error) => {
-                    let reason = DisplayErrorContext(&error).to_string();
-                    delivery.failed.extend(chunk.iter().map(|event| Undelivered {
-                        event_id: event.event_id,
-                        reason: reason.clone(),
-                    }));
+        while let Some(Delivery { sent, failed }) = answers.next().await {
+            delivery.sent.extend(sent);
+            delivery.failed.extend(failed);
+        }
+        delivery
+    }
+
+    async fn put(&self, chunk: &[Outgoing]) -> Delivery {
+        let entries = chunk.iter().map(|event| self.entry(event)).collect();
+        match self.client.put_events().set_entries(Some(entries)).send().await {
+            Ok(answer) => Delivery::of(chunk, &answer),
+            Err(error) => {
+                let reason = DisplayErrorContext(&error).to_string();
+                let undelivered = |event: &Outgoing| Undelivered {
+                    event_id: event.event_id,
+                    reason: reason.clone(),
+                };
+                Delivery {
+                    sent: Vec::new(),
+                    failed: chunk.iter().map(undelivered).collect(),
                 }
             }
         }
-        delivery
     }
 
     fn entry(&self, event: &Outgoing) -> PutEventsRequestEntry {
@@ -84,19 +102,21 @@ impl Delivery {
     }
 
     /// The answer's entries stand in the request's order.
-    fn sort(&mut self, chunk: &[Outgoing], answer: &PutEventsOutput) {
+    fn of(chunk: &[Outgoing], answer: &PutEventsOutput) -> Self {
+        let mut delivery = Self::default();
         for (index, event) in chunk.iter().enumerate() {
             match answer.entries().get(index) {
-                Some(entry) if entry.error_code().is_none() => self.sent.push(event.event_id),
+                Some(entry) if entry.error_code().is_none() => delivery.sent.push(event.event_id),
                 entry => {
                     let reason = entry.and_then(|entry| entry.error_code()).unwrap_or("no answer");
-                    self.failed.push(Undelivered {
+                    delivery.failed.push(Undelivered {
                         event_id: event.event_id,
                         reason: reason.to_owned(),
                     });
                 }
             }
         }
+        delivery
     }
 }
 
@@ -130,8 +150,7 @@ mod tests {
                     .build(),
             )
             .build();
-        let mut delivery = Delivery::default();
-        delivery.sort(&events, &answer);
+        let delivery = Delivery::of(&events, &answer);
 
         assert_eq!(delivery.sent, [events[0].event_id]);
         let failed: Vec<_> = delivery

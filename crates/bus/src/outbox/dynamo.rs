@@ -10,9 +10,13 @@ use aws_sdk_dynamodb::{
 };
 use domain::{EventId, Timestamp};
 use events::Outgoing;
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, GRACE, Outbox, OutboxError, Verdict};
+
+/// How many entries are taken out at once. Single deletes, because no function may do more in the table.
+const DELETES_AT_ONCE: usize = 16;
 
 /// A DynamoDB table with the partition key `event_id`. It is empty on a quiet day, so sweeping it is a scan.
 #[derive(Clone, Debug)]
@@ -113,13 +117,17 @@ impl Outbox for DynamoOutbox {
     }
 
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError> {
-        for event_id in published {
-            let delete = self
-                .client
+        let delete = |event_id: &EventId| {
+            self.client
                 .delete_item()
                 .table_name(&self.table)
-                .key("event_id", key(*event_id));
-            delete.send().await.map_err(aws_failed)?;
+                .key("event_id", key(*event_id))
+                .send()
+        };
+        let deletes: Vec<_> = published.iter().map(delete).collect();
+        let mut deleted = stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE);
+        while let Some(outcome) = deleted.next().await {
+            outcome.map_err(aws_failed)?;
         }
         Ok(())
     }
