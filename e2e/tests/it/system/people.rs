@@ -102,7 +102,11 @@ impl System {
     /// The order, once it has come to an end.
     pub async fn settled(&self, person: &Person, order_id: OrderId) -> Value {
         eventually(&format!("the end of order {order_id}"), async || {
-            let order = self.get_order(person, order_id).await.expect(200);
+            let answer = self.get_order(person, order_id).await;
+            if answer.status == 503 {
+                return None;
+            }
+            let order = answer.expect(200);
             let settled = ["completed", "failed", "cancelled"].contains(&order["status"].as_str().unwrap());
             settled.then_some(order)
         })
