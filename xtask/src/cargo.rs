@@ -49,6 +49,16 @@ pub fn build_with_tests() -> Result<Executables> {
     executables_of(command)
 }
 
+/// Builds the programs as they are deployed to AWS, with optimisation.
+///
+/// # Errors
+/// When they do not compile; cargo has said why.
+pub fn build_release() -> Result<Executables> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--bins", "--release"]);
+    executables_of(command)
+}
+
 fn executables_of(mut command: Command) -> Result<Executables> {
     command.arg("--message-format=json-render-diagnostics");
     let mut child = command

@@ -13,7 +13,7 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
 use crate::keys::Domain;
-use crate::paths::{self, Instance};
+use crate::paths::{self, Instance, Kind};
 use crate::{aws, digest, programs, python};
 
 /// The families of functions: one executable each, at the place of its source folder in the deploy tree.
@@ -52,7 +52,7 @@ pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -
     for source in SOURCES {
         copy_files(&paths::checkout().join(source), &tree.join(source))?;
     }
-    let parameters = parameters(addresses);
+    let parameters = parameters(instance, addresses);
     let digest = inputs_digest(instance, &tree, &parameters)?;
     if deployed(addresses).as_deref() == Some(digest.as_str()) {
         return Ok(Outcome::Unchanged);
@@ -63,16 +63,22 @@ pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -
 }
 
 /// What differs from one local system to the next.
-fn parameters(addresses: &Addresses) -> Vec<(String, String)> {
+fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
     let architecture = if cfg!(target_arch = "aarch64") {
         "arm64"
     } else {
         "x86_64"
     };
+    let saga_type = if instance.kind() == Kind::Express {
+        "EXPRESS"
+    } else {
+        "STANDARD"
+    };
     assignments([
         ("STOCK_SERVICE_URL", addresses.stock_service()),
         ("PAYMENT_API_URL", addresses.payment_provider()),
         ("ARCHITECTURE", architecture.to_owned()),
+        ("SAGA_TYPE", saga_type.to_owned()),
     ])
 }
 

@@ -35,7 +35,7 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
         ("S3_DATA_DIR", data.join("s3").display().to_string()),
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ]));
-    if instance.kind() == Kind::Test {
+    if matches!(instance.kind(), Kind::Test | Kind::Express | Kind::Chaos) {
         // The saga waits up to two minutes for a provider that stays broken; tests see the same retries sooner.
         environment.extend(assignments([("SFN_WAIT_SCALE", "0.1".to_owned())]));
     }

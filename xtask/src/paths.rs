@@ -28,8 +28,31 @@ pub enum Kind {
     Development,
     /// What `cargo xtask test` runs beside it: ports of its own, fresh every time.
     Test,
+    /// The same with Express executions instead of Standard ones.
+    Express,
+    /// What `cargo xtask chaos` disturbs.
+    Chaos,
+    /// What `cargo xtask bench` measures.
+    Bench,
     /// The database of `cargo xtask sqlx`, gone when the command ends.
     Sqlx,
+}
+
+impl Kind {
+    /// Every kind of instance that a command makes for itself and leaves nothing of.
+    pub const PASSING: [Self; 5] = [Self::Test, Self::Express, Self::Chaos, Self::Bench, Self::Sqlx];
+
+    /// How far the instance keeps away from the ports that a newcomer expects.
+    pub fn port_offset(self) -> u16 {
+        match self {
+            Self::Development => 0,
+            Self::Test => 10_000,
+            Self::Express => 12_000,
+            Self::Chaos => 16_000,
+            Self::Bench => 20_000,
+            Self::Sqlx => 22_000,
+        }
+    }
 }
 
 impl Instance {
@@ -38,6 +61,9 @@ impl Instance {
         let directory = match kind {
             Kind::Development => shared(),
             Kind::Test => shared().join("test"),
+            Kind::Express => shared().join("express"),
+            Kind::Chaos => shared().join("chaos"),
+            Kind::Bench => shared().join("bench"),
             Kind::Sqlx => shared().join("sqlx"),
         };
         Self { directory, kind }

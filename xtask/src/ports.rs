@@ -18,9 +18,6 @@ const DEFAULTS: [(&str, u16); 6] = [
     ("postgres", 5432),
 ];
 
-/// How far a test instance keeps away from the ports of a system that a person uses.
-const TEST_OFFSET: u16 = 10_000;
-
 /// How many ports after the wanted one are tried.
 const SEARCH: u16 = 400;
 
@@ -48,7 +45,7 @@ impl Reservation {
             .filter(|(name, _)| with_postgres || *name != "postgres")
             // Only the tests ask it.
             .filter(|(name, _)| instance.kind() == Kind::Test || *name != "localstripe")
-            .map(|(name, port)| (*name, port + offset(instance)))
+            .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();
         Self::of(&wanted, &remembered(instance))
     }
@@ -61,7 +58,7 @@ impl Reservation {
         let wanted: Vec<_> = DEFAULTS
             .iter()
             .filter(|(name, _)| *name == "postgres")
-            .map(|(name, port)| (*name, port + offset(instance)))
+            .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();
         Self::of(&wanted, &Ports::new())
     }
@@ -117,14 +114,6 @@ impl Reservation {
         let path = instance.ports_file();
         fs::write(&path, serde_json::to_vec_pretty(&self.ports)?)
             .with_context(|| format!("cannot write {}", path.display()))
-    }
-}
-
-fn offset(instance: &Instance) -> u16 {
-    if instance.kind() == Kind::Development {
-        0
-    } else {
-        TEST_OFFSET
     }
 }
 

@@ -56,7 +56,8 @@ pub fn prepare_keys(instance: &Instance) -> Result<()> {
 pub fn build(kind: Kind) -> Result<Executables> {
     step("Programs", |step| {
         let built = step.hand_over(match kind {
-            Kind::Test => cargo::build_with_tests,
+            Kind::Test | Kind::Express | Kind::Chaos => cargo::build_with_tests,
+            Kind::Bench => cargo::build_release,
             Kind::Development | Kind::Sqlx => cargo::build,
         })?;
         step.outcome(format!("{} built by cargo", built.len()));

@@ -35,7 +35,7 @@ pub fn run(arguments: &Down) -> Result<ExitCode> {
         .as_ref()
         .map(|lock| stop::orphans(&instance, lock))
         .unwrap_or_default();
-    for kind in [Kind::Test, Kind::Sqlx] {
+    for kind in Kind::PASSING {
         orphans.extend(sweep(&Instance::of(kind))?);
     }
     if !orphans.is_empty() {
@@ -48,7 +48,7 @@ pub fn run(arguments: &Down) -> Result<ExitCode> {
     }
     if arguments.purge {
         step("Removing .local", |_| {
-            for kind in [Kind::Development, Kind::Test, Kind::Sqlx] {
+            for kind in Kind::PASSING.into_iter().chain([Kind::Development]) {
                 postgres::wipe(&Instance::of(kind))?;
             }
             fs::remove_dir_all(paths::shared()).context("cannot remove .local")
@@ -72,13 +72,13 @@ fn stop_supervisor(instance: &Instance) -> Result<Lock> {
     Lock::take(instance)?.with_context(|| format!("process {} does not end", holder.pid))
 }
 
-/// Cleans up after a test run that was killed. One that is under way is left alone: it stops its system itself.
+/// Cleans up after a command that was killed. One that is under way is left alone: it stops its system itself.
 fn sweep(instance: &Instance) -> Result<Vec<String>> {
     if !instance.directory().exists() {
         return Ok(Vec::new());
     }
     let Some(lock) = Lock::take(instance)? else {
-        anstream::eprintln!("  {DIM}a test run is under way; it stops its own system{DIM:#}");
+        anstream::eprintln!("  {DIM}a test, chaos or bench run is under way; it stops its own system{DIM:#}");
         return Ok(Vec::new());
     };
     let stopped = stop::orphans(instance, &lock);
