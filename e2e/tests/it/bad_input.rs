@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::system::{Answer, Person, System, send};
+use e2e::system::{Answer, Person, System, send};
 
 fn order(items: Value) -> Value {
     json!({"items": items, "payment_method": "pm_card_visa"})

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use domain::ids::uuid_v7;
 use serde_json::{Value, json};
 
-use crate::system::{System, aws::shell, eventually};
+use e2e::system::{System, aws::shell, eventually};
 
 /// A folder of the test's own.
 fn folder(system: &System) -> PathBuf {

@@ -4,7 +4,7 @@ use domain::OrderId;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::system::{Answer, Person, System, aws::shell, eventually, people::history, send};
+use e2e::system::{Answer, Person, System, aws::shell, eventually, people::history, send};
 
 async fn cancel(system: &System, person: &Person, order_id: OrderId) -> Answer {
     let path = format!("/v1/orders/{order_id}/cancel");

@@ -13,4 +13,3 @@ mod payments;
 mod poison;
 mod sale;
 mod stock;
-mod system;

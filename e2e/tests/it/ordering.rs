@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::system::{System, eventually, people::history, send};
+use e2e::system::{System, eventually, people::history, send};
 
 fn kinds(events: &[Value]) -> Vec<&str> {
     events

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::system::System;
+use e2e::system::System;
 
 /// Orders one piece and tells how it ended, and what the provider took for it in the end.
 async fn buy(system: &System, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {

@@ -1,6 +1,6 @@
 //! Messages that nobody can read end with the dead letters, and hold up nobody else.
 
-use crate::system::{System, eventually};
+use e2e::system::{System, eventually};
 
 /// Puts poison into the queue and finds it in the dead letters, as it was.
 async fn ends_with_the_dead_letters(queue: &str) {

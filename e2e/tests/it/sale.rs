@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::system::{System, eventually};
+use e2e::system::{System, eventually};
 
 const BUYERS: usize = 200;
 const PIECES: i64 = 50;

@@ -3,7 +3,7 @@
 use domain::ids::uuid_v7;
 use serde_json::{Value, json};
 
-use crate::system::{System, eventually, send};
+use e2e::system::{System, eventually, send};
 
 #[tokio::test]
 async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {

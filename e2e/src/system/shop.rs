@@ -39,6 +39,7 @@ impl System {
         send(request.bearer_auth(self.program().token).json(body)).await
     }
 
+    /// What stock-service says about a product.
     pub async fn get_stock(&self, product_id: &str) -> Answer {
         let request = self
             .http

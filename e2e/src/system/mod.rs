@@ -1,4 +1,6 @@
-//! The system that runs, and the people who use it.
+//! The system that runs, and the people who use it. For tests: what is not as expected panics.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod aws;
 pub mod people;
@@ -25,11 +27,17 @@ static SYSTEM: RwLock<()> = RwLock::const_new(());
 
 /// The running system.
 pub struct System {
+    /// Whom all requests go out by.
     pub http: Client,
+    /// Where core-api is.
     pub core_api: String,
+    /// Where stock-service is.
     pub stock_service: String,
+    /// Where the payment provider is.
     pub payment_api: String,
+    /// Where the local AWS is.
     pub aws_endpoint: String,
+    /// What time it is.
     pub clock: Clock,
     keys: PathBuf,
     _held: Held,
@@ -44,8 +52,11 @@ enum Held {
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
+    /// Its status.
     pub status: StatusCode,
+    /// Its header fields.
     pub headers: reqwest::header::HeaderMap,
+    /// Its body; one that is not JSON as a JSON string.
     pub body: Value,
 }
 
@@ -73,6 +84,7 @@ impl System {
         }
     }
 
+    /// What time it is.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }

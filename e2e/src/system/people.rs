@@ -11,15 +11,19 @@ use super::{Answer, System, eventually, send};
 /// Somebody with a token.
 #[derive(Clone)]
 pub struct Person {
+    /// The token's subject.
     pub id: String,
+    /// Good for a quarter of an hour.
     pub token: String,
 }
 
 impl System {
+    /// Somebody new who buys.
     pub fn customer(&self) -> Person {
         self.person(Role::Customer)
     }
 
+    /// Somebody new who looks after the catalogue.
     pub fn admin(&self) -> Person {
         self.person(Role::Admin)
     }
@@ -91,6 +95,7 @@ impl System {
         answer["order_id"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The order as its customer, or somebody else, is shown it.
     pub async fn get_order(&self, person: &Person, order_id: OrderId) -> Answer {
         send(
             self.api(Method::GET, &format!("/v1/orders/{order_id}"))
