@@ -44,10 +44,14 @@ pub enum Outcome {
 pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Outcome> {
     let tree = instance.directory().join("deploy");
     for family in FAMILIES {
-        package(
-            &programs::executable(built, family)?,
-            &tree.join("lambdas").join(family),
-        )?;
+        let function = programs::executable(built, family)?;
+        let zip = tree.join("lambdas").join(family);
+        if instance.kind().has_faults() {
+            let wrapper = programs::executable(built, "faulty-bootstrap")?;
+            package(&[("bootstrap", &wrapper), ("function", &function)], &zip)?;
+        } else {
+            package(&[("bootstrap", &function)], &zip)?;
+        }
     }
     for source in SOURCES {
         copy_files(&paths::checkout().join(source), &tree.join(source))?;
@@ -74,19 +78,23 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
     } else {
         "STANDARD"
     };
+    let seen = addresses.of_programs();
     assignments([
-        ("STOCK_SERVICE_URL", addresses.stock_service()),
-        ("PAYMENT_API_URL", addresses.payment_provider()),
+        ("STOCK_SERVICE_URL", seen.stock_service()),
+        ("PAYMENT_API_URL", seen.payment_provider()),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
     ])
 }
 
-/// Packs an executable as Lambda wants it: one file called `bootstrap`, in a zip whose bytes depend on nothing else,
-/// so that an unchanged family keeps its name in S3 and its functions stay warm. Nothing happens when it is packed
-/// already.
-fn package(executable: &Path, zip: &Path) -> Result<()> {
-    let source = digest::of_file(executable)?;
+/// Packs executables as Lambda wants them: Lambda runs the one called `bootstrap`. The zip's bytes depend on nothing
+/// else, so that an unchanged family keeps its name in S3 and its functions stay warm. Nothing happens when they are
+/// packed already.
+fn package(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
+    let mut source = String::new();
+    for (name, executable) in executables {
+        source.push_str(&format!("{name} {}\n", digest::of_file(executable)?));
+    }
     let stamp = zip.with_extension("sha256");
     if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|packed| packed == source) {
         return Ok(());
@@ -99,8 +107,10 @@ fn package(executable: &Path, zip: &Path) -> Result<()> {
         .last_modified_time(zip::DateTime::default())
         .unix_permissions(0o755);
     let mut writer = ZipWriter::new(File::create(zip).with_context(context)?);
-    writer.start_file("bootstrap", options)?;
-    io::copy(&mut stripped(executable, zip)?, &mut writer).with_context(context)?;
+    for (name, executable) in executables {
+        writer.start_file(*name, options)?;
+        io::copy(&mut stripped(executable, zip)?, &mut writer).with_context(context)?;
+    }
     writer.finish()?.flush()?;
     fs::write(stamp, source).with_context(context)
 }

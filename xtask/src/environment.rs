@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::paths::Instance;
-use crate::ports::Ports;
+use crate::ports::{FAULTS, Ports};
 use crate::{ports, postgres, python};
 
 /// The region of everything, locally as in the cloud.
@@ -32,6 +32,20 @@ impl Addresses {
     /// The addresses of the instance's last start.
     pub fn remembered(instance: &Instance) -> Self {
         Self::new(&ports::remembered(instance), external_database(instance))
+    }
+
+    /// The addresses as our own programs are given them: those of the proxies, in a system that has faults.
+    pub fn of_programs(&self) -> Self {
+        let mut seen = self.clone();
+        for (name, port) in &self.ports {
+            if let Some(behind) = name.strip_prefix("faults-") {
+                seen.ports.insert(behind.to_owned(), *port);
+            }
+        }
+        if self.database == postgres::url(self.port("postgres")) {
+            seen.database = postgres::url(seen.port("postgres"));
+        }
+        seen
     }
 
     /// The port of a program on 127.0.0.1.
@@ -61,6 +75,11 @@ impl Addresses {
     /// The local AWS, all of its services.
     pub fn aws(&self) -> String {
         self.url("ministack")
+    }
+
+    /// What disturbs the system on command, if this one has it.
+    pub fn faults(&self) -> Option<String> {
+        self.ports.contains_key(FAULTS).then(|| self.url(FAULTS))
     }
 
     /// The database as a person may see it: ours with its password, another one without.
@@ -99,6 +118,7 @@ impl Addresses {
             ("AWS_PAGER", String::new()),
             ("DISABLE_DEPRECATION_NOTICE", "1".to_owned()),
         ]));
+        all.extend(self.faults().map(|url| ("FAULTS_URL".to_owned(), url)));
         all
     }
 

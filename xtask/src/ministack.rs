@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::environment::{Addresses, REGION, assignments};
-use crate::paths::{Instance, Kind};
+use crate::paths::Instance;
 use crate::supervise::{Health, Program};
 use crate::{aws, programs, python};
 
@@ -21,7 +21,8 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
     let data = instance.ministack();
     let port = addresses.port("ministack");
     let mut environment = programs::surroundings(instance);
-    environment.extend(addresses.aws_variables());
+    // It asks nobody; what stands here reaches the functions.
+    environment.extend(addresses.of_programs().aws_variables());
     environment.extend(assignments([
         ("GATEWAY_PORT", port.to_string()),
         ("BIND_HOST", "127.0.0.1".to_owned()),
@@ -35,7 +36,8 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
         ("S3_DATA_DIR", data.join("s3").display().to_string()),
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ]));
-    if matches!(instance.kind(), Kind::Test | Kind::Express | Kind::Chaos) {
+    if let Some(faults) = addresses.faults() {
+        environment.extend(assignments([("FAULTS_URL", faults)]));
         // The saga waits up to two minutes for a provider that stays broken; tests see the same retries sooner.
         environment.extend(assignments([("SFN_WAIT_SCALE", "0.1".to_owned())]));
     }

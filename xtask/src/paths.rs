@@ -42,6 +42,11 @@ impl Kind {
     /// Every kind of instance that a command makes for itself and leaves nothing of.
     pub const PASSING: [Self; 5] = [Self::Test, Self::Express, Self::Chaos, Self::Bench, Self::Sqlx];
 
+    /// Whether `faults` stands between the instance's programs, and around its functions.
+    pub fn has_faults(self) -> bool {
+        matches!(self, Self::Test | Self::Express | Self::Chaos)
+    }
+
     /// How far the instance keeps away from the ports that a newcomer expects.
     pub fn port_offset(self) -> u16 {
         match self {

@@ -8,12 +8,20 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths::{Instance, Kind};
 
+/// What disturbs a system on command. Its proxies have ports of their own: `faults-` and whom they stand in front of.
+pub const FAULTS: &str = "faults";
+
 /// The programs that listen, each with the port that a newcomer expects.
-const DEFAULTS: [(&str, u16); 6] = [
+const DEFAULTS: [(&str, u16); 11] = [
     ("core-api", 3000),
     ("stock-service", 3002),
     ("payment-provider", 3004),
     ("localstripe", 3006),
+    (FAULTS, 3010),
+    ("faults-ministack", 3011),
+    ("faults-stock-service", 3012),
+    ("faults-payment-provider", 3013),
+    ("faults-postgres", 3014),
     ("ministack", 4566),
     ("postgres", 5432),
 ];
@@ -45,6 +53,7 @@ impl Reservation {
             .filter(|(name, _)| with_postgres || *name != "postgres")
             // Only the tests ask it.
             .filter(|(name, _)| instance.kind() == Kind::Test || *name != "localstripe")
+            .filter(|(name, _)| instance.kind().has_faults() || !name.starts_with(FAULTS))
             .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();
         Self::of(&wanted, &remembered(instance))
@@ -101,9 +110,10 @@ impl Reservation {
         &self.ports
     }
 
-    /// Frees the port for the program that is about to listen on it.
+    /// Frees the ports for the program that is about to listen on them.
     pub fn release(&mut self, name: &str) {
-        self.held.remove(name);
+        self.held
+            .retain(|held, _| held != name && !(name == FAULTS && held.starts_with(FAULTS)));
     }
 
     /// Remembers the ports for the next start.

@@ -10,6 +10,7 @@ use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
 use crate::keys::Domain;
 use crate::paths::Instance;
+use crate::ports::FAULTS;
 use crate::python;
 use crate::supervise::{Health, Program};
 
@@ -23,6 +24,24 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub fn payment_provider(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
     let own = assignments([("DATA_DIR", instance.payments().display().to_string())]);
     service("payment-provider", "/health", own, instance, addresses, built)
+}
+
+/// What stands between the other programs and fails on command.
+///
+/// # Errors
+/// When it was not built.
+pub fn faults(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
+    let proxy = |name: &str| {
+        let (proxy, behind) = (addresses.port(&format!("{FAULTS}-{name}")), addresses.port(name));
+        format!("{proxy} 127.0.0.1:{behind}")
+    };
+    let own = assignments([
+        ("AWS_PROXY", proxy("ministack")),
+        ("STOCK_SERVICE_PROXY", proxy("stock-service")),
+        ("PAYMENT_PROVIDER_PROXY", proxy("payment-provider")),
+        ("POSTGRES_PROXY", proxy("postgres")),
+    ]);
+    service(FAULTS, "/health", own, instance, addresses, built)
 }
 
 /// Somebody else's stand-in for Stripe, which the payment client is tested against as well. It listens on all
@@ -58,9 +77,10 @@ pub fn tidy_up_after_localstripe() {
 /// # Errors
 /// When it was not built.
 pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
-    let mut own = addresses.aws_variables();
+    let seen = addresses.of_programs();
+    let mut own = seen.aws_variables();
     own.extend(assignments([
-        ("DATABASE_URL", addresses.database.clone()),
+        ("DATABASE_URL", seen.database),
         (
             "AUTH_JWKS_PATH",
             Domain::Services.key_set(instance).display().to_string(),
@@ -87,9 +107,10 @@ pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables)
 
 /// What `core-api` reads, also when it migrates or seeds.
 pub fn core_api_environment(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
-    let mut own = addresses.aws_variables();
+    let seen = addresses.of_programs();
+    let mut own = seen.aws_variables();
     own.extend(assignments([
-        ("DATABASE_URL", addresses.database.clone()),
+        ("DATABASE_URL", seen.database),
         (
             "AUTH_JWKS_PATH",
             Domain::Customers.key_set(instance).display().to_string(),

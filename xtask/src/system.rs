@@ -56,9 +56,9 @@ pub fn prepare_keys(instance: &Instance) -> Result<()> {
 pub fn build(kind: Kind) -> Result<Executables> {
     step("Programs", |step| {
         let built = step.hand_over(match kind {
-            Kind::Test | Kind::Express | Kind::Chaos => cargo::build_with_tests,
+            kind if kind.has_faults() => cargo::build_with_tests,
             Kind::Bench => cargo::build_release,
-            Kind::Development | Kind::Sqlx => cargo::build,
+            _ => cargo::build,
         })?;
         step.outcome(format!("{} built by cargo", built.len()));
         Ok(built)
@@ -127,6 +127,10 @@ impl System {
         let instance = self.instance.clone();
         if !database_is_external {
             self.start_postgres(reservation, interrupt)?;
+        }
+        if instance.kind().has_faults() {
+            let faults = programs::faults(&instance, &self.addresses, &self.built)?;
+            self.run(faults, "Faults", reservation, interrupt)?;
         }
         ministack::adopt_port(&instance, self.addresses.port("ministack"))?;
         self.run(
