@@ -1,0 +1,196 @@
+//! The wrapper around a small function, before a platform that hands out one event.
+
+use std::{
+    fs, os::unix::fs::PermissionsExt as _, path::Path, process::ExitStatus, sync::Arc, time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path as UrlPath, State},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use faults::{FunctionFault, Rule};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    sync::{Mutex, mpsc},
+    time::timeout,
+};
+
+use crate::control;
+
+/// Writes down each event with its deadline, and answers.
+const FUNCTION: &str = r#"#!/usr/bin/env python3
+import os
+from urllib.request import urlopen
+
+api = "http://%s/2018-06-01/runtime/invocation" % os.environ["AWS_LAMBDA_RUNTIME_API"]
+while True:
+    event = urlopen(api + "/next")
+    with open("effects", "a") as effects:
+        effects.write("%s %s\n" % (event.headers["Lambda-Runtime-Deadline-Ms"], event.read().decode()))
+    urlopen(api + "/%s/response" % event.headers["Lambda-Runtime-Aws-Request-Id"], data=b'"done"')
+"#;
+
+/// Longer than a busy machine takes for anything here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lambda, as far as the wrapper sees it.
+struct Platform {
+    events: Mutex<mpsc::Receiver<Value>>,
+    answers: mpsc::Sender<(String, Value)>,
+}
+
+/// What became of one invocation under a fault.
+#[derive(Debug)]
+struct Outcome {
+    /// What the function wrote down.
+    effects: Vec<String>,
+    /// `response` or `error` with its body; none when the sandbox ended, or hung until the end of patience.
+    answer: Option<(String, Value)>,
+    /// How the sandbox ended, if it did.
+    ended: Option<ExitStatus>,
+}
+
+async fn next(State(platform): State<Arc<Platform>>) -> (HeaderMap, Json<Value>) {
+    let event = platform.events.lock().await.recv().await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("lambda-runtime-aws-request-id", "id-1".parse().unwrap());
+    headers.insert("lambda-runtime-deadline-ms", "1234".parse().unwrap());
+    (headers, Json(event))
+}
+
+async fn answer(
+    State(platform): State<Arc<Platform>>,
+    UrlPath((id, outcome)): UrlPath<(String, String)>,
+    Json(body): Json<Value>,
+) -> StatusCode {
+    assert_eq!(id, "id-1");
+    platform.answers.send((outcome, body)).await.unwrap();
+    StatusCode::ACCEPTED
+}
+
+fn sandbox(folder: &Path, runtime_api: &str, faults_url: &str) -> Child {
+    let (bootstrap, function) = (folder.join("bootstrap"), folder.join("function"));
+    fs::hard_link(env!("CARGO_BIN_EXE_faulty-bootstrap"), &bootstrap)
+        .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_faulty-bootstrap"), &bootstrap).map(drop))
+        .unwrap();
+    fs::write(&function, FUNCTION).unwrap();
+    fs::set_permissions(&function, fs::Permissions::from_mode(0o755)).unwrap();
+    Command::new(bootstrap)
+        .current_dir(folder)
+        .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "reserve-stock")
+        .env("FAULTS_URL", faults_url)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+async fn invoke(fault: Option<FunctionFault>, patience: Duration) -> Outcome {
+    let (plan, faults_url) = control::serve().await;
+    if let Some(fault) = fault {
+        plan.set(Rule::function("reserve-stock", fault).mentioning("order-1"));
+    }
+    let (send_event, events) = mpsc::channel(1);
+    let (answers, mut answered) = mpsc::channel(2);
+    let platform = Arc::new(Platform {
+        events: Mutex::new(events),
+        answers,
+    });
+    let routes = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(answer))
+        .with_state(platform);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let runtime_api = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = sandbox(folder.path(), &runtime_api, &faults_url);
+    send_event.send(json!({"order_id": "order-1"})).await.unwrap();
+    let (mut answer, mut ended) = (None, None);
+    let _ = timeout(patience, async {
+        tokio::select! {
+            biased;
+            said = answered.recv() => answer = said,
+            status = sandbox.wait() => ended = Some(status.unwrap()),
+        }
+    })
+    .await;
+    let effects = fs::read_to_string(folder.path().join("effects")).unwrap_or_default();
+    Outcome {
+        effects: effects.lines().map(str::to_owned).collect(),
+        answer,
+        ended,
+    }
+}
+
+/// How often the function ran, and the name of the error or `done`.
+async fn told(fault: FunctionFault) -> (usize, String) {
+    let Outcome { effects, answer, .. } = invoke(Some(fault), PATIENCE).await;
+    let (outcome, body) = answer.unwrap();
+    let name = match outcome.as_str() {
+        "error" => &body["errorType"],
+        _ => &body,
+    };
+    (effects.len(), name.as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn an_invocation_passes_as_it_is() {
+    let outcome = invoke(None, PATIENCE).await;
+    assert_eq!(outcome.effects, [r#"1234 {"order_id":"order-1"}"#]);
+    assert_eq!(outcome.answer.unwrap(), ("response".to_owned(), json!("done")));
+}
+
+#[tokio::test]
+async fn what_fails_before_has_no_effect() {
+    let service_fault = "Lambda.ServiceException".to_owned();
+    assert_eq!(told(FunctionFault::ErrorBefore).await, (0, service_fault));
+    let timed_out = "Sandbox.Timedout".to_owned();
+    assert_eq!(told(FunctionFault::TimeOutBefore).await, (0, timed_out));
+    let throttled = "Lambda.TooManyRequestsException".to_owned();
+    assert_eq!(told(FunctionFault::Throttle).await, (0, throttled));
+}
+
+#[tokio::test]
+async fn what_fails_after_had_its_effect() {
+    let service_fault = "Lambda.ServiceException".to_owned();
+    assert_eq!(told(FunctionFault::ErrorAfter).await, (1, service_fault));
+    let timed_out = "Sandbox.Timedout".to_owned();
+    assert_eq!(told(FunctionFault::TimeOutAfter).await, (1, timed_out));
+}
+
+#[tokio::test]
+async fn a_duplicate_runs_twice_and_answers_once() {
+    for fault in [FunctionFault::DuplicateInTurn, FunctionFault::DuplicateAtOnce] {
+        assert_eq!(told(fault).await, (2, "done".to_owned()), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_ends_the_sandbox_without_an_answer() {
+    for (fault, effects) in [
+        (FunctionFault::CrashBefore, 0),
+        (FunctionFault::CrashAfter, 1),
+        (FunctionFault::CrashDuring(60_000), 1),
+    ] {
+        let outcome = invoke(Some(fault), PATIENCE).await;
+        assert_eq!(
+            (outcome.effects.len(), outcome.answer),
+            (effects, None),
+            "{fault:?}"
+        );
+        assert!(!outcome.ended.unwrap().success(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_hangs_says_nothing_and_lives() {
+    let outcome = invoke(Some(FunctionFault::HangBefore), Duration::from_secs(2)).await;
+    assert_eq!(outcome.effects.len(), 0);
+    assert!(outcome.answer.is_none() && outcome.ended.is_none());
+}
