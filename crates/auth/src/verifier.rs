@@ -1,6 +1,9 @@
 //! Verifying a token against its issuer's public keys.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use domain::Clock;
 use jsonwebtoken::{
@@ -16,12 +19,21 @@ const LEEWAY: i64 = 30;
 /// Longer than any token of ours; what is longer is not looked at.
 const MAX_TOKEN_BYTES: usize = 4096;
 
+/// How many tokens that were found authentic are remembered.
+const REMEMBERED: usize = 4096;
+
 /// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's.
+///
+/// Cloning is cheap. A bearer comes many times with the same token, whose signature is checked the first time.
 #[derive(Clone)]
-pub struct Verifier {
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
     keys: HashMap<String, DecodingKey>,
     validation: Validation,
     clock: Clock,
+    /// Tokens whose signature, issuer and audience are right. Their time is looked at whenever they come.
+    authentic: Mutex<HashMap<String, Claims>>,
 }
 
 /// Why a token opens nothing. The bearer is told no more than that it is invalid or has expired.
@@ -82,25 +94,18 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Time is ours to ask for, below.
         validation.validate_exp = false;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             keys,
             validation,
             clock,
-        })
+            authentic: Mutex::default(),
+        })))
     }
 
     /// What the token says, once its signature, issuer, audience and time have been found right.
     pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(InvalidToken::Invalid);
-        }
-        let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
-        let kid = header.kid.ok_or(InvalidToken::Invalid)?;
-        let key = self.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
-        let claims = decode::<Claims>(token, key, &self.validation)
-            .map_err(|_| InvalidToken::Invalid)?
-            .claims;
-        let now = self.clock.now().timestamp();
+        let claims = self.authentic(token)?;
+        let now = self.0.clock.now().timestamp();
         if now >= claims.exp.saturating_add(LEEWAY) {
             return Err(InvalidToken::Expired);
         }
@@ -110,12 +115,37 @@ impl Verifier {
         }
         Ok(claims)
     }
+
+    /// What the token says, once its signature, issuer and audience have been found right.
+    fn authentic(&self, token: &str) -> Result<Claims, InvalidToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(InvalidToken::Invalid);
+        }
+        if let Some(claims) = self.remembered().get(token) {
+            return Ok(claims.clone());
+        }
+        let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
+        let kid = header.kid.ok_or(InvalidToken::Invalid)?;
+        let key = self.0.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
+        let decoded = decode::<Claims>(token, key, &self.0.validation).map_err(|_| InvalidToken::Invalid)?;
+        let mut remembered = self.remembered();
+        if remembered.len() >= REMEMBERED {
+            // Most of them have expired. Who has not is checked once more.
+            remembered.clear();
+        }
+        remembered.insert(token.to_owned(), decoded.claims.clone());
+        Ok(decoded.claims)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Claims>> {
+        self.0.authentic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier")
-            .field("keys", &self.keys.keys())
+            .field("keys", &self.0.keys.keys())
             .finish_non_exhaustive()
     }
 }

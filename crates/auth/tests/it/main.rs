@@ -124,6 +124,21 @@ fn a_program_renews_its_token_before_the_old_one_ends() {
     assert!(verifier.verify(&second).is_ok());
 }
 
+/// The signature is checked once, the time whenever the token comes.
+#[test]
+fn a_token_that_was_let_in_before_ends_all_the_same() {
+    let (keys, hands) = (keys(), Hands::default());
+    let verifier = verifier(&keys, &hands);
+    let token = sign(&header(), &claims(), &keys);
+    assert!(verifier.verify(&token).is_ok());
+    hands.set(329);
+    assert!(verifier.verify(&token).is_ok());
+    hands.set(330);
+    assert_eq!(verifier.verify(&token), Err(InvalidToken::Expired));
+    hands.set(-31);
+    assert_eq!(verifier.verify(&token), Err(InvalidToken::Invalid));
+}
+
 #[test]
 fn whatever_is_wrong_with_a_token_keeps_its_bearer_out() {
     let (ours, hands) = (keys(), Hands::default());
