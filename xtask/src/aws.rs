@@ -1,11 +1,132 @@
-//! A few calls to the local AWS, over its JSON protocol. Not for the real one: requests carry a signature in form
-//! only, which names the region and nothing more.
+//! A few calls to AWS: to the local one over its JSON protocol, where requests carry a signature in form only, and to
+//! a real account by the `aws` command, which knows the person's credentials.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::environment::{Addresses, REGION};
-use crate::http;
+use crate::paths::Instance;
+use crate::supervise::Lock;
+use crate::{http, python};
+
+/// Where a command finds queues, bus and saga.
+#[derive(Debug)]
+pub enum Cloud {
+    /// A system of this checkout.
+    Local(Addresses),
+    /// The account and region that the `aws` command is set up for.
+    Account,
+}
+
+impl Cloud {
+    /// The person's account if he wants that, otherwise the local system.
+    ///
+    /// # Errors
+    /// When the local system is wanted and not running.
+    pub fn chosen(account: bool) -> Result<Self> {
+        if account {
+            return Ok(Self::Account);
+        }
+        let instance = Instance::addressed();
+        if Lock::holder(&instance).is_none() {
+            bail!(
+                "the system is not running; `cargo xtask up` starts it, and --aws means your account in AWS"
+            );
+        }
+        Ok(Self::Local(Addresses::remembered(&instance)))
+    }
+
+    /// Calls `operation` of `service`, both named as in the API model (`sqs`, `ReceiveMessage`).
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is an error.
+    pub fn call(&self, service: &str, operation: &str, input: &Value) -> Result<Value> {
+        match self {
+            Self::Local(addresses) => call(
+                addresses,
+                service,
+                &format!("{}.{operation}", target(service)),
+                input,
+            ),
+            Self::Account => command(service, operation, input),
+        }
+    }
+}
+
+/// What stands before an operation in the header that names it.
+fn target(service: &str) -> &'static str {
+    match service {
+        "sqs" => "AmazonSQS",
+        "states" => "AWSStepFunctions",
+        _ => "AWSEvents",
+    }
+}
+
+/// One run of the person's own `aws`, or of ours where he has none.
+fn command(service: &str, operation: &str, input: &Value) -> Result<Value> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let service = if service == "states" {
+        "stepfunctions"
+    } else {
+        service
+    };
+    let file = InputFile::write(input)?;
+    let output = Command::new("aws")
+        .env("PATH", format!("{path}:{}", python::commands().display()))
+        .env("AWS_PAGER", "")
+        .args([service, &kebab(operation), "--output", "json", "--cli-input-json"])
+        .arg(format!("file://{}", file.0.display()))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run the aws command")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    // An operation without an answer prints nothing.
+    Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+}
+
+/// A request on its way to the `aws` command: too long for an argument, and nobody else's to read.
+struct InputFile(PathBuf);
+
+impl InputFile {
+    fn write(input: &Value) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("xtask-{}.json", Uuid::new_v4()));
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(input.to_string().as_bytes())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for InputFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// `ReceiveMessage` as the command line has it: `receive-message`.
+fn kebab(operation: &str) -> String {
+    let mut name = String::new();
+    for letter in operation.chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
 
 /// Calls `operation`, named as in the service's API model (`AWSStepFunctions.GetExecutionHistory`).
 ///

@@ -21,6 +21,7 @@ mod seed;
 mod signals;
 mod supervise;
 mod system;
+mod times;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Command {
     Logs(Logs),
     Order(Order),
     Deploy(Deploy),
+    Redrive(Redrive),
+    Replay(Replay),
     Test(Test),
     Token(Token),
     Keys(Keys),
@@ -128,6 +131,51 @@ struct Order {
 #[derive(Debug, Args)]
 struct Deploy {}
 
+/// Give messages that were set aside another try: dead letters, parked orders, parked events.
+///
+/// Dead letters go back to the queue that they came from, parked orders' sagas start again, parked events are
+/// published. Shows first what is there, and asks. Each message is deleted after it was sent, so Ctrl-C loses none.
+#[derive(Debug, Args)]
+struct Redrive {
+    /// Such as notification-queue-dlq, order-parking-queue, event-parking-queue
+    queue: String,
+    /// Messages per second, at most
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rate: u32,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Your account in AWS instead of the local system, as the aws command is set up
+    #[arg(long)]
+    aws: bool,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Have the bus say again what its archive holds, and wait until it has.
+///
+/// Every consumer knows the events that it has seen, so this repairs what one of them missed and changes nothing
+/// otherwise. Times are RFC 3339 (2026-11-21T09:00:00Z), or spans before now (-15m, -2h30m, -1d).
+#[derive(Debug, Args)]
+struct Replay {
+    /// The first moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: String,
+    /// The last moment
+    #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
+    to: String,
+    /// Only for this rule; the local AWS gives the events to every rule all the same
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Your account in AWS instead of the local system, as the aws command is set up
+    #[arg(long)]
+    aws: bool,
+}
+
 /// Run the workspace's tests against a system of their own, made for them and removed after them.
 ///
 /// May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
@@ -189,6 +237,8 @@ fn main() -> ExitCode {
         Command::Logs(arguments) => commands::logs::run(&arguments),
         Command::Order(arguments) => commands::order::run(&arguments),
         Command::Deploy(Deploy {}) => commands::deploy::run(),
+        Command::Redrive(arguments) => commands::redrive::run(&arguments),
+        Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Test(arguments) => commands::test::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
         Command::Keys(Keys {}) => commands::keys::run(),

@@ -74,6 +74,16 @@ impl Instance {
         Self { directory, kind }
     }
 
+    /// The instance whose env file the caller has read (`MATSURI_LOCAL`), otherwise the one that `cargo xtask up` runs.
+    pub fn addressed() -> Self {
+        let named = std::env::var_os("MATSURI_LOCAL").map(PathBuf::from);
+        Kind::PASSING
+            .into_iter()
+            .map(Self::of)
+            .find(|instance| named.as_deref() == Some(instance.directory()))
+            .unwrap_or_else(|| Self::of(Kind::Development))
+    }
+
     /// What the instance is for.
     pub fn kind(&self) -> Kind {
         self.kind

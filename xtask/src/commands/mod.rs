@@ -5,6 +5,8 @@ pub mod down;
 pub mod keys;
 pub mod logs;
 pub mod order;
+pub mod redrive;
+pub mod replay;
 pub mod sqlx;
 pub mod status;
 pub mod test;

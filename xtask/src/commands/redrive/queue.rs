@@ -1,0 +1,210 @@
+//! A queue that messages are taken out of.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::text;
+use crate::aws::Cloud;
+use crate::supervise::milliseconds;
+
+/// How long a message that is being passed on is hidden from others, in seconds.
+const HIDDEN: u32 = 120;
+
+/// A queue of SQS.
+#[derive(Debug)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// What it tells of itself.
+    pub attributes: Value,
+}
+
+/// A message as it was received.
+#[derive(Debug)]
+pub struct Message {
+    /// SQS's id of it.
+    pub id: String,
+    /// What was sent.
+    pub body: String,
+    /// When it was first sent, in milliseconds since 1970.
+    pub sent_at: i64,
+    /// How often it has been received.
+    pub receive_count: u32,
+    /// The sender's attributes, as SQS takes them again.
+    pub attributes: Value,
+    /// The sender's trace, likewise; null where there is none.
+    pub trace: Value,
+    /// The body as JSON; null when it is none.
+    pub content: Value,
+    receipt: String,
+}
+
+impl Queue {
+    /// Every queue there is.
+    ///
+    /// # Errors
+    /// When AWS refuses.
+    pub fn all(cloud: &Cloud) -> Result<Vec<Self>> {
+        let mut queues = Vec::new();
+        let mut input = json!({ "MaxResults": 1000 });
+        loop {
+            let page = cloud.call("sqs", "ListQueues", &input)?;
+            for url in page["QueueUrls"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
+                let name = url.rsplit('/').next().unwrap_or(url).to_owned();
+                let asked = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
+                let mut answer = cloud.call("sqs", "GetQueueAttributes", &asked)?;
+                let attributes = answer["Attributes"].take();
+                queues.push(Self {
+                    name,
+                    url: url.to_owned(),
+                    attributes,
+                });
+            }
+            match text(&page, "/NextToken") {
+                Some(next) => input["NextToken"] = next.into(),
+                None => return Ok(queues),
+            }
+        }
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> &str {
+        self.attributes["QueueArn"].as_str().unwrap_or_default()
+    }
+
+    /// The ARN of the queue that takes what fails here too often.
+    pub fn dead_letters(&self) -> Option<String> {
+        let policy: Value = serde_json::from_str(self.attributes["RedrivePolicy"].as_str()?).ok()?;
+        text(&policy, "/deadLetterTargetArn")
+    }
+
+    /// How many messages lie in it, about: SQS itself knows no better.
+    ///
+    /// # Errors
+    /// When AWS refuses.
+    pub fn depth(&self, cloud: &Cloud) -> Result<usize> {
+        let name = "ApproximateNumberOfMessages";
+        let asked = json!({ "QueueUrl": self.url, "AttributeNames": [name] });
+        let answer = cloud.call("sqs", "GetQueueAttributes", &asked)?;
+        let depth = answer["Attributes"][name]
+            .as_str()
+            .context("a queue without a depth")?;
+        Ok(depth.parse()?)
+    }
+
+    /// Some of the messages, which stay visible to everybody.
+    ///
+    /// # Errors
+    /// When AWS refuses.
+    pub fn look(&self, cloud: &Cloud) -> Result<Vec<Message>> {
+        self.receive_hiding(cloud, 10, 0)
+    }
+
+    /// Takes up to `count` messages, which nobody else sees for a while.
+    ///
+    /// # Errors
+    /// When AWS refuses.
+    pub fn receive(&self, cloud: &Cloud, count: u32) -> Result<Vec<Message>> {
+        self.receive_hiding(cloud, count, HIDDEN)
+    }
+
+    fn receive_hiding(&self, cloud: &Cloud, count: u32, hidden: u32) -> Result<Vec<Message>> {
+        let input = json!({
+            "QueueUrl": self.url, "MaxNumberOfMessages": count, "VisibilityTimeout": hidden,
+            // Asks all of the queue's servers, and not a sample of them.
+            "WaitTimeSeconds": 1,
+            "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
+        });
+        let answer = cloud.call("sqs", "ReceiveMessage", &input)?;
+        let received = answer["Messages"].as_array().into_iter().flatten();
+        received.map(Message::read).collect()
+    }
+
+    /// Removes a message for good.
+    ///
+    /// # Errors
+    /// When AWS refuses.
+    pub fn delete(&self, cloud: &Cloud, message: &Message) -> Result<()> {
+        let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt });
+        cloud.call("sqs", "DeleteMessage", &input).map(drop)
+    }
+
+    /// Puts a message back at once. Where that fails, it comes back by itself.
+    pub fn let_go(&self, cloud: &Cloud, message: &Message) {
+        let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt, "VisibilityTimeout": 0 });
+        let _ = cloud.call("sqs", "ChangeMessageVisibility", &input);
+    }
+}
+
+impl Message {
+    fn read(message: &Value) -> Result<Self> {
+        let member = |pointer| text(message, pointer).with_context(|| format!("a message without {pointer}"));
+        let body = member("/Body")?;
+        Ok(Self {
+            id: member("/MessageId")?,
+            receipt: member("/ReceiptHandle")?,
+            sent_at: member("/Attributes/SentTimestamp")?.parse()?,
+            receive_count: member("/Attributes/ApproximateReceiveCount")?.parse()?,
+            attributes: attributes(&message["MessageAttributes"]),
+            trace: message["Attributes"]["AWSTraceHeader"].clone(),
+            content: serde_json::from_str(&body).unwrap_or_default(),
+            body,
+        })
+    }
+
+    /// How long ago it was first sent.
+    pub fn age(&self) -> Duration {
+        let now = milliseconds(SystemTime::now());
+        Duration::from_millis(now.saturating_sub(u64::try_from(self.sent_at).unwrap_or_default()))
+    }
+
+    /// What it is, where it says so.
+    pub fn kind(&self) -> Option<&str> {
+        let event = ["detail-type", "DetailType"]
+            .iter()
+            .find_map(|key| self.content.get(key)?.as_str());
+        event.or_else(|| self.content.get("state").map(|_| "parked order"))
+    }
+
+    /// The order that it is about, where it is about one.
+    pub fn order(&self) -> Option<String> {
+        let detail = || serde_json::from_str::<Value>(self.content.get("Detail")?.as_str()?).ok();
+        text(&self.content, "/order_id")
+            .or_else(|| text(&self.content, "/detail/data/order_id"))
+            .or_else(|| text(&detail()?, "/data/order_id"))
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "message_id": self.id,
+            "age_seconds": self.age().as_secs(),
+            "type": self.kind(),
+            "order_id": self.order(),
+            "receive_count": self.receive_count,
+        })
+    }
+}
+
+/// Attributes as `SendMessage` takes them: what `ReceiveMessage` gives, without its empty lists.
+fn attributes(received: &Value) -> Value {
+    let mut all = Map::new();
+    for (name, attribute) in received.as_object().into_iter().flatten() {
+        let members = attribute.as_object().into_iter().flatten();
+        let kept: Map<String, Value> = members
+            .filter(|(member, _)| ["DataType", "StringValue", "BinaryValue"].contains(&member.as_str()))
+            .map(|(member, value)| (member.clone(), value.clone()))
+            .collect();
+        all.insert(name.clone(), kept.into());
+    }
+    all.into()
+}
