@@ -51,6 +51,7 @@ enum Command {
     Redrive(Redrive),
     Replay(Replay),
     Test(Test),
+    Bench(Bench),
     Token(Token),
     Keys(Keys),
     Sqlx(Sqlx),
@@ -187,6 +188,22 @@ struct Test {
     arguments: Vec<String>,
 }
 
+/// Measure what was built with optimisation, and write docs/benchmarks.md.
+///
+/// Brings up a system of its own, whose database waits for the disk. Each figure is a comparison within the run; close
+/// what else keeps the machine busy.
+#[derive(Debug, Args)]
+struct Bench {
+    /// Which, by the names of the files in bench/src/figures [default: all]
+    figures: Vec<String>,
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    quick: bool,
+    /// Print what was measured, for programs
+    #[arg(long)]
+    json: bool,
+}
+
 /// Print a signed access token for the local system, valid for 15 minutes, and nothing else.
 #[derive(Debug, Args)]
 struct Token {
@@ -240,6 +257,7 @@ fn main() -> ExitCode {
         Command::Redrive(arguments) => commands::redrive::run(&arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Test(arguments) => commands::test::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
         Command::Keys(Keys {}) => commands::keys::run(),
         Command::Sqlx(arguments) => commands::sqlx::run(&arguments),

@@ -1,5 +1,6 @@
 //! What a person can ask for, one module each.
 
+pub mod bench;
 pub mod deploy;
 pub mod down;
 pub mod keys;

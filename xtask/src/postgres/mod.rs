@@ -46,8 +46,9 @@ impl Postgres {
         let binaries = install::find_or_install(step)?;
         let user = home::unprivileged_user()?;
         let home = home::prepare(instance, user, step)?;
-        // Tests need the speed and lose nothing with the power: their data is fresh every time.
-        let quick = instance.kind() != Kind::Development;
+        // Tests need the speed and lose nothing with the power: their data is fresh every time. A figure measured
+        // without waiting for the disk would be none.
+        let quick = !matches!(instance.kind(), Kind::Development | Kind::Bench);
         let postgres = Self {
             binaries,
             home,
@@ -69,6 +70,11 @@ impl Postgres {
 
     fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)
+    }
+
+    /// PostgreSQL's own load generator, which some systems have in a package of its own.
+    pub fn pgbench(&self) -> PathBuf {
+        self.binary("pgbench")
     }
 
     /// How the server is run.

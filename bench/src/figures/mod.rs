@@ -1,0 +1,41 @@
+//! The figures, one file each; a figure's name is its file's.
+
+mod reservations;
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::{context::Context, report::Section};
+
+/// Something that is measured. They stand on the page in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Figure {
+    /// Reservations per second, against the obvious SQL.
+    Reservations,
+}
+
+impl Figure {
+    /// Every figure.
+    pub const ALL: [Self; 1] = [Self::Reservations];
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// When something that it needs is not there, or does not answer as it should.
+    pub async fn run(self, context: &Context) -> anyhow::Result<Section> {
+        match self {
+            Self::Reservations => reservations::run(context).await,
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no figure is hidden");
+        f.write_str(value.get_name())
+    }
+}

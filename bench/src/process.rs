@@ -1,0 +1,132 @@
+//! Programs that a figure starts for itself, because it needs them fresh or with other surroundings.
+
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::context::Context;
+
+/// How long a program may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often a program is asked whether it is ready: what is measured is no more exact than that.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// A running program that listens on 127.0.0.1. Dropping it kills it.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    /// Where it listens: address and port.
+    pub address: String,
+    /// How long it took from its start until `/ready` answered 200.
+    pub ready_after: Duration,
+}
+
+impl Service {
+    /// Starts a program that listens on `PORT` and waits until it is ready. It sees `variables` and nothing of ours.
+    ///
+    /// # Errors
+    /// When it cannot be run, ends, or is not ready in time.
+    pub async fn start(program: &Path, variables: &[(&str, String)]) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        let address = format!("127.0.0.1:{port}");
+        let started = Instant::now();
+        let mut child = Command::new(program)
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .env("PORT", port.to_string())
+            .env("BIND_ADDRESS", "127.0.0.1")
+            .env("SHUTDOWN_DRAIN_SECONDS", "0")
+            .stdin(Stdio::null())
+            // A log that goes nowhere still has to be written, as in a container.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let url = format!("http://{address}/ready");
+        let ready = async {
+            loop {
+                // Without a listener there is nobody to ask; a connection refused costs next to nothing.
+                if TcpStream::connect(&address).await.is_ok()
+                    && let Ok(answer) = client.get(&url).send().await
+                    && answer.status().is_success()
+                {
+                    return;
+                }
+                sleep(ASK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            ready = timeout(READY_WITHIN, ready) => ready.with_context(|| format!("{} is not ready", program.display()))?,
+            status = child.wait() => bail!("{} ended instead of serving: {}", program.display(), status?),
+        }
+        Ok(Self {
+            child,
+            address,
+            ready_after: started.elapsed(),
+        })
+    }
+
+    /// Memory that the program holds now, and the most it ever held, in MiB.
+    ///
+    /// # Errors
+    /// When it runs no more.
+    pub fn memory(&self) -> anyhow::Result<(f64, f64)> {
+        let id = self.child.id().context("the program has ended")?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let mebibytes = |name: &str| -> Option<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kibibytes / 1024.0)
+        };
+        mebibytes("VmRSS:")
+            .zip(mebibytes("VmHWM:"))
+            .context("the program has ended")
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("a program cannot be stopped")
+    }
+}
+
+/// What our services read, with the AWS at `aws` and the database at `database`; tokens of `domain` open them.
+pub fn variables(context: &Context, domain: &str, aws: &str, database: &str) -> Vec<(&'static str, String)> {
+    let mut all = aws_variables(aws);
+    all.extend([
+        ("DATABASE_URL", database.to_owned()),
+        ("AUTH_JWKS_PATH", context.key_set(domain).display().to_string()),
+    ]);
+    all
+}
+
+/// What an AWS client reads to reach the AWS at `aws` and no other.
+pub fn aws_variables(aws: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ENDPOINT_URL", aws.to_owned()),
+        ("AWS_REGION", "ap-northeast-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ]
+}
+
+async fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    Ok(listener.local_addr()?.port())
+}

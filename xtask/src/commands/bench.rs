@@ -1,0 +1,99 @@
+//! `cargo xtask bench`: release builds of everything, brought up for nobody else, and the figures measured beside them.
+
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::Executables;
+use crate::paths::{self, Instance, Kind};
+use crate::postgres::Postgres;
+use crate::progress::{BOLD, GREEN, RED, step};
+use crate::signals::Interrupt;
+use crate::supervise::{Lock, TICK, stop};
+use crate::system::{self, System};
+use crate::{Bench, programs};
+
+/// Measures, and writes docs/benchmarks.md.
+///
+/// # Errors
+/// When there is no such figure, the system does not come up, or the measuring program cannot be run.
+pub fn run(arguments: &Bench) -> Result<ExitCode> {
+    // Said now, not after a release build of ten minutes.
+    check_names(&arguments.figures)?;
+    let instance = Instance::of(Kind::Bench);
+    let interrupt = Interrupt::listen()?;
+    let lock = Lock::take(&instance)?.context("another bench run of this checkout is under way")?;
+    stop::orphans(&instance, &lock);
+    system::wipe(&instance)?;
+    let built = system::prepare(&instance, &interrupt)?;
+    let pgbench = step("pgbench", |step| {
+        let pgbench = Postgres::prepare(&instance, step)?.pgbench();
+        if !pgbench.exists() {
+            bail!(
+                "there is no {}; Debian has it in postgresql-contrib",
+                pgbench.display()
+            );
+        }
+        Ok(pgbench)
+    })?;
+    let mut system = System::up(&instance, built.clone(), None, &interrupt)?;
+    let result = start(&system, &built, arguments)
+        .map(|mut command| command.env("PGBENCH", pgbench).spawn())
+        .and_then(|child| child.context("cannot run the program that measures"))
+        .and_then(|child| supervise(&mut system, child, &interrupt));
+    system.stop();
+    system::wipe(&instance)?;
+    let status = result?;
+    interrupt.check()?;
+    if status.success() {
+        anstream::eprintln!("{GREEN}✓{GREEN:#} {BOLD}docs/benchmarks.md{BOLD:#} is written");
+        return Ok(ExitCode::SUCCESS);
+    }
+    anstream::eprintln!(
+        "{RED}✗{RED:#} not everything was measured; what the programs wrote meanwhile: {BOLD}{}{BOLD:#}",
+        instance.logs().display()
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+/// A figure is called as its file is.
+fn check_names(figures: &[String]) -> Result<()> {
+    let folder = paths::checkout().join("bench/src/figures");
+    match figures
+        .iter()
+        .find(|name| !folder.join(format!("{name}.rs")).exists())
+    {
+        Some(unknown) => bail!(
+            "there is no figure {unknown}; each is a file of {}",
+            folder.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+fn start(system: &System, built: &Executables, arguments: &Bench) -> Result<Command> {
+    let mut command = Command::new(programs::executable(built, "bench")?);
+    command
+        .args(&arguments.figures)
+        .args(arguments.quick.then_some("--quick"))
+        .args(arguments.json.then_some("--json"))
+        .envs(system.addresses.variables(system.instance()))
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_SESSION_TOKEN");
+    Ok(command)
+}
+
+/// Keeps the system up until everything is measured.
+fn supervise(system: &mut System, mut measuring: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = measuring.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt.is_set() {
+            measuring.kill()?;
+        }
+        system.look(interrupt)?;
+        thread::sleep(TICK);
+    }
+}
