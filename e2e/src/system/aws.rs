@@ -11,9 +11,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::{System, eventually, send};
-
-/// Hears everything that is said on the bus, from the first test that asks on.
-const EARS: &str = "e2e-everything";
+use crate::books::EARS;
 
 /// Set up once a run.
 static LISTENING: OnceCell<()> = OnceCell::const_new();
@@ -77,7 +75,7 @@ impl System {
     /// What is in a queue, looked at without receiving it.
     pub async fn messages(&self, queue: &str) -> Vec<Value> {
         let url = format!("{}/_ministack/sqs/messages", self.aws_endpoint);
-        let answer = send(self.http.get(url).query(&[("QueueName", queue)]))
+        let answer = send(self.http.get(url).query(&[("QueueUrl", queue)]))
             .await
             .expect(200);
         let accounts = answer["messages"]
