@@ -4,4 +4,5 @@
 //! Nothing here is part of what is deployed.
 
 pub mod books;
+pub mod supervised;
 pub mod system;

@@ -52,6 +52,7 @@ enum Command {
     Replay(Replay),
     Test(Test),
     Bench(Bench),
+    Chaos(Chaos),
     Token(Token),
     Keys(Keys),
     Sqlx(Sqlx),
@@ -204,6 +205,23 @@ struct Bench {
     json: bool,
 }
 
+/// Place orders under load while everything goes wrong at random, then balance the books line by line.
+///
+/// In a system made for it and removed after it: function faults, lost answers, outages, kill -9, events twice, late
+/// and out of order. The exit code tells whether anything was lost.
+#[derive(Debug, Args)]
+struct Chaos {
+    /// How many orders
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    orders: usize,
+    /// Repeats the plan of an earlier run of as many orders [default: a new one]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// The report for programs
+    #[arg(long)]
+    json: bool,
+}
+
 /// Print a signed access token for the local system, valid for 15 minutes, and nothing else.
 #[derive(Debug, Args)]
 struct Token {
@@ -258,6 +276,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Test(arguments) => commands::test::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Chaos(arguments) => commands::chaos::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
         Command::Keys(Keys {}) => commands::keys::run(),
         Command::Sqlx(arguments) => commands::sqlx::run(&arguments),

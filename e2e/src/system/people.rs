@@ -33,8 +33,16 @@ impl System {
         self.person(Role::Service)
     }
 
+    /// A customer who was here before, with a new token.
+    pub fn customer_again(&self, id: &str) -> Person {
+        self.person_with_id(id.to_owned(), Role::Customer)
+    }
+
     fn person(&self, role: Role) -> Person {
-        let id = uuid_v7(self.now()).to_string();
+        self.person_with_id(uuid_v7(self.now()).to_string(), role)
+    }
+
+    fn person_with_id(&self, id: String, role: Role) -> Person {
         let claims = self.claims(&id, role);
         Person {
             token: self.sign(&claims, role),

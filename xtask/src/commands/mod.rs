@@ -1,6 +1,7 @@
 //! What a person can ask for, one module each.
 
 pub mod bench;
+pub mod chaos;
 pub mod deploy;
 pub mod down;
 pub mod keys;

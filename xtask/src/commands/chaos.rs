@@ -1,0 +1,83 @@
+//! `cargo xtask chaos`: orders under load while everything goes wrong, against a system made for it.
+
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::Chaos;
+use crate::paths::{Instance, Kind};
+use crate::programs;
+use crate::progress::{BOLD, GREEN, RED};
+use crate::signals::Interrupt;
+use crate::supervise::{Lock, TICK, stop};
+use crate::system::{self, System};
+
+/// Brings up a system, disturbs it, and tells what the books say; the verdict is ours.
+///
+/// # Errors
+/// When the system does not come up, or the program that disturbs it cannot be run.
+pub fn run(arguments: &Chaos) -> Result<ExitCode> {
+    let instance = Instance::of(Kind::Chaos);
+    let interrupt = Interrupt::listen()?;
+    let lock = Lock::take(&instance)?.context("another run of this checkout is under way")?;
+    stop::orphans(&instance, &lock);
+    system::wipe(&instance)?;
+    let built = system::prepare(&instance, &interrupt)?;
+    let seed = arguments.seed.unwrap_or_else(draw);
+    let mut command = Command::new(programs::executable(&built, "chaos")?);
+    command.args([
+        "--orders",
+        &arguments.orders.to_string(),
+        "--seed",
+        &seed.to_string(),
+    ]);
+    if arguments.json {
+        command.arg("--json");
+    }
+    let again = format!("cargo xtask chaos --orders {} --seed {seed}", arguments.orders);
+    let mut system = System::up(&instance, built, None, &interrupt)?;
+    anstream::eprintln!("\n  {BOLD}{again}{BOLD:#} repeats this plan\n");
+    let result = command
+        .envs(system.addresses.variables(system.instance()))
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_SESSION_TOKEN")
+        .spawn()
+        .context("cannot run chaos")
+        .and_then(|child| supervise(&mut system, child, &interrupt));
+    system.stop();
+    system::wipe(&instance)?;
+    let status = result?;
+    interrupt.check()?;
+    if status.success() {
+        anstream::eprintln!("{GREEN}✓{GREEN:#} nothing was lost");
+        return Ok(ExitCode::SUCCESS);
+    }
+    anstream::eprintln!(
+        "{RED}✗{RED:#} `{again}`: what the programs wrote meanwhile is in {BOLD}{}{BOLD:#}",
+        instance.logs().display()
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+/// A seed that no run had before.
+fn draw() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(now.subsec_nanos()) ^ now.as_secs()
+}
+
+/// Keeps the system up until the run has ended.
+fn supervise(system: &mut System, mut chaos: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = chaos.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt.is_set() {
+            // A Ctrl-C has reached it as well; a SIGTERM has not.
+            chaos.kill()?;
+        }
+        system.look(interrupt)?;
+        thread::sleep(TICK);
+    }
+}
