@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::environment::{Addresses, REGION, assignments};
-use crate::paths::Instance;
+use crate::paths::{Instance, Kind};
 use crate::supervise::{Health, Program};
 use crate::{aws, programs, python};
 
@@ -38,8 +38,14 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
     ]));
     if let Some(faults) = addresses.faults() {
         environment.extend(assignments([("FAULTS_URL", faults)]));
-        // The saga waits up to two minutes for a provider that stays broken; tests see the same retries sooner.
-        environment.extend(assignments([("SFN_WAIT_SCALE", "0.1".to_owned())]));
+        // The saga waits two minutes for a provider that stays broken, and half an hour for a compensation that fails
+        // for good; tests see the same retries sooner. What chaos kills must have time to come back meanwhile.
+        let scale = if instance.kind() == Kind::Chaos {
+            "0.1"
+        } else {
+            "0.05"
+        };
+        environment.extend(assignments([("SFN_WAIT_SCALE", scale.to_owned())]));
     }
     Program {
         name: "ministack",

@@ -10,6 +10,7 @@ use std::{env, fs, future::Future, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use domain::Clock;
+use faults::Faults;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::{
@@ -37,6 +38,8 @@ pub struct System {
     pub payment_api: String,
     /// Where the local AWS is.
     pub aws_endpoint: String,
+    /// What makes parts of the system fail.
+    pub faults: Faults,
     /// What time it is.
     pub clock: Clock,
     keys: PathBuf,
@@ -78,6 +81,7 @@ impl System {
             stock_service: variable("STOCK_SERVICE_URL"),
             payment_api: variable("PAYMENT_API_URL"),
             aws_endpoint: variable("AWS_ENDPOINT_URL"),
+            faults: Faults::new(variable("FAULTS_URL")),
             clock: Clock::system(),
             keys: variable("MATSURI_KEYS").into(),
             _held: held,

@@ -11,5 +11,6 @@ mod cancelling;
 mod ordering;
 mod payments;
 mod poison;
+mod saga_matrix;
 mod sale;
 mod stock;

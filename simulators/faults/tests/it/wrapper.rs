@@ -24,14 +24,15 @@ use crate::control;
 /// Writes down each event with its deadline, and answers.
 const FUNCTION: &str = r#"#!/usr/bin/env python3
 import os
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 api = "http://%s/2018-06-01/runtime/invocation" % os.environ["AWS_LAMBDA_RUNTIME_API"]
 while True:
     event = urlopen(api + "/next")
     with open("effects", "a") as effects:
         effects.write("%s %s\n" % (event.headers["Lambda-Runtime-Deadline-Ms"], event.read().decode()))
-    urlopen(api + "/%s/response" % event.headers["Lambda-Runtime-Aws-Request-Id"], data=b'"done"')
+    url = api + "/%s/response" % event.headers["Lambda-Runtime-Aws-Request-Id"]
+    urlopen(Request(url, b'"done"', {"Content-Type": "application/json"}))
 "#;
 
 /// Longer than a busy machine takes for anything here.

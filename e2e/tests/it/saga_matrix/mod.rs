@@ -1,0 +1,172 @@
+//! The saga matrix: every state of the order's saga under every fault. Each case is an order of its own, with a
+//! customer and a product of its own, so all of them run side by side; whatever happens, the books must balance.
+
+mod cases;
+
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+
+use domain::{OrderId, OrderStatus};
+use e2e::{
+    books::{Books, Reader},
+    system::{System, eventually},
+};
+use faults::RuleId;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::time::Instant;
+
+use cases::{Case, DEFINITION, End, Way, cases};
+
+/// How many orders are under way at once.
+const AT_ONCE: usize = 16;
+
+/// What every product has when its case begins.
+const OPENING_STOCK: i64 = 10;
+
+/// How long the last mails may take after the last order has ended.
+const LAST_MAILS: Duration = Duration::from_secs(120);
+
+/// A case that has been through.
+struct Done {
+    case: Case,
+    order_id: OrderId,
+    /// What went wrong with it; the last one is the case's own.
+    rules: Vec<RuleId>,
+}
+
+#[tokio::test]
+async fn every_state_under_every_fault() {
+    let system = System::shared().await;
+    system.listen().await;
+    let reader = Reader::from_environment().await.unwrap();
+    let cases = cases(DEFINITION).unwrap();
+    let number = cases.len();
+
+    let runs = stream::iter(cases).map(async |case| {
+        let name = case.name.clone();
+        let run = AssertUnwindSafe(run(&system, case)).catch_unwind().await;
+        run.map_err(|panic| format!("{name}: {}", said(&*panic)))
+    });
+    let runs: Vec<Result<Done, String>> = runs.buffer_unordered(AT_ONCE).collect().await;
+
+    let order_ids: Vec<OrderId> = runs.iter().flatten().map(|done| done.order_id).collect();
+    let books = still(&reader, &order_ids).await;
+    let mut wrong: Vec<String> = Vec::new();
+    for run in runs {
+        match run {
+            Ok(done) => {
+                let hits = hits(&system, &done.rules).await;
+                wrong.extend(judge(&done, hits, &books));
+            }
+            Err(failure) => wrong.push(failure),
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {number} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Takes an order through a case, to its end.
+async fn run(system: &System, case: Case) -> Done {
+    let customer = system.customer();
+    let product = system.product(7500, OPENING_STOCK).await;
+    let mut rules = Vec::new();
+    for rule in case.rules(&customer.id) {
+        rules.push(system.faults.set(&rule).await.unwrap());
+    }
+    let (quantity, payment_method) = match case.way {
+        Way::Good | Way::Failing(..) => (1, "pm_card_visa"),
+        Way::Declined => (1, "pm_card_chargeDeclined"),
+        Way::Short => (11, "pm_card_visa"),
+    };
+    let order_id = system.order(&customer, &product, quantity, payment_method).await;
+    if case.end == End::Parked {
+        eventually(&format!("order {order_id} to be parked"), async || {
+            let parked = system.messages("order-parking-queue").await;
+            let is_it = |letter: &serde_json::Value| {
+                letter["Body"]
+                    .as_str()
+                    .is_some_and(|body| body.contains(&order_id.to_string()))
+            };
+            parked.iter().any(is_it).then_some(())
+        })
+        .await;
+    } else {
+        system.settled(&customer, order_id).await;
+    }
+    Done {
+        case,
+        order_id,
+        rules,
+    }
+}
+
+/// How often the last of the rules, the case's own, has hit. None of them is needed any more.
+async fn hits(system: &System, rules: &[RuleId]) -> u64 {
+    let mut hits = 0;
+    for rule in rules {
+        hits = system.faults.hits(*rule).await.unwrap();
+        system.faults.lift(*rule).await.unwrap();
+    }
+    hits
+}
+
+/// The orders' books, once nothing moves in them any more, or it has taken too long.
+async fn still(reader: &Reader, order_ids: &[OrderId]) -> Books {
+    let deadline = Instant::now() + LAST_MAILS;
+    loop {
+        let books = reader.read().await.unwrap().of(order_ids);
+        let parked = books.parked();
+        let is_told =
+            |id: &OrderId| parked.contains(id) || books.mails.iter().any(|mail| mail.order_id == Some(*id));
+        let is_still = books.outbox.is_empty()
+            && books
+                .executions
+                .iter()
+                .all(|execution| execution.status != "RUNNING")
+            && order_ids.iter().all(is_told);
+        if is_still || Instant::now() > deadline {
+            return books;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What is wrong with a case's end, if anything is.
+fn judge(Done { case, order_id, .. }: &Done, hits: u64, books: &Books) -> Option<String> {
+    let books = books.of(&[*order_id]);
+    let mut wrong = Vec::new();
+    let status = books.orders.first().map(|order| order.status);
+    let is_parked = !books.parked().is_empty();
+    let is_as_expected = match case.end {
+        End::Completed => status == Some(OrderStatus::Completed) && !is_parked,
+        End::Failed => status == Some(OrderStatus::Failed) && !is_parked,
+        End::Parked => status != Some(OrderStatus::Completed) && is_parked,
+    };
+    if !is_as_expected {
+        wrong.push(format!(
+            "should be {:?}, is {status:?}, parked: {is_parked}",
+            case.end
+        ));
+    }
+    if case.times.is_some_and(|times| hits != times) || (case.times.is_none() && hits < 2) {
+        wrong.push(format!("the fault hit {hits} times"));
+    }
+    let mails = books.mails.len();
+    if mails > 1 || (mails == 0 && !is_parked) {
+        wrong.push(format!("{mails} mails were sent"));
+    }
+    let verdict = books.balance(&[]);
+    if !verdict.is_balanced() {
+        wrong.push(verdict.to_string());
+    }
+    (!wrong.is_empty()).then(|| format!("{} (order {order_id}): {}", case.name, wrong.join("; ")))
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked")
+}
