@@ -8,6 +8,7 @@
 mod bad_input;
 mod calls;
 mod cancelling;
+mod duplicates;
 mod ordering;
 mod payments;
 mod poison;
