@@ -8,7 +8,10 @@ use bus::{PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use domain::Clock;
 use futures::FutureExt;
-use sqlx::PgPool;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use stock_service::{
     config::Config,
     consumer::Consumer,
@@ -20,8 +23,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use web::{Check, Readiness};
 
-/// Connections for reading, sweeping and the outbox; the engine has one of its own.
+/// Connections for reading and sweeping; the engine has one of its own.
 const MAX_CONNECTIONS: u32 = 8;
+
+/// Connections for the outbox.
+const RELAYS_CONNECTIONS: u32 = 2;
 
 /// How long what still runs may take to end after the last request.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -40,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
     let aws = cloud::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
-    let (relay, committed) = Relay::new(PostgresOutbox::new(pool.clone()), publisher, clock.clone());
+    let outbox = PostgresOutbox::new(relays_pool(&pool));
+    let (relay, committed) = Relay::new(outbox, publisher, clock.clone());
     let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
     let queue = aws_sdk_sqs::Client::new(&aws);
     let consumer = Consumer::new(queue, &config.stock_update_queue, engine.clone(), pool.clone());
@@ -82,6 +89,16 @@ async fn main() -> anyhow::Result<()> {
     finish(relay).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The relay's own way to the database. What it strikes off the outbox may come back after a crash of
+/// PostgreSQL, and is then published twice, as it may be anyway; so it need not wait for the disk, nor make the
+/// batches wait for theirs.
+fn relays_pool(pool: &PgPool) -> PgPool {
+    let options = PgConnectOptions::clone(&pool.connect_options()).options([("synchronous_commit", "off")]);
+    PgPoolOptions::clone(pool.options())
+        .max_connections(RELAYS_CONNECTIONS)
+        .connect_lazy_with(options)
 }
 
 fn read_verifier(config: &Config, clock: Clock) -> anyhow::Result<Verifier> {

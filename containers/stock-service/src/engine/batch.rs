@@ -1,6 +1,6 @@
 //! The loop that takes what waits, decides it in one transaction, and answers once that stands.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bus::RelayHandle;
 use domain::{Clock, clock::to_micros};
@@ -8,7 +8,7 @@ use events::Outgoing;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 
-use super::{Books, Concerned, Job, StoreError, store};
+use super::{Books, Concerned, Job, Snapshot, StoreError, store};
 
 /// The most commands in one batch.
 const BATCH_LIMIT: usize = 512;
@@ -20,8 +20,21 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Commands that come while a batch is read are worth another reading when they are at least this part of it;
+/// fewer wait for the next batch.
+const WORTH_READING: usize = 4;
+
 /// How often a batch is tried.
 const ATTEMPTS: u32 = 5;
+
+/// How a desk's statements are planned: once, because they are the same for one row as for a thousand, and by
+/// the primary keys, because a plan that was made while a table was small would go on reading the whole of it.
+const PLANNING: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// Decides batches until the queue is closed and empty.
 pub(super) async fn run(
@@ -31,10 +44,8 @@ pub(super) async fn run(
     clock: Clock,
     relay: RelayHandle,
 ) {
-    // The statements are the same for one row as for a thousand; planning them for each batch is a waste.
-    let options = options.options([("plan_cache_mode", "force_generic_plan")]);
     let mut desk = Desk {
-        options,
+        options: options.options(PLANNING),
         connection: None,
         low_threshold,
         clock,
@@ -42,10 +53,11 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH_LIMIT);
     let mut failing = false;
     while waiting.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
-        match tokio::time::timeout(BATCH_TIMEOUT, desk.settle(&mut batch))
-            .await
-            .unwrap_or(Err(StoreError::TimedOut))
-        {
+        // Whoever is about to ask shares the commit: the first of them woke this task before the others ran.
+        tokio::task::yield_now().await;
+        join(&mut batch, &mut waiting);
+        let settled = tokio::time::timeout(BATCH_TIMEOUT, desk.settle(&mut batch, &mut waiting)).await;
+        match settled.unwrap_or(Err(StoreError::TimedOut)) {
             Ok(events) => {
                 batch.drain(..).for_each(Job::answer);
                 if !events.is_empty() {
@@ -59,11 +71,8 @@ pub(super) async fn run(
                 let commands = batch.len();
                 batch.clear();
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        commands,
-                        "a batch failed"
-                    );
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, commands, "a batch failed");
                 }
             }
         }
@@ -84,47 +93,102 @@ struct Desk {
 }
 
 impl Desk {
-    /// Decides a batch and commits it, as often as it takes. A repetition is safe even when nobody knows
-    /// whether the commit before it came through: every command is answered by its id.
-    async fn settle(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Outgoing>, StoreError> {
+    /// Decides a batch and writes it, as often as it takes. A repetition is safe even when nobody knows
+    /// whether what was written before it stands: every command is answered by its id.
+    async fn settle(
+        &mut self,
+        batch: &mut Vec<Box<dyn Job>>,
+        waiting: &mut mpsc::Receiver<Box<dyn Job>>,
+    ) -> Result<Vec<Outgoing>, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.attempt(batch).await {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let settled = if attempt == 1 {
+                self.settle_unlocked(&mut connection, batch, waiting).await
+            } else {
+                self.settle_locked(&mut connection, batch).await
+            };
+            match settled {
                 Err(error) if attempt < ATTEMPTS && error.is_passing() => {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        attempt,
-                        "a batch is tried again"
-                    );
+                    let conflict = error.is_conflict();
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(error, attempt, "a batch is tried again");
+                    self.connection = Some(connection).filter(|_| conflict);
                     attempt += 1;
                 }
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok(events) => {
+                    self.connection = Some(connection);
+                    return Ok(events);
+                }
             }
         }
     }
 
-    async fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Outgoing>, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        let mut rows = Concerned::default();
-        batch.iter().for_each(|job| job.concerns(&mut rows));
+    /// Reads, decides and writes: two ways to the database and back. It fails when another instance changes
+    /// one of the rows in between. Whoever comes while it reads is read as well and shares the commit.
+    async fn settle_unlocked(
+        &self,
+        connection: &mut PgConnection,
+        batch: &mut Vec<Box<dyn Job>>,
+        waiting: &mut mpsc::Receiver<Box<dyn Job>>,
+    ) -> Result<Vec<Outgoing>, StoreError> {
+        let mut snapshot = self.blank();
+        let mut read = 0;
+        while read < batch.len() {
+            store::read(connection, &concerned(&batch[read..]), &mut snapshot).await?;
+            read = batch.len();
+            if waiting.len() * WORTH_READING >= read {
+                join(batch, waiting);
+            }
+        }
+        self.decide(connection, batch, snapshot).await
+    }
 
+    /// The same with every row locked before it is read, so that other instances wait.
+    async fn settle_locked(
+        &self,
+        connection: &mut PgConnection,
+        batch: &mut [Box<dyn Job>],
+    ) -> Result<Vec<Outgoing>, StoreError> {
         let mut transaction = connection.begin().await?;
-        let now = || to_micros(self.clock.now());
-        let snapshot = store::lock(&mut transaction, &rows, now, self.low_threshold).await?;
-        let now = snapshot.now;
-        let mut books = Books::open(snapshot);
+        let rows = concerned(batch);
+        store::lock(&mut transaction, &rows).await?;
+        let mut snapshot = self.blank();
+        store::read(&mut transaction, &rows, &mut snapshot).await?;
+        let events = self.decide(&mut transaction, batch, snapshot).await?;
+        transaction.commit().await?;
+        Ok(events)
+    }
+
+    async fn decide(
+        &self,
+        connection: &mut PgConnection,
+        batch: &mut [Box<dyn Job>],
+        snapshot: Snapshot,
+    ) -> Result<Vec<Outgoing>, StoreError> {
+        let now = to_micros(self.clock.now());
+        let mut books = Books::open(Snapshot { now, ..snapshot });
         for job in batch {
             job.decide(&mut books);
         }
         let changes = books.close();
-        store::write(&mut transaction, &changes, now).await?;
-        transaction.commit().await?;
-
-        self.connection = Some(connection);
+        store::write(connection, &changes, now).await?;
         Ok(changes.events)
+    }
+
+    /// A snapshot of nothing yet.
+    fn blank(&self) -> Snapshot {
+        Snapshot {
+            now: to_micros(self.clock.now()),
+            low_threshold: self.low_threshold,
+            levels: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            adjustments: BTreeMap::new(),
+        }
     }
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
@@ -132,5 +196,21 @@ impl Desk {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(StoreError::TimedOut),
         }
+    }
+}
+
+/// The rows that commands concern.
+fn concerned(batch: &[Box<dyn Job>]) -> Concerned {
+    let mut rows = Concerned::default();
+    batch.iter().for_each(|job| job.concerns(&mut rows));
+    rows
+}
+
+/// Takes into a batch who waits, as far as there is room.
+fn join(batch: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
+    while batch.len() < BATCH_LIMIT
+        && let Ok(job) = waiting.try_recv()
+    {
+        batch.push(job);
     }
 }

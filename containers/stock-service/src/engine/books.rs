@@ -1,4 +1,4 @@
-//! The books: the rows that a batch has locked, what its decisions change in them, and what they tell.
+//! The books: the rows that a batch has read, what its decisions change in them, and what they tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,15 @@ pub struct Books {
     levels: BTreeMap<ProductId, Level>,
     reservations: BTreeMap<Uuid, Reservation>,
     adjustments: BTreeMap<Uuid, Adjusted>,
-    changed_levels: BTreeSet<ProductId>,
+    /// What was changed, as it was read.
+    changed_levels: BTreeMap<ProductId, Level>,
     new_reservations: BTreeSet<Uuid>,
-    moved_reservations: BTreeSet<Uuid>,
+    moved_reservations: BTreeMap<Uuid, Status>,
     new_adjustments: BTreeSet<Uuid>,
     events: Vec<Outgoing>,
 }
 
-/// The rows that a batch has locked, and under what conditions it decides.
+/// The rows that a batch has read, and under what conditions it decides.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The moment of all decisions, in whole microseconds, as the store keeps it.
@@ -42,15 +43,26 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Levels that are different now.
-    pub levels: Vec<(ProductId, Level)>,
+    pub levels: Vec<Change<ProductId, Level>>,
     /// Reservations that were not there.
     pub new_reservations: Vec<Reservation>,
     /// Reservations that were there and changed their status.
-    pub moved_reservations: Vec<(Uuid, Status)>,
+    pub moved_reservations: Vec<Change<Uuid, Status>>,
     /// Adjustments that were not there.
     pub new_adjustments: Vec<Adjusted>,
     /// What happened, in the order in which it did.
     pub events: Vec<Outgoing>,
+}
+
+/// A row that was there and is different now. It is written only where it still is as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<K, V> {
+    /// Its key.
+    pub id: K,
+    /// As it was read.
+    pub from: V,
+    /// As it is to be.
+    pub to: V,
 }
 
 impl Books {
@@ -70,9 +82,9 @@ impl Books {
             levels,
             reservations,
             adjustments,
-            changed_levels: BTreeSet::new(),
+            changed_levels: BTreeMap::new(),
             new_reservations: BTreeSet::new(),
-            moved_reservations: BTreeSet::new(),
+            moved_reservations: BTreeMap::new(),
             new_adjustments: BTreeSet::new(),
             events: Vec::new(),
         }
@@ -80,32 +92,38 @@ impl Books {
 
     /// Closes the books: what has to be written.
     #[must_use]
-    pub fn close(mut self) -> Changes {
-        // What is new is written as it is in the end, however often it changed within the batch.
-        self.moved_reservations
-            .retain(|id| !self.new_reservations.contains(id));
+    pub fn close(self) -> Changes {
+        let Self {
+            levels,
+            reservations,
+            adjustments,
+            changed_levels,
+            new_reservations,
+            moved_reservations,
+            new_adjustments,
+            events,
+            ..
+        } = self;
         Changes {
-            moved_reservations: self
-                .moved_reservations
-                .iter()
-                .filter_map(|id| Some((*id, self.reservations.get(id)?.status)))
-                .collect(),
-            levels: self
-                .levels
+            levels: changed_levels
                 .into_iter()
-                .filter(|(id, _)| self.changed_levels.contains(id))
+                .filter_map(|(id, from)| Some(Change { id, from, to: *levels.get(&id)? }))
                 .collect(),
-            new_reservations: self
-                .reservations
+            moved_reservations: moved_reservations
+                .into_iter()
+                // What is new is written as it is in the end, however often it changed within the batch.
+                .filter(|(id, _)| !new_reservations.contains(id))
+                .filter_map(|(id, from)| Some(Change { id, from, to: reservations.get(&id)?.status }))
+                .collect(),
+            new_reservations: reservations
                 .into_values()
-                .filter(|reservation| self.new_reservations.contains(&reservation.id))
+                .filter(|reservation| new_reservations.contains(&reservation.id))
                 .collect(),
-            new_adjustments: self
-                .adjustments
+            new_adjustments: adjustments
                 .into_values()
-                .filter(|adjusted| self.new_adjustments.contains(&adjusted.adjustment.id))
+                .filter(|adjusted| new_adjustments.contains(&adjusted.adjustment.id))
                 .collect(),
-            events: self.events,
+            events,
         }
     }
 
@@ -147,8 +165,8 @@ impl Books {
             .reservations
             .get_mut(&id)
             .expect("only reservations just looked up are moved");
-        reservation.status = status;
-        self.moved_reservations.insert(id);
+        let before = std::mem::replace(&mut reservation.status, status);
+        self.moved_reservations.entry(id).or_insert(before);
         reservation.clone()
     }
 
@@ -169,7 +187,7 @@ impl Books {
             updated_at: self.now,
         };
         self.levels.insert(product_id, after);
-        self.changed_levels.insert(product_id);
+        self.changed_levels.entry(product_id).or_insert(before);
 
         let threshold = self.low_threshold;
         if before.available() > threshold && after.available() <= threshold {

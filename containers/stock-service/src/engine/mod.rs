@@ -1,9 +1,11 @@
-//! The stock engine: commands wait in a short queue, and one transaction after the other decides all that
-//! wait.
+//! The stock engine: commands wait in a short queue, and one statement after the other writes the decisions on
+//! all that wait.
 //!
 //! While one batch commits, the next one collects; nobody waits for a batch to fill. A hot product then costs
-//! one commit for each batch instead of one for each buyer. Several instances are safe, because PostgreSQL
-//! locks the rows. Who asks twice, because an answer was lost, is answered by the command's id.
+//! one commit for each batch instead of one for each buyer. A program has one loop: a second one was measured,
+//! and only splits the batches. Several instances are safe: a batch is written only where every row is as it
+//! was read, or else decided again with the rows locked. Who asks twice, because an answer was lost, is
+//! answered by the command's id.
 
 mod batch;
 mod books;
@@ -19,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use books::{Books, Changes, Snapshot};
+pub use books::{Books, Change, Changes, Snapshot};
 pub use commands::{Command, Concerned};
 pub use store::{StoreError, find_level, find_reservation, lapsed_reservations, ping};
 

@@ -1,12 +1,16 @@
-//! The SQL: locking what a batch concerns, writing what it changed, and the reads that need no batch.
+//! The SQL: reading and locking what a batch concerns, writing what it changed, and the reads that need no
+//! batch.
 
 mod lock;
 mod read;
 mod write;
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 pub(in crate::engine) use lock::lock;
+pub(in crate::engine) use read::read;
 pub use read::{find_level, find_reservation, lapsed_reservations, ping};
 pub(in crate::engine) use write::write;
 
@@ -30,15 +34,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same batch may well succeed at once: another instance was faster (a key it has just
-    /// written, a deadlock, a serialization failure), or the connection was not there any more.
+    /// Whether the same batch may well succeed at once: another instance was faster, or the connection was not
+    /// there any more.
     pub(super) fn is_passing(&self) -> bool {
+        self.is_conflict()
+            || matches!(self, Self::Database(sqlx::Error::Io(_)))
+            || matches!(self.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+    }
+
+    /// Whether another instance was faster: a row is not as it was read, a key has just been written, or each
+    /// waited for the other. The connection is as good as before.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self.code().as_deref(), Some("40001" | "23505" | "40P01"))
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
-                matches!(&*code, "23505" | "40001" | "40P01" | "57P01" | "57P02" | "57P03")
-            }),
-            Self::Database(sqlx::Error::Io(_)) => true,
-            _ => false,
+            Self::Database(sqlx::Error::Database(error)) => error.code(),
+            _ => None,
         }
     }
 }

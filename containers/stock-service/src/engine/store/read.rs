@@ -1,14 +1,17 @@
 //! Reading without a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{ProductId, Timestamp};
 use events::stock::ReservedItem;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::model::{Level, Reservation, Shortage, Status};
+use crate::{
+    engine::{Concerned, Snapshot},
+    model::{Adjusted, Adjustment, Level, Reservation, Shortage, Status},
+};
 
 /// Whether the database answers.
 pub async fn ping(pool: &PgPool) -> Result<(), StoreError> {
@@ -18,16 +21,7 @@ pub async fn ping(pool: &PgPool) -> Result<(), StoreError> {
 
 /// A reservation as the store has it.
 pub async fn find_reservation(pool: &PgPool, id: Uuid) -> Result<Option<Reservation>, StoreError> {
-    let row = sqlx::query!(
-        "SELECT status, expires_at FROM reservations WHERE reservation_id = $1",
-        id
-    )
-    .fetch_optional(pool)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let reservation = reservation(id, row.status, row.expires_at)?;
-    let mut found = BTreeMap::from([(id, reservation)]);
-    read_items(pool, &mut found).await?;
+    let (mut found, _) = read_reservations_and_levels(pool, &[id], &[]).await?;
     Ok(found.remove(&id))
 }
 
@@ -56,13 +50,92 @@ pub async fn lapsed_reservations(pool: &PgPool, now: Timestamp, limit: i64) -> R
     Ok(ids)
 }
 
-/// A reservation whose items are still to be read.
-pub(super) fn reservation(
-    id: Uuid,
-    status: String,
-    expires_at: Option<Timestamp>,
-) -> Result<Reservation, StoreError> {
-    let Some(status) = Status::parse(&status) else {
+/// Reads what commands concern into a batch's snapshot, and makes the stock rows that they want to be there.
+pub(in crate::engine) async fn read(
+    connection: &mut PgConnection,
+    rows: &Concerned,
+    snapshot: &mut Snapshot,
+) -> Result<(), StoreError> {
+    if !rows.adjustments.is_empty() {
+        read_adjustments(connection, &rows.adjustments, snapshot).await?;
+    }
+    if !rows.opened.is_empty() {
+        open_stock(connection, &rows.opened, snapshot.now).await?;
+    }
+    let reservations: Vec<Uuid> = rows.reservations.iter().copied().collect();
+    let products: Vec<Uuid> = rows.products.iter().map(|id| id.0).collect();
+    let (reservations, levels) = read_reservations_and_levels(connection, &reservations, &products).await?;
+    snapshot.reservations.extend(reservations);
+    snapshot.levels.extend(levels);
+    Ok(())
+}
+
+/// Reservations, and the levels of `products` and of what the reservations hold: one statement, because each
+/// costs a way to the database and back, and because it sees all of it at one moment.
+async fn read_reservations_and_levels(
+    executor: impl PgExecutor<'_>,
+    reservations: &[Uuid],
+    products: &[Uuid],
+) -> Result<(BTreeMap<Uuid, Reservation>, BTreeMap<ProductId, Level>), StoreError> {
+    let rows = sqlx::query!(
+        r#"WITH known AS (
+             SELECT reservation_id, status, expires_at FROM reservations WHERE reservation_id = ANY($1)
+         ), items AS (
+             SELECT reservation_id, product_id, quantity, available
+             FROM known JOIN reservation_items USING (reservation_id)
+         )
+         SELECT reservation_id AS "reservation_id?", NULL::uuid AS "product_id?", status AS "status?",
+                NULL::bigint AS "quantity?", NULL::bigint AS "part?", expires_at AS "at?"
+         FROM known
+         UNION ALL
+         SELECT reservation_id, product_id, NULL, quantity, available, NULL FROM items
+         UNION ALL
+         SELECT NULL, product_id, NULL, quantity, reserved, updated_at FROM stock
+         WHERE product_id IN (SELECT UNNEST($2::uuid[]) UNION SELECT product_id FROM items)"#,
+        reservations,
+        products,
+    )
+    .fetch_all(executor)
+    .await?;
+
+    let (mut found, mut levels) = (BTreeMap::new(), BTreeMap::new());
+    for row in &rows {
+        if let (Some(id), Some(status)) = (row.reservation_id, &row.status) {
+            found.insert(id, reservation(id, status, row.at)?);
+        }
+    }
+    for row in rows {
+        let (Some(product_id), Some(quantity)) = (row.product_id.map(ProductId), row.quantity) else {
+            continue;
+        };
+        match (row.reservation_id, row.part, row.at) {
+            (Some(id), available, _) => {
+                if let Some(reservation) = found.get_mut(&id) {
+                    add_item(reservation, ReservedItem { product_id, quantity }, available);
+                }
+            }
+            (None, Some(reserved), Some(updated_at)) => {
+                let level = Level {
+                    quantity,
+                    reserved,
+                    updated_at,
+                };
+                levels.insert(product_id, level);
+            }
+            _ => {}
+        }
+    }
+    for reservation in found.values_mut() {
+        reservation.items.sort_by_key(|item| item.product_id);
+        reservation.shortages.sort_by_key(|short| short.product_id);
+    }
+    Ok((found, levels))
+}
+
+/// A reservation without its items.
+fn reservation(id: Uuid, status: &str, expires_at: Option<Timestamp>) -> Result<Reservation, StoreError> {
+    let Some(status) = Status::parse(status) else {
+        let status = status.to_owned();
         return Err(StoreError::UnknownStatus { id, status });
     };
     Ok(Reservation {
@@ -74,38 +147,68 @@ pub(super) fn reservation(
     })
 }
 
-/// Items never change, so they are read without a lock.
-pub(super) async fn read_items(
-    connection: impl PgExecutor<'_>,
-    reservations: &mut BTreeMap<Uuid, Reservation>,
+/// `available` is there when the reservation was refused for want of this item.
+fn add_item(reservation: &mut Reservation, item: ReservedItem, available: Option<i64>) {
+    reservation
+        .shortages
+        .extend(available.map(|available| Shortage {
+            product_id: item.product_id,
+            requested: item.quantity,
+            available,
+        }));
+    reservation.items.push(item);
+}
+
+async fn read_adjustments(
+    connection: &mut PgConnection,
+    ids: &BTreeSet<Uuid>,
+    snapshot: &mut Snapshot,
 ) -> Result<(), StoreError> {
-    if reservations.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = reservations.keys().copied().collect();
-    let items = sqlx::query!(
-        "SELECT reservation_id, product_id, quantity, available FROM reservation_items
-         WHERE reservation_id = ANY($1) ORDER BY reservation_id, product_id",
+    let ids: Vec<Uuid> = ids.iter().copied().collect();
+    let rows = sqlx::query!(
+        "SELECT adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at
+         FROM stock_adjustments WHERE adjustment_id = ANY($1)",
         &ids,
     )
     .fetch_all(connection)
     .await?;
-    for row in items {
-        let Some(reservation) = reservations.get_mut(&row.reservation_id) else {
-            continue;
+    for row in rows {
+        let adjustment = Adjustment {
+            id: row.adjustment_id,
+            product_id: ProductId(row.product_id),
+            delta: row.delta,
+            reason: row.reason,
         };
-        let product_id = ProductId(row.product_id);
-        reservation.items.push(ReservedItem {
-            product_id,
+        let level = Level {
             quantity: row.quantity,
-        });
-        if let Some(available) = row.available {
-            reservation.shortages.push(Shortage {
-                product_id,
-                requested: row.quantity,
-                available,
-            });
-        }
+            reserved: row.reserved,
+            updated_at: row.created_at,
+        };
+        let adjusted = Adjusted {
+            adjustment,
+            applied: row.applied,
+            level,
+        };
+        snapshot.adjustments.insert(row.adjustment_id, adjusted);
     }
+    Ok(())
+}
+
+/// Makes the stock row of products that are in the catalogue and have none.
+async fn open_stock(
+    connection: &mut PgConnection,
+    products: &BTreeSet<ProductId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = products.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "INSERT INTO stock (product_id, quantity, reserved, updated_at)
+         SELECT id, 0, 0, $2 FROM products WHERE id = ANY($1) ORDER BY id
+         ON CONFLICT (product_id) DO NOTHING",
+        &ids,
+        now,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

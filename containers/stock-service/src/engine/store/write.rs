@@ -1,6 +1,6 @@
 //! Writing what a batch changed.
 
-use bus::PostgresOutbox;
+use chrono::TimeDelta;
 use domain::Timestamp;
 use events::stock::ReservedItem;
 use sqlx::PgConnection;
@@ -9,7 +9,14 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::{engine::Changes, model::Reservation};
 
-/// Writes what a batch changed, and its events into the outbox.
+/// How long the events are left to whoever hands them to the relay, before its sweep takes them for left behind.
+const HANDED_OVER_WITHIN: TimeDelta = TimeDelta::seconds(5);
+
+/// Writes what a batch changed, and its events into the outbox: all of it, or nothing when a row is not as it
+/// was read any more.
+///
+/// It is one statement. Alone, without a transaction around it, it takes one way to the database and back, and
+/// no lock waits for this program, however slow or dead it is.
 pub(in crate::engine) async fn write(
     connection: &mut PgConnection,
     changes: &Changes,
@@ -34,12 +41,10 @@ pub(in crate::engine) async fn write(
         .map(|(reservation, item)| short_of(reservation, item))
         .collect();
 
-    let moved_ids: Vec<Uuid> = changes.moved_reservations.iter().map(|(id, _)| *id).collect();
-    let moved_statuses: Vec<&str> = changes
-        .moved_reservations
-        .iter()
-        .map(|(_, status)| status.as_str())
-        .collect();
+    let moved = &changes.moved_reservations;
+    let moved_ids: Vec<Uuid> = moved.iter().map(|change| change.id).collect();
+    let moved_from: Vec<&str> = moved.iter().map(|change| change.from.as_str()).collect();
+    let moved_to: Vec<&str> = moved.iter().map(|change| change.to.as_str()).collect();
 
     let adjusted = &changes.new_adjustments;
     let adjustment_ids: Vec<Uuid> = adjusted.iter().map(|new| new.adjustment.id).collect();
@@ -53,15 +58,23 @@ pub(in crate::engine) async fn write(
     let adjustment_quantities: Vec<i64> = adjusted.iter().map(|new| new.level.quantity).collect();
     let adjustment_reserved: Vec<i64> = adjusted.iter().map(|new| new.level.reserved).collect();
 
-    let level_products: Vec<Uuid> = changes.levels.iter().map(|(id, _)| id.0).collect();
-    let level_quantities: Vec<i64> = changes.levels.iter().map(|(_, level)| level.quantity).collect();
-    let level_reserved: Vec<i64> = changes.levels.iter().map(|(_, level)| level.reserved).collect();
+    let levels = &changes.levels;
+    let level_products: Vec<Uuid> = levels.iter().map(|change| change.id.0).collect();
+    let level_quantities_from: Vec<i64> = levels.iter().map(|change| change.from.quantity).collect();
+    let level_reserved_from: Vec<i64> = levels.iter().map(|change| change.from.reserved).collect();
+    let level_quantities: Vec<i64> = levels.iter().map(|change| change.to.quantity).collect();
+    let level_reserved: Vec<i64> = levels.iter().map(|change| change.to.reserved).collect();
+
+    let events = &changes.events;
+    let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
+    let event_sources: Vec<&str> = events.iter().map(|event| event.source.as_str()).collect();
+    let event_types: Vec<&str> = events.iter().map(|event| event.detail_type.as_str()).collect();
+    let event_details: Vec<&str> = events.iter().map(|event| event.detail.as_str()).collect();
 
     if new_ids.is_empty() && moved_ids.is_empty() && adjustment_ids.is_empty() {
         return Ok(());
     }
-    // One statement, because each costs a way to the database and back while the rows are locked.
-    sqlx::query!(
+    sqlx::query_scalar!(
         "WITH opened AS (
              INSERT INTO reservations (reservation_id, status, expires_at, created_at, updated_at)
              SELECT id, status, ends, $1, $1
@@ -69,20 +82,30 @@ pub(in crate::engine) async fn write(
          ), items AS (
              INSERT INTO reservation_items (reservation_id, product_id, quantity, available)
              SELECT * FROM UNNEST($5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[])
-         ), moved AS (
-             UPDATE reservations SET status = new.status, updated_at = $1
-             FROM UNNEST($9::uuid[], $10::text[]) AS new (id, status)
-             WHERE reservation_id = new.id
          ), adjusted AS (
              INSERT INTO stock_adjustments
                  (adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at)
              SELECT new.*, $1
-             FROM UNNEST($11::uuid[], $12::uuid[], $13::bigint[], $14::text[], $15::boolean[],
-                         $16::bigint[], $17::bigint[]) AS new
+             FROM UNNEST($9::uuid[], $10::uuid[], $11::bigint[], $12::text[], $13::boolean[],
+                         $14::bigint[], $15::bigint[]) AS new
+         ), told AS (
+             INSERT INTO event_outbox (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
+             SELECT new.*, $1, $16 FROM UNNEST($17::uuid[], $18::text[], $19::text[], $20::text[]) AS new
+         ), moved AS (
+             UPDATE reservations SET status = new.status, updated_at = $1
+             FROM UNNEST($21::uuid[], $22::text[], $23::text[]) AS new (id, seen, status)
+             WHERE reservation_id = new.id AND reservations.status = new.seen
+             RETURNING 1
+         ), levelled AS (
+             UPDATE stock SET quantity = new.quantity, reserved = new.reserved, updated_at = $1
+             FROM UNNEST($24::uuid[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[])
+                  AS new (id, seen_quantity, seen_reserved, quantity, reserved)
+             WHERE product_id = new.id
+               AND stock.quantity = new.seen_quantity AND stock.reserved = new.seen_reserved
+             RETURNING 1
          )
-         UPDATE stock SET quantity = new.quantity, reserved = new.reserved, updated_at = $1
-         FROM UNNEST($18::uuid[], $19::bigint[], $20::bigint[]) AS new (id, quantity, reserved)
-         WHERE product_id = new.id",
+         SELECT CASE WHEN (SELECT count(*) FROM moved) <> cardinality($21)
+                       OR (SELECT count(*) FROM levelled) <> cardinality($24) THEN stale_stock() END",
         now,
         &new_ids,
         &new_statuses as _,
@@ -91,8 +114,6 @@ pub(in crate::engine) async fn write(
         &item_products,
         &item_quantities,
         &item_available as _,
-        &moved_ids,
-        &moved_statuses as _,
         &adjustment_ids,
         &adjustment_products,
         &adjustment_deltas,
@@ -100,13 +121,22 @@ pub(in crate::engine) async fn write(
         &adjustment_applied,
         &adjustment_quantities,
         &adjustment_reserved,
+        now + HANDED_OVER_WITHIN,
+        &event_ids,
+        &event_sources as _,
+        &event_types as _,
+        &event_details as _,
+        &moved_ids,
+        &moved_from as _,
+        &moved_to as _,
         &level_products,
+        &level_quantities_from,
+        &level_reserved_from,
         &level_quantities,
         &level_reserved,
     )
-    .execute(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    PostgresOutbox::enqueue(connection, &changes.events, now).await?;
     Ok(())
 }
 
