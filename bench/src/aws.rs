@@ -69,7 +69,7 @@ async fn answer(State(secrets): State<Secrets>, headers: HeaderMap, body: Bytes)
             json!({})
         }
         // Nothing is found, and nothing is there that could not be written.
-        "GetItem" | "PutItem" | "Query" | "DescribeTable" => json!({}),
+        "GetItem" | "PutItem" | "Query" | "Scan" | "DescribeTable" => json!({}),
         "DescribeStateMachine" => json!({
             "stateMachineArn": "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",
             "name": "order-saga", "definition": "{}", "type": "STANDARD", "creationDate": 0,

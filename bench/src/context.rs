@@ -33,6 +33,9 @@ pub struct Addresses {
     /// The system's database; its server lets us make others.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database: String,
+    /// The folder of the system that is measured.
+    #[arg(long, env = "MATSURI_LOCAL")]
+    pub local: PathBuf,
     /// The folder of the keys that sign and verify tokens.
     #[arg(long, env = "MATSURI_KEYS")]
     pub keys: PathBuf,

@@ -11,6 +11,7 @@ mod machine;
 mod process;
 mod report;
 mod spread;
+mod stock;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};

@@ -32,16 +32,30 @@ pub struct Service {
     pub ready_after: Duration,
 }
 
+/// A resident set, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// At this moment.
+    pub now: f64,
+    /// At the worst moment so far.
+    pub highest: f64,
+}
+
 impl Service {
     /// Starts a program that listens on `PORT` and waits until it is ready. It sees `variables` and nothing of ours.
     ///
     /// # Errors
     /// When it cannot be run, ends, or is not ready in time.
-    pub async fn start(program: &Path, variables: &[(&str, String)]) -> anyhow::Result<Self> {
+    pub async fn start(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let port = free_port().await?;
         let address = format!("127.0.0.1:{port}");
         let started = Instant::now();
         let mut child = Command::new(program)
+            .args(arguments)
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("PORT", port.to_string())
@@ -79,11 +93,24 @@ impl Service {
         })
     }
 
-    /// Memory that the program holds now, and the most it ever held, in MiB.
+    /// The body that it answers a GET with.
+    ///
+    /// # Errors
+    /// When it does not answer with success.
+    pub async fn get(&self, target: &str) -> anyhow::Result<String> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client
+            .get(format!("http://{}{target}", self.address))
+            .send()
+            .await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// How much memory the program holds.
     ///
     /// # Errors
     /// When it runs no more.
-    pub fn memory(&self) -> anyhow::Result<(f64, f64)> {
+    pub fn memory(&self) -> anyhow::Result<Memory> {
         let id = self.child.id().context("the program has ended")?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let mebibytes = |name: &str| -> Option<f64> {
@@ -93,6 +120,7 @@ impl Service {
         };
         mebibytes("VmRSS:")
             .zip(mebibytes("VmHWM:"))
+            .map(|(now, highest)| Memory { now, highest })
             .context("the program has ended")
     }
 

@@ -214,15 +214,16 @@ mod tests {
     fn a_later_run_replaces_its_own_section_only() {
         let mut report = Report::default();
         report.put(Figure::Reservations, measurement("Reservations", "yesterday"));
-        report.put(Figure::Reservations, measurement("Reservations", "today"));
+        report.put(Figure::Catalogue, measurement("Catalogue", "yesterday"));
+        report.put(Figure::Catalogue, measurement("Catalogue", "today"));
         let page = report.page();
         assert_eq!(
             (page.matches("yesterday").count(), page.matches("today").count()),
-            (0, 1),
+            (1, 1),
             "{page}"
         );
         assert!(
-            page.contains("| Reservations | hot | ≥ 10.00 × | 9.00 × | **missed** |"),
+            page.contains("| Catalogue | hot | ≥ 10.00 × | 9.00 × | **missed** |"),
             "{page}"
         );
         assert!(

@@ -1,5 +1,8 @@
 //! The figures, one file each; a figure's name is its file's.
 
+mod catalogue;
+mod cold_start;
+mod memory;
 mod reservations;
 
 use std::fmt;
@@ -16,11 +19,17 @@ use crate::{context::Context, report::Section};
 pub enum Figure {
     /// Reservations per second, against the obvious SQL.
     Reservations,
+    /// Products and lists read per second, against a bare handler.
+    Catalogue,
+    /// Start of a function's process to its first poll, against an empty function.
+    ColdStart,
+    /// Memory of the services, and how soon they are ready.
+    Memory,
 }
 
 impl Figure {
     /// Every figure.
-    pub const ALL: [Self; 1] = [Self::Reservations];
+    pub const ALL: [Self; 4] = [Self::Reservations, Self::Catalogue, Self::ColdStart, Self::Memory];
 
     /// Measures it.
     ///
@@ -29,6 +38,9 @@ impl Figure {
     pub async fn run(self, context: &Context) -> anyhow::Result<Section> {
         match self {
             Self::Reservations => reservations::run(context).await,
+            Self::Catalogue => catalogue::run(context).await,
+            Self::ColdStart => cold_start::run(context).await,
+            Self::Memory => memory::run(context).await,
         }
     }
 }

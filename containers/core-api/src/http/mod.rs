@@ -1,5 +1,6 @@
 //! The HTTP API: parses, calls, answers. It holds no SQL and no call of an SDK.
 
+mod cache;
 mod docs;
 mod error;
 mod extract;
@@ -15,7 +16,7 @@ use axum::{
     Router,
     extract::FromRef,
     http::StatusCode,
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
 use utoipa::OpenApi;
@@ -24,6 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use web::Problem;
 
 use crate::{catalogue::Catalogue, ordering::Checkout};
+use cache::Cache;
 use error::ApiError;
 
 /// What the handlers work with. Cloning is cheap.
@@ -62,7 +64,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
-    let (routes, mut document) = OpenApiRouter::with_openapi(docs::Document::openapi())
+    let catalogue = OpenApiRouter::new()
         .routes(routes!(products::list_products, products::create_product))
         .routes(routes!(
             products::read_product,
@@ -70,6 +72,9 @@ fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
             products::delete_product
         ))
         .routes(routes!(products::list_categories))
+        .route_layer(from_fn_with_state(Cache::default(), cache::remember));
+    let (routes, mut document) = OpenApiRouter::with_openapi(docs::Document::openapi())
+        .merge(catalogue)
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
         .routes(routes!(orders::cancel_order))

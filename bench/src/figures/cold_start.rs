@@ -1,0 +1,200 @@
+//! Cold starts: from the start of a function's process until it asks Lambda for its first invocation, against an empty
+//! function.
+
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::timeout,
+};
+
+use crate::{
+    aws,
+    context::Context,
+    process::aws_variables,
+    report::{Section, Target, times},
+    spread::Spread,
+};
+
+/// Each family with its functions.
+const FAMILIES: [(&str, &[&str]); 2] = [
+    ("processors", &["order-processor", "notification-sender"]),
+    (
+        "saga",
+        &[
+            "reserve-stock",
+            "process-payment",
+            "update-stock",
+            "complete-order",
+            "send-notification",
+            "release-stock",
+            "refund-payment",
+            "fail-order",
+        ],
+    ),
+];
+
+/// How a runtime asks for an invocation.
+const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
+
+/// Lambda gives a function ten seconds for its start.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Measures it.
+pub async fn run(context: &Context) -> anyhow::Result<Section> {
+    let variables = variables(context)?;
+    let empty = context.executable("empty_function");
+    let rounds = context.pick(41, 11);
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for (family, functions) in FAMILIES {
+        let program = context.executable(family);
+        for function in functions {
+            eprintln!("    {function}");
+            // The first start of each reads its file from the disk.
+            start(&empty, function, &[]).await?;
+            start(&program, function, &variables).await?;
+            let (mut ours_times, mut empty_times) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                empty_times.push(start(&empty, function, &[]).await?);
+                ours_times.push(start(&program, function, &variables).await?);
+            }
+            let (reached, reference) = (Spread::of(ours_times), Spread::of(empty_times));
+            let ratio = reached.median / reference.median;
+            rows.push(vec![
+                (*function).to_owned(),
+                reached.to_string(),
+                reference.to_string(),
+                times(ratio),
+            ]);
+            targets.push(Target::at_most(format!("cold start of {function}"), 1.5, ratio));
+        }
+    }
+    let mut sizes = Vec::new();
+    for (family, _) in FAMILIES {
+        let zip = context.addresses.local.join("deploy/lambdas").join(family);
+        sizes.push(format!(
+            "{family} {} (zip {})",
+            mebibytes(&context.executable(family))?,
+            mebibytes(&zip)?
+        ));
+    }
+    Ok(Section {
+        title: "Cold starts".to_owned(),
+        text: format!(
+            "Milliseconds from the start of the process to its first request for an invocation, as Lambda's runtime API \
+             sees them. Ours\nread their configuration, make their clients and have answers of AWS before that: secrets, \
+             the order table, the state\nmachine, each over a connection that the first invocation finds open. AWS is a \
+             stand-in on this machine that answers at\nonce, over HTTP. The empty function is a `lambda_runtime` that \
+             does nothing. {rounds} starts each, in turns.\n\nExecutables: {}, empty function {}. The zips are those of \
+             the local deployment, packed for speed.",
+            sizes.join(", "),
+            mebibytes(&empty)?,
+        ),
+        columns: ["", "ours, ms", "empty, ms", "Ratio"].map(str::to_owned).into(),
+        rows,
+        targets,
+    })
+}
+
+/// What the functions read, all of them together.
+fn variables(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let secrets = aws::Secrets::from([
+        ("ecommerce/service-signing-key".to_owned(), signing_key(context)?),
+        ("ecommerce/payment-api-key".to_owned(), "sk_test_bench".to_owned()),
+    ]);
+    let mut all = aws_variables(&aws::start(secrets)?);
+    all.extend(
+        [
+            ("ORDERS_TABLE", "ecommerce-orders"),
+            ("OUTBOX_TABLE", "ecommerce-outbox"),
+            ("IDEMPOTENCY_TABLE", "ecommerce-idempotency"),
+            ("EVENT_BUS", "ecommerce-event-bus"),
+            ("MAIL_FROM", "shop@example.com"),
+            (
+                "STATE_MACHINE_ARN",
+                "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",
+            ),
+            ("STOCK_SERVICE_URL", &context.addresses.stock_service),
+            ("SERVICE_SIGNING_KEY_SECRET", "ecommerce/service-signing-key"),
+            ("PAYMENT_API_URL", &context.addresses.payment_provider),
+            ("PAYMENT_API_KEY_SECRET", "ecommerce/payment-api-key"),
+        ]
+        .map(|(name, value)| (name, value.to_owned())),
+    );
+    Ok(all)
+}
+
+/// The key that the saga signs with, as Secrets Manager would have it.
+fn signing_key(context: &Context) -> anyhow::Result<String> {
+    let set: Value = serde_json::from_slice(&fs::read(context.key_set("services"))?)?;
+    let pem = fs::read_to_string(context.addresses.keys.join("services.pem"))?;
+    Ok(json!({"kid": set["keys"][0]["kid"], "private_key_pem": pem}).to_string())
+}
+
+/// Starts a function once; returns the milliseconds until its first poll.
+async fn start(program: &Path, function: &str, variables: &[(&str, String)]) -> anyhow::Result<f64> {
+    let runtime_api = TcpListener::bind("127.0.0.1:0").await?;
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .env("_HANDLER", function)
+        .env("AWS_LAMBDA_FUNCTION_NAME", function)
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_RUNTIME_API", runtime_api.local_addr()?.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let started = Instant::now();
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let polled = async {
+        let (mut connection, _) = runtime_api.accept().await?;
+        ensure!(
+            asks_for_work(&mut connection).await?,
+            "{function} asks for something else"
+        );
+        anyhow::Ok(started.elapsed())
+    };
+    let took = tokio::select! {
+        polled = timeout(START_WITHIN, polled) => polled.with_context(|| format!("{function} does not start"))??,
+        _ = child.wait() => {
+            let mut said = String::new();
+            if let Some(mut output) = child.stdout.take() {
+                output.read_to_string(&mut said).await?;
+            }
+            bail!("{function} ended instead of starting:\n{said}");
+        }
+    };
+    child.kill().await?;
+    Ok(took.as_secs_f64() * 1000.0)
+}
+
+async fn asks_for_work(connection: &mut TcpStream) -> anyhow::Result<bool> {
+    let mut request = Vec::new();
+    while request.len() < NEXT.len() {
+        if connection.read_buf(&mut request).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(request.starts_with(NEXT))
+}
+
+fn mebibytes(path: &Path) -> anyhow::Result<String> {
+    let length = fs::metadata(path)
+        .with_context(|| format!("there is no {}", path.display()))?
+        .len();
+    Ok(format!("{:.1} MiB", length as f64 / 1024.0 / 1024.0))
+}
