@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Rule {
     /// Where, and what.
     pub at: At,
-    /// Only what contains this text is hit: an order's id, a customer's, a product's. Of a request the path and the
-    /// body are looked at, of an invocation the event.
+    /// Only what contains this text is hit: an order's id, a customer's, a product's. Of a request the path,
+    /// the idempotency key and the body are looked at, of an invocation the event.
     #[serde(default)]
     pub mentioning: Option<String>,
     /// Only a random share is hit.

@@ -1,6 +1,8 @@
-//! The cases, made from the state machine's definition: every state that does something, under every fault.
+//! The cases: every state that does something, made from the state machine's definition, under every fault; and every
+//! request that an order brings about between programs, under every fault of the wire.
 
-use faults::{FunctionFault, Rule};
+use domain::OrderId;
+use faults::{At, FunctionFault, Rule, Upstream, WireFault};
 use serde_json::Value;
 
 /// The saga, as it is deployed.
@@ -21,17 +23,24 @@ const FAULTS: [(&str, FunctionFault); 11] = [
     ("crash after its effect", FunctionFault::CrashAfter),
 ];
 
+/// What a request has to survive once. `Delay` is longer than any client of ours waits: the request is late.
+const WIRE_FAULTS: [(&str, WireFault); 5] = [
+    ("refused", WireFault::Refuse),
+    ("cut off", WireFault::Cut),
+    ("late", WireFault::Delay(12_000)),
+    ("answer lost", WireFault::LoseAnswer),
+    ("sent twice", WireFault::Duplicate),
+];
+
 /// One order, and what goes wrong with it.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// State and fault.
+    /// State or request, and fault.
     pub name: String,
-    /// What brings the order into the state.
+    /// What brings the order there.
     pub way: Way,
-    /// The function of the state.
-    pub function: String,
-    /// What goes wrong there.
-    pub fault: FunctionFault,
+    /// Where what goes wrong.
+    pub at: At,
     /// How often; without it, for good.
     pub times: Option<u64>,
     /// How the order must end.
@@ -50,6 +59,9 @@ pub enum Way {
     /// A function fails for good.
     Failing(&'static str, FunctionFault),
 }
+
+/// The most there is to put back: the money is taken and the stock committed, and nobody knows.
+const PAID_AND_SOLD: Way = Way::Failing("update-stock", FunctionFault::ErrorAfter);
 
 /// How an order ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +96,7 @@ fn place(state: &str) -> Option<Place> {
         "CompleteOrder" => function(Way::Good, [Failed, Completed]),
         // The relay publishes what it could not.
         "SendNotification" => function(Way::Good, [Completed, Completed]),
-        // Charged and committed: the most there is to put back.
-        "RefundPayment" => function(
-            Way::Failing("update-stock", FunctionFault::ErrorAfter),
-            [Parked, Parked],
-        ),
+        "RefundPayment" => function(PAID_AND_SOLD, [Parked, Parked]),
         "ReleaseStock" => function(Way::Declined, [Parked, Parked]),
         "FailOrder" => function(Way::Short, [Parked, Parked]),
         "ParkOrder" => Some(Place::Parking),
@@ -116,8 +124,7 @@ pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                 let case = |what: &str, fault, times, end| Case {
                     name: format!("{name}: {what}"),
                     way,
-                    function: function.clone(),
-                    fault,
+                    at: Rule::function(&function, fault).at,
                     times,
                     end,
                 };
@@ -179,17 +186,90 @@ fn parks(state: &Value) -> bool {
         .any(|catcher| catcher["Next"] == "ParkOrder")
 }
 
-impl Case {
-    /// What is to go wrong, for the customer with this id. The last one is the case's own.
-    pub fn rules(&self, customer: &str) -> Vec<Rule> {
-        let mut rules = Vec::new();
-        if let Way::Failing(function, fault) = self.way {
-            rules.push(Rule::function(function, fault).mentioning(customer));
+/// Every request between programs in which an order can be recognised, with what brings an order there.
+const REQUESTS: [(Way, Upstream, &str); 11] = [
+    (Way::Good, Upstream::Aws, "DynamoDB.TransactWriteItems"),
+    (Way::Good, Upstream::Aws, "DynamoDB.GetItem"),
+    (Way::Good, Upstream::Aws, "AWSEvents.PutEvents"),
+    (Way::Good, Upstream::Aws, "AWSStepFunctions.StartExecution"),
+    (Way::Good, Upstream::Aws, MAIL),
+    (Way::Good, Upstream::StockService, "POST /v1/reservations"),
+    (
+        Way::Good,
+        Upstream::StockService,
+        "POST /v1/reservations/{id}/commit",
+    ),
+    (
+        Way::Declined,
+        Upstream::StockService,
+        "POST /v1/reservations/{id}/release",
+    ),
+    (Way::Good, Upstream::PaymentProvider, "POST /v1/payment_intents"),
+    (
+        Way::Good,
+        Upstream::PaymentProvider,
+        "POST /v1/payment_intents/{id}/confirm",
+    ),
+    (PAID_AND_SOLD, Upstream::PaymentProvider, "POST /v1/refunds"),
+];
+
+const MAIL: &str = "POST /v2/email/outbound-emails";
+
+/// Every request under every fault of the wire.
+pub fn wire_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (way, to, operation) in REQUESTS {
+        for (what, fault) in WIRE_FAULTS {
+            // SES knows no repetitions, so a mail whose answer is lost is sent again.
+            if operation == MAIL && matches!(fault, WireFault::LoseAnswer | WireFault::Duplicate) {
+                continue;
+            }
+            cases.push(Case {
+                name: format!("{operation}: {what}"),
+                way,
+                at: Rule::request(to, operation, fault).at,
+                times: Some(1),
+                end: if way == Way::Good {
+                    End::Completed
+                } else {
+                    End::Failed
+                },
+            });
         }
-        let mut own = Rule::function(&self.function, self.fault).mentioning(customer);
-        own.times = self.times;
-        rules.push(own);
-        rules
+    }
+    cases
+}
+
+impl Case {
+    /// What has to go wrong on the way, for the customer with this id.
+    pub fn on_the_way(&self, customer: &str) -> Option<Rule> {
+        match self.way {
+            Way::Failing(function, fault) => Some(Rule::function(function, fault).mentioning(customer)),
+            _ => None,
+        }
+    }
+
+    /// The fault itself. Requests to stock-service and the provider name no customer; of the order they name nothing
+    /// passes before it is placed.
+    pub fn fault(&self, customer: &str, order_id: Option<OrderId>) -> Option<Rule> {
+        let by_order = matches!(
+            self.at,
+            At::Wire {
+                to: Upstream::StockService | Upstream::PaymentProvider,
+                ..
+            }
+        );
+        let mentioning = match (by_order, order_id) {
+            (false, None) => customer.to_owned(),
+            (true, Some(order_id)) => order_id.to_string(),
+            _ => return None,
+        };
+        Some(Rule {
+            at: self.at.clone(),
+            mentioning: Some(mentioning),
+            share: None,
+            times: self.times,
+        })
     }
 }
 

@@ -10,11 +10,11 @@ use e2e::{
     books::{Books, Reader},
     system::{System, eventually},
 };
-use faults::RuleId;
+use faults::{Rule, RuleId};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 
-use cases::{Case, DEFINITION, End, Way, cases};
+use cases::{Case, DEFINITION, End, Way, cases, wire_cases};
 
 /// How many orders are under way at once.
 const AT_ONCE: usize = 16;
@@ -35,10 +35,19 @@ struct Done {
 
 #[tokio::test]
 async fn every_state_under_every_fault() {
+    survive(cases(DEFINITION).unwrap()).await;
+}
+
+#[tokio::test]
+async fn every_request_under_every_fault() {
+    survive(wire_cases()).await;
+}
+
+/// Takes an order through each case, and fails with the names of those that did not end well.
+async fn survive(cases: Vec<Case>) {
     let system = System::shared().await;
     system.listen().await;
     let reader = Reader::from_environment().await.unwrap();
-    let cases = cases(DEFINITION).unwrap();
     let number = cases.len();
 
     let runs = stream::iter(cases).map(async |case| {
@@ -73,15 +82,20 @@ async fn run(system: &System, case: Case) -> Done {
     let customer = system.customer();
     let product = system.product(7500, OPENING_STOCK).await;
     let mut rules = Vec::new();
-    for rule in case.rules(&customer.id) {
-        rules.push(system.faults.set(&rule).await.unwrap());
-    }
+    let set = async |rule: Option<Rule>, rules: &mut Vec<RuleId>| {
+        if let Some(rule) = rule {
+            rules.push(system.faults.set(&rule).await.unwrap());
+        }
+    };
+    set(case.on_the_way(&customer.id), &mut rules).await;
+    set(case.fault(&customer.id, None), &mut rules).await;
     let (quantity, payment_method) = match case.way {
         Way::Good | Way::Failing(..) => (1, "pm_card_visa"),
         Way::Declined => (1, "pm_card_chargeDeclined"),
         Way::Short => (11, "pm_card_visa"),
     };
     let order_id = system.order(&customer, &product, quantity, payment_method).await;
+    set(case.fault(&customer.id, Some(order_id)), &mut rules).await;
     if case.end == End::Parked {
         eventually(&format!("order {order_id} to be parked"), async || {
             let parked = system.messages("order-parking-queue").await;

@@ -82,7 +82,11 @@ impl Proxy {
         let body = body.map_err(Broken::Request)?.to_bytes();
         let operation = operation(self.upstream, &head, &body);
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let content = [path.as_bytes(), b"\n", &body].concat();
+        let key = head
+            .headers
+            .get("idempotency-key")
+            .map_or(&b""[..], |key| key.as_bytes());
+        let content = [path.as_bytes(), b"\n", key, b"\n", &body].concat();
         let fault = self.plan.request(self.upstream, &operation, &content);
 
         let uri = format!("http://{}{path}", self.address);
