@@ -27,11 +27,13 @@ const WORTH_READING: usize = 4;
 /// How often a batch is tried.
 const ATTEMPTS: u32 = 5;
 
-/// How a desk's statements are planned: once, because they are the same for one row as for a thousand, and by
-/// the primary keys, because a plan that was made while a table was small would go on reading the whole of it.
-const PLANNING: [(&str, &str); 4] = [
+/// How a desk's statements are planned: once, because they are the same for one row as for a thousand, and so
+/// that every row is found by its key. A bitmap scan is the one scan that cannot be had without a key; with the
+/// others allowed, a plan made while a table was small would go on reading the whole of it as it grows.
+const PLANNING: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
+    ("enable_indexscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
 ];
@@ -53,9 +55,7 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH_LIMIT);
     let mut failing = false;
     while waiting.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
-        // Whoever is about to ask shares the commit: the first of them woke this task before the others ran.
-        tokio::task::yield_now().await;
-        join(&mut batch, &mut waiting);
+        gather(&mut batch, &mut waiting).await;
         let settled = tokio::time::timeout(BATCH_TIMEOUT, desk.settle(&mut batch, &mut waiting)).await;
         match settled.unwrap_or(Err(StoreError::TimedOut)) {
             Ok(events) => {
@@ -204,6 +204,17 @@ fn concerned(batch: &[Box<dyn Job>]) -> Concerned {
     let mut rows = Concerned::default();
     batch.iter().for_each(|job| job.concerns(&mut rows));
     rows
+}
+
+/// Lets those into a batch who are about to ask: the first of them woke this task before the others had their
+/// turn. It ends with the first turn in which nobody came; a lone buyer waits for nothing.
+async fn gather(batch: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
+    let mut before = 0;
+    while before < batch.len() {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        join(batch, waiting);
+    }
 }
 
 /// Takes into a batch who waits, as far as there is room.
