@@ -8,7 +8,7 @@ use events::Outgoing;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 
-use super::{Books, Concerned, Job, Snapshot, StoreError, store};
+use super::{Books, Concerned, Job, Snapshot, StoreError, store, tell};
 
 /// The most commands in one batch.
 const BATCH_LIMIT: usize = 512;
@@ -52,6 +52,8 @@ pub(super) async fn run(
         low_threshold,
         clock,
     };
+    let (tell, told) = mpsc::unbounded_channel();
+    let telling = tokio::spawn(tell::run(told, relay));
     let mut batch = Vec::with_capacity(BATCH_LIMIT);
     let mut failing = false;
     while waiting.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
@@ -61,7 +63,8 @@ pub(super) async fn run(
             Ok(events) => {
                 batch.drain(..).for_each(Job::answer);
                 if !events.is_empty() {
-                    relay.hand_over(events);
+                    // Should nobody hear it, the relay's sweep finds it in the outbox.
+                    let _ = tell.send(events);
                 }
                 if std::mem::take(&mut failing) {
                     tracing::info!("batches are decided again");
@@ -81,6 +84,8 @@ pub(super) async fn run(
         // The transactions have ended; the server notices a connection that is merely dropped as well.
         let _ = connection.close().await;
     }
+    drop(tell);
+    let _ = telling.await;
 }
 
 /// Where batches are decided.

@@ -12,6 +12,7 @@ mod books;
 pub mod commands;
 mod decide;
 mod store;
+mod tell;
 
 use bus::RelayHandle;
 use domain::Clock;

@@ -120,18 +120,26 @@ impl World {
         let answers = ops.iter().map(|op| op.decide(&mut books)).collect();
 
         let changes = books.close();
-        self.levels.extend(changes.levels);
+        for change in changes.levels {
+            assert_eq!(
+                self.levels.insert(change.id, change.to),
+                Some(change.from),
+                "a level is changed from what it was"
+            );
+        }
         for new in changes.new_reservations {
             assert!(
                 self.reservations.insert(new.id, new).is_none(),
                 "a reservation is new once"
             );
         }
-        for (id, status) in changes.moved_reservations {
-            self.reservations
-                .get_mut(&id)
-                .expect("only what is there moves")
-                .status = status;
+        for change in changes.moved_reservations {
+            let moved = self
+                .reservations
+                .get_mut(&change.id)
+                .expect("only what is there moves");
+            assert_eq!(moved.status, change.from, "a reservation moves from where it was");
+            moved.status = change.to;
         }
         for new in changes.new_adjustments {
             assert!(
