@@ -1,8 +1,9 @@
 //! Databases beside the system's own, on the same server.
 
+use std::process::Command;
+
 use anyhow::{Context as _, ensure};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::process::Command;
 
 use crate::context::Context;
 
@@ -36,7 +37,6 @@ pub async fn create_migrated(context: &Context, name: &str) -> anyhow::Result<St
         .arg("migrate")
         .env("DATABASE_URL", &database)
         .output()
-        .await
         .context("cannot run core-api")?;
     ensure!(
         output.status.success(),

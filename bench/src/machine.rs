@@ -1,10 +1,9 @@
 //! On what is measured, and which versions.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::Context as _;
 use sqlx::{Connection as _, PgConnection};
-use tokio::process::Command;
 
 use crate::context::Context;
 
@@ -51,20 +50,19 @@ pub async fn versions(context: &Context) -> anyhow::Result<String> {
     )
     .fetch_one(&mut database)
     .await?;
-    let commit = said("git", &["describe", "--always", "--dirty"]).await;
-    let compiler = said("rustc", &["--version"]).await;
+    let commit = said("git", &["describe", "--always", "--dirty"]);
+    let compiler = said("rustc", &["--version"]);
     Ok(format!(
         "Matsuri {commit}, {compiler}, PostgreSQL {postgres} (fsync {fsync})"
     ))
 }
 
 /// The first line that a command says, or that it said nothing.
-async fn said(program: &str, arguments: &[&str]) -> String {
+fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .await;
+        .output();
     output
         .ok()
         .and_then(|output| String::from_utf8(output.stdout).ok())

@@ -3,15 +3,14 @@
 use std::{
     fs,
     path::Path,
-    process::Stdio,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tokio::{
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use crate::context::Context;
@@ -54,7 +53,7 @@ impl Service {
         let port = free_port().await?;
         let address = format!("127.0.0.1:{port}");
         let started = Instant::now();
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -65,32 +64,35 @@ impl Service {
             // A log that goes nowhere still has to be written, as in a container.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let url = format!("http://{address}/ready");
-        let ready = async {
-            loop {
-                // Without a listener there is nobody to ask; a connection refused costs next to nothing.
-                if TcpStream::connect(&address).await.is_ok()
-                    && let Ok(answer) = client.get(&url).send().await
-                    && answer.status().is_success()
-                {
-                    return;
-                }
-                sleep(ASK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            ready = timeout(READY_WITHIN, ready) => ready.with_context(|| format!("{} is not ready", program.display()))?,
-            status = child.wait() => bail!("{} ended instead of serving: {}", program.display(), status?),
-        }
-        Ok(Self {
+        // From here on it is stopped, whatever happens.
+        let mut service = Self {
             child,
             address,
-            ready_after: started.elapsed(),
-        })
+            ready_after: Duration::ZERO,
+        };
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let url = format!("http://{}/ready", service.address);
+        loop {
+            // Without a listener there is nobody to ask; a connection refused costs next to nothing.
+            if TcpStream::connect(&service.address).await.is_ok()
+                && let Ok(answer) = client.get(&url).send().await
+                && answer.status().is_success()
+            {
+                service.ready_after = started.elapsed();
+                return Ok(service);
+            }
+            if let Some(status) = service.child.try_wait()? {
+                bail!("{} ended instead of serving: {status}", program.display());
+            }
+            ensure!(
+                started.elapsed() < READY_WITHIN,
+                "{} is not ready",
+                program.display()
+            );
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// The body that it answers a GET with.
@@ -111,7 +113,7 @@ impl Service {
     /// # Errors
     /// When it runs no more.
     pub fn memory(&self) -> anyhow::Result<Memory> {
-        let id = self.child.id().context("the program has ended")?;
+        let id = self.child.id();
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let mebibytes = |name: &str| -> Option<f64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -123,13 +125,13 @@ impl Service {
             .map(|(now, highest)| Memory { now, highest })
             .context("the program has ended")
     }
+}
 
-    /// Ends it.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("a program cannot be stopped")
+impl Drop for Service {
+    fn drop(&mut self) {
+        // One that has ended by itself is no harm.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

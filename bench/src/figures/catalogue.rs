@@ -51,8 +51,6 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         ]);
         targets.push(Target::at_least(case.name, case.goal, ratio));
     }
-    ours.stop().await?;
-    bare.stop().await?;
     Ok(Section {
         title: "Reading the catalogue".to_owned(),
         text: format!(

@@ -4,17 +4,16 @@
 use std::{
     fs,
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
-    process::Command,
-    time::timeout,
+    time::sleep,
 };
 
 use crate::{
@@ -154,8 +153,7 @@ async fn start(program: &Path, function: &str, variables: &[(&str, String)]) -> 
         .env("AWS_LAMBDA_RUNTIME_API", runtime_api.local_addr()?.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
+        .stderr(Stdio::null());
     let started = Instant::now();
     let mut child = command
         .spawn()
@@ -169,16 +167,13 @@ async fn start(program: &Path, function: &str, variables: &[(&str, String)]) -> 
         anyhow::Ok(started.elapsed())
     };
     let took = tokio::select! {
-        polled = timeout(START_WITHIN, polled) => polled.with_context(|| format!("{function} does not start"))??,
-        _ = child.wait() => {
-            let mut said = String::new();
-            if let Some(mut output) = child.stdout.take() {
-                output.read_to_string(&mut said).await?;
-            }
-            bail!("{function} ended instead of starting:\n{said}");
-        }
+        polled = polled => polled,
+        () = sleep(START_WITHIN) => Err(anyhow!("{function} has not started")),
     };
-    child.kill().await?;
+    // One that has ended by itself is no harm.
+    let _ = child.kill();
+    let output = child.wait_with_output()?;
+    let took = took.with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
     Ok(took.as_secs_f64() * 1000.0)
 }
 

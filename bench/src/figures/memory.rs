@@ -34,13 +34,11 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         let products = catalogue::products(&shop).await?;
         catalogue::rate(&shop, CLIENTS, &products, load).await?;
         core_api.loaded(&shop)?;
-        shop.stop().await?;
 
         let mut stock = Stock::start(context).await?;
         stock_service.idle(&stock.service).await?;
         stock.rate(1000, CLIENTS, load).await?;
         stock_service.loaded(&stock.service)?;
-        stock.service.stop().await?;
     }
     Ok(Section {
         title: "Memory and start".to_owned(),

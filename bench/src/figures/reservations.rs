@@ -1,11 +1,10 @@
 //! Reservations per second: stock-service over HTTP against the obvious SQL by pgbench, on the same PostgreSQL.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, process::Command, time::Duration};
 
 use anyhow::Context as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::NamedTempFile;
-use tokio::process::Command;
 
 use crate::{
     context::Context,
@@ -75,7 +74,6 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         reached: sold.to_string(),
         met: sold == SCARCE_PIECES,
     });
-    ours.service.stop().await?;
     Ok(Section {
         title: "Reservations".to_owned(),
         text: format!(
@@ -137,7 +135,6 @@ impl<'a> Obvious<'a> {
             .arg(self.script.path())
             .arg(&self.database)
             .output()
-            .await
             .context("cannot run pgbench")?;
         let said = String::from_utf8_lossy(&output.stdout);
         said.lines()

@@ -78,8 +78,17 @@ impl TryFrom<ListParameters> for Listing {
 /// A walk along `next_cursor` meets every product that is there all the time exactly once, whatever is added
 /// or removed meanwhile.
 #[utoipa::path(
-    get, path = "/v1/products", tag = "Catalogue", params(ListParameters),
-    responses((status = 200, description = "A page of products", body = ProductPage)),
+    get, path = "/v1/products", tag = "Catalogue",
+    params(
+        ListParameters,
+        ("If-None-Match" = Option<String>, Header, description = "ETags of what is known already"),
+    ),
+    responses(
+        (status = 200, description = "A page of products", body = ProductPage,
+         headers(("ETag" = String, description = "Another when the page is another"))),
+        (status = 304, description = "The page is as known",
+         headers(("ETag" = String, description = "Another when the page is another"))),
+    ),
 )]
 pub async fn list_products(
     State(catalogue): State<Catalogue>,
@@ -195,7 +204,13 @@ fn tagged(product: &Product) -> HeaderMap {
 /// Lists the categories that have products.
 #[utoipa::path(
     get, path = "/v1/categories", tag = "Catalogue",
-    responses((status = 200, description = "Every category, by slug", body = CategoriesView)),
+    params(("If-None-Match" = Option<String>, Header, description = "ETags of what is known already")),
+    responses(
+        (status = 200, description = "Every category, by slug", body = CategoriesView,
+         headers(("ETag" = String, description = "Another when the list is another"))),
+        (status = 304, description = "The list is as known",
+         headers(("ETag" = String, description = "Another when the list is another"))),
+    ),
 )]
 pub async fn list_categories(State(catalogue): State<Catalogue>) -> Result<Json<CategoriesView>, ApiError> {
     let categories = catalogue.categories().await?;

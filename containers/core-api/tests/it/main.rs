@@ -5,6 +5,7 @@
 
 mod app;
 mod bad_input;
+mod caching;
 mod concurrency;
 mod idempotency;
 mod listing;
