@@ -22,7 +22,7 @@ use crate::shop::{Shop, cause, engine_and_task, new_id, slug};
 #[derive(Clone)]
 struct Line {
     cut: Arc<AtomicBool>,
-    /// How many commits are still to be forwarded of which the answer is lost.
+    /// How many writes and commits are still to be forwarded of which the answer is lost.
     commits_to_lose: Arc<AtomicUsize>,
 }
 
@@ -62,7 +62,8 @@ impl Line {
                 read = client.read(&mut up) => {
                     let Ok(length @ 1..) = read else { return };
                     server.write_all(&up[..length]).await.unwrap();
-                    let is_commit = up[..length].windows(6).any(|bytes| bytes == b"COMMIT");
+                    // A write is known by the types of the events that it puts into the outbox.
+                    let is_commit = up[..length].windows(6).any(|bytes| bytes == b"COMMIT" || bytes == b"StockR" || bytes == b"StockU");
                     let lose = |left: usize| left.checked_sub(1);
                     if is_commit && self.commits_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
                         // The server has committed once it answers. The client never hears it.
