@@ -5,6 +5,8 @@
 mod answers;
 mod bad_input;
 mod decisions;
+mod killed;
+mod model;
 mod outage;
 mod queue;
 mod sale;

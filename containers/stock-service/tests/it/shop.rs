@@ -24,8 +24,8 @@ use uuid::Uuid;
 
 pub const LOW_THRESHOLD: i64 = 10;
 
-const ISSUER: &str = "https://services.test";
-const AUDIENCE: &str = "test";
+pub const ISSUER: &str = "https://services.test";
+pub const AUDIENCE: &str = "test";
 
 /// One pair of keys for all tests; making one takes a while.
 static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
@@ -115,6 +115,11 @@ impl Shop {
         }
     }
 
+    /// The keys that verify its tokens.
+    pub fn jwks() -> &'static str {
+        &KEYS.1
+    }
+
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
@@ -190,6 +195,12 @@ impl Shop {
     /// A product of the catalogue without a stock row.
     pub async fn new_product(&self) -> ProductId {
         let id = ProductId(new_id());
+        self.list_product(id).await;
+        id
+    }
+
+    /// Puts a product into the catalogue.
+    pub async fn list_product(&self, id: ProductId) {
         sqlx::query(
             "INSERT INTO products (id, name, description, price, currency, category, created_at, updated_at)
              VALUES ($1, 'A lantern', '', 1200, 'JPY', 'lanterns', now(), now())",
@@ -198,7 +209,6 @@ impl Shop {
         .execute(&self.pool)
         .await
         .unwrap();
-        id
     }
 
     /// A product of which there are that many pieces.

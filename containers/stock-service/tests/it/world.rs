@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use stock_service::{
     engine::{
-        Books, Command, Concerned, Snapshot,
+        Books, Command, Concerned, Engine, Snapshot,
         commands::{Adjust, Commit, Expire, Release, Reserve},
     },
     model::{Adjusted, Adjustment, Level, Refusal, Reservation, Status},
@@ -246,6 +246,34 @@ impl Op {
             }
             .concerns(rows),
             Self::Adjust { id, product, delta } => adjust(*id, *product, *delta).concerns(rows),
+        }
+    }
+
+    /// Asks the real engine.
+    pub async fn ask(&self, engine: &Engine) -> Answer {
+        let id = |id: &u128| (Uuid::from_u128(*id), cause(*id));
+        match self {
+            Self::Reserve {
+                id,
+                lines,
+                expires_in,
+            } => Answer::Reservation(engine.submit(reserve(*id, lines, *expires_in)).await.unwrap()),
+            Self::Commit(number) => {
+                let (id, cause) = id(number);
+                Answer::Reservation(engine.submit(Commit { id, cause }).await.unwrap())
+            }
+            Self::Release(number) => {
+                let (id, cause) = id(number);
+                Answer::Reservation(Ok(engine.submit(Release { id, cause }).await.unwrap()))
+            }
+            Self::Expire(number) => {
+                let (id, cause) = id(number);
+                engine.submit(Expire { id, cause }).await.unwrap();
+                Answer::Nothing
+            }
+            Self::Adjust { id, product, delta } => {
+                Answer::Adjusted(engine.submit(adjust(*id, *product, *delta)).await.unwrap())
+            }
         }
     }
 

@@ -1,0 +1,117 @@
+//! The real engine on a real database, against the model: whatever is asked in whatever order, both say the
+//! same and come to the same levels.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+use sqlx::{PgPool, Row};
+use stock_service::model::Level;
+
+use crate::{
+    shop::Shop,
+    world::{Op, World, batches},
+};
+
+/// Every case is some ten batches of some five commands.
+const CASES: usize = 25;
+
+/// Two instances on one database, with the products of the model.
+async fn instances(pool: &PgPool) -> [Shop; 2] {
+    let here = Shop::open(pool).await;
+    for product in World::new().levels.into_keys() {
+        here.list_product(product).await;
+    }
+    let there = here.another().await;
+    [here, there]
+}
+
+/// A world in which nothing has happened yet, in the store and in the model.
+async fn begin(shop: &Shop) -> World {
+    sqlx::raw_sql("TRUNCATE stock, reservations, reservation_items, stock_adjustments, event_outbox")
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    let mut world = World::new();
+    world.now = shop.hands.now();
+    for (id, level) in &mut world.levels {
+        level.updated_at = world.now;
+        sqlx::query("INSERT INTO stock (product_id, quantity, reserved, updated_at) VALUES ($1, 0, 0, $2)")
+            .bind(id.0)
+            .bind(level.updated_at)
+            .execute(&shop.pool)
+            .await
+            .unwrap();
+    }
+    world
+}
+
+async fn levels(pool: &PgPool) -> BTreeMap<domain::ProductId, Level> {
+    let rows = sqlx::query("SELECT * FROM stock").fetch_all(pool).await.unwrap();
+    let level = |row: &sqlx::postgres::PgRow| Level {
+        quantity: row.get("quantity"),
+        reserved: row.get("reserved"),
+        updated_at: row.get("updated_at"),
+    };
+    rows.iter()
+        .map(|row| (domain::ProductId(row.get("product_id")), level(row)))
+        .collect()
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_store_comes_to_what_the_model_comes_to(pool: PgPool) {
+    let instances = instances(&pool).await;
+    let mut runner = TestRunner::default();
+    for _ in 0..CASES {
+        let batches = batches().new_tree(&mut runner).unwrap().current();
+        let mut world = begin(&instances[0]).await;
+        for (number, (seconds, ops)) in batches.iter().enumerate() {
+            let shop = &instances[number % 2];
+            shop.hands.advance(*seconds);
+            world.now = shop.hands.now();
+            let answers = join_all(ops.iter().map(|op| op.ask(&shop.engine))).await;
+            assert_eq!(answers, world.batch(ops), "batch {number} of {batches:#?}");
+            assert_eq!(
+                levels(&pool).await,
+                world.levels,
+                "batch {number} of {batches:#?}"
+            );
+            shop.assert_sums().await;
+        }
+    }
+}
+
+/// Nobody can say which instance is faster; but the sums are exact, and both remember the same.
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn two_instances_at_once_keep_the_sums(pool: PgPool) {
+    let instances = instances(&pool).await;
+    let [here, there] = &instances;
+    let mut runner = TestRunner::default();
+    for _ in 0..CASES {
+        let batches = batches().new_tree(&mut runner).unwrap().current();
+        begin(here).await;
+        for (seconds, ops) in &batches {
+            here.hands.advance(*seconds);
+            let asked = |shop: &Shop| {
+                let engine = shop.engine.clone();
+                async move { join_all(ops.iter().map(|op| op.ask(&engine))).await }
+            };
+            tokio::join!(asked(here), asked(there));
+            here.assert_sums().await;
+        }
+        // What was asked once more changes nothing, whoever is asked.
+        let (_, ops) = batches.last().unwrap();
+        let asked_again: Vec<&Op> = ops
+            .iter()
+            .filter(|op| matches!(op, Op::Reserve { .. } | Op::Adjust { .. }))
+            .collect();
+        let before = levels(&pool).await;
+        let first = join_all(asked_again.iter().map(|op| op.ask(&here.engine))).await;
+        let second = join_all(asked_again.iter().map(|op| op.ask(&there.engine))).await;
+        assert_eq!(first, second, "{batches:#?}");
+        assert_eq!(levels(&pool).await, before, "{batches:#?}");
+    }
+}
