@@ -48,6 +48,10 @@ pub struct Config {
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,
 
+    /// The name of the queue for events that the bus never took.
+    #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
+    pub event_parking_queue: String,
+
     /// For how many seconds after SIGTERM requests are still taken, until the load balancer has noticed.
     #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]
     pub shutdown_drain_seconds: u64,

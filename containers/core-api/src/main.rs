@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use auth::Verifier;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
-use bus::{PostgresOutbox, Publisher, Relay};
+use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use core_api::{
     catalogue::{self, Catalogue, Seedling},
@@ -86,6 +86,7 @@ async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
+    let metrics = web::metrics_routes()?;
     let clock = Clock::system();
     let verifier = read_verifier(&config, clock.clone())?;
     let pool = connect(&config.database)?;
@@ -94,6 +95,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let bus = aws_sdk_eventbridge::Client::new(&aws);
 
     let publisher = Publisher::new(bus.clone(), &config.event_bus);
+    let parking = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), &config.event_parking_queue);
     let tables = Tables {
         orders: config.orders_table,
         outbox: config.outbox_table,
@@ -103,9 +105,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (product_relay, product_events) = Relay::new(
         PostgresOutbox::new(pool.clone()),
         publisher.clone(),
+        parking.clone(),
         clock.clone(),
     );
-    let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, clock.clone());
+    let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
     let catalogue = Catalogue::new(pool, product_events, clock.clone());
     let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
 
@@ -117,7 +120,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         orders,
         verifier,
     };
-    let router = http::routes(app).merge(web::health_routes(readiness.clone(), checks));
+    let health = web::health_routes(readiness.clone(), checks);
+    let router = http::routes(app).merge(health).merge(metrics);
     let listener = TcpListener::bind((config.bind_address, config.port))
         .await
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;

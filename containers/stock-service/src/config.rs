@@ -41,6 +41,10 @@ pub struct Config {
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,
 
+    /// The name of the queue for events that the bus never took.
+    #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
+    pub event_parking_queue: String,
+
     /// A product is low when this many pieces or fewer can be bought.
     #[arg(long, env = "STOCK_LOW_THRESHOLD", default_value_t = 10, value_parser = clap::value_parser!(i64).range(0..))]
     pub stock_low_threshold: i64,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use auth::Verifier;
-use bus::{PostgresOutbox, Publisher, Relay};
+use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use domain::Clock;
 use futures::FutureExt;
@@ -36,6 +36,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(10);
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
+    let metrics = web::metrics_routes()?;
     let clock = Clock::system();
     let verifier = read_verifier(&config, clock.clone())?;
     let database = database::Config {
@@ -46,10 +47,11 @@ async fn main() -> anyhow::Result<()> {
     let aws = cloud::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
-    let outbox = PostgresOutbox::new(relays_pool(&pool));
-    let (relay, committed) = Relay::new(outbox, publisher, clock.clone());
-    let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
     let queue = aws_sdk_sqs::Client::new(&aws);
+    let parking = ParkingQueue::new(queue.clone(), &config.event_parking_queue);
+    let outbox = PostgresOutbox::new(relays_pool(&pool));
+    let (relay, committed) = Relay::new(outbox, publisher, parking, clock.clone());
+    let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
     let consumer = Consumer::new(queue, &config.stock_update_queue, engine.clone(), pool.clone());
 
     let readiness = Readiness::default();
@@ -60,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
         clock: clock.clone(),
         verifier,
     };
-    let router = web::with_defaults(http::routes(app).merge(health), clock.clone());
+    let router = web::with_defaults(http::routes(app).merge(health).merge(metrics), clock.clone());
     let listener = TcpListener::bind((config.bind_address, config.port))
         .await
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;

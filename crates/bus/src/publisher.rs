@@ -1,7 +1,12 @@
 //! PutEvents, with every entry's own answer looked at.
 
+use std::slice;
+
 use aws_sdk_eventbridge::{
-    Client, error::DisplayErrorContext, operation::put_events::PutEventsOutput, primitives::DateTime,
+    Client,
+    error::{DisplayErrorContext, SdkError},
+    operation::put_events::{PutEventsError, PutEventsOutput},
+    primitives::DateTime,
     types::PutEventsRequestEntry,
 };
 use domain::EventId;
@@ -37,6 +42,14 @@ pub struct Undelivered {
     pub event_id: EventId,
     /// What the bus, or the way to it, said.
     pub reason: String,
+    /// Whether the event itself is what the bus refuses, and will refuse however often it is asked.
+    pub for_good: bool,
+}
+
+/// Why a whole call came to nothing.
+struct Refused {
+    reason: String,
+    for_good: bool,
 }
 
 impl Publisher {
@@ -57,29 +70,41 @@ impl Publisher {
             .collect();
         let mut answers = stream::iter(calls).buffered(CALLS_AT_ONCE);
         let mut delivery = Delivery::default();
-        while let Some(Delivery { sent, failed }) = answers.next().await {
-            delivery.sent.extend(sent);
-            delivery.failed.extend(failed);
+        while let Some(part) = answers.next().await {
+            delivery.append(part);
         }
         delivery
     }
 
+    /// The bus's name.
+    #[cfg(feature = "relay")]
+    pub(crate) fn bus(&self) -> &str {
+        &self.bus
+    }
+
     async fn put(&self, chunk: &[Outgoing]) -> Delivery {
-        let entries = chunk.iter().map(|event| self.entry(event)).collect();
-        match self.client.put_events().set_entries(Some(entries)).send().await {
-            Ok(answer) => Delivery::of(chunk, &answer),
-            Err(error) => {
-                let reason = DisplayErrorContext(&error).to_string();
-                let undelivered = |event: &Outgoing| Undelivered {
-                    event_id: event.event_id,
-                    reason: reason.clone(),
-                };
-                Delivery {
-                    sent: Vec::new(),
-                    failed: chunk.iter().map(undelivered).collect(),
+        match self.call(chunk).await {
+            Ok(delivery) => delivery,
+            // One entry that is too large has the whole call refused, today and in two hours. Each by itself, it
+            // takes no other with it.
+            Err(refused) if refused.for_good && chunk.len() > 1 => {
+                let mut delivery = Delivery::default();
+                for event in chunk.iter().map(slice::from_ref) {
+                    let one = self.call(event).await;
+                    delivery.append(one.unwrap_or_else(|refused| Delivery::failed(event, &refused)));
                 }
+                delivery
             }
+            Err(refused) => Delivery::failed(chunk, &refused),
         }
+    }
+
+    async fn call(&self, chunk: &[Outgoing]) -> Result<Delivery, Refused> {
+        let entries = chunk.iter().map(|event| self.entry(event)).collect();
+        let answer = self.client.put_events().set_entries(Some(entries)).send().await;
+        answer
+            .map(|answer| Delivery::of(chunk, &answer))
+            .map_err(Refused::from)
     }
 
     fn entry(&self, event: &Outgoing) -> PutEventsRequestEntry {
@@ -94,11 +119,46 @@ impl Publisher {
     }
 }
 
+impl From<SdkError<PutEventsError>> for Refused {
+    fn from(error: SdkError<PutEventsError>) -> Self {
+        let code = error.as_service_error().and_then(|error| error.meta().code());
+        let too_large = error
+            .raw_response()
+            .is_some_and(|answer| answer.status().as_u16() == 413);
+        Self {
+            for_good: code == Some("ValidationException") || too_large,
+            reason: DisplayErrorContext(&error).to_string(),
+        }
+    }
+}
+
+/// Whether an entry's error is the event's own fault. A right that is missing is not: it can be granted.
+fn is_for_good(code: &str) -> bool {
+    matches!(code, "InvalidArgument" | "MalformedDetail")
+}
+
 impl Delivery {
     /// Whether the bus took all of them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    fn append(&mut self, other: Self) {
+        self.sent.extend(other.sent);
+        self.failed.extend(other.failed);
+    }
+
+    fn failed(chunk: &[Outgoing], refused: &Refused) -> Self {
+        let undelivered = |event: &Outgoing| Undelivered {
+            event_id: event.event_id,
+            reason: refused.reason.clone(),
+            for_good: refused.for_good,
+        };
+        Self {
+            sent: Vec::new(),
+            failed: chunk.iter().map(undelivered).collect(),
+        }
     }
 
     /// The answer's entries stand in the request's order.
@@ -112,6 +172,7 @@ impl Delivery {
                     delivery.failed.push(Undelivered {
                         event_id: event.event_id,
                         reason: reason.to_owned(),
+                        for_good: is_for_good(reason),
                     });
                 }
             }
@@ -140,13 +201,18 @@ mod tests {
 
     #[test]
     fn an_entry_that_failed_in_a_call_that_succeeded_counts_as_failed() {
-        let events = [outgoing(), outgoing(), outgoing()];
+        let events = [outgoing(), outgoing(), outgoing(), outgoing()];
         let answer = PutEventsOutput::builder()
-            .failed_entry_count(1)
+            .failed_entry_count(2)
             .entries(PutEventsResultEntry::builder().event_id("1").build())
             .entries(
                 PutEventsResultEntry::builder()
                     .error_code("ThrottlingException")
+                    .build(),
+            )
+            .entries(
+                PutEventsResultEntry::builder()
+                    .error_code("MalformedDetail")
                     .build(),
             )
             .build();
@@ -156,13 +222,14 @@ mod tests {
         let failed: Vec<_> = delivery
             .failed
             .iter()
-            .map(|event| (event.event_id, event.reason.as_str()))
+            .map(|event| (event.event_id, event.reason.as_str(), event.for_good))
             .collect();
         assert_eq!(
             failed,
             [
-                (events[1].event_id, "ThrottlingException"),
-                (events[2].event_id, "no answer")
+                (events[1].event_id, "ThrottlingException", false),
+                (events[2].event_id, "MalformedDetail", true),
+                (events[3].event_id, "no answer", false)
             ]
         );
     }

@@ -4,16 +4,20 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Clock, EventId};
 use events::Outgoing;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Outbox, OutboxError, Publisher,
-    outbox::{Entry, Verdict, verdict},
+    Delivery, Outbox, OutboxError, ParkingQueue, Publisher, Undelivered,
+    outbox::{Entry, Verdict, backoff, verdict},
 };
 
 /// How often the outbox is swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is measured what waits. In DynamoDB that reads the whole outbox.
+const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
 /// How many entries one sweep takes.
 const SWEEP_LIMIT: u32 = 500;
@@ -28,6 +32,7 @@ const HAND_OVERS_AT_ONCE: usize = 64;
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
     publisher: Publisher,
+    parking: ParkingQueue,
     clock: Clock,
     handed_over: mpsc::Receiver<Vec<Outgoing>>,
 }
@@ -46,13 +51,21 @@ impl RelayHandle {
 }
 
 impl Relay {
-    /// A relay of `outbox`, and the handle of those who commit to it.
-    pub fn new(outbox: impl Outbox + 'static, publisher: Publisher, clock: Clock) -> (Self, RelayHandle) {
+    /// A relay of `outbox`, and the handle of those who commit to it. What `publisher` never gets rid of goes to
+    /// `parking`.
+    pub fn new(
+        outbox: impl Outbox + 'static,
+        publisher: Publisher,
+        parking: ParkingQueue,
+        clock: Clock,
+    ) -> (Self, RelayHandle) {
+        describe_metrics();
         let (sender, handed_over) = mpsc::channel(HAND_OVER_CAPACITY);
         (
             Self {
                 outbox: Arc::new(outbox),
                 publisher,
+                parking,
                 clock,
                 handed_over,
             },
@@ -64,6 +77,8 @@ impl Relay {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measure = tokio::time::interval(MEASURE_EVERY);
+        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut reachable, mut has_senders) = (true, true);
         loop {
             let mut batch = Vec::new();
@@ -78,6 +93,8 @@ impl Relay {
                     let swept = self.sweep().await;
                     log_change(&mut reachable, swept);
                 }
+                // When it cannot be measured it cannot be swept either, and that is logged.
+                _ = measure.tick() => drop(self.measure().await),
             }
         }
         self.handed_over.close();
@@ -90,7 +107,7 @@ impl Relay {
     /// Publishes what was handed over. What fails waits in the outbox for the sweep.
     async fn publish(&self, batch: Vec<Vec<Outgoing>>) {
         let events: Vec<Outgoing> = batch.into_iter().flatten().collect();
-        let delivery = self.publisher.publish(&events).await;
+        let delivery = self.put(&events).await;
         if let Err(error) = self.outbox.remove(&delivery.sent).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -107,6 +124,14 @@ impl Relay {
         }
     }
 
+    async fn put(&self, events: &[Outgoing]) -> Delivery {
+        let delivery = self.publisher.publish(events).await;
+        let store = self.outbox.store();
+        counter!("outbox_events_published_total", "store" => store).increment(delivery.sent.len() as u64);
+        counter!("outbox_publish_failures_total", "store" => store).increment(delivery.failed.len() as u64);
+        delivery
+    }
+
     /// Publishes what has waited too long. An entry that fails waits longer each time and is parked in the end.
     async fn sweep(&self) -> Result<(), OutboxError> {
         let due = self.outbox.due(self.clock.now(), SWEEP_LIMIT).await?;
@@ -114,7 +139,7 @@ impl Relay {
             return Ok(());
         }
         let events: Vec<Outgoing> = due.iter().map(|entry| entry.event.clone()).collect();
-        let delivery = self.publisher.publish(&events).await;
+        let delivery = self.put(&events).await;
         self.outbox.remove(&delivery.sent).await?;
         tracing::info!(
             sent = delivery.sent.len(),
@@ -127,25 +152,84 @@ impl Relay {
             .map(|entry| (entry.event.event_id, entry))
             .collect();
         for failure in delivery.failed {
-            let Some(mut entry) = entries.remove(&failure.event_id) else {
-                continue;
-            };
-            entry.attempts += 1;
-            let now = self.clock.now();
-            let verdict = verdict(entry.attempts, now);
-            if verdict == Verdict::Park {
-                tracing::error!(
-                    event_id = %entry.event.event_id,
-                    detail_type = entry.event.detail_type,
-                    attempts = entry.attempts,
-                    reason = failure.reason,
-                    "an event could not be published and is parked"
-                );
+            if let Some(entry) = entries.remove(&failure.event_id) {
+                self.settle(entry, &failure).await?;
             }
-            self.outbox.keep(&entry, verdict, now).await?;
         }
         Ok(())
     }
+
+    /// Has an entry that failed wait, or parks it. It leaves the outbox only once the queue has it.
+    async fn settle(&self, mut entry: Entry, failure: &Undelivered) -> Result<(), OutboxError> {
+        entry.attempts += 1;
+        let (now, event) = (self.clock.now(), &entry.event);
+        let at = match verdict(entry.attempts, failure.for_good, now) {
+            Verdict::RetryAt(at) => at,
+            Verdict::Park => {
+                let parked = self
+                    .parking
+                    .park(self.publisher.bus(), event, &failure.reason)
+                    .await;
+                let event_id = tracing::field::display(event.event_id);
+                let (detail_type, reason) = (&event.detail_type, &failure.reason);
+                match parked {
+                    Ok(()) => {
+                        tracing::error!(
+                            event_id,
+                            detail_type,
+                            reason,
+                            "an event cannot be published and is parked"
+                        );
+                        counter!("outbox_events_parked_total", "store" => self.outbox.store()).increment(1);
+                        return self.outbox.remove(&[event.event_id]).await;
+                    }
+                    Err(error) => tracing::error!(
+                        event_id,
+                        detail_type,
+                        reason,
+                        error = &error as &dyn std::error::Error,
+                        "an event can neither be published nor parked and waits in the outbox"
+                    ),
+                }
+                now + backoff(entry.attempts)
+            }
+        };
+        self.outbox.retry_at(&entry, at).await
+    }
+
+    async fn measure(&self) -> Result<(), OutboxError> {
+        let backlog = self.outbox.backlog().await?;
+        let now = self.clock.now();
+        let age = backlog
+            .oldest
+            .map_or(0, |oldest| (now - oldest).num_milliseconds());
+        let store = self.outbox.store();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float, and these are small"
+        )]
+        let (entries, seconds) = (backlog.entries as f64, age.max(0) as f64 / 1000.0);
+        gauge!("outbox_entries", "store" => store).set(entries);
+        gauge!("outbox_oldest_entry_age_seconds", "store" => store).set(seconds);
+        Ok(())
+    }
+}
+
+fn describe_metrics() {
+    describe_gauge!("outbox_entries", "Events that wait to be published.");
+    describe_gauge!(
+        "outbox_oldest_entry_age_seconds",
+        "Age of the oldest event that waits."
+    );
+    describe_counter!("outbox_events_published_total", "Events that the bus took.");
+    describe_counter!(
+        "outbox_publish_failures_total",
+        "Attempts at an event that failed."
+    );
+    describe_counter!(
+        "outbox_events_parked_total",
+        "Events given up and sent to the parking queue."
+    );
 }
 
 /// Says once that the outbox cannot be reached, and once that it can be again.

@@ -1,4 +1,4 @@
-//! One trace and one log line a request.
+//! One trace, one log line and one measurement a request.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -11,6 +11,8 @@ use axum::{
 use domain::{Clock, Timestamp};
 use events::TraceParent;
 use tracing::Instrument;
+
+use crate::metrics;
 
 /// The span of the request in the trace that its client began, or in one of its own.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +40,14 @@ pub(crate) async fn follow(State(clock): State<Clock>, mut request: Request, nex
         .extensions()
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
+    let (method, template) = (request.method().clone(), route.clone());
     let span = tracing::info_span!("request", trace_id = trace.trace_id(), method = %request.method(), route);
     request.extensions_mut().insert(Trace(trace));
 
     async move {
         let response = next.run(request).await;
         let status = response.status().as_u16();
+        metrics::record(&method, template, status, started.elapsed());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(status, duration_ms, "answered");
         response

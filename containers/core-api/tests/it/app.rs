@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
-use bus::{PostgresOutbox, Publisher, Relay};
+use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use core_api::{
     catalogue::Catalogue,
     http::{self, App},
@@ -45,12 +45,14 @@ impl TestApp {
 
         // The relays are dropped, not run: what is handed to them stays where it is.
         let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), "unused");
+        let parking = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), "unused");
         let (_, product_events) = Relay::new(
             PostgresOutbox::new(pool.clone()),
             publisher.clone(),
+            parking.clone(),
             clock.clone(),
         );
-        let (_, order_events) = Relay::new(orders.outbox().clone(), publisher, clock.clone());
+        let (_, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
         let catalogue = Catalogue::new(pool.clone(), product_events, clock.clone());
         let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
         let verifier = tokens::verifier(clock.clone());

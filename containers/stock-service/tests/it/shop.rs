@@ -8,7 +8,7 @@ use std::sync::{
 use auth::{ServiceKey, ServiceSigner, Verifier};
 use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
-use bus::{PostgresOutbox, Publisher, Relay};
+use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
 use events::{Cause, TraceParent};
 use reqwest::{Method, StatusCode};
@@ -273,7 +273,12 @@ pub fn engine_and_task(pool: &PgPool, hands: &Hands) -> (Engine, tokio::task::Jo
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .build();
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::from_conf(bus), "nowhere");
-    let (_, handle) = Relay::new(PostgresOutbox::new(pool.clone()), publisher, hands.clock());
+    let queues = aws_sdk_sqs::Config::builder()
+        .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+        .build();
+    let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
+    let outbox = PostgresOutbox::new(pool.clone());
+    let (_, handle) = Relay::new(outbox, publisher, parking, hands.clock());
     Engine::start(pool, LOW_THRESHOLD, hands.clock(), handle)
 }
 

@@ -13,7 +13,7 @@ use events::Outgoing;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, GRACE, Outbox, OutboxError, Verdict};
+use super::{Backlog, Entry, GRACE, Outbox, OutboxError};
 
 /// How many entries are taken out at once. Single deletes, because no function may do more in the table.
 const DELETES_AT_ONCE: usize = 16;
@@ -33,9 +33,12 @@ struct Item {
     attempts: u32,
     /// Milliseconds since 1970.
     next_attempt_at: i64,
-    /// RFC 3339; there when the relay gave up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parked_at: Option<Timestamp>,
+}
+
+/// What of an entry tells how long it has waited.
+#[derive(Deserialize)]
+struct Age {
+    occurred_at: Timestamp,
 }
 
 impl DynamoOutbox {
@@ -53,7 +56,6 @@ impl DynamoOutbox {
             event: event.clone(),
             attempts: 0,
             next_attempt_at: (now + GRACE).timestamp_millis(),
-            parked_at: None,
         };
         let item = serde_dynamo::to_item(item).map_err(failed)?;
         Put::builder()
@@ -85,6 +87,10 @@ impl DynamoOutbox {
 
 #[async_trait]
 impl Outbox for DynamoOutbox {
+    fn store(&self) -> &'static str {
+        "dynamodb"
+    }
+
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, OutboxError> {
         let mut due = Vec::new();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
@@ -93,7 +99,7 @@ impl Outbox for DynamoOutbox {
                 .client
                 .scan()
                 .table_name(&self.table)
-                .filter_expression("next_attempt_at <= :now AND attribute_not_exists(parked_at)")
+                .filter_expression("next_attempt_at <= :now")
                 .expression_attribute_values(":now", AttributeValue::N(now.timestamp_millis().to_string()))
                 .set_exclusive_start_key(start)
                 .send()
@@ -132,16 +138,11 @@ impl Outbox for DynamoOutbox {
         Ok(())
     }
 
-    async fn keep(&self, entry: &Entry, verdict: Verdict, now: Timestamp) -> Result<(), OutboxError> {
-        let (next_attempt_at, parked_at) = match verdict {
-            Verdict::RetryAt(at) => (at, None),
-            Verdict::Park => (now, Some(now)),
-        };
+    async fn retry_at(&self, entry: &Entry, at: Timestamp) -> Result<(), OutboxError> {
         let item = Item {
             event: entry.event.clone(),
             attempts: entry.attempts,
-            next_attempt_at: next_attempt_at.timestamp_millis(),
-            parked_at,
+            next_attempt_at: at.timestamp_millis(),
         };
         let written = self
             .client
@@ -156,6 +157,25 @@ impl Outbox for DynamoOutbox {
             Ok(_) | Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(_)) => Ok(()),
             Err(error) => Err(aws_failed(error)),
         }
+    }
+
+    async fn backlog(&self) -> Result<Backlog, OutboxError> {
+        let mut backlog = Backlog::default();
+        let mut pages = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .projection_expression("occurred_at")
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let items = page.map_err(aws_failed)?.items.unwrap_or_default();
+            let ages: Vec<Age> = serde_dynamo::from_items(items).map_err(failed)?;
+            backlog.entries += ages.len() as u64;
+            let oldest = ages.into_iter().map(|age| age.occurred_at);
+            backlog.oldest = backlog.oldest.into_iter().chain(oldest).min();
+        }
+        Ok(backlog)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where events wait that have been decided and not yet published: one outbox for each of the two stores.
 
 mod dynamo;
+#[cfg(feature = "postgres")]
 mod postgres;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use domain::{EventId, Timestamp};
 use events::Outgoing;
 
 pub use dynamo::DynamoOutbox;
+#[cfg(feature = "postgres")]
 pub use postgres::PostgresOutbox;
 
 /// How long an entry is left to whoever committed it, before the relay takes it for left behind.
@@ -35,6 +37,15 @@ pub enum Verdict {
     Park,
 }
 
+/// What waits in an outbox, whether its time has come or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many events.
+    pub entries: u64,
+    /// When the oldest of them happened.
+    pub oldest: Option<Timestamp>,
+}
+
 /// An outbox's store failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the outbox cannot be reached")]
@@ -43,18 +54,23 @@ pub struct OutboxError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// What the relay needs of an outbox.
 #[async_trait]
 pub trait Outbox: Send + Sync {
+    /// Which store it is in, for metrics.
+    fn store(&self) -> &'static str;
     /// Entries whose time has come, oldest first, at most `limit`.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, OutboxError>;
     /// Takes out what has been published. What is not there any more is no error.
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError>;
-    /// Keeps an entry whose attempt failed at `now`.
-    async fn keep(&self, entry: &Entry, verdict: Verdict, now: Timestamp) -> Result<(), OutboxError>;
+    /// Keeps an entry, with its count of attempts, until it is tried again. What is not there any more stays gone.
+    async fn retry_at(&self, entry: &Entry, at: Timestamp) -> Result<(), OutboxError>;
+    /// What waits.
+    async fn backlog(&self) -> Result<Backlog, OutboxError>;
 }
 
-/// What to do with an entry that has been tried `attempts` times, the last one being the failure at `now`.
+/// What to do with an entry that has been tried `attempts` times, the last one being the failure at `now`. What
+/// the bus refuses for the event's own sake it will refuse as often as it is asked.
 #[must_use]
-pub fn verdict(attempts: u32, now: Timestamp) -> Verdict {
-    if attempts >= MAX_ATTEMPTS {
+pub fn verdict(attempts: u32, for_good: bool, now: Timestamp) -> Verdict {
+    if for_good || attempts >= MAX_ATTEMPTS {
         Verdict::Park
     } else {
         Verdict::RetryAt(now + backoff(attempts))
@@ -62,7 +78,7 @@ pub fn verdict(attempts: u32, now: Timestamp) -> Verdict {
 }
 
 /// Doubles from a second up to five minutes.
-fn backoff(attempts: u32) -> TimeDelta {
+pub(crate) fn backoff(attempts: u32) -> TimeDelta {
     TimeDelta::seconds((1_i64 << attempts.min(9)).min(300))
 }
 
@@ -73,10 +89,11 @@ mod tests {
     #[test]
     fn waits_longer_each_time_and_gives_up_in_the_end() {
         let now = Timestamp::UNIX_EPOCH;
-        let seconds = |attempts| match verdict(attempts, now) {
+        let seconds = |attempts| match verdict(attempts, false, now) {
             Verdict::RetryAt(at) => (at - now).num_seconds(),
             Verdict::Park => -1,
         };
         assert_eq!([1, 2, 3, 8, 9, 29, 30].map(seconds), [2, 4, 8, 256, 300, 300, -1]);
+        assert_eq!(verdict(1, true, now), Verdict::Park);
     }
 }

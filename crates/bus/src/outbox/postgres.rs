@@ -6,7 +6,7 @@ use events::Outgoing;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{Entry, GRACE, Outbox, OutboxError, Verdict};
+use super::{Backlog, Entry, GRACE, Outbox, OutboxError};
 
 /// The table `event_outbox`. Every instance of every program may sweep it.
 #[derive(Clone, Debug)]
@@ -53,10 +53,14 @@ impl PostgresOutbox {
 
 #[async_trait]
 impl Outbox for PostgresOutbox {
+    fn store(&self) -> &'static str {
+        "postgresql"
+    }
+
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, OutboxError> {
         let rows = sqlx::query!(
             "SELECT event_id, source, detail_type, detail, occurred_at, attempts FROM event_outbox
-             WHERE parked_at IS NULL AND next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2",
+             WHERE next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2",
             now,
             i64::from(limit),
         )
@@ -85,21 +89,27 @@ impl Outbox for PostgresOutbox {
         Ok(())
     }
 
-    async fn keep(&self, entry: &Entry, verdict: Verdict, now: Timestamp) -> Result<(), OutboxError> {
-        let (next_attempt_at, parked_at) = match verdict {
-            Verdict::RetryAt(at) => (at, None),
-            Verdict::Park => (now, Some(now)),
-        };
+    async fn retry_at(&self, entry: &Entry, at: Timestamp) -> Result<(), OutboxError> {
         sqlx::query!(
-            "UPDATE event_outbox SET attempts = $2, next_attempt_at = $3, parked_at = $4 WHERE event_id = $1",
+            "UPDATE event_outbox SET attempts = $2, next_attempt_at = $3 WHERE event_id = $1",
             entry.event.event_id.0,
             i32::try_from(entry.attempts).unwrap_or(i32::MAX),
-            next_attempt_at,
-            parked_at,
+            at,
         )
         .execute(&self.0)
         .await?;
         Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, OutboxError> {
+        let row =
+            sqlx::query!(r#"SELECT count(*) AS "entries!", min(occurred_at) AS oldest FROM event_outbox"#)
+                .fetch_one(&self.0)
+                .await?;
+        Ok(Backlog {
+            entries: u64::try_from(row.entries).unwrap_or(0),
+            oldest: row.oldest,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every outbox does, whatever store it is in.
 
-use bus::outbox::Verdict;
+use bus::outbox::Backlog;
 use chrono::TimeDelta;
 use domain::{Clock, EventId};
 use sqlx::PgPool;
@@ -30,6 +30,12 @@ async fn keeps_the_contract(store: Store) {
             .collect()
     };
 
+    let oldest = Some(first.occurred_at);
+    assert_eq!(
+        outbox.backlog().await.unwrap(),
+        Backlog { entries: 2, oldest },
+        "from the commit on"
+    );
     assert_eq!(
         due(4, 10).await,
         [],
@@ -41,26 +47,29 @@ async fn keeps_the_contract(store: Store) {
     let mut entry = outbox.due(now + seconds(5), 10).await.unwrap().remove(0);
     assert_eq!(entry.event, first, "what comes out is what went in");
     entry.attempts = 1;
-    outbox
-        .keep(&entry, Verdict::RetryAt(now + seconds(60)), now)
-        .await
-        .unwrap();
+    outbox.retry_at(&entry, now + seconds(60)).await.unwrap();
     assert_eq!(due(59, 10).await, [(second.event_id, 0)]);
     assert!(due(60, 10).await.contains(&(first.event_id, 1)));
 
-    outbox.keep(&entry, Verdict::Park, now).await.unwrap();
     assert_eq!(
-        due(86_400, 10).await,
-        [(second.event_id, 0)],
-        "what is parked is left alone"
+        outbox.backlog().await.unwrap().entries,
+        2,
+        "what waits longer waits too"
     );
 
+    outbox.remove(&[first.event_id]).await.unwrap();
+    let left = Backlog {
+        entries: 1,
+        oldest: Some(second.occurred_at),
+    };
+    assert_eq!(outbox.backlog().await.unwrap(), left);
     outbox.remove(&[second.event_id]).await.unwrap();
     outbox.remove(&[second.event_id]).await.unwrap();
     assert_eq!(due(86_400, 10).await, []);
+    assert_eq!(outbox.backlog().await.unwrap(), Backlog::default());
 
     entry.event = second;
-    outbox.keep(&entry, Verdict::RetryAt(now), now).await.unwrap();
+    outbox.retry_at(&entry, now).await.unwrap();
     assert_eq!(
         due(86_400, 10).await,
         [],

@@ -1,33 +1,31 @@
 //! What is committed is heard on the bus, whatever happens in between.
 
-use bus::{DynamoOutbox, Outbox, Relay};
+use bus::{Outbox, Relay};
 use chrono::TimeDelta;
 use domain::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Ahead, Bus, Store, event};
-
-/// The outbox of a store in DynamoDB, once more: the relay takes one for itself.
-fn outbox(store: &Store) -> DynamoOutbox {
-    match store {
-        Store::Dynamo(client, table) => DynamoOutbox::new(client.clone(), table),
-        Store::Postgres(_) => panic!("these tests use DynamoDB"),
-    }
-}
+use crate::world::{Ahead, Bus, Parking, Store, event};
 
 #[tokio::test]
 async fn what_is_handed_over_is_published_and_leaves_the_outbox() {
     let (store, bus, clock) = (Store::dynamo().await, Bus::new().await, Clock::system());
     let event = event(clock.now());
     store.commit(&event, clock.now()).await;
-    let (relay, handle) = Relay::new(outbox(&store), bus.publisher.clone(), clock.clone());
+    let outbox = store.into_dynamo();
+    let (relay, handle) = Relay::new(
+        outbox.clone(),
+        bus.publisher.clone(),
+        Parking::new().await.queue,
+        clock.clone(),
+    );
     handle.hand_over(vec![event.clone()]);
     let stop = CancellationToken::new();
     stop.cancel();
     relay.run(stop).await;
 
     assert_eq!(bus.heard().await["detail-type"], "OrderCreated");
-    assert_eq!(outbox(&store).find(event.event_id).await.unwrap(), None);
+    assert_eq!(outbox.find(event.event_id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -35,7 +33,13 @@ async fn what_a_crash_left_behind_is_swept() {
     let (store, bus, ahead) = (Store::dynamo().await, Bus::new().await, Ahead::default());
     let event = event(ahead.clock().now());
     store.commit(&event, ahead.clock().now()).await;
-    let (relay, _handle) = Relay::new(outbox(&store), bus.publisher.clone(), ahead.clock());
+    let outbox = store.into_dynamo();
+    let (relay, _handle) = Relay::new(
+        outbox.clone(),
+        bus.publisher.clone(),
+        Parking::new().await.queue,
+        ahead.clock(),
+    );
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     ahead.by_seconds(10);
@@ -43,7 +47,7 @@ async fn what_a_crash_left_behind_is_swept() {
     assert_eq!(bus.heard().await["detail-type"], "OrderCreated");
     stop.cancel();
     running.await.unwrap();
-    assert_eq!(outbox(&store).find(event.event_id).await.unwrap(), None);
+    assert_eq!(outbox.find(event.event_id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -51,7 +55,13 @@ async fn what_the_bus_does_not_take_waits_and_is_not_lost() {
     let (store, ahead) = (Store::dynamo().await, Ahead::default());
     let event = event(ahead.clock().now());
     store.commit(&event, ahead.clock().now()).await;
-    let (relay, handle) = Relay::new(outbox(&store), Bus::unreachable().await, ahead.clock());
+    let outbox = store.into_dynamo();
+    let (relay, handle) = Relay::new(
+        outbox.clone(),
+        Bus::unreachable().await,
+        Parking::new().await.queue,
+        ahead.clock(),
+    );
     handle.hand_over(vec![event.clone()]);
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
@@ -60,7 +70,7 @@ async fn what_the_bus_does_not_take_waits_and_is_not_lost() {
     let far = ahead.clock().now() + TimeDelta::hours(1);
     let mut attempts = 0;
     for _ in 0..600 {
-        attempts = outbox(&store).due(far, 1).await.unwrap()[0].attempts;
+        attempts = outbox.due(far, 1).await.unwrap()[0].attempts;
         if attempts > 0 {
             break;
         }
@@ -74,7 +84,12 @@ async fn what_the_bus_does_not_take_waits_and_is_not_lost() {
     running.await.unwrap();
 
     let bus = Bus::new().await;
-    let (relay, _handle) = Relay::new(outbox(&store), bus.publisher.clone(), ahead.clock());
+    let (relay, _handle) = Relay::new(
+        outbox.clone(),
+        bus.publisher.clone(),
+        Parking::new().await.queue,
+        ahead.clock(),
+    );
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     ahead.by_seconds(60);

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
 };
 use aws_sdk_eventbridge::types::Target;
-use bus::{DynamoOutbox, Outbox, PostgresOutbox, Publisher};
+use bus::{DynamoOutbox, Outbox, ParkingQueue, PostgresOutbox, Publisher};
 use domain::{Clock, EventId, Timestamp, ids::uuid_v7};
 use events::Outgoing;
 use sqlx::PgPool;
@@ -51,6 +51,14 @@ impl Store {
         }
     }
 
+    /// The outbox of a store in DynamoDB, once more: the relay takes one for itself.
+    pub fn into_dynamo(self) -> DynamoOutbox {
+        match self {
+            Self::Dynamo(client, table) => DynamoOutbox::new(client, table),
+            Self::Postgres(_) => panic!("this test uses DynamoDB"),
+        }
+    }
+
     pub async fn commit(&self, event: &Outgoing, at: Timestamp) {
         match self {
             Self::Postgres(pool) => {
@@ -75,11 +83,12 @@ impl Store {
 }
 
 pub fn event(at: Timestamp) -> Outgoing {
+    let event_id = EventId::new(at);
     Outgoing {
-        event_id: EventId::new(at),
+        event_id,
         source: "core-api.orders".to_owned(),
         detail_type: "OrderCreated".to_owned(),
-        detail: "{}".to_owned(),
+        detail: serde_json::json!({"event_id": event_id}).to_string(),
         occurred_at: domain::clock::to_micros(at),
     }
 }
@@ -98,6 +107,43 @@ impl Ahead {
         Clock::from_fn(move || {
             Clock::system().now() + chrono::TimeDelta::seconds(ahead.load(Ordering::SeqCst))
         })
+    }
+}
+
+/// A parking queue of a test's own.
+pub struct Parking {
+    pub queue: ParkingQueue,
+    sqs: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Parking {
+    pub async fn new() -> Self {
+        let sqs = aws_sdk_sqs::Client::new(&cloud::sdk_config().await);
+        let name = format!("parking-{}", uuid_v7(Clock::system().now()));
+        let made = sqs.create_queue().queue_name(&name).send().await.unwrap();
+        Self {
+            queue: ParkingQueue::new(sqs.clone(), name),
+            sqs,
+            url: made.queue_url.unwrap(),
+        }
+    }
+
+    /// One that is not there.
+    pub async fn missing() -> Self {
+        let mut parking = Self::new().await;
+        parking.queue = ParkingQueue::new(parking.sqs.clone(), "there-is-no-such-queue");
+        parking
+    }
+
+    /// What lies in it, which is taken out.
+    pub async fn bodies(&self) -> Vec<serde_json::Value> {
+        let receive = self.sqs.receive_message().queue_url(&self.url);
+        let received = receive.max_number_of_messages(10).send().await.unwrap();
+        let messages = received.messages.unwrap_or_default().into_iter();
+        messages
+            .map(|message| serde_json::from_str(&message.body.unwrap()).unwrap())
+            .collect()
     }
 }
 

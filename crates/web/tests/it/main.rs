@@ -228,3 +228,58 @@ async fn readiness_names_what_is_down() {
         StatusCode::OK
     );
 }
+
+/// The recorder is the program's, so this is the only test that starts it.
+#[tokio::test]
+async fn requests_are_counted_by_their_route_and_not_by_their_path() {
+    let shown = web::metrics_routes().unwrap();
+    let routes = Router::new()
+        .route(
+            "/lanterns/{number}",
+            get(async |Path(number): Path<u32>| number.to_string()),
+        )
+        .merge(shown.clone());
+    let app = web::with_defaults(routes, Clock::system());
+    let get = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let answer = app
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    for path in ["/lanterns/1", "/lanterns/2", "/lanterns/two", "/nowhere"] {
+        get("GET", path).await;
+    }
+    get("BREW", "/lanterns/3").await;
+
+    let page = get("GET", "/metrics").await;
+    let count = |labels: &str| {
+        let series = format!("http_request_duration_seconds_count{{{labels}}} ");
+        page.lines().find_map(|line| line.strip_prefix(&series))
+    };
+    assert_eq!(
+        count(r#"method="GET",route="/lanterns/{number}",status="200""#),
+        Some("2"),
+        "{page}"
+    );
+    assert_eq!(
+        count(r#"method="GET",route="/lanterns/{number}",status="404""#),
+        Some("1")
+    );
+    assert_eq!(
+        count(r#"method="other",route="/lanterns/{number}",status="405""#),
+        Some("1")
+    );
+    assert!(
+        !page.contains("/nowhere"),
+        "a path that anybody may make up: {page}"
+    );
+    assert!(
+        page.contains(r#"status="200",le="0.001"} "#),
+        "durations are in buckets: {page}"
+    );
+    assert!(web::metrics_routes().is_err(), "once");
+}
