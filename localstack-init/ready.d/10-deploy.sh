@@ -8,6 +8,7 @@
 #   PAYMENT_API_URL    origin of the payment provider, likewise
 #   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
 #   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
+#   STUCK_AFTER_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
 #   MATSURI_KEYS       folder with services.pem and services.jwks.json; where it is set, the secrets get their values
 #
 # The address and the credentials of the local AWS come from the usual AWS_* variables.
@@ -16,6 +17,7 @@ set -eu
 tree=${MATSURI_TREE:-/opt/matsuri}
 stack=matsuri
 bucket=matsuri-artifacts
+archive=ecommerce-event-archive
 
 case ${ARCHITECTURE:-$(uname -m)} in
   arm64 | aarch64) architecture=arm64 ;;
@@ -47,11 +49,18 @@ if ! awslocal cloudformation deploy \
     Local=true \
     Architecture="$architecture" \
     SagaType="${SAGA_TYPE:-STANDARD}" \
+    StuckAfterSeconds="${STUCK_AFTER_SECONDS:-360}" \
     StockServiceUrl="$STOCK_SERVICE_URL" \
     PaymentApiUrl="$PAYMENT_API_URL"; then
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
   exit 1
+fi
+
+# CloudFormation knows no archives here, while the API does.
+if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1; then
+  bus=$(awslocal events describe-event-bus --name ecommerce-event-bus --query Arn --output text)
+  awslocal events create-archive --archive-name "$archive" --event-source-arn "$bus" --retention-days 30 >/dev/null
 fi
 
 if [ -n "${MATSURI_KEYS:-}" ]; then

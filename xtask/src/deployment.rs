@@ -79,11 +79,17 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
         "STANDARD"
     };
     let seen = addresses.of_programs();
+    let stuck_after = match instance.kind() {
+        // A test does not wait for minutes until a saga that died is started again.
+        Kind::Test | Kind::Express | Kind::Chaos => "15",
+        Kind::Development | Kind::Bench | Kind::Sqlx => "360",
+    };
     assignments([
         ("STOCK_SERVICE_URL", seen.stock_service()),
         ("PAYMENT_API_URL", seen.payment_provider()),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
+        ("STUCK_AFTER_SECONDS", stuck_after.to_owned()),
     ])
 }
 

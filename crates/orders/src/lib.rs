@@ -8,9 +8,13 @@
 //! - the completion whose answer was lost and the compensation that follows from the loss.
 //!
 //! A change and its event commit in one transaction; the event waits in the outbox (crate `bus`).
+//!
+//! An order that has not ended stands in an index of such orders, which the write that ends it takes it out of;
+//! so what is stuck can be found, and on a quiet day there is nothing to read.
 
 mod error;
 mod model;
+mod open;
 mod place;
 mod read;
 mod saga;
@@ -18,4 +22,5 @@ mod store;
 
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
 pub use model::{NewOrder, Order, OrderItem, Page, Payment, StatusChange};
+pub use open::{OPEN_ORDERS_INDEX, OpenOrders};
 pub use store::{Orders, Tables};

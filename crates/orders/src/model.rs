@@ -7,6 +7,8 @@ use domain::{
 use events::{Cause, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
 
+use crate::open;
+
 /// How long an order is kept.
 const RETENTION: TimeDelta = TimeDelta::days(365);
 
@@ -74,6 +76,18 @@ pub struct Order {
     /// The last event of the order that told of an end, for whoever is to publish it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_event_id: Option<domain::EventId>,
+    /// The event that told of its placing, and so the cause of its saga.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_event_id: Option<domain::EventId>,
+    /// The part of the index of open orders that it stands in; none once it has ended, or is a person's to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
+    /// How often its saga was started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// When that was decided last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Timestamp>,
     /// The trace that the order belongs to.
     pub traceparent: TraceParent,
     /// When DynamoDB may remove it, in seconds since 1970.
@@ -110,9 +124,10 @@ pub struct Page {
 
 impl Order {
     pub(crate) fn place(new: &NewOrder, at: Timestamp) -> Self {
+        let order_id = OrderId::new(at);
         Self {
             user_id: new.user_id,
-            order_id: OrderId::new(at),
+            order_id,
             status: OrderStatus::Pending,
             currency: new.total.currency(),
             total_amount: new.total.amount(),
@@ -130,6 +145,10 @@ impl Order {
             payment: None,
             payment_closed: false,
             final_event_id: None,
+            created_event_id: None,
+            open: Some(open::part(order_id)),
+            restarts: 0,
+            restarted_at: None,
             traceparent: new.traceparent,
             ttl: (at + RETENTION).timestamp(),
         }
@@ -142,6 +161,7 @@ impl Order {
         self.updated_at = self.created_at;
         self.history.truncate(1);
         self.reason = None;
+        self.open = Some(open::part(self.order_id));
         self
     }
 

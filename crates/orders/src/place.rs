@@ -40,7 +40,9 @@ impl Orders {
     /// at first, and no second event.
     pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<Outgoing>), PlaceError> {
         let at = self.clock.now();
-        let order = Order::place(new, at);
+        let mut order = Order::place(new, at);
+        let event = created(&order, at);
+        order.created_event_id = Some(event.event_id);
         let key = KeyRecord {
             id: key_id(new.user_id, &new.idempotency_key),
             order_id: order.order_id,
@@ -50,7 +52,6 @@ impl Orders {
             ),
             ttl: (at + KEY_LIFETIME).timestamp(),
         };
-        let event = created(&order, at);
 
         let items = [
             self.put_key(&key, at)?,

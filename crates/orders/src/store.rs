@@ -87,6 +87,7 @@ impl Orders {
 pub(crate) struct Change {
     key: (UserId, OrderId),
     assignments: Vec<String>,
+    removals: Vec<String>,
     conditions: Vec<String>,
     names: Vec<(String, String)>,
     values: Vec<(String, Result<AttributeValue, serde_dynamo::Error>)>,
@@ -98,13 +99,14 @@ impl Change {
         Self {
             key: (user_id, order_id),
             assignments: Vec::new(),
+            removals: Vec::new(),
             conditions: vec!["attribute_exists(order_id)".to_owned()],
             names: Vec::new(),
             values: Vec::new(),
         }
     }
 
-    /// To another status, from one of those that may become it.
+    /// To another status, from one of those that may become it. An order that ends is open no more.
     pub(crate) fn status(self, next: OrderStatus, at: Timestamp) -> Self {
         let entry = [StatusChange { status: next, at }];
         let mut change = self
@@ -118,6 +120,9 @@ impl Change {
         change
             .assignments
             .push("#history = list_append(#history, :history)".to_owned());
+        if next.is_final() {
+            change = change.remove("open");
+        }
         change
     }
 
@@ -165,13 +170,24 @@ impl Change {
         self
     }
 
+    /// Removes an attribute.
+    pub(crate) fn remove(mut self, attribute: &str) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.removals.push(format!("#{attribute}"));
+        self
+    }
+
     fn into_update(self, table: &str) -> Result<Update, StoreError> {
         let (user_id, order_id) = self.key;
+        let clause = |word, parts: Vec<String>| match parts.is_empty() {
+            true => String::new(),
+            false => format!("{word} {} ", parts.join(", ")),
+        };
         let mut update = Update::builder()
             .table_name(table)
             .key("user_id", AttributeValue::S(user_id.to_string()))
             .key("order_id", AttributeValue::S(order_id.to_string()))
-            .update_expression(format!("SET {}", self.assignments.join(", ")))
+            .update_expression(clause("SET", self.assignments) + &clause("REMOVE", self.removals))
             .condition_expression(self.conditions.join(" AND "));
         for (placeholder, attribute) in self.names {
             update = update.expression_attribute_names(placeholder, attribute);

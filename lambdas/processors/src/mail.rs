@@ -222,6 +222,10 @@ mod tests {
             payment: Some(Payment::Taken),
             payment_closed: false,
             final_event_id: None,
+            created_event_id: None,
+            open: None,
+            restarts: 0,
+            restarted_at: None,
             traceparent: TraceParent::root(at),
             ttl: 0,
         }

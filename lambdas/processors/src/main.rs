@@ -1,8 +1,11 @@
-//! The processors family: what stands behind the queues. `_HANDLER` says which function this process is.
+//! The processors family: what stands behind the queues, and what looks after them. `_HANDLER` says which function this process is.
 
+mod emf;
 mod mail;
 mod notification_sender;
 mod order_processor;
+mod order_reconciler;
+mod saga_input;
 
 use std::process::ExitCode;
 
@@ -17,6 +20,7 @@ const REMEMBERED: TimeDelta = TimeDelta::days(90);
 async fn main() -> ExitCode {
     Family::new()
         .function("order-processor", order_processor::start)
+        .function("order-reconciler", order_reconciler::start)
         .function("notification-sender", notification_sender::start)
         .run()
         .await

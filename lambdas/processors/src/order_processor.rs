@@ -3,6 +3,8 @@
 //! A saga's execution is named after its order. Of a Standard state machine Step Functions itself refuses the
 //! name a second time, for 90 days, and no record of ours is needed. An Express state machine knows no names;
 //! there an event starts its saga once by a record of ours.
+//!
+//! What never gets here, or whose saga dies, is found by `order-reconciler`.
 
 use std::sync::Arc;
 
@@ -13,15 +15,12 @@ use aws_sdk_sfn::{
     operation::start_execution::StartExecutionError,
     types::StateMachineType,
 };
-use domain::{Currency, OrderId, ProductId, Quantity, UserId};
-use events::{BridgeEvent, Envelope, TraceParent, bridge::NotThisEvent, order::OrderCreated};
+use events::{BridgeEvent, Envelope, bridge::NotThisEvent, order::OrderCreated};
 use lambda_shared::{
     Handler, Idempotency, Init, InitError, idempotency::OnceError, sqs, sqs::Message, trace,
 };
-use serde::Serialize;
-use uuid::Uuid;
 
-use crate::REMEMBERED;
+use crate::{REMEMBERED, saga_input::SagaInput};
 
 /// How many sagas one invocation starts at once: all of a batch.
 const CONCURRENCY: usize = 10;
@@ -48,26 +47,6 @@ enum ProcessError {
 #[derive(Debug, thiserror::Error)]
 #[error("the saga cannot be started: {0}")]
 struct StartError(String);
-
-/// The saga's input: what its steps need to know of an order.
-#[derive(Serialize)]
-struct SagaInput {
-    order_id: OrderId,
-    user_id: UserId,
-    currency: Currency,
-    total_amount: i64,
-    items: Vec<Line>,
-    payment_method: String,
-    traceparent: TraceParent,
-    correlation_id: Uuid,
-    causation_id: Option<Uuid>,
-}
-
-#[derive(Serialize)]
-struct Line {
-    product_id: ProductId,
-    quantity: Quantity,
-}
 
 /// Makes the function, for the state machine `STATE_MACHINE_ARN`, with records in `IDEMPOTENCY_TABLE`.
 pub async fn start(init: Init) -> Result<Handler, InitError> {
@@ -117,14 +96,12 @@ impl OrderProcessor {
     }
 
     async fn start_saga(&self, event: &Envelope<OrderCreated>) -> Result<(), StartError> {
-        let input = serde_json::to_string(&SagaInput::of(event))
-            .expect("a struct of texts and whole numbers is always JSON");
         let starting = self
             .sagas
             .start_execution()
             .state_machine_arn(&self.state_machine)
             .name(event.data.order_id.to_string())
-            .input(input);
+            .input(SagaInput::from(event).to_json());
         match starting.send().await.map_err(SdkError::into_service_error) {
             Ok(_) => tracing::info!("the order's saga has started"),
             Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
@@ -133,26 +110,5 @@ impl OrderProcessor {
             Err(error) => return Err(StartError(DisplayErrorContext(error).to_string())),
         }
         Ok(())
-    }
-}
-
-impl SagaInput {
-    fn of(event: &Envelope<OrderCreated>) -> Self {
-        let (order, cause) = (&event.data, event.as_cause());
-        let line = |line: &events::order::OrderLine| Line {
-            product_id: line.product_id,
-            quantity: line.quantity,
-        };
-        Self {
-            order_id: order.order_id,
-            user_id: order.user_id,
-            currency: order.currency,
-            total_amount: order.total_amount,
-            items: order.items.iter().map(line).collect(),
-            payment_method: order.payment_method.clone(),
-            traceparent: cause.traceparent,
-            correlation_id: cause.correlation_id,
-            causation_id: cause.causation_id,
-        }
     }
 }

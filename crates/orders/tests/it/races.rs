@@ -6,13 +6,13 @@ use orders::{CancelError, ClaimError, CloseError, CompleteError, FailError, Paym
 use crate::store::{Placed, Store};
 
 impl Store {
-    async fn claim(&self, placed: &Placed) -> Result<(), ClaimError> {
+    pub async fn claim(&self, placed: &Placed) -> Result<(), ClaimError> {
         self.orders
             .claim_for_payment(placed.user_id, placed.order_id, &placed.payment_id)
             .await
     }
 
-    async fn cancel(&self, placed: &Placed) -> Result<(), CancelError> {
+    pub async fn cancel(&self, placed: &Placed) -> Result<(), CancelError> {
         let cause = self.order(placed).await.as_cause();
         self.orders
             .cancel(placed.user_id, placed.order_id, cause)
@@ -20,20 +20,20 @@ impl Store {
             .map(drop)
     }
 
-    async fn close(&self, placed: &Placed) -> Result<Option<PaymentId>, CloseError> {
+    pub async fn close(&self, placed: &Placed) -> Result<Option<PaymentId>, CloseError> {
         self.orders
             .close_to_payment(placed.user_id, placed.order_id)
             .await
     }
 
-    async fn complete(&self, placed: &Placed) -> Result<domain::EventId, CompleteError> {
+    pub async fn complete(&self, placed: &Placed) -> Result<domain::EventId, CompleteError> {
         let cause = self.order(placed).await.as_cause();
         self.orders
             .complete(placed.user_id, placed.order_id, placed.total, &cause)
             .await
     }
 
-    async fn fail(&self, placed: &Placed) -> Result<Option<domain::EventId>, FailError> {
+    pub async fn fail(&self, placed: &Placed) -> Result<Option<domain::EventId>, FailError> {
         let cause = self.order(placed).await.as_cause();
         self.orders
             .fail(
@@ -45,7 +45,7 @@ impl Store {
             .await
     }
 
-    async fn paid(&self, placed: &Placed) -> bool {
+    pub async fn paid(&self, placed: &Placed) -> bool {
         let cause = self.order(placed).await.as_cause();
         let Placed {
             user_id,
@@ -60,7 +60,7 @@ impl Store {
             .is_some()
     }
 
-    async fn refunded(&self, placed: &Placed) -> bool {
+    pub async fn refunded(&self, placed: &Placed) -> bool {
         let cause = self.order(placed).await.as_cause();
         let Placed {
             user_id,

@@ -2,11 +2,14 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType,
+    },
 };
 use domain::{Clock, Currency, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::{Outgoing, TraceParent};
-use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
 
 pub struct Store {
     pub orders: Orders,
@@ -38,9 +41,9 @@ impl Store {
             outbox: name("outbox"),
             idempotency: name("idempotency"),
         };
-        create(&client, &tables.orders, &["user_id", "order_id"]).await;
-        create(&client, &tables.outbox, &["event_id"]).await;
-        create(&client, &tables.idempotency, &["id"]).await;
+        create_orders(&client, &tables.orders).await;
+        create(&client, &tables.outbox, "event_id").await;
+        create(&client, &tables.idempotency, "id").await;
         Self {
             orders: Orders::new(client.clone(), tables.clone(), clock.clone()),
             clock,
@@ -69,9 +72,14 @@ impl Store {
     }
 
     pub async fn place(&self) -> Placed {
+        self.place_at(self.clock.clone()).await
+    }
+
+    /// Places an order at the time that `clock` tells.
+    pub async fn place_at(&self, clock: Clock) -> Placed {
         let user_id = UserId::new(self.clock.now());
         let new = self.new_order(user_id, "key");
-        let (order, _) = self.orders.place(&new).await.unwrap();
+        let (order, _) = self.with_clock(clock).place(&new).await.unwrap();
         let payment_id = PaymentId(format!("pi_{}", order.order_id));
         Placed {
             user_id,
@@ -106,30 +114,46 @@ impl Store {
     }
 }
 
-async fn create(client: &Client, table: &str, keys: &[&str]) {
-    let mut request = client
+async fn create(client: &Client, table: &str, name: &str) {
+    let request = client
         .create_table()
         .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest);
-    for (key, role) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
-        request = request
-            .key_schema(
-                KeySchemaElement::builder()
-                    .attribute_name(*key)
-                    .key_type(role)
-                    .build()
-                    .unwrap(),
-            )
-            .attribute_definitions(
-                AttributeDefinition::builder()
-                    .attribute_name(*key)
-                    .attribute_type(ScalarAttributeType::S)
-                    .build()
-                    .unwrap(),
-            );
-    }
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text(name))
+        .key_schema(key(name, KeyType::Hash));
     request
         .send()
         .await
         .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+}
+
+async fn create_orders(client: &Client, table: &str) {
+    let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly);
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(OPEN_ORDERS_INDEX)
+        .key_schema(key("open", KeyType::Hash))
+        .key_schema(key("order_id", KeyType::Range))
+        .projection(keys_only.build());
+    let request = client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(["user_id", "order_id", "open"].map(text).into()))
+        .key_schema(key("user_id", KeyType::Hash))
+        .key_schema(key("order_id", KeyType::Range))
+        .global_secondary_indexes(index.build().unwrap());
+    request
+        .send()
+        .await
+        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+}
+
+fn text(name: &str) -> AttributeDefinition {
+    let definition = AttributeDefinition::builder().attribute_name(name);
+    definition.attribute_type(ScalarAttributeType::S).build().unwrap()
+}
+
+fn key(name: &str, kind: KeyType) -> KeySchemaElement {
+    let element = KeySchemaElement::builder().attribute_name(name);
+    element.key_type(kind).build().unwrap()
 }

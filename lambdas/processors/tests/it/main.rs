@@ -8,6 +8,7 @@
 
 mod notification_sender;
 mod order_processor;
+mod order_reconciler;
 
 use domain::{Clock, Timestamp};
 use events::{Cause, Envelope, EventData, TraceParent};

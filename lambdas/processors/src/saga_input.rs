@@ -1,0 +1,80 @@
+//! The saga's input: what its steps need to know of an order. Whoever starts a saga, for the first time from the
+//! event or once more from the order itself, gives it the same.
+
+use domain::{Currency, OrderId, ProductId, Quantity, UserId};
+use events::{
+    Envelope, TraceParent,
+    order::{OrderCreated, OrderLine},
+};
+use orders::Order;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// The input of `order-saga`.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct SagaInput {
+    order_id: OrderId,
+    user_id: UserId,
+    currency: Currency,
+    total_amount: i64,
+    items: Vec<Line>,
+    payment_method: String,
+    traceparent: TraceParent,
+    correlation_id: Uuid,
+    causation_id: Option<Uuid>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Line {
+    product_id: ProductId,
+    quantity: Quantity,
+}
+
+impl From<&OrderLine> for Line {
+    fn from(line: &OrderLine) -> Self {
+        Self {
+            product_id: line.product_id,
+            quantity: line.quantity,
+        }
+    }
+}
+
+impl From<&Envelope<OrderCreated>> for SagaInput {
+    fn from(event: &Envelope<OrderCreated>) -> Self {
+        let (order, cause) = (&event.data, event.as_cause());
+        Self {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            currency: order.currency,
+            total_amount: order.total_amount,
+            items: order.items.iter().map(Line::from).collect(),
+            payment_method: order.payment_method.clone(),
+            traceparent: cause.traceparent,
+            correlation_id: cause.correlation_id,
+            causation_id: cause.causation_id,
+        }
+    }
+}
+
+impl From<&Order> for SagaInput {
+    fn from(order: &Order) -> Self {
+        Self {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            currency: order.currency,
+            total_amount: order.total_amount,
+            items: order.items.iter().map(Line::from).collect(),
+            payment_method: order.payment_method.clone(),
+            traceparent: order.traceparent,
+            correlation_id: order.order_id.0,
+            causation_id: order.created_event_id.map(|event_id| event_id.0),
+        }
+    }
+}
+
+impl SagaInput {
+    /// As StartExecution takes it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a struct of texts and whole numbers is always JSON")
+    }
+}
