@@ -82,11 +82,11 @@ impl Program {
             .bearer_auth(person.token())
     }
 
-    async fn terminate(&self) {
+    async fn signal(&self, signal: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(
             Command::new("kill")
-                .args(["-TERM", &id])
+                .args([signal, &id])
                 .status()
                 .await
                 .unwrap()
@@ -244,7 +244,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         .json(&bowl)
         .answer()
         .await;
-    program.terminate().await;
+    program.signal("-TERM").await;
     // Until the load balancer has noticed, requests are served as ever.
     while program.get("/ready").answer().await.status == 200 {}
     assert_eq!(program.get("/ready").answer().await.body["status"], "stopping");
@@ -268,4 +268,73 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         orders_events(&dynamo, &tables.outbox).await.is_empty(),
         "the order's event has left"
     );
+}
+
+/// A customer's app sends its order again and again, to whichever instance answers, and one of these is killed.
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
+    let (clock, aws) = (Clock::system(), cloud::sdk_config().await);
+    let dynamo = DynamoDb::new(&aws);
+    let tables = create_tables(&dynamo, &clock).await;
+    let database = url(&pool);
+    // Nothing leaves: there is no such bus.
+    let bus_name = format!("bus-{}", uuid_v7(clock.now()));
+    let environment = [
+        ("DATABASE_URL", database.as_str()),
+        ("ORDERS_TABLE", &tables.orders),
+        ("OUTBOX_TABLE", &tables.outbox),
+        ("IDEMPOTENCY_TABLE", &tables.idempotency),
+        ("EVENT_BUS", &bus_name),
+    ];
+    let (doomed, other) = tokio::join!(Program::start(&environment), Program::start(&environment));
+    let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
+    let bowl = other
+        .post("/v1/products", &Person::admin())
+        .json(&bowl)
+        .answer()
+        .await;
+    let body =
+        json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
+    let person = customer();
+    let order = |program: &Program| {
+        let request = program
+            .post("/v1/orders", &person)
+            .header("Idempotency-Key", "key");
+        request.json(&body)
+    };
+
+    let mut sent = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        sent.spawn(order(&doomed).send());
+        sent.spawn(order(&other).send());
+    }
+    let first = sent.join_next().await.unwrap().unwrap();
+    doomed.signal("-KILL").await;
+    let mut answers = vec![first];
+    answers.extend(sent.join_all().await);
+    let last = order(&other).answer().await;
+    assert_eq!(last.status, 202, "what was sent before has been decided");
+
+    // What the killed instance did not answer is as it is; all that was answered is the same order.
+    let (mut accepted, mut unanswered) = (0, 0);
+    for answer in answers {
+        match answer {
+            Ok(answer) if answer.status() == 202 => match answer.json::<Value>().await {
+                Ok(answer) => {
+                    accepted += 1;
+                    assert_eq!(answer["order_id"], last.body["order_id"]);
+                }
+                Err(_) => unanswered += 1,
+            },
+            Ok(answer) => assert_eq!(answer.status(), 409),
+            Err(_) => unanswered += 1,
+        }
+    }
+    let listed = other.get("/v1/orders").bearer_auth(person.token()).answer().await;
+    assert_eq!(
+        listed.body["items"].as_array().unwrap().len(),
+        1,
+        "{accepted} accepted, {unanswered} unanswered"
+    );
+    assert_eq!(orders_events(&dynamo, &tables.outbox).await.len(), 1);
 }

@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod idempotency;
+mod open;
 mod races;
+mod sequences;
 mod store;

@@ -197,6 +197,35 @@ async fn work_that_fails_after_its_time_cannot_remove_its_successor() {
     assert_eq!(world.send("tea").await.unwrap(), "run 1");
 }
 
+/// Each process has a client of its own, and nothing but the table in common with the others.
+#[tokio::test]
+async fn processes_of_one_function_know_of_each_others_work() {
+    let world = World::new().await;
+    let other = Idempotency::new(
+        aws_sdk_dynamodb::Client::new(&cloud::sdk_config().await),
+        &world.table.name,
+        "mailer",
+        TimeDelta::hours(1),
+        Clock::from_fn(|| Timestamp::from_timestamp(1_800_000_000, 0).unwrap()),
+    );
+    let begun = world.mails.once("order-17", &"tea", world.deadline(), || async {
+        let beside: Answer<Infallible> = other
+            .once("order-17", &"tea", world.deadline(), || async {
+                unreachable!("it is under way")
+            })
+            .await;
+        assert!(matches!(beside, Err(OnceError::InProgress)), "{beside:?}");
+        Ok::<_, Infallible>("sent".to_owned())
+    });
+    assert_eq!(begun.await.unwrap(), "sent");
+    let later: Answer<Infallible> = other
+        .once("order-17", &"tea", world.deadline(), || async {
+            unreachable!("it is done")
+        })
+        .await;
+    assert_eq!(later.unwrap(), "sent");
+}
+
 #[tokio::test]
 async fn functions_that_share_a_table_do_not_share_keys() {
     let world = World::new().await;
