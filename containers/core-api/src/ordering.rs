@@ -2,7 +2,7 @@
 
 use bus::RelayHandle;
 use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId, money::MoneyError};
-use events::{Cause, TraceParent, order::OrderLine};
+use events::{TraceParent, order::OrderLine};
 use orders::{CancelError, NewOrder, Order, Orders, PlaceError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -181,27 +181,21 @@ impl Checkout {
     }
 
     /// Takes an order back. Doing so twice changes nothing.
-    pub async fn cancel(
-        &self,
-        customer: UserId,
-        order_id: OrderId,
-        traceparent: TraceParent,
-    ) -> Result<Order, CancelError> {
-        let cause = Cause {
-            correlation_id: order_id.0,
-            causation_id: None,
-            traceparent,
+    pub async fn cancel(&self, customer: UserId, order_id: OrderId) -> Result<Order, CancelError> {
+        let find = async || {
+            self.orders
+                .find(customer, order_id)
+                .await?
+                .ok_or(CancelError::NotFound)
         };
+        // Its event belongs to the order's trace, as all of the order's do, and not to that of this request.
+        let cause = find().await?.as_cause();
         match self.orders.cancel(customer, order_id, cause).await {
             Ok((order, event)) => {
                 self.relay.hand_over(vec![event]);
                 Ok(order)
             }
-            Err(CancelError::TooLate(OrderStatus::Cancelled)) => self
-                .orders
-                .find(customer, order_id)
-                .await?
-                .ok_or(CancelError::NotFound),
+            Err(CancelError::TooLate(OrderStatus::Cancelled)) => find().await,
             Err(error) => Err(error),
         }
     }

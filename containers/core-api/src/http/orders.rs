@@ -111,8 +111,7 @@ pub async fn cancel_order(
     State(checkout): State<Checkout>,
     customer: Customer,
     Path(id): Path<OrderId>,
-    Trace(trace): Trace,
 ) -> Result<Json<OrderView>, ApiError> {
-    let order = checkout.cancel(customer.id, id, trace).await?;
+    let order = checkout.cancel(customer.id, id).await?;
     Ok(Json(OrderView::with_history(order)))
 }
