@@ -9,6 +9,7 @@ mod bad_input;
 mod calls;
 mod cancelling;
 mod duplicates;
+mod kills;
 mod ordering;
 mod payments;
 mod poison;

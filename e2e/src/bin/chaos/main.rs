@@ -12,7 +12,6 @@ mod report;
 
 use std::{
     collections::BTreeMap,
-    env,
     io::Write as _,
     process::ExitCode,
     sync::{
@@ -28,7 +27,6 @@ use e2e::{
     books::{Motion, Reader},
     system::System,
 };
-use faults::Faults;
 use futures::{StreamExt as _, future::join_all, stream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -71,8 +69,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let disturber = Arc::new(Disturber::new(Faults::new(faults_url()?))?);
-    let run = run(&arguments, &disturber);
+    let system = System::shared().await;
+    let disturber = Arc::new(Disturber::new(system.faults.clone())?);
+    let run = run(&arguments, &system, &disturber);
     let report = tokio::select! {
         report = run => report?,
         interrupted = tokio::signal::ctrl_c() => {
@@ -94,13 +93,7 @@ async fn main() -> Result<ExitCode> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the configuration of this program")]
-fn faults_url() -> Result<String> {
-    env::var("FAULTS_URL").context("FAULTS_URL is not set: run this by `cargo xtask chaos`")
-}
-
-async fn run(arguments: &Arguments, disturber: &Arc<Disturber>) -> Result<Report> {
-    let system = System::shared().await;
+async fn run(arguments: &Arguments, system: &System, disturber: &Arc<Disturber>) -> Result<Report> {
     let reader = Reader::from_environment().await?;
     let plan = Plan::draw(arguments.orders, arguments.seed);
     let products = join_all(plan.stock.iter().map(|pieces| system.product(700, *pieces))).await;
@@ -118,7 +111,7 @@ async fn run(arguments: &Arguments, disturber: &Arc<Disturber>) -> Result<Report
     let buying = stream::iter(plan.purchases.iter().enumerate())
         .map(|(number, purchase)| {
             sent.fetch_add(1, Ordering::Relaxed);
-            buy(&system, disturber, number, purchase, &customers, &products)
+            buy(system, disturber, number, purchase, &customers, &products)
         })
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<Result<Bought>>>();
