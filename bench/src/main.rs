@@ -16,9 +16,10 @@ mod stock;
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use domain::Clock;
+use tokio::signal::unix::{SignalKind, signal};
 
 use context::{Addresses, Context};
 use figures::Figure;
@@ -43,7 +44,17 @@ struct CommandLine {
 /// One thread drives all load: what it measures needs the other cores.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let arguments = CommandLine::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        measured = measure(CommandLine::parse()) => measured,
+        // What the figure has started stops with it.
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("interrupted"),
+    }
+}
+
+async fn measure(arguments: CommandLine) -> anyhow::Result<()> {
     let command = arguments.command();
     let chosen: BTreeSet<Figure> = if arguments.figures.is_empty() {
         Figure::ALL.into()

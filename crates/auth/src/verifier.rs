@@ -1,15 +1,13 @@
 //! Verifying a token against its issuer's public keys.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use domain::Clock;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     jwk::{AlgorithmParameters, JwkSet},
 };
+use moka::sync::Cache;
 
 use crate::Claims;
 
@@ -19,12 +17,10 @@ const LEEWAY: i64 = 30;
 /// Longer than any token of ours; what is longer is not looked at.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// How many tokens that were found authentic are remembered.
-const REMEMBERED: usize = 4096;
+/// How many tokens are recognised without checking their signature again, of 4 KiB at most each.
+const RECOGNISED: u64 = 1000;
 
-/// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's.
-///
-/// Cloning is cheap. A bearer comes many times with the same token, whose signature is checked the first time.
+/// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's. Cloning is cheap.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
 
@@ -32,8 +28,9 @@ struct Inner {
     keys: HashMap<String, DecodingKey>,
     validation: Validation,
     clock: Clock,
-    /// Tokens whose signature, issuer and audience are right. Their time is looked at whenever they come.
-    authentic: Mutex<HashMap<String, Claims>>,
+    /// What tokens say whose signature, issuer and audience were right: the same text says the same again, and a
+    /// program comes with one token for minutes. Time is asked each time.
+    recognised: Cache<String, Claims>,
 }
 
 /// Why a token opens nothing. The bearer is told no more than that it is invalid or has expired.
@@ -98,13 +95,19 @@ impl Verifier {
             keys,
             validation,
             clock,
-            authentic: Mutex::default(),
+            recognised: Cache::new(RECOGNISED),
         })))
     }
 
     /// What the token says, once its signature, issuer, audience and time have been found right.
     pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
-        let claims = self.authentic(token)?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(InvalidToken::Invalid);
+        }
+        let claims = match self.0.recognised.get(token) {
+            Some(claims) => claims,
+            None => self.0.check(token)?,
+        };
         let now = self.0.clock.now().timestamp();
         if now >= claims.exp.saturating_add(LEEWAY) {
             return Err(InvalidToken::Expired);
@@ -115,30 +118,19 @@ impl Verifier {
         }
         Ok(claims)
     }
+}
 
-    /// What the token says, once its signature, issuer and audience have been found right.
-    fn authentic(&self, token: &str) -> Result<Claims, InvalidToken> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(InvalidToken::Invalid);
-        }
-        if let Some(claims) = self.remembered().get(token) {
-            return Ok(claims.clone());
-        }
+impl Inner {
+    /// Checks all but the time, which changes.
+    fn check(&self, token: &str) -> Result<Claims, InvalidToken> {
         let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
         let kid = header.kid.ok_or(InvalidToken::Invalid)?;
-        let key = self.0.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
-        let decoded = decode::<Claims>(token, key, &self.0.validation).map_err(|_| InvalidToken::Invalid)?;
-        let mut remembered = self.remembered();
-        if remembered.len() >= REMEMBERED {
-            // Most of them have expired. Who has not is checked once more.
-            remembered.clear();
-        }
-        remembered.insert(token.to_owned(), decoded.claims.clone());
-        Ok(decoded.claims)
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Claims>> {
-        self.0.authentic.lock().unwrap_or_else(PoisonError::into_inner)
+        let key = self.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
+        let claims = decode::<Claims>(token, key, &self.validation)
+            .map_err(|_| InvalidToken::Invalid)?
+            .claims;
+        self.recognised.insert(token.to_owned(), claims.clone());
+        Ok(claims)
     }
 }
 

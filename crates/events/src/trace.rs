@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use domain::{Timestamp, ids::uuid_v7};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A `traceparent`: which trace something belongs to, and which of its spans it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ impl TraceParent {
     /// The trace's id in 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
-        self.trace_id.iter().map(|byte| format!("{byte:02x}")).collect()
+        Uuid::from_bytes(self.trace_id).simple().to_string()
     }
 }
 

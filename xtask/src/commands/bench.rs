@@ -4,13 +4,14 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use crate::cargo::Executables;
 use crate::paths::{self, Instance, Kind};
 use crate::postgres::Postgres;
 use crate::progress::{BOLD, GREEN, RED, step};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, TICK, stop};
+use crate::supervise::{Lock, ProcessId, TICK, stop};
 use crate::system::{self, System};
 use crate::{Bench, programs};
 
@@ -90,8 +91,11 @@ fn supervise(system: &mut System, mut measuring: Child, interrupt: &Interrupt) -
         if let Some(status) = measuring.try_wait()? {
             return Ok(status);
         }
-        if interrupt.is_set() {
-            measuring.kill()?;
+        if interrupt.is_set()
+            && let Some(process) = ProcessId::of(measuring.id())
+        {
+            // It stops what it has started for itself. A Ctrl-C has reached it as well.
+            stop::send(&process, Signal::TERM);
         }
         system.look(interrupt)?;
         thread::sleep(TICK);

@@ -211,3 +211,29 @@ fn a_key_set_without_a_usable_key_is_refused_at_start() {
     let shared = r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#;
     assert!(matches!(load(shared), Err(InvalidJwks::Key { .. })));
 }
+
+#[test]
+fn a_token_that_was_good_is_no_good_after_its_end_nor_with_a_letter_changed() {
+    let (keys, hands) = (keys(), Hands::default());
+    let verifier = verifier(&keys, &hands);
+    let token = sign(&header(), &claims(), &keys);
+    let first = verifier.verify(&token).unwrap();
+    assert_eq!(
+        verifier.verify(&token),
+        Ok(first),
+        "the second time it is recognised"
+    );
+
+    let mut forged = token.clone();
+    let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
+    forged.push(last);
+    assert_eq!(verifier.verify(&forged), Err(InvalidToken::Invalid));
+    hands.set(330);
+    assert_eq!(verifier.verify(&token), Err(InvalidToken::Expired));
+    hands.set(-31);
+    assert_eq!(
+        verifier.verify(&token),
+        Err(InvalidToken::Invalid),
+        "before its time"
+    );
+}
