@@ -59,7 +59,39 @@ pub fn build_release() -> Result<Executables> {
     executables_of(command)
 }
 
-fn executables_of(mut command: Command) -> Result<Executables> {
+/// The program of a package's tests, which [`build_with_tests`] has built.
+///
+/// # Errors
+/// When there is none.
+pub fn test_program(package: &str, test: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-run", "--quiet"]);
+    messages_of(command)?
+        .iter()
+        .filter(|message| message.pointer("/profile/test") == Some(&Value::Bool(true)))
+        .filter(|message| message.pointer("/target/name").is_some_and(|name| name == test))
+        .filter(|message| is_of_package(message, package))
+        .find_map(|message| Some(message.get("executable")?.as_str()?.into()))
+        .with_context(|| format!("cargo told nothing about the tests of {package}"))
+}
+
+/// Packages of this workspace lie in a folder of their name.
+fn is_of_package(message: &Value, package: &str) -> bool {
+    let manifest = message.get("manifest_path").and_then(Value::as_str);
+    manifest.is_some_and(|path| path.ends_with(&format!("/{package}/Cargo.toml")))
+}
+
+fn executables_of(command: Command) -> Result<Executables> {
+    let executables: Executables = messages_of(command)?.iter().filter_map(executable).collect();
+    if let Some(missing) = PROGRAMS.iter().find(|name| !executables.contains_key(**name)) {
+        bail!("cargo built everything but told nothing about {missing}");
+    }
+    fs::write(executables_file(), serde_json::to_vec_pretty(&executables)?)?;
+    Ok(executables)
+}
+
+/// Runs cargo; returns what it tells in JSON.
+fn messages_of(mut command: Command) -> Result<Vec<Value>> {
     command.arg("--message-format=json-render-diagnostics");
     let mut child = command
         .stdin(Stdio::null())
@@ -67,18 +99,14 @@ fn executables_of(mut command: Command) -> Result<Executables> {
         .spawn()
         .context("cannot run cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let mut executables = Executables::new();
+    let mut messages = Vec::new();
     for line in BufReader::new(output).lines() {
-        executables.extend(executable(&line?));
+        messages.extend(serde_json::from_str::<Value>(&line?));
     }
     if !child.wait()?.success() {
         bail!("the programs do not compile");
     }
-    if let Some(missing) = PROGRAMS.iter().find(|name| !executables.contains_key(**name)) {
-        bail!("cargo built everything but told nothing about {missing}");
-    }
-    fs::write(executables_file(), serde_json::to_vec_pretty(&executables)?)?;
-    Ok(executables)
+    Ok(messages)
 }
 
 /// What the last [`build`] returned.
@@ -94,9 +122,8 @@ fn executables_file() -> PathBuf {
     paths::shared().join("executables.json")
 }
 
-/// One line of cargo's messages: a program's name and place, if it tells one.
-fn executable(line: &str) -> Option<(String, PathBuf)> {
-    let message: Value = serde_json::from_str(line).ok()?;
+/// One of cargo's messages: a program's name and place, if it tells one.
+fn executable(message: &Value) -> Option<(String, PathBuf)> {
     // A program's unit tests are an executable that has the program's name.
     if message.pointer("/profile/test") == Some(&Value::Bool(true)) {
         return None;
@@ -135,17 +162,25 @@ fn is_of_this_package(variable: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_artifact_names_its_executable() {
-        let line = r#"{"reason":"compiler-artifact","target":{"name":"saga","kind":["bin"]},"executable":"/t/saga"}"#;
-        assert_eq!(executable(line), Some(("saga".to_owned(), "/t/saga".into())));
-        let tests = r#"{"target":{"name":"saga"},"profile":{"test":true},"executable":"/t/deps/saga-1"}"#;
-        assert_eq!(executable(tests), None);
-        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+        let program = json!({
+            "reason": "compiler-artifact", "target": {"name": "saga", "kind": ["bin"]}, "executable": "/t/saga",
+        });
+        assert_eq!(executable(&program), Some(("saga".to_owned(), "/t/saga".into())));
+        let tests =
+            json!({"target": {"name": "saga"}, "profile": {"test": true}, "executable": "/t/deps/saga-1"});
+        assert_eq!(executable(&tests), None);
         assert_eq!(
-            executable(r#"{"target":{"name":"domain"},"executable":null}"#),
+            executable(&json!({"reason": "build-finished", "success": true})),
+            None
+        );
+        assert_eq!(
+            executable(&json!({"target": {"name": "domain"}, "executable": null})),
             None
         );
     }

@@ -89,7 +89,7 @@ pub fn prepare(instance: &Instance) -> Result<bool> {
 }
 
 fn generate(path: &Path) -> Result<()> {
-    let output = Command::new(python::venv().join("bin/python"))
+    let output = Command::new(python::SYSTEM.command("python"))
         .args(["-c", GENERATE])
         .arg(path)
         .output()

@@ -178,12 +178,16 @@ struct Replay {
     aws: bool,
 }
 
-/// Run the workspace's tests against a system of their own, made for them and removed after them.
+/// Run the workspace's tests against systems of their own, made for them and removed after them.
 ///
-/// May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
+/// Every test first; then schemathesis against the API's description; then, in a second system whose saga is Express, the
+/// end-to-end tests that make the course of an order. With arguments, only the tests that they choose. May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
 /// DATABASE_URL. The tests find the addresses in their environment, as .local/test/env has them.
 #[derive(Debug, Args)]
 struct Test {
+    /// Only with Express executions; arguments are then filters of the end-to-end tests
+    #[arg(long)]
+    express: bool,
     /// For `cargo test --workspace`: packages, filters, and after another -- options of the test programs
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,

@@ -49,7 +49,7 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
     }
     Program {
         name: "ministack",
-        executable: python::venv().join("bin/ministack"),
+        executable: python::SYSTEM.command("ministack"),
         arguments: Vec::new(),
         environment,
         directory: instance.directory().to_owned(),

@@ -50,7 +50,7 @@ pub fn localstripe(instance: &Instance, addresses: &Addresses) -> Program {
     let port = addresses.port("localstripe");
     Program {
         name: "localstripe",
-        executable: python::venv().join("bin/localstripe"),
+        executable: python::SYSTEM.command("localstripe"),
         arguments: ["--from-scratch", "--port"]
             .map(str::to_owned)
             .into_iter()

@@ -41,7 +41,7 @@ pub fn prepare(instance: &Instance, interrupt: &Interrupt) -> Result<Executables
 /// That of the step that failed.
 pub fn prepare_keys(instance: &Instance) -> Result<()> {
     fs::create_dir_all(instance.directory())?;
-    step("Python environment", python::prepare)?;
+    step("Python environment", |step| python::SYSTEM.prepare(step))?;
     step("Keys", |step| {
         let made = keys::prepare(instance)?;
         step.outcome(if made { "two RSA keys made" } else { "there" });

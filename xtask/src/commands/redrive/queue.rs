@@ -38,7 +38,7 @@ pub struct Message {
     pub attributes: Value,
     /// The sender's trace, likewise; null where there is none.
     pub trace: Value,
-    /// The body as JSON; null when it is none.
+    /// The body as JSON, without what SNS puts around it; null when it is none.
     pub content: Value,
     receipt: String,
 }
@@ -156,7 +156,7 @@ impl Message {
             receive_count: member("/Attributes/ApproximateReceiveCount")?.parse()?,
             attributes: attributes(&message["MessageAttributes"]),
             trace: message["Attributes"]["AWSTraceHeader"].clone(),
-            content: serde_json::from_str(&body).unwrap_or_default(),
+            content: content(&body),
             body,
         })
     }
@@ -192,6 +192,14 @@ impl Message {
             "order_id": self.order(),
             "receive_count": self.receive_count,
         })
+    }
+}
+
+fn content(body: &str) -> Value {
+    let content: Value = serde_json::from_str(body).unwrap_or_default();
+    match text(&content, "/Message") {
+        Some(inner) if content.get("TopicArn").is_some() => serde_json::from_str(&inner).unwrap_or_default(),
+        _ => content,
     }
 }
 

@@ -1,0 +1,71 @@
+//! The running API against its own description: schemathesis sends what the description allows, and what it does not.
+
+use std::process::{Command, ExitStatus};
+
+use anyhow::Result;
+use uuid::Uuid;
+
+use super::run_beside;
+use crate::commands::token;
+use crate::progress::{BOLD, step};
+use crate::python;
+use crate::signals::Interrupt;
+use crate::system::System;
+
+/// The same cases every time; a case that is found with another seed becomes a test of ours.
+const SEED: &str = "1";
+
+/// Cases for each operation and phase.
+const CASES: &str = "40";
+
+/// What no description can say, so that schemathesis takes a good answer for a bad one: a cursor is a text, but only
+/// one that a list gave; an Idempotency-Key of an example belongs to the request that it came with first.
+const NOT_CHECKED: &str = "positive_data_acceptance";
+
+/// Whose tokens are sent.
+const ROLES: [&str; 2] = ["customer", "admin"];
+
+/// Checks every operation as each role: no 5xx, no answer that is not described, nothing accepted that is described as
+/// wrong. schemathesis shows its own progress, and for a failure the request that repeats it.
+///
+/// # Errors
+/// When schemathesis cannot be installed or run.
+pub fn run(system: &mut System, interrupt: &Interrupt) -> Result<ExitStatus> {
+    step("schemathesis", |step| python::API_TESTS.prepare(step))?;
+    let [first, second] = ROLES;
+    let status = run_as(first, system, interrupt)?;
+    if status.success() {
+        run_as(second, system, interrupt)
+    } else {
+        Ok(status)
+    }
+}
+
+fn run_as(role: &str, system: &mut System, interrupt: &Interrupt) -> Result<ExitStatus> {
+    anstream::eprintln!("\n{BOLD}core-api against its description{BOLD:#}, as {role}, seed {SEED}");
+    let person = Uuid::new_v4();
+    let email = format!("{person}@example.com");
+    let token = token::for_person(system.instance(), person, role, &email)?;
+    let mut command = Command::new(python::API_TESTS.command("st"));
+    command
+        .current_dir(system.instance().directory())
+        .args(["run", &format!("{}/openapi.json", system.addresses.core_api())])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .args(["--checks", "all", "--exclude-checks", NOT_CHECKED])
+        .args([
+            "--seed",
+            SEED,
+            "--max-examples",
+            CASES,
+            "--generation-database",
+            "none",
+        ])
+        .args([
+            "--continue-on-failure",
+            "--no-shrink",
+            "--warnings",
+            "off",
+            "--no-color",
+        ]);
+    run_beside(system, command, interrupt)
+}

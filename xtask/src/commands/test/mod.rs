@@ -1,0 +1,162 @@
+//! `cargo xtask test`: the workspace's tests, against systems that nobody else uses.
+
+mod api;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::paths::{Instance, Kind};
+use crate::progress::{BOLD, DIM, GREEN, RED};
+use crate::signals::Interrupt;
+use crate::supervise::{Lock, TICK, stop};
+use crate::system::{self, System};
+use crate::{Test, cargo, programs, python};
+
+/// How many tests of one program run at once.
+const TEST_THREADS: &str = "8";
+
+/// The end-to-end tests that depend on what kind of executions carry the orders: these run with Express ones as well.
+const COURSE_OF_AN_ORDER: [&str; 6] = [
+    "cancelling::",
+    "ordering::",
+    "payments::",
+    "replay::",
+    "saga_matrix::",
+    "stock::",
+];
+
+/// Runs the tests; their verdict is ours.
+///
+/// # Errors
+/// When a system does not come up, or cargo cannot be run.
+pub fn run(arguments: &Test) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    let mut code = ExitCode::SUCCESS;
+    if !arguments.express {
+        code = with_system(Kind::Test, &interrupt, |system| {
+            let status = run_beside(system, all_tests(&arguments.arguments), &interrupt)?;
+            if status.success() && arguments.arguments.is_empty() {
+                return api::run(system, &interrupt);
+            }
+            Ok(status)
+        })?;
+        if code == ExitCode::SUCCESS && !arguments.arguments.is_empty() {
+            anstream::eprintln!(
+                "{DIM}… as you chose the tests: not against the API's description, not with Express executions{DIM:#}"
+            );
+            return Ok(code);
+        }
+    }
+    if code == ExitCode::SUCCESS {
+        anstream::eprintln!("\n{BOLD}With Express executions:{BOLD:#} what makes the course of an order");
+        code = with_system(Kind::Express, &interrupt, |system| {
+            let tests = Command::new(e2e_tests()?);
+            run_beside(system, express_tests(tests, &arguments.arguments), &interrupt)
+        })?;
+    }
+    if code == ExitCode::SUCCESS {
+        anstream::eprintln!("{GREEN}✓{GREEN:#} all tests passed");
+    }
+    Ok(code)
+}
+
+/// Brings a fresh system up, has something done with it, and takes it down again.
+fn with_system(
+    kind: Kind,
+    interrupt: &Interrupt,
+    work: impl FnOnce(&mut System) -> Result<ExitStatus>,
+) -> Result<ExitCode> {
+    let instance = Instance::of(kind);
+    let lock = Lock::take(&instance)?.context("another test run of this checkout is under way")?;
+    stop::orphans(&instance, &lock);
+    system::wipe(&instance)?;
+    let built = system::prepare(&instance, interrupt)?;
+    let mut system = System::up(&instance, built, None, interrupt)?;
+    let result = work(&mut system);
+    system.stop();
+    programs::tidy_up_after_localstripe();
+    system::wipe(&instance)?;
+    let status = result?;
+    interrupt.check()?;
+    if status.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    anstream::eprintln!(
+        "{RED}✗{RED:#} tests failed; what the programs wrote meanwhile: {BOLD}{}{BOLD:#}",
+        instance.logs().display()
+    );
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn all_tests(arguments: &[String]) -> Command {
+    let mut command = cargo::cargo();
+    command.arg("test");
+    // cargo would let --workspace win over the packages that the person names.
+    let names_packages = arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument == "-p" || argument == "--package" || argument.starts_with("--package="));
+    if !names_packages {
+        command.arg("--workspace");
+    }
+    command.args(arguments);
+    command
+}
+
+/// The end-to-end tests that the person names, otherwise those that make the course of an order.
+fn express_tests(mut command: Command, arguments: &[String]) -> Command {
+    if arguments.is_empty() {
+        command.args(COURSE_OF_AN_ORDER);
+    } else {
+        command.args(arguments);
+    }
+    command
+}
+
+/// The program of the end-to-end tests. It is run as it is: to name one package to cargo would unify features anew,
+/// and rebuild most dependencies.
+fn e2e_tests() -> Result<PathBuf> {
+    cargo::test_program("e2e", "it")
+}
+
+/// Runs a command in the surroundings of the tests, and keeps the system up until it has ended.
+fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) -> Result<ExitStatus> {
+    let path = format!(
+        "{}:{}",
+        python::commands().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let name = command.get_program().display().to_string();
+    let mut child: Child = command
+        .env("PATH", path)
+        // Tests wait more than they compute; with a thread a core they would wait one after the other.
+        .env("RUST_TEST_THREADS", TEST_THREADS)
+        .envs(system.addresses.variables(system.instance()))
+        .env(
+            "LOCALSTRIPE_URL",
+            format!("http://127.0.0.1:{}", system.addresses.port("localstripe")),
+        )
+        // Tests that run commands of this tool run this very one.
+        .env("XTASK", std::env::current_exe()?)
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_SESSION_TOKEN")
+        .spawn()
+        .with_context(|| format!("cannot run {name}"))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt.is_set() {
+            // A Ctrl-C has reached it as well; a SIGTERM has not.
+            child.kill()?;
+        }
+        system.look(interrupt)?;
+        thread::sleep(TICK);
+    }
+}
