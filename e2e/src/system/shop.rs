@@ -84,7 +84,7 @@ impl System {
     }
 
     /// A list of the provider's, page by page.
-    async fn ledger(&self, path: &str) -> Vec<Value> {
+    pub async fn ledger(&self, path: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
         loop {
             let mut request = self

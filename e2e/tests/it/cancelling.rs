@@ -12,7 +12,7 @@ async fn cancel(system: &System, person: &Person, order_id: OrderId) -> Answer {
 }
 
 /// Stops or starts the delivery of new orders to the saga.
-async fn deliver_orders(enabled: bool) {
+pub(crate) async fn deliver_orders(enabled: bool) {
     let find = "awslocal lambda list-event-source-mappings --function-name order-processor \
                 --query EventSourceMappings[0].UUID --output text";
     let switch = if enabled { "--enabled" } else { "--no-enabled" };

@@ -13,6 +13,8 @@ mod kills;
 mod ordering;
 mod payments;
 mod poison;
+mod redrive;
+mod replay;
 mod saga_matrix;
 mod sale;
 mod stock;

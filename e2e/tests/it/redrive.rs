@@ -1,0 +1,200 @@
+//! What was set aside gets another try by `cargo xtask redrive`, and nothing gets lost on the way.
+
+use std::collections::BTreeSet;
+
+use domain::OrderId;
+use e2e::system::{Person, System, aws::shell, eventually};
+use serde_json::{Value, json};
+
+use crate::cancelling::deliver_orders;
+
+/// Runs the command as an operator would; what it reports.
+async fn redrive(queue: &str) -> Value {
+    let report = run(&format!(r#""$XTASK" redrive {queue} --yes --json"#)).await;
+    serde_json::from_str(&report).expect("the report is JSON")
+}
+
+async fn run(line: &str) -> String {
+    shell(&std::env::temp_dir(), line).await
+}
+
+/// The bodies of the messages in a queue.
+async fn bodies(system: &System, queue: &str) -> Vec<String> {
+    let messages = system.messages(queue).await;
+    messages
+        .iter()
+        .map(|message| message["Body"].as_str().expect("a message has a body").to_owned())
+        .collect()
+}
+
+async fn mails(system: &System, customer: &Person) -> usize {
+    system.mails(&format!("{}@example.com", customer.id)).await.len()
+}
+
+async fn configure_notification_sender(handler: &str, visibility: u32) {
+    run(&format!(
+        "awslocal lambda update-function-configuration --function-name notification-sender --handler {handler}
+         url=$(awslocal sqs get-queue-url --queue-name notification-queue --query QueueUrl --output text)
+         awslocal sqs set-queue-attributes --queue-url $url --attributes VisibilityTimeout={visibility}"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
+    let system = System::alone().await;
+    let customer = system.customer();
+    let lantern = system.product(100, 5).await;
+
+    // A deployment that cannot start; the queue's patience is shortened, so that it runs out within seconds.
+    configure_notification_sender("not-a-function", 1).await;
+    let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
+    let letter = eventually("a dead letter", async || {
+        let letters = bodies(&system, "notification-queue-dlq").await;
+        letters
+            .into_iter()
+            .find(|letter| letter.contains(&order_id.to_string()))
+    })
+    .await;
+    configure_notification_sender("notification-sender", 30).await;
+    assert_eq!(mails(&system, &customer).await, 0);
+
+    let report = redrive("notification-queue-dlq").await;
+    let first = report["first"].as_array().expect("a preview");
+    let order = json!(order_id.to_string());
+    assert!(
+        first
+            .iter()
+            .any(|message| message["order_id"] == order && message["type"] == "OrderCompleted"),
+        "{report}"
+    );
+    eventually("the mail", async || {
+        (mails(&system, &customer).await == 1).then_some(())
+    })
+    .await;
+    assert!(!bodies(&system, "notification-queue-dlq").await.contains(&letter));
+}
+
+/// Makes an order wait for ever: what would have started its saga is taken out of the queue. Gives what that was.
+async fn stuck_order(system: &System, customer: &Person) -> (OrderId, Value) {
+    let lantern = system.product(100, 5).await;
+    deliver_orders(false).await;
+    let order_id = system.order(customer, &lantern, 2, "pm_card_visa").await;
+    let event = eventually("the order's event", async || {
+        let events = bodies(system, "order-processing-queue").await;
+        events
+            .into_iter()
+            .find(|event| event.contains(&order_id.to_string()))
+    })
+    .await;
+    run(
+        "url=$(awslocal sqs get-queue-url --queue-name order-processing-queue --query QueueUrl --output text)
+         awslocal sqs purge-queue --queue-url $url",
+    )
+    .await;
+    deliver_orders(true).await;
+    (order_id, serde_json::from_str(&event).expect("an event is JSON"))
+}
+
+#[tokio::test]
+async fn a_parked_orders_saga_starts_again() {
+    let system = System::alone().await;
+    let customer = system.customer();
+    let (order_id, event) = stuck_order(&system, &customer).await;
+    let mut state = event["detail"]["data"].clone();
+    for member in ["traceparent", "correlation_id", "causation_id"] {
+        state[member] = event["detail"][member].clone();
+    }
+    // What a step said before the order was parked must not be taken for what it says now.
+    state["failure"] = json!({"event_id": null});
+    state["compensation_error"] = json!({"Error": "Unavailable", "Cause": "for long"});
+    let parked = json!({"order_id": order_id, "execution": "arn", "state": state});
+    system
+        .send_message("order-parking-queue", &parked.to_string())
+        .await;
+
+    let report = redrive("order-parking-queue").await;
+    assert_eq!((&report["redriven"], &report["left"]), (&json!(1), &json!(0)));
+    assert_eq!(report["first"][0]["order_id"], order_id.to_string());
+    assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
+    eventually("the mail", async || {
+        (mails(&system, &customer).await == 1).then_some(())
+    })
+    .await;
+    assert!(bodies(&system, "order-parking-queue").await.is_empty());
+}
+
+#[tokio::test]
+async fn parked_events_are_published_and_what_is_none_stays() {
+    let system = System::alone().await;
+    let customer = system.customer();
+    // An event like any other: the order that it tells of waits for it.
+    let (order_id, event) = stuck_order(&system, &customer).await;
+    let entry = json!({
+        "EventBusName": "ecommerce-event-bus", "Source": event["source"], "DetailType": event["detail-type"],
+        "Detail": event["detail"].to_string(),
+    });
+    run("awslocal sqs create-queue --queue-name event-parking-queue").await;
+    system.send_message("event-parking-queue", "not an event").await;
+    system
+        .send_message("event-parking-queue", &entry.to_string())
+        .await;
+
+    let refused = run(r#""$XTASK" redrive event-parking-queue --yes --json || echo FAILED"#).await;
+    assert!(
+        refused.ends_with("FAILED\n") && refused.contains(r#""left": 1"#),
+        "{refused}"
+    );
+    assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
+    assert_eq!(bodies(&system, "event-parking-queue").await, ["not an event"]);
+}
+
+#[tokio::test]
+async fn an_interrupted_redrive_loses_nothing() {
+    let system = System::shared().await;
+    run("dead=$(awslocal sqs create-queue --queue-name trial-dlq --query QueueUrl --output text)
+         arn=arn:aws:sqs:ap-northeast-1:000000000000:trial-dlq
+         policy='{\"deadLetterTargetArn\":\"'$arn'\",\"maxReceiveCount\":\"5\"}'
+         printf '{\"RedrivePolicy\":\"%s\"}' \"$(printf %s \"$policy\" | sed 's/\"/\\\\\"/g')\" >trial-attributes.json
+         awslocal sqs create-queue --queue-name trial --attributes file://trial-attributes.json
+         for number in 1 2 3 4 5 6 7 8 9 10 11 12; do
+           awslocal sqs send-message --queue-url $dead --message-body \"message $number\" \
+             --message-attributes '{\"Colour\":{\"DataType\":\"String\",\"StringValue\":\"red\"}}'
+         done")
+    .await;
+    let sent: BTreeSet<String> = (1..=12).map(|number| format!("message {number}")).collect();
+
+    // Two a second, for a few seconds.
+    run(r#"timeout --signal=INT 3 "$XTASK" redrive trial-dlq --yes --rate 2 || true"#).await;
+    let (gone, left) = (bodies(&system, "trial").await, bodies(&system, "trial-dlq").await);
+    assert!(
+        !gone.is_empty() && gone.len() <= 8,
+        "the rate is kept, and something was done: {gone:?}"
+    );
+    assert_eq!(gone.len() + left.len(), 12, "each is in one place");
+    assert_eq!(gone.into_iter().chain(left).collect::<BTreeSet<_>>(), sent);
+
+    let report = redrive("trial-dlq").await;
+    assert_eq!(
+        report["waiting"], report["redriven"],
+        "what was held is there at once"
+    );
+    let arrived = bodies(&system, "trial").await;
+    assert_eq!(arrived.len(), 12);
+    assert_eq!(arrived.into_iter().collect::<BTreeSet<_>>(), sent);
+    let attributes = "url=$(awslocal sqs get-queue-url --queue-name trial --query QueueUrl --output text)
+        awslocal sqs receive-message --queue-url $url --message-attribute-names All \
+          --query Messages[0].MessageAttributes.Colour.StringValue --output text";
+    assert_eq!(run(attributes).await, "red\n");
+
+    assert_eq!(
+        redrive("trial-dlq").await["waiting"],
+        0,
+        "an empty queue is no error"
+    );
+    let unknown = run(r#""$XTASK" redrive nothing 2>&1 || true"#).await;
+    assert!(
+        unknown.contains("there is no queue nothing") && unknown.contains("order-parking-queue"),
+        "{unknown}"
+    );
+}
