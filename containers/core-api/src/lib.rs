@@ -3,6 +3,6 @@
 
 pub mod catalogue;
 pub mod config;
-mod cursor;
+pub mod cursor;
 pub mod http;
 pub mod ordering;

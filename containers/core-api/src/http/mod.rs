@@ -28,6 +28,8 @@ use crate::{catalogue::Catalogue, ordering::Checkout};
 use cache::Cache;
 use error::ApiError;
 
+pub use self::{extract::IdempotencyKey, merge_patch::ProductPatch};
+
 /// What the handlers work with. Cloning is cheap.
 #[derive(Clone, Debug, FromRef)]
 pub struct App {

@@ -1,7 +1,7 @@
 //! The HTTP API, for our own programs only. Handlers parse, ask the engine and show what it says.
 
 mod error;
-mod views;
+pub mod views;
 
 use auth::{Role, Verifier};
 use axum::{

@@ -1,0 +1,102 @@
+//! What clients send to core-api.
+
+use std::sync::LazyLock;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderValue, Request, StatusCode},
+    response::IntoResponse,
+};
+use core_api::{
+    catalogue::Details,
+    cursor,
+    http::{IdempotencyKey, ProductPatch},
+    ordering::{Lines, OrderRequest},
+};
+use domain::OrderId;
+use futures::executor::block_on;
+use serde_json::Value;
+use web::{Json, Problem};
+
+static PRODUCT: LazyLock<Details> = LazyLock::new(|| {
+    let product = br#"{
+        "name": "Kettle", "description": "Of iron.", "price": 16800, "category": "tea-ware",
+        "translations": {"ja": {"name": "Tetsubin", "description": "Iron."}}
+    }"#;
+    let Ok(Json(details)) = Json::from_bytes(product) else {
+        unreachable!("the product above is one")
+    };
+    details
+});
+
+/// What is taken for an order, a product or a change of one keeps to the rules of these; what is refused is refused
+/// as a client's mistake.
+pub fn bodies(bytes: &[u8]) {
+    match Json::<OrderRequest>::from_bytes(bytes) {
+        Ok(Json(_)) => {
+            let said: Value = serde_json::from_slice(bytes).expect("an order is JSON");
+            let lines = said["items"].as_array().map_or(0, Vec::len);
+            assert!((1..=Lines::MAX).contains(&lines));
+        }
+        Err(problem) => is_the_clients(problem),
+    }
+    match Json::<Details>::from_bytes(bytes) {
+        Ok(Json(details)) => is_kept(&details),
+        Err(problem) => is_the_clients(problem),
+    }
+    match Json::<ProductPatch>::from_bytes(bytes).and_then(|Json(patch)| patch.apply_to(&PRODUCT)) {
+        Ok(changed) => is_kept(&changed),
+        Err(problem) => is_the_clients(problem),
+    }
+}
+
+/// A product that goes out comes in again as it was.
+fn is_kept(details: &Details) {
+    let written = serde_json::to_vec(details).expect("a product leaves as JSON");
+    let Ok(Json(again)) = Json::<Details>::from_bytes(&written) else {
+        unreachable!("a product that left cannot come in again")
+    };
+    let value = |details: &Details| serde_json::to_value(details).expect("a product leaves as JSON");
+    assert_eq!(value(&again), value(details));
+}
+
+fn is_the_clients(problem: Problem) {
+    let status = problem.into_response().status();
+    assert!(
+        matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY),
+        "{status}"
+    );
+}
+
+/// A cursor is read only by the list that made it, as what it was made of.
+pub fn cursors(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let list = ("orders of", "somebody");
+    assert!(
+        cursor::open::<OrderId>(&list, text).is_err(),
+        "a cursor that nobody made"
+    );
+    let sealed = cursor::seal(&list, &text);
+    assert_eq!(cursor::open::<String>(&list, &sealed).as_deref(), Ok(text));
+    assert!(cursor::open::<String>(&("orders of", "another"), &sealed).is_err());
+    assert!(cursor::open::<Value>(&list, &sealed[1..]).is_err());
+}
+
+/// An Idempotency-Key that is taken is 1 to 255 printable ASCII characters, and comes through as it was.
+pub fn headers(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    let mut request = Request::new(());
+    request.headers_mut().insert("idempotency-key", value);
+    let (mut parts, ()) = request.into_parts();
+    match block_on(IdempotencyKey::from_request_parts(&mut parts, &())) {
+        Ok(IdempotencyKey(key)) => {
+            assert_eq!(key.as_bytes(), bytes);
+            assert!((1..=255).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+        Err(problem) => is_the_clients(problem),
+    }
+}

@@ -1,0 +1,27 @@
+//! Everything that parses bytes from outside, each as a function that takes any bytes and panics when what must hold
+//! of the parser does not. `tests/corpus.rs` runs them with stable Rust over the committed corpus and bytes made of it;
+//! `scripts/fuzz` runs them under libFuzzer for as long as one likes.
+
+pub mod api;
+pub mod events;
+pub mod payments;
+pub mod saga;
+pub mod stock;
+pub mod times;
+pub mod tokens;
+
+/// Something that takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus and its libFuzzer program.
+pub const TARGETS: [(&str, Target); 9] = [
+    ("api_bodies", api::bodies),
+    ("api_cursors", api::cursors),
+    ("api_headers", api::headers),
+    ("events", events::events),
+    ("payment_answers", payments::answers),
+    ("saga_state", saga::state),
+    ("stock_bodies", stock::bodies),
+    ("times", times::times),
+    ("tokens", tokens::tokens),
+];
