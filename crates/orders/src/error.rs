@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, SdkError},
-    operation::transact_write_items::TransactWriteItemsError,
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::CancellationReason,
 };
 use domain::OrderStatus;
@@ -115,7 +115,7 @@ pub enum FailError {
     Store(#[from] StoreError),
 }
 
-/// What stopped a transaction.
+/// What stopped a write.
 pub(crate) enum Refusal {
     /// The conditions of these writes, by their position, were broken.
     Conditions(Vec<usize>),
@@ -140,6 +140,17 @@ impl From<SdkError<TransactWriteItemsError>> for Refusal {
             }
         }
         Self::Failed(StoreError::aws(error))
+    }
+}
+
+impl From<SdkError<UpdateItemError>> for Refusal {
+    fn from(error: SdkError<UpdateItemError>) -> Self {
+        match error.as_service_error() {
+            // It is the only write there is.
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Self::Conditions(vec![0]),
+            Some(UpdateItemError::TransactionConflictException(_)) => Self::Conflict,
+            _ => Self::Failed(StoreError::aws(error)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, DisplayErrorContext},
-    types::{AttributeValue, Put},
+    types::{AttributeValue, DeleteRequest, Put, WriteRequest},
 };
 use domain::{EventId, Timestamp};
 use events::Outgoing;
@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backlog, Entry, GRACE, Outbox, OutboxError};
 
-/// How many entries are taken out at once. Single deletes, because no function may do more in the table.
-const DELETES_AT_ONCE: usize = 16;
+/// BatchWriteItem takes at most 25 writes.
+const DELETES_PER_CALL: usize = 25;
+
+/// How many calls that take entries out are under way at once.
+const CALLS_AT_ONCE: usize = 8;
 
 /// A DynamoDB table with the partition key `event_id`. It is empty on a quiet day, so sweeping it is a scan.
 #[derive(Clone, Debug)]
@@ -83,6 +86,44 @@ impl DynamoOutbox {
             .map_err(failed)?;
         Ok(item.map(|item| item.event))
     }
+
+    async fn remove_one(&self, event_id: EventId) -> Result<(), OutboxError> {
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("event_id", key(event_id))
+            .send()
+            .await;
+        deleted.map(drop).map_err(aws_failed)
+    }
+
+    async fn remove_chunk(&self, chunk: &[EventId]) -> Result<(), OutboxError> {
+        let deletes: Vec<WriteRequest> = chunk
+            .iter()
+            .map(|event_id| {
+                let delete = DeleteRequest::builder().key("event_id", key(*event_id)).build()?;
+                Ok(WriteRequest::builder().delete_request(delete).build())
+            })
+            .collect::<Result<_, BuildError>>()
+            .map_err(failed)?;
+        let answer = self
+            .client
+            .batch_write_item()
+            .request_items(&self.table, deletes)
+            .send()
+            .await
+            .map_err(aws_failed)?;
+        let left = answer
+            .unprocessed_items
+            .and_then(|mut left| left.remove(&self.table));
+        match left.map_or(0, |left| left.len()) {
+            0 => Ok(()),
+            left => Err(OutboxError(
+                format!("{left} entries could not be taken out just now").into(),
+            )),
+        }
+    }
 }
 
 #[async_trait]
@@ -123,17 +164,17 @@ impl Outbox for DynamoOutbox {
     }
 
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError> {
-        let delete = |event_id: &EventId| {
-            self.client
-                .delete_item()
-                .table_name(&self.table)
-                .key("event_id", key(*event_id))
-                .send()
-        };
-        let deletes: Vec<_> = published.iter().map(delete).collect();
-        let mut deleted = stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE);
-        while let Some(outcome) = deleted.next().await {
-            outcome.map_err(aws_failed)?;
+        // A function publishes one at a time, and may delete one at a time and nothing else.
+        if let [event_id] = published {
+            return self.remove_one(*event_id).await;
+        }
+        let calls: Vec<_> = published
+            .chunks(DELETES_PER_CALL)
+            .map(|chunk| self.remove_chunk(chunk))
+            .collect();
+        let mut removed = stream::iter(calls).buffer_unordered(CALLS_AT_ONCE);
+        while let Some(outcome) = removed.next().await {
+            outcome?;
         }
         Ok(())
     }
