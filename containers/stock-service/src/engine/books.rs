@@ -107,13 +107,25 @@ impl Books {
         Changes {
             levels: changed_levels
                 .into_iter()
-                .filter_map(|(id, from)| Some(Change { id, from, to: *levels.get(&id)? }))
+                .filter_map(|(id, from)| {
+                    Some(Change {
+                        id,
+                        from,
+                        to: *levels.get(&id)?,
+                    })
+                })
                 .collect(),
             moved_reservations: moved_reservations
                 .into_iter()
                 // What is new is written as it is in the end, however often it changed within the batch.
                 .filter(|(id, _)| !new_reservations.contains(id))
-                .filter_map(|(id, from)| Some(Change { id, from, to: reservations.get(&id)?.status }))
+                .filter_map(|(id, from)| {
+                    Some(Change {
+                        id,
+                        from,
+                        to: reservations.get(&id)?.status,
+                    })
+                })
                 .collect(),
             new_reservations: reservations
                 .into_values()

@@ -7,9 +7,9 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
 
-use crate::shop::{Shop, lines_json, new_id, read, slug};
+use crate::shop::{AUDIENCE, ISSUER, Shop, lines_json, new_id, read, slug};
 
 /// The real executable as a process of its own, killed in the end at the latest.
 struct Instance {
@@ -23,19 +23,16 @@ impl Instance {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let keys = std::env::temp_dir().join(format!("stock-service-{}.jwks.json", new_id()));
         std::fs::write(&keys, Shop::jwks()).unwrap();
-        let database = sqlx::query_scalar::<_, String>("SELECT current_database()::text")
-            .fetch_one(&shop.pool)
-            .await
-            .unwrap();
-        let mut url: reqwest::Url = std::env::var("DATABASE_URL").unwrap().parse().unwrap();
-        url.set_path(&database);
         let process = Command::new(env!("CARGO_BIN_EXE_stock-service"))
             .env("PORT", free.port().to_string())
             .env("BIND_ADDRESS", "127.0.0.1")
-            .env("DATABASE_URL", url.as_str())
+            .env(
+                "DATABASE_URL",
+                shop.pool.connect_options().to_url_lossy().as_str(),
+            )
             .env("AUTH_JWKS_PATH", &keys)
-            .env("AUTH_ISSUER", crate::shop::ISSUER)
-            .env("AUTH_AUDIENCE", crate::shop::AUDIENCE)
+            .env("AUTH_ISSUER", ISSUER)
+            .env("AUTH_AUDIENCE", AUDIENCE)
             // Its queue and its bus are away, which must not matter.
             .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
             .env("AWS_REGION", "ap-northeast-1")

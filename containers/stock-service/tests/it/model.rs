@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::ProductId;
 use futures::future::join_all;
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -10,6 +11,7 @@ use proptest::{
 };
 use sqlx::{PgPool, Row};
 use stock_service::model::Level;
+use uuid::Uuid;
 
 use crate::{
     shop::Shop,
@@ -31,25 +33,29 @@ async fn instances(pool: &PgPool) -> [Shop; 2] {
 
 /// A world in which nothing has happened yet, in the store and in the model.
 async fn begin(shop: &Shop) -> World {
-    sqlx::raw_sql("TRUNCATE stock, reservations, reservation_items, stock_adjustments, event_outbox")
+    sqlx::raw_sql(
+        "DELETE FROM stock; DELETE FROM reservations; DELETE FROM reservation_items;
+         DELETE FROM stock_adjustments; DELETE FROM event_outbox",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let mut world = World::new();
+    world.now = shop.hands.now();
+    world
+        .levels
+        .values_mut()
+        .for_each(|level| level.updated_at = world.now);
+    sqlx::query("INSERT INTO stock (product_id, quantity, reserved, updated_at) SELECT UNNEST($1), 0, 0, $2")
+        .bind(world.levels.keys().map(|id| id.0).collect::<Vec<Uuid>>())
+        .bind(world.now)
         .execute(&shop.pool)
         .await
         .unwrap();
-    let mut world = World::new();
-    world.now = shop.hands.now();
-    for (id, level) in &mut world.levels {
-        level.updated_at = world.now;
-        sqlx::query("INSERT INTO stock (product_id, quantity, reserved, updated_at) VALUES ($1, 0, 0, $2)")
-            .bind(id.0)
-            .bind(level.updated_at)
-            .execute(&shop.pool)
-            .await
-            .unwrap();
-    }
     world
 }
 
-async fn levels(pool: &PgPool) -> BTreeMap<domain::ProductId, Level> {
+async fn levels(pool: &PgPool) -> BTreeMap<ProductId, Level> {
     let rows = sqlx::query("SELECT * FROM stock").fetch_all(pool).await.unwrap();
     let level = |row: &sqlx::postgres::PgRow| Level {
         quantity: row.get("quantity"),
@@ -57,7 +63,7 @@ async fn levels(pool: &PgPool) -> BTreeMap<domain::ProductId, Level> {
         updated_at: row.get("updated_at"),
     };
     rows.iter()
-        .map(|row| (domain::ProductId(row.get("product_id")), level(row)))
+        .map(|row| (ProductId(row.get("product_id")), level(row)))
         .collect()
 }
 
@@ -95,11 +101,13 @@ async fn two_instances_at_once_keep_the_sums(pool: PgPool) {
         begin(here).await;
         for (seconds, ops) in &batches {
             here.hands.advance(*seconds);
-            let asked = |shop: &Shop| {
+            // Every second command to each, and the last one to both.
+            let asked = |shop: &Shop, first: usize| {
                 let engine = shop.engine.clone();
-                async move { join_all(ops.iter().map(|op| op.ask(&engine))).await }
+                let ops = ops.iter().skip(first).step_by(2).chain(ops.last());
+                async move { join_all(ops.map(|op| op.ask(&engine))).await }
             };
-            tokio::join!(asked(here), asked(there));
+            tokio::join!(asked(here, 0), asked(there, 1));
             here.assert_sums().await;
         }
         // What was asked once more changes nothing, whoever is asked.

@@ -149,13 +149,11 @@ fn reservation(id: Uuid, status: &str, expires_at: Option<Timestamp>) -> Result<
 
 /// `available` is there when the reservation was refused for want of this item.
 fn add_item(reservation: &mut Reservation, item: ReservedItem, available: Option<i64>) {
-    reservation
-        .shortages
-        .extend(available.map(|available| Shortage {
-            product_id: item.product_id,
-            requested: item.quantity,
-            available,
-        }));
+    reservation.shortages.extend(available.map(|available| Shortage {
+        product_id: item.product_id,
+        requested: item.quantity,
+        available,
+    }));
     reservation.items.push(item);
 }
 
