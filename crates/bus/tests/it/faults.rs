@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{DynamoOutbox, Outbox, ParkingQueue, Relay, RelayHandle, outbox::Backlog};
+use bus::{DynamoOutbox, Outbox, Relay, RelayHandle, outbox::Backlog};
 use chrono::TimeDelta;
 use domain::EventId;
 use events::Outgoing;
