@@ -11,6 +11,8 @@ use e2e::{
 use faults::{FunctionFault, Rule};
 use serde_json::Value;
 
+use crate::quiet::quiet;
+
 /// Buyers who pay, whose card is declined, and who want more than there is.
 const BUYERS: [(u32, &str); 3] = [
     (1, "pm_card_visa"),
@@ -32,30 +34,6 @@ fn lines(books: &Books) -> impl PartialEq + std::fmt::Debug + use<> {
     let orders = format!("{:#?}", books.orders);
     let mails = books.mails.len();
     (orders, books.products, books.reservations, books.payments, mails)
-}
-
-/// The orders' books, once every customer is told and no message of theirs is left in a queue.
-async fn still(reader: &Reader, order_ids: &[OrderId], products: &[String]) -> Books {
-    eventually("all mails and empty queues", async || {
-        let all = reader.read().await.unwrap();
-        let books = all.of(order_ids);
-        let is_ours = |body: &String| {
-            order_ids.iter().any(|id| body.contains(&id.to_string()))
-                || products.iter().any(|product| body.contains(product))
-        };
-        let left = all
-            .queues
-            .iter()
-            .filter(|(name, _)| !name.starts_with("e2e-"))
-            .any(|(_, bodies)| bodies.iter().any(is_ours));
-        let running = books
-            .executions
-            .iter()
-            .any(|execution| execution.status == "RUNNING");
-        let is_still = !left && !running && books.outbox.is_empty() && books.mails.len() >= order_ids.len();
-        is_still.then_some(books)
-    })
-    .await
 }
 
 /// Everything that was said about the orders and their products, the last first.
@@ -152,7 +130,7 @@ async fn twice_late_and_out_of_order_change_nothing() {
         order_ids.push(system.order(&customer, &product, quantity, payment_method).await);
         products.push(product);
     }
-    let before = still(&reader, &order_ids, &products).await;
+    let before = quiet(&reader, &order_ids, &products).await;
     let verdict = before.balance(&[]);
     assert!(verdict.is_balanced(), "{verdict}");
     assert_eq!(before.mails.len(), order_ids.len(), "one mail each");
@@ -181,13 +159,13 @@ async fn twice_late_and_out_of_order_change_nothing() {
         (heard >= 2 * events.len()).then_some(())
     })
     .await;
-    let after = still(&reader, &order_ids, &products).await;
+    let after = quiet(&reader, &order_ids, &products).await;
     assert_eq!(lines(&after), lines(&before));
 
     // The sagas run again from their beginning: goods are reserved after their release, payments taken after their
     // refusal.
     start_again(&order_ids).await;
-    let after = still(&reader, &order_ids, &products).await;
+    let after = quiet(&reader, &order_ids, &products).await;
     assert_eq!(after.executions.len(), 2 * order_ids.len());
     assert_eq!(lines(&after), lines(&before));
     let verdict = after.balance(&[]);

@@ -186,6 +186,29 @@ fn parks(state: &Value) -> bool {
         .any(|catcher| catcher["Next"] == "ParkOrder")
 }
 
+const NOTIFICATION_SENDER: &str = "notification-sender";
+
+/// The functions before and behind the saga, which take messages from queues, under every fault.
+pub fn message_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (what, fault) in FAULTS {
+        for function in ["order-processor", NOTIFICATION_SENDER] {
+            // SES knows no repetitions, so a crash between its taking the mail and our record of that sends another.
+            if function == NOTIFICATION_SENDER && matches!(fault, FunctionFault::CrashDuring(_)) {
+                continue;
+            }
+            cases.push(Case {
+                name: format!("{function}: {what}"),
+                way: Way::Good,
+                at: Rule::function(function, fault).at,
+                times: Some(1),
+                end: End::Completed,
+            });
+        }
+    }
+    cases
+}
+
 /// Every request between programs in which an order can be recognised, with what brings an order there.
 const REQUESTS: [(Way, Upstream, &str); 11] = [
     (Way::Good, Upstream::Aws, "DynamoDB.TransactWriteItems"),
