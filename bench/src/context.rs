@@ -42,6 +42,9 @@ pub struct Addresses {
     /// PostgreSQL's own load generator.
     #[arg(long, env = "PGBENCH")]
     pub pgbench: PathBuf,
+    /// A DynamoDB that is faster than the local AWS's; only what measures orders accepted needs it.
+    #[arg(long, env = "DYNOXIDE")]
+    pub dynoxide: Option<PathBuf>,
 }
 
 /// What a figure is run with.

@@ -5,13 +5,19 @@
 mod aws;
 mod context;
 mod databases;
+mod empty_saga;
+mod express;
 mod figures;
 mod load;
 mod machine;
+mod percentile;
 mod process;
 mod report;
+mod shop;
 mod spread;
 mod stock;
+mod trail;
+mod units;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};

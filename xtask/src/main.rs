@@ -21,7 +21,11 @@ mod seed;
 mod signals;
 mod supervise;
 mod system;
+<<<<<<< HEAD
 mod times;
+=======
+mod tools;
+>>>>>>> c7d0797 (Measure orders, acceptance, cost and the sale)
 
 use std::process::ExitCode;
 

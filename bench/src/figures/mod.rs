@@ -1,9 +1,13 @@
 //! The figures, one file each; a figure's name is its file's.
 
+mod acceptance;
 mod catalogue;
 mod cold_start;
+mod cost;
 mod memory;
+mod orders;
 mod reservations;
+mod sale;
 
 use std::fmt;
 
@@ -25,11 +29,28 @@ pub enum Figure {
     ColdStart,
     /// Memory of the services, and how soon they are ready.
     Memory,
+    /// From an order's acceptance to its completion, against a saga of empty functions.
+    Orders,
+    /// Orders accepted per second, against the data store's own limit.
+    Acceptance,
+    /// What an order costs in AWS.
+    Cost,
+    /// Ten times the usual load for a minute.
+    Sale,
 }
 
 impl Figure {
     /// Every figure.
-    pub const ALL: [Self; 4] = [Self::Reservations, Self::Catalogue, Self::ColdStart, Self::Memory];
+    pub const ALL: [Self; 8] = [
+        Self::Reservations,
+        Self::Catalogue,
+        Self::ColdStart,
+        Self::Memory,
+        Self::Orders,
+        Self::Acceptance,
+        Self::Cost,
+        Self::Sale,
+    ];
 
     /// Measures it.
     ///
@@ -41,6 +62,10 @@ impl Figure {
             Self::Catalogue => catalogue::run(context).await,
             Self::ColdStart => cold_start::run(context).await,
             Self::Memory => memory::run(context).await,
+            Self::Orders => orders::run(context).await,
+            Self::Acceptance => acceptance::run(context).await,
+            Self::Cost => cost::run(context).await,
+            Self::Sale => sale::run(context).await,
         }
     }
 }

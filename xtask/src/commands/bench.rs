@@ -13,7 +13,7 @@ use crate::progress::{BOLD, GREEN, RED, step};
 use crate::signals::Interrupt;
 use crate::supervise::{Lock, ProcessId, TICK, stop};
 use crate::system::{self, System};
-use crate::{Bench, programs};
+use crate::{Bench, programs, python, tools};
 
 /// Measures, and writes docs/benchmarks.md.
 ///
@@ -38,9 +38,21 @@ pub fn run(arguments: &Bench) -> Result<ExitCode> {
         }
         Ok(pgbench)
     })?;
+    // Only this figure needs it, and it is compiled first.
+    let dynoxide =
+        if arguments.figures.is_empty() || arguments.figures.iter().any(|name| name == "acceptance") {
+            Some(step("dynoxide", tools::dynoxide)?)
+        } else {
+            None
+        };
     let mut system = System::up(&instance, built.clone(), None, &interrupt)?;
     let result = start(&system, &built, arguments)
-        .map(|mut command| command.env("PGBENCH", pgbench).spawn())
+        .map(|mut command| {
+            command
+                .env("PGBENCH", pgbench)
+                .envs(dynoxide.map(|dynoxide| ("DYNOXIDE", dynoxide)))
+                .spawn()
+        })
         .and_then(|child| child.context("cannot run the program that measures"))
         .and_then(|child| supervise(&mut system, child, &interrupt));
     system.stop();
@@ -74,8 +86,14 @@ fn check_names(figures: &[String]) -> Result<()> {
 }
 
 fn start(system: &System, built: &Executables, arguments: &Bench) -> Result<Command> {
+    let path = format!(
+        "{}:{}",
+        python::commands().display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let mut command = Command::new(programs::executable(built, "bench")?);
     command
+        .env("PATH", path)
         .args(&arguments.figures)
         .args(arguments.quick.then_some("--quick"))
         .args(arguments.json.then_some("--json"))
