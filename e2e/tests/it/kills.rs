@@ -6,17 +6,36 @@ use domain::OrderId;
 use e2e::{
     books::{Reader, Verdict},
     supervised::Supervised,
-    system::{Person, System, eventually},
+    system::{Person, System, eventually, send},
 };
 use faults::{Rule, RuleId, Upstream, WireFault};
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 /// How many order at the same time.
 const BUYERS: usize = 6;
 
 /// Pieces of each test's product.
 const PIECES: i64 = 10;
+
+/// How much shorter than in AWS the saga's waits are in the systems of tests. See `xtask/src/ministack.rs`.
+const SHORTENED: f64 = 0.05;
+
+/// Lets the saga wait between its attempts as long as it does in AWS: what is killed has to come back meanwhile, on a
+/// machine that is busy. No other test runs.
+async fn wait_as_in_aws() -> System {
+    let system = System::alone().await;
+    waits(&system, 1.0).await;
+    system
+}
+
+async fn waits(system: &System, scale: f64) {
+    let url = format!("{}/_ministack/config", system.aws_endpoint);
+    let config = json!({"stepfunctions._SFN_WAIT_SCALE": scale});
+    let answer = send(system.http.post(url).json(&config)).await.expect(200);
+    assert_eq!(answer["applied"], config);
+}
 
 /// Some who order one piece each.
 async fn buyers(system: &System, product: &str) -> Vec<(Person, OrderId)> {
@@ -33,6 +52,7 @@ async fn all_are_served(system: &System, product: &str, orders: &[(Person, Order
     for (customer, order_id) in orders {
         assert_eq!(system.settled(customer, *order_id).await["status"], "completed");
     }
+    waits(system, SHORTENED).await;
     assert_eq!(
         system.stock(product).await,
         (PIECES - i64::try_from(orders.len()).unwrap(), 0)
@@ -62,7 +82,7 @@ async fn hit(system: &System, rule: RuleId) {
 
 #[tokio::test]
 async fn core_api_between_the_write_and_the_publish() {
-    let system = System::alone().await;
+    let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let customer = system.customer();
     let lantern = system.product(7500, PIECES).await;
@@ -79,7 +99,7 @@ async fn core_api_between_the_write_and_the_publish() {
 
 /// Kills stock-service while PostgreSQL has, or has not, heard the last word of a transaction that decides a batch.
 async fn stock_service_at_the_commit(fault: WireFault) {
-    let system = System::alone().await;
+    let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
     let commit = Rule::request(Upstream::Postgres, "message", fault).mentioning("COMMIT");
@@ -104,7 +124,7 @@ async fn stock_service_after_a_batch_and_before_the_answer() {
 
 #[tokio::test]
 async fn postgres_under_orders() {
-    let system = System::alone().await;
+    let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
     // One of its answers is late, so that a transaction is under way.
@@ -120,7 +140,7 @@ async fn postgres_under_orders() {
 
 #[tokio::test]
 async fn every_process_of_every_function_three_times() {
-    let system = System::alone().await;
+    let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
     let local_aws = supervised.process("ministack").unwrap();

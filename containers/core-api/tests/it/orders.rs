@@ -289,14 +289,14 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
         (200, &cancelled.body),
         "twice is once"
     );
-    let kinds: Vec<String> = shop
-        .app
-        .order_events()
-        .await
-        .into_iter()
-        .map(|(kind, _)| kind)
-        .collect();
+    let events = shop.app.order_events().await;
+    let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["OrderCreated", "OrderCancelled"]);
+    let traces: Vec<&str> = events
+        .iter()
+        .map(|(_, event)| &event["traceparent"].as_str().unwrap()[..36])
+        .collect();
+    assert_eq!(traces[0], traces[1], "all of an order's events are of one trace");
 
     let address = shop.place(&token, "second").await;
     let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();

@@ -27,7 +27,7 @@ use e2e::{
     books::{Motion, Reader},
     system::System,
 };
-use futures::{StreamExt as _, future::join_all, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +96,11 @@ async fn main() -> Result<ExitCode> {
 async fn run(arguments: &Arguments, system: &System, disturber: &Arc<Disturber>) -> Result<Report> {
     let reader = Reader::from_environment().await?;
     let plan = Plan::draw(arguments.orders, arguments.seed);
-    let products = join_all(plan.stock.iter().map(|pieces| system.product(700, *pieces))).await;
+    let products: Vec<String> = stream::iter(&plan.stock)
+        .map(|pieces| system.product(700, *pieces))
+        .buffered(4)
+        .collect()
+        .await;
     let customers: Vec<String> = (0..plan.customers).map(|_| system.customer().id).collect();
     let ears = Arc::new(Ears::open(plan.repeated, plan.seed).await?);
     let (quiet, stop) = (CancellationToken::new(), CancellationToken::new());
