@@ -1,5 +1,6 @@
 //! The running API against its own description: schemathesis sends what the description allows, and what it does not.
 
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use anyhow::Result;
@@ -49,6 +50,8 @@ fn run_as(role: &str, system: &mut System, interrupt: &Interrupt) -> Result<Exit
     let mut command = Command::new(python::API_TESTS.command("st"));
     command
         .current_dir(system.instance().directory())
+        .arg("--config-file")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml"))
         .args(["run", &format!("{}/openapi.json", system.addresses.core_api())])
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--checks", "all", "--exclude-checks", NOT_CHECKED])
