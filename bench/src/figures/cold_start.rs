@@ -96,7 +96,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
             "Milliseconds from the start of the process to its first request for an invocation, as Lambda's runtime API \
              sees them. Ours\nread their configuration, make their clients and have answers of AWS before that: secrets, \
              the order table, the state\nmachine, each over a connection that the first invocation finds open. AWS is a \
-             stand-in on this machine that answers at\nonce, over HTTP. The empty function is a `lambda_runtime` that \
+             stand-in on this machine that answers at\nonce, over HTTP; what TLS needs is loaded all the same, from one file of \
+             certificates as in Lambda's image. The empty function is a `lambda_runtime` that \
              does nothing. {rounds} starts each, in turns.\n\nExecutables: {}, empty function {}. The zips are those of \
              the local deployment, packed for speed.",
             sizes.join(", "),
