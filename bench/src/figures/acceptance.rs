@@ -84,7 +84,6 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
             times(ours.median / limit.median),
         ]);
     }
-    core_api.stop().await?;
     Ok(Section {
         title: "Orders accepted".to_owned(),
         text: "`POST /v1/orders` answered with 202, a second, against the same transaction (order, outbox entry, idempotency \

@@ -63,7 +63,11 @@ fn order(number: usize, way: &[OrderStatus], payment: Option<Known>) -> Order {
         payment_id: payment.map(|_| PaymentId(format!("pi_{number}"))),
         payment,
         payment_closed: status == OrderStatus::Failed,
+        created_event_id: None,
         final_event_id: None,
+        open: None,
+        restarted_at: None,
+        restarts: 0,
         traceparent: TraceParent::root(at),
         ttl: 0,
     }
