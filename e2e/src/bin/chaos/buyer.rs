@@ -19,11 +19,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a customer looks what becomes of the order before doing something else.
-const LOOKS_FOR: Duration = Duration::from_secs(12);
+/// How long a customer looks what becomes of the order before doing something else. Whoever did not wait would bring
+/// new orders to a system that is behind already, which then never catches up.
+const LOOKS_FOR: Duration = Duration::from_secs(180);
 
-/// How often.
-const LOOKS_EVERY: Duration = Duration::from_millis(700);
+/// How often. Those who look all the time are a load of their own.
+const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// What came of a purchase, as its customer knows it.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, Target};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use e2e::books::Heard;
+use futures::future::try_join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ const BUS: &str = "ecommerce-event-bus";
 
 /// How many events are heard until one that was put aside is said again.
 const LATER: usize = 400;
+
+/// How many poll at once: an order is half a dozen events, and each poll brings ten at most.
+const POLLERS: usize = 4;
 
 /// The listener.
 pub struct Ears {
@@ -87,6 +91,11 @@ impl Ears {
 
     /// Listens until `stop` and until nothing is left to be heard, and repeats until `quiet`.
     pub async fn run(&self, quiet: &CancellationToken, stop: &CancellationToken) -> Result<()> {
+        try_join_all((0..POLLERS).map(|_| self.poll(quiet, stop))).await?;
+        Ok(())
+    }
+
+    async fn poll(&self, quiet: &CancellationToken, stop: &CancellationToken) -> Result<()> {
         loop {
             let poll = self.sqs.receive_message().queue_url(&self.queue_url);
             let poll = poll.max_number_of_messages(10).wait_time_seconds(2).send();

@@ -37,8 +37,9 @@ use ears::Ears;
 use plan::{Plan, Purchase};
 use report::Report;
 
-/// Customers who buy at the same time. More would only wait for each other: one process is the local AWS.
-const AT_ONCE: usize = 40;
+/// Customers who buy at the same time, each waiting for the end. More would only wait for each other: one process is
+/// the local AWS.
+const AT_ONCE: usize = 32;
 
 /// How long a cursed order stays so: longer than all of a step's retries.
 const CURSED_FOR: Duration = Duration::from_secs(40);
