@@ -17,7 +17,7 @@ use crate::system::System;
 const SEED: &str = "1";
 
 /// Cases for each operation and phase.
-const CASES: &str = "40";
+const CASES: &str = "25";
 
 /// What no description can say, so that schemathesis takes a good answer for a bad one: a cursor is a text, but only
 /// one that a list gave; an Idempotency-Key of an example belongs to the request that it came with first.
