@@ -16,7 +16,7 @@ use crate::context::Context;
 pub const NAME: &str = "empty-saga";
 
 /// The programs that its functions are made of; the template calls their folders so.
-const FUNCTIONS: [&str; 2] = ["empty_starter", "empty_function"];
+const FUNCTIONS: [&str; 2] = ["empty_starter", "empty_step"];
 
 const BUCKET: &str = "matsuri-bench";
 
