@@ -21,11 +21,8 @@ mod seed;
 mod signals;
 mod supervise;
 mod system;
-<<<<<<< HEAD
 mod times;
-=======
 mod tools;
->>>>>>> c7d0797 (Measure orders, acceptance, cost and the sale)
 
 use std::process::ExitCode;
 
