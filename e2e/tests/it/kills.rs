@@ -97,13 +97,14 @@ async fn core_api_between_the_write_and_the_publish() {
     all_are_served(&system, &lantern, &[(customer, order_id)]).await;
 }
 
-/// Kills stock-service while PostgreSQL has, or has not, heard the last word of a transaction that decides a batch.
-async fn stock_service_at_the_commit(fault: WireFault) {
+/// Kills stock-service while PostgreSQL has, or has not, got the statement that writes a batch. It carries the batch's
+/// events, so it names them.
+async fn stock_service_at_the_write(fault: WireFault) {
     let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
-    let commit = Rule::request(Upstream::Postgres, "message", fault).mentioning("COMMIT");
-    let rule = system.faults.set(&commit).await.unwrap();
+    let write = Rule::request(Upstream::Postgres, "message", fault).mentioning("StockReserved");
+    let rule = system.faults.set(&write).await.unwrap();
     let orders = buyers(&system, &lantern).await;
     hit(&system, rule).await;
     let killed = supervised.kill("stock-service").unwrap();
@@ -114,12 +115,12 @@ async fn stock_service_at_the_commit(fault: WireFault) {
 
 #[tokio::test]
 async fn stock_service_in_the_middle_of_a_batch() {
-    stock_service_at_the_commit(WireFault::Delay(10_000)).await;
+    stock_service_at_the_write(WireFault::Delay(10_000)).await;
 }
 
 #[tokio::test]
 async fn stock_service_after_a_batch_and_before_the_answer() {
-    stock_service_at_the_commit(WireFault::LoseAnswer).await;
+    stock_service_at_the_write(WireFault::LoseAnswer).await;
 }
 
 #[tokio::test]
@@ -127,8 +128,8 @@ async fn postgres_under_orders() {
     let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
-    // One of its answers is late, so that a transaction is under way.
-    let slow = Rule::request(Upstream::Postgres, "message", WireFault::Delay(2000)).mentioning("COMMIT");
+    // A batch is being written.
+    let slow = Rule::request(Upstream::Postgres, "message", WireFault::Delay(2000)).mentioning("StockReserved");
     let rule = system.faults.set(&slow.times(1)).await.unwrap();
     let orders = buyers(&system, &lantern).await;
     hit(&system, rule).await;
