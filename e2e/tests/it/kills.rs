@@ -129,7 +129,8 @@ async fn postgres_under_orders() {
     let supervised = Supervised::from_environment().unwrap();
     let lantern = system.product(7500, PIECES).await;
     // A batch is being written.
-    let slow = Rule::request(Upstream::Postgres, "message", WireFault::Delay(2000)).mentioning("StockReserved");
+    let slow =
+        Rule::request(Upstream::Postgres, "message", WireFault::Delay(2000)).mentioning("StockReserved");
     let rule = system.faults.set(&slow.times(1)).await.unwrap();
     let orders = buyers(&system, &lantern).await;
     hit(&system, rule).await;
