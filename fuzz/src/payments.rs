@@ -70,8 +70,8 @@ async fn serve(mut connection: TcpStream) -> std::io::Result<()> {
                 "HTTP/1.1 {status} Any\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             );
-            connection.write_all(head.as_bytes()).await?;
-            connection.write_all(&body).await?;
+            // In one piece: a body that comes after its head waits for the client's delayed acknowledgement.
+            connection.write_all(&[head.as_bytes(), &body].concat()).await?;
         }
     }
 }

@@ -260,7 +260,7 @@ async fn a_saga_that_died_is_started_again_with_the_same_input() {
     let (first, second) = (order.order_id.to_string(), format!("{}-2", order.order_id));
     assert_eq!(
         world.executions(Some(ExecutionStatus::Running)).await,
-        [second.clone()]
+        std::slice::from_ref(&second)
     );
     let input = world.input(&second).await;
     assert_eq!(input, world.input(&first).await);
