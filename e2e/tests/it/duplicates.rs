@@ -105,7 +105,7 @@ async fn start_again(order_ids: &[OrderId]) {
 
 #[tokio::test]
 async fn twice_late_and_out_of_order_change_nothing() {
-    let system = System::shared().await;
+    let system = System::alone().await;
     system.listen().await;
     let reader = Reader::from_environment().await.unwrap();
 

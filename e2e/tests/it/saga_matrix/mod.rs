@@ -57,7 +57,7 @@ async fn every_message_under_every_fault() {
 
 /// Takes an order through each case, and fails with the names of those that did not end well.
 async fn survive(cases: Vec<Case>, at_once: usize) {
-    let system = System::shared().await;
+    let system = System::alone().await;
     system.listen().await;
     let reader = Reader::from_environment().await.unwrap();
     let number = cases.len();
