@@ -1,8 +1,11 @@
 //! The whole system of one instance: how it comes up, step by step, and what is done when a part of it dies.
 
 use std::fs;
+use std::process::{Child, ExitStatus};
+use std::thread;
 
 use anyhow::Result;
+use rustix::process::Signal;
 
 use crate::cargo::Executables;
 use crate::environment::{Addresses, remember_external_database};
@@ -11,7 +14,7 @@ use crate::ports::Reservation;
 use crate::postgres::Postgres;
 use crate::progress::{GREEN, RED, YELLOW, step};
 use crate::signals::Interrupt;
-use crate::supervise::{Event, Program, Supervisor};
+use crate::supervise::{Event, ProcessId, Program, Supervisor, TICK, stop};
 use crate::{cargo, deployment, keys, ministack, postgres, programs, python, seed};
 
 /// A system that is up.
@@ -217,6 +220,26 @@ impl System {
             self.take_over_deployment(interrupt);
         }
         Ok(())
+    }
+
+    /// Keeps the system up until a program beside it has ended; its end is told.
+    ///
+    /// # Errors
+    /// When it cannot be waited for, or the state can no longer be written.
+    pub fn supervise(&mut self, mut child: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if interrupt.is_set()
+                && let Some(process) = ProcessId::of(child.id())
+            {
+                // It stops what it has started for itself. A Ctrl-C has reached it as well, a SIGTERM has not.
+                stop::send(&process, Signal::TERM);
+            }
+            self.look(interrupt)?;
+            thread::sleep(TICK);
+        }
     }
 
     /// The local AWS writes its state only when it stops in good order: one that was killed knows what it knew at its

@@ -1,17 +1,15 @@
 //! `cargo xtask bench`: release builds of everything, brought up for nobody else, and the figures measured beside them.
 
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::thread;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 
 use crate::cargo::Executables;
 use crate::paths::{self, Instance, Kind};
 use crate::postgres::Postgres;
 use crate::progress::{BOLD, GREEN, RED, step};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, ProcessId, TICK, stop};
+use crate::supervise::{Lock, stop};
 use crate::system::{self, System};
 use crate::{Bench, programs, python, tools};
 
@@ -54,7 +52,7 @@ pub fn run(arguments: &Bench) -> Result<ExitCode> {
                 .spawn()
         })
         .and_then(|child| child.context("cannot run the program that measures"))
-        .and_then(|child| supervise(&mut system, child, &interrupt));
+        .and_then(|child| system.supervise(child, &interrupt));
     system.stop();
     system::wipe(&instance)?;
     let status = result?;
@@ -101,21 +99,4 @@ fn start(system: &System, built: &Executables, arguments: &Bench) -> Result<Comm
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN");
     Ok(command)
-}
-
-/// Keeps the system up until everything is measured.
-fn supervise(system: &mut System, mut measuring: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
-    loop {
-        if let Some(status) = measuring.try_wait()? {
-            return Ok(status);
-        }
-        if interrupt.is_set()
-            && let Some(process) = ProcessId::of(measuring.id())
-        {
-            // It stops what it has started for itself. A Ctrl-C has reached it as well.
-            stop::send(&process, Signal::TERM);
-        }
-        system.look(interrupt)?;
-        thread::sleep(TICK);
-    }
 }

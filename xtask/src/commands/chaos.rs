@@ -1,7 +1,6 @@
 //! `cargo xtask chaos`: orders under load while everything goes wrong, against a system made for it.
 
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::thread;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -11,7 +10,7 @@ use crate::paths::{Instance, Kind};
 use crate::programs;
 use crate::progress::{BOLD, GREEN, RED};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, TICK, stop};
+use crate::supervise::{Lock, stop};
 use crate::system::{self, System};
 
 /// Brings up a system, disturbs it, and tells what the books say; the verdict is ours.
@@ -45,7 +44,7 @@ pub fn run(arguments: &Chaos) -> Result<ExitCode> {
         .env_remove("AWS_SESSION_TOKEN")
         .spawn()
         .context("cannot run chaos")
-        .and_then(|child| supervise(&mut system, child, &interrupt));
+        .and_then(|child| system.supervise(child, &interrupt));
     system.stop();
     system::wipe(&instance)?;
     let status = result?;
@@ -65,19 +64,4 @@ pub fn run(arguments: &Chaos) -> Result<ExitCode> {
 fn draw() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(now.subsec_nanos()) ^ now.as_secs()
-}
-
-/// Keeps the system up until the run has ended.
-fn supervise(system: &mut System, mut chaos: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
-    loop {
-        if let Some(status) = chaos.try_wait()? {
-            return Ok(status);
-        }
-        if interrupt.is_set() {
-            // A Ctrl-C has reached it as well; a SIGTERM has not.
-            chaos.kill()?;
-        }
-        system.look(interrupt)?;
-        thread::sleep(TICK);
-    }
 }

@@ -3,15 +3,14 @@
 mod api;
 
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::thread;
+use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 
 use crate::paths::{Instance, Kind};
 use crate::progress::{BOLD, DIM, GREEN, RED};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, TICK, stop};
+use crate::supervise::{Lock, stop};
 use crate::system::{self, System};
 use crate::{Test, cargo, programs, python};
 
@@ -133,7 +132,7 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
         std::env::var("PATH").unwrap_or_default()
     );
     let name = command.get_program().display().to_string();
-    let mut child: Child = command
+    let child = command
         .env("PATH", path)
         // Tests wait more than they compute; with a thread a core they would wait one after the other.
         .env("RUST_TEST_THREADS", TEST_THREADS)
@@ -148,15 +147,5 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
         .env_remove("AWS_SESSION_TOKEN")
         .spawn()
         .with_context(|| format!("cannot run {name}"))?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if interrupt.is_set() {
-            // A Ctrl-C has reached it as well; a SIGTERM has not.
-            child.kill()?;
-        }
-        system.look(interrupt)?;
-        thread::sleep(TICK);
-    }
+    system.supervise(child, interrupt)
 }
