@@ -110,6 +110,9 @@ pub enum FailError {
     /// It is completed.
     #[error("the order is completed")]
     Completed,
+    /// Its customer would have paid for nothing.
+    #[error("the order's payment was taken and not given back")]
+    Charged,
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),

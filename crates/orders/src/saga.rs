@@ -15,28 +15,33 @@ use crate::{
 
 impl Orders {
     /// Claims an order for the payment `payment_id`, which the provider knows and has not taken yet. From
-    /// here on the customer cannot cancel. An order has one payment: a second one's claim is refused.
+    /// here on the customer cannot cancel. An order has one payment: the first that claimed it, and that is
+    /// what everybody is given who claims it later.
     pub async fn claim_for_payment(
         &self,
         user_id: UserId,
         order_id: OrderId,
         payment_id: &PaymentId,
-    ) -> Result<(), ClaimError> {
+    ) -> Result<PaymentId, ClaimError> {
         let change = Change::to(user_id, order_id)
             .status(OrderStatus::Processing, self.clock.now())
             .only_if("payment_closed", false)
             .set("payment_id", payment_id)
             .set("payment", Payment::Claimed);
         match self.try_write((user_id, order_id), change, None).await? {
-            Outcome::Written => Ok(()),
+            Outcome::Written => Ok(payment_id.clone()),
             Outcome::NotFound => Err(ClaimError::NotFound),
-            Outcome::Refused(order) => match order.status {
-                OrderStatus::Cancelled => Err(ClaimError::Cancelled),
-                OrderStatus::Processing
-                    if !order.payment_closed && order.payment_id.as_ref() == Some(payment_id) =>
-                {
-                    Ok(())
-                }
+            Outcome::Refused(order) => match *order {
+                Order {
+                    status: OrderStatus::Processing,
+                    payment_closed: false,
+                    payment_id: Some(first),
+                    ..
+                } => Ok(first),
+                Order {
+                    status: OrderStatus::Cancelled,
+                    ..
+                } => Err(ClaimError::Cancelled),
                 _ => Err(ClaimError::Closed),
             },
         }
@@ -159,8 +164,8 @@ impl Orders {
         }
     }
 
-    /// Marks an order failed. Gives the event that tells of it, which waits in the outbox; none when its
-    /// customer had cancelled it, because then it stays cancelled.
+    /// Marks an order failed, unless its payment is taken and not given back. Gives the event that tells of
+    /// it, which waits in the outbox; none when its customer had cancelled it, because then it stays cancelled.
     pub async fn fail(
         &self,
         user_id: UserId,
@@ -178,14 +183,18 @@ impl Orders {
         let event = Outgoing::from(&Envelope::new(data, at, cause.clone()));
         let change = Change::to(user_id, order_id)
             .status(OrderStatus::Failed, at)
+            .unless("payment", Payment::Taken)
             .set("reason", reason)
             .set("payment_closed", true)
             .set("final_event_id", event.event_id);
         match self.try_write((user_id, order_id), change, Some(&event)).await? {
             Outcome::Written => Ok(Some(event.event_id)),
             Outcome::NotFound => Err(FailError::NotFound),
-            Outcome::Refused(order) if order.status == OrderStatus::Completed => Err(FailError::Completed),
-            Outcome::Refused(order) => Ok(order.final_event_id),
+            Outcome::Refused(order) => match order.status {
+                OrderStatus::Completed => Err(FailError::Completed),
+                OrderStatus::Failed | OrderStatus::Cancelled => Ok(order.final_event_id),
+                OrderStatus::Pending | OrderStatus::Processing => Err(FailError::Charged),
+            },
         }
     }
 

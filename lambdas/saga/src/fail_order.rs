@@ -2,6 +2,7 @@
 //!
 //! Again: a failed order stays failed for its first reason, and the answer names the event of the first time.
 //! A cancelled order stays cancelled and a completed one completed; there is nothing to tell of them then.
+//! An order whose money was taken and not given back does not fail: whatever led here, a person has to look.
 
 use domain::FailureReason;
 use lambda_shared::{Handler, Init, InitError};
@@ -31,6 +32,7 @@ pub async fn fail_order(orders: &Orders, state: &State) -> Result<Ending, StepEr
             tracing::error!(order_id = %state.order_id, "a saga ran for an order that does not exist");
             None
         }
+        Err(error @ FailError::Charged) => return Err(StepError::invalid(error)),
         Err(FailError::Store(error)) => return Err(error.into()),
     };
     Ok(Ending { event_id })

@@ -6,9 +6,9 @@
 //! 3. The provider is told to take the money.
 //! 4. The order records that it was taken, and `PaymentProcessed` goes out.
 //!
-//! Again: the provider gives the same payment to the same order and confirms it once; the claim of the same
-//! payment holds; the record is made once. An order whose provider has forgotten the first request, and makes
-//! a second payment of it, refuses the second one's claim.
+//! Again: the provider gives the same payment to the same order and confirms it once; the claim holds; the
+//! record is made once. A provider that has forgotten the first request makes a second payment of it, or takes
+//! the payment method no more: then the order still names its first payment, and that is the one confirmed.
 
 use std::sync::Arc;
 
@@ -17,7 +17,12 @@ use lambda_shared::{Handler, Init, InitError};
 use orders::Orders;
 use serde::Serialize;
 
-use crate::{Announcer, State, StepError, payments::PaymentProvider, start, state::step};
+use crate::{
+    Announcer, State, StepError,
+    payments::{PaymentError, PaymentProvider},
+    start,
+    state::step,
+};
 
 /// What was paid with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,10 +52,20 @@ pub async fn process_payment(
 ) -> Result<Payment, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
-    let payment_id = provider
+    let created = provider
         .create_intent(order_id, total, &state.payment_method)
-        .await?;
-    orders.claim_for_payment(user_id, order_id, &payment_id).await?;
+        .await;
+    let known = match created {
+        Ok(created) => created,
+        // A method may be gone that was good for the order's payment: that one may have been taken.
+        Err(PaymentError::Declined { code }) => orders
+            .find(user_id, order_id)
+            .await?
+            .and_then(|order| order.payment_id)
+            .ok_or(StepError::PaymentDeclined(code))?,
+        Err(error) => return Err(error.into()),
+    };
+    let payment_id = orders.claim_for_payment(user_id, order_id, &known).await?;
     provider.confirm(order_id, &payment_id).await?;
 
     let event = orders

@@ -10,6 +10,7 @@ impl Store {
         self.orders
             .claim_for_payment(placed.user_id, placed.order_id, &placed.payment_id)
             .await
+            .map(drop)
     }
 
     pub async fn cancel(&self, placed: &Placed) -> Result<(), CancelError> {
@@ -140,7 +141,21 @@ async fn an_order_has_one_payment() {
         .orders
         .claim_for_payment(placed.user_id, placed.order_id, &second)
         .await;
-    assert!(matches!(claimed, Err(ClaimError::Closed)));
+    assert_eq!(claimed.unwrap(), placed.payment_id, "the first one's");
+    assert_eq!(store.order(&placed).await.payment_id, Some(placed.payment_id));
+}
+
+#[tokio::test]
+async fn an_order_whose_money_was_taken_fails_only_once_it_is_given_back() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    assert!(store.paid(&placed).await);
+    assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
+    store.close(&placed).await.unwrap();
+    assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
+    assert!(store.refunded(&placed).await);
+    assert!(store.fail(&placed).await.unwrap().is_some());
 }
 
 #[tokio::test]

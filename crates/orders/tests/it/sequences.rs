@@ -81,7 +81,10 @@ fn laws(order: &Order) -> TestCaseResult {
             prop_assert!(!order.payment_closed);
             prop_assert_ne!(order.payment, Some(Payment::Refunded), "sold and given back");
         }
-        OrderStatus::Failed => prop_assert!(order.payment_closed && order.reason.is_some()),
+        OrderStatus::Failed => {
+            prop_assert!(order.payment_closed && order.reason.is_some());
+            prop_assert_ne!(order.payment, Some(Payment::Taken), "paid for nothing");
+        }
         OrderStatus::Cancelled => prop_assert_eq!(order.payment, None, "money was near"),
         OrderStatus::Pending | OrderStatus::Processing => {}
     }
