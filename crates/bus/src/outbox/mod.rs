@@ -14,7 +14,7 @@ pub use dynamo::DynamoOutbox;
 pub use postgres::PostgresOutbox;
 
 /// How long an entry is left to whoever committed it, before the relay takes it for left behind.
-const GRACE: TimeDelta = TimeDelta::seconds(5);
+pub const GRACE: TimeDelta = TimeDelta::seconds(5);
 
 /// After this many attempts an entry is parked. With [`backoff`] that is a little over two hours.
 const MAX_ATTEMPTS: u32 = 30;

@@ -1,6 +1,6 @@
 //! Writing what a batch changed.
 
-use chrono::TimeDelta;
+use bus::outbox::GRACE;
 use domain::Timestamp;
 use events::stock::ReservedItem;
 use sqlx::PgConnection;
@@ -8,9 +8,6 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::{engine::Changes, model::Reservation};
-
-/// How long the events are left to whoever hands them to the relay, before its sweep takes them for left behind.
-const HANDED_OVER_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
 /// Writes what a batch changed, and its events into the outbox: all of it, or nothing when a row is not as it
 /// was read any more.
@@ -121,7 +118,7 @@ pub(in crate::engine) async fn write(
         &adjustment_applied,
         &adjustment_quantities,
         &adjustment_reserved,
-        now + HANDED_OVER_WITHIN,
+        now + GRACE,
         &event_ids,
         &event_sources as _,
         &event_types as _,
