@@ -134,7 +134,6 @@ async fn parked_events_are_published_and_what_is_none_stays() {
         "EventBusName": "ecommerce-event-bus", "Source": event["source"], "DetailType": event["detail-type"],
         "Detail": event["detail"].to_string(),
     });
-    run("awslocal sqs create-queue --queue-name event-parking-queue").await;
     system.send_message("event-parking-queue", "not an event").await;
     system
         .send_message("event-parking-queue", &entry.to_string())

@@ -90,13 +90,6 @@ async fn quiet(system: &System) {
 #[tokio::test]
 async fn of_a_whole_run_changes_nothing() {
     let system = System::alone().await;
-    let arn = "arn:aws:events:ap-northeast-1:000000000000:event-bus/ecommerce-event-bus";
-    let archive = format!(
-        "awslocal events list-archives --event-source-arn {arn} --query Archives[].ArchiveName --output text | grep . ||
-         awslocal events create-archive --archive-name ecommerce-event-archive --event-source-arn {arn}"
-    );
-    shell(&std::env::temp_dir(), &archive).await;
-
     let lantern = system.product(1000, 10).await;
     let mut outcomes = Vec::new();
     for (quantity, card) in [

@@ -18,11 +18,8 @@ use tokio::sync::Semaphore;
 use crate::quiet::quiet;
 use cases::{Case, DEFINITION, End, Way, cases, message_cases, wire_cases};
 
-/// How many orders are under way at once, of all cases together: each wants a process of every function that it
-/// meets. Orders that only wait to be parked do not count.
-static SLOTS: Semaphore = Semaphore::const_new(AT_ONCE);
-
-/// The same of one test.
+/// How many orders are under way at once: each wants a process of every function that it meets. Orders that only
+/// wait to be parked do not count.
 const AT_ONCE: usize = 10;
 
 /// The same where a fault makes a whole batch of messages come again, half a minute later. A message that shares its
@@ -62,11 +59,11 @@ async fn survive(cases: Vec<Case>, at_once: usize) {
     let reader = Reader::from_environment().await.unwrap();
     let number = cases.len();
 
-    let own_slots = Semaphore::new(at_once);
+    let slots = Semaphore::new(at_once);
     let runs = cases.into_iter().map(async |case| {
-        let _slots = match case.end {
+        let _slot = match case.end {
             End::Parked => None,
-            End::Completed | End::Failed => Some((own_slots.acquire().await, SLOTS.acquire().await)),
+            End::Completed | End::Failed => Some(slots.acquire().await),
         };
         let name = case.name.clone();
         let run = AssertUnwindSafe(run(&system, case)).catch_unwind().await;
