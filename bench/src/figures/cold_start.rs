@@ -26,7 +26,10 @@ use crate::{
 
 /// Each family with its functions.
 const FAMILIES: [(&str, &[&str]); 2] = [
-    ("processors", &["order-processor", "notification-sender"]),
+    (
+        "processors",
+        &["order-processor", "notification-sender", "order-reconciler"],
+    ),
     (
         "saga",
         &[
@@ -127,6 +130,11 @@ fn variables(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
                 "STATE_MACHINE_ARN",
                 "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",
             ),
+            (
+                "ORDER_PARKING_QUEUE_URL",
+                "http://sqs.ap-northeast-1.amazonaws.com/000000000000/order-parking-queue",
+            ),
+            ("STUCK_AFTER_SECONDS", "360"),
             ("STOCK_SERVICE_URL", &context.addresses.stock_service),
             ("SERVICE_SIGNING_KEY_SECRET", "ecommerce/service-signing-key"),
             ("PAYMENT_API_URL", &context.addresses.payment_provider),

@@ -47,8 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const AFTER_THE_MAIL: Duration = Duration::from_secs(3);
 
 /// US dollars for a million, on demand in ap-northeast-1, without free tiers or discounts for volume, from each
-/// service's public pricing page (aws.amazon.com/<service>/pricing). Not checked against the pages of today: do so
-/// before a figure is published.
+/// service's public pricing page (aws.amazon.com/<service>/pricing). The price of transitions was compared with a copy
+/// of its page in November 2026; the other pages build their tables by script and were out of reach.
 mod price {
     /// State transitions of Standard workflows.
     pub const TRANSITION: f64 = 25.0;
