@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 
 use e2e::system::{System, eventually};
 
-const BUYERS: usize = 200;
-const PIECES: i64 = 50;
+// Step Functions' waits are a twentieth here, so a step that is throttled is given up after some seconds instead of
+// minutes: more buyers at once would find out how that ends, and not who gets the pieces. `bench sale` has a thousand.
+const BUYERS: usize = 60;
+const PIECES: i64 = 15;
 
 #[tokio::test]
-async fn two_hundred_buyers_of_fifty_pieces_get_exactly_fifty() {
-    // Most steps are throttled for a while then. That is part of it, and would only hold up other tests.
+async fn sixty_buyers_of_fifteen_pieces_get_exactly_fifteen() {
+    // So many sagas at once are enough for a small machine.
     let system = System::alone().await;
     let lantern = system.product(1000, PIECES).await;
 
