@@ -57,8 +57,10 @@ pub fn metrics_routes() -> Result<Router, MetricsError> {
 }
 
 /// Records a request. `route` is the pattern, because ids would make a series of every request.
-pub(crate) fn record(method: &Method, route: Option<String>, status: u16, took: Duration) {
-    let route = route.map_or(SharedString::const_str("unmatched"), SharedString::from);
+pub(crate) fn record(method: &Method, route: Option<&str>, status: u16, took: Duration) {
+    let route = route.map_or(SharedString::const_str("unmatched"), |route| {
+        SharedString::from(route.to_owned())
+    });
     let labels = [
         ("method", SharedString::const_str(name(method))),
         ("route", route),

@@ -3,9 +3,8 @@
 use std::{convert::Infallible, time::Instant};
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request},
     http::request::Parts,
-    middleware::Next,
     response::Response,
 };
 use domain::{Clock, Timestamp};
@@ -32,23 +31,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Trace {
 }
 
 /// Continues the client's trace, opens the request's span and logs its end.
-pub(crate) async fn follow(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn follow(
+    clock: &Clock,
+    mut request: Request,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let started = Instant::now();
     let trace = continued(&request, clock.now());
+    let method = request.method().clone();
     // The route's pattern, not the path: ids would make a name of their own of every request.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| path.as_str().to_owned());
-    let (method, template) = (request.method().clone(), route.clone());
-    let span = tracing::info_span!("request", trace_id = trace.trace_id(), method = %request.method(), route);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let pattern = route.as_ref().map(MatchedPath::as_str);
+    let span = tracing::info_span!("request", trace_id = trace.trace_id(), %method, route = pattern);
     request.extensions_mut().insert(Trace(trace));
 
-    async move {
-        let response = next.run(request).await;
-        let status = response.status().as_u16();
-        metrics::record(&method, template, status, started.elapsed());
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    async {
+        let response = answer(request).await;
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        metrics::record(&method, pattern, status, took);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(status, duration_ms, "answered");
         response
     }

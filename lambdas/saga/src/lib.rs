@@ -40,6 +40,7 @@ mod announce;
 pub mod complete_order;
 mod error;
 pub mod fail_order;
+mod http;
 pub mod payments;
 pub mod process_payment;
 pub mod refund_payment;

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::{Line, State, StepError, start::read_secret};
+use crate::{Line, State, StepError, http, start::read_secret};
 
 /// Who issues the tokens of our own programs, and for whom.
 const ISSUER: &str = "https://services.matsuri.local";
@@ -87,7 +87,7 @@ impl StockService {
 
     /// The client for the service at `base`, with tokens by `signer`.
     pub fn new(base: Url, signer: ServiceSigner) -> Result<Self, reqwest::Error> {
-        let http = Client::builder()
+        let http = http::client()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .build()?;

@@ -36,11 +36,10 @@ const OVERHEAD: usize = 512;
 /// Browsers and proxies may keep an answer, and ask each time whether it still holds: they learn nothing of changes.
 const ASK_EACH_TIME: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// The answers. Cloning shares them.
-#[derive(Clone)]
+/// The answers.
 pub struct Cache {
     answers: moka::future::Cache<Key, Answer>,
-    generation: Arc<AtomicU64>,
+    generation: AtomicU64,
 }
 
 /// What was asked, and how many changes had been made when it was. What was read before a change is never found after
@@ -67,14 +66,14 @@ impl Default for Cache {
                 .weigher(weight)
                 .time_to_live(KEPT_FOR)
                 .build(),
-            generation: Arc::default(),
+            generation: AtomicU64::default(),
         }
     }
 }
 
 /// Answers from the cache where it can. Who asks the same at the same time waits for one answer; one that is no
 /// success is given to those and not kept.
-pub async fn remember(State(cache): State<Cache>, request: Request, next: Next) -> Response {
+pub async fn remember(State(cache): State<Arc<Cache>>, request: Request, next: Next) -> Response {
     if request.method() != Method::GET {
         let changes = !request.method().is_safe();
         let response = next.run(request).await;

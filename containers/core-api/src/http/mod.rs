@@ -10,6 +10,8 @@ mod orders;
 mod products;
 mod views;
 
+use std::sync::Arc;
+
 use ::orders::Orders;
 use auth::Verifier;
 use axum::{
@@ -30,8 +32,8 @@ use error::ApiError;
 
 pub use self::{extract::IdempotencyKey, merge_patch::ProductPatch};
 
-/// What the handlers work with. Cloning is cheap.
-#[derive(Clone, Debug, FromRef)]
+/// What the handlers work with.
+#[derive(Debug)]
 pub struct App {
     /// Products.
     pub catalogue: Catalogue,
@@ -43,11 +45,30 @@ pub struct App {
     pub verifier: Verifier,
 }
 
+/// The routes' state: axum copies it several times for each request.
+#[derive(Clone)]
+struct Shared(Arc<App>);
+
+/// Lets a handler ask for a part of [`App`].
+macro_rules! parts {
+    ($($part:ident: $type:ty),+) => {$(
+        impl FromRef<Shared> for $type {
+            fn from_ref(Shared(app): &Shared) -> Self {
+                app.$part.clone()
+            }
+        }
+    )+};
+}
+
+parts!(catalogue: Catalogue, checkout: Checkout, orders: Orders, verifier: Verifier);
+
 /// Every route of the API, its description at `/openapi.json` and a page to try it at `/docs`.
 pub fn routes(app: App) -> Router {
     let (routes, document) = described();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
-    routes.with_state(app).merge(docs.layer(map_response(explained)))
+    routes
+        .with_state(Shared(Arc::new(app)))
+        .merge(docs.layer(map_response(explained)))
 }
 
 /// The page's own routes tell in plain text that a file is not there.
@@ -65,7 +86,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     described().1
 }
 
-fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
+fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
     let catalogue = OpenApiRouter::new()
         .routes(routes!(products::list_products, products::create_product))
         .routes(routes!(
@@ -74,7 +95,7 @@ fn described() -> (Router<App>, utoipa::openapi::OpenApi) {
             products::delete_product
         ))
         .routes(routes!(products::list_categories))
-        .route_layer(from_fn_with_state(Cache::default(), cache::remember));
+        .route_layer(from_fn_with_state(Arc::<Cache>::default(), cache::remember));
     let (routes, mut document) = OpenApiRouter::with_openapi(docs::Document::openapi())
         .merge(catalogue)
         .routes(routes!(orders::list_orders, orders::place_order))

@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{PaymentError, PaymentProvider, PaymentStatus};
+use crate::http;
 
 /// The version of Stripe's API that this is written for, sent with every request: what an account's default
 /// version is does not matter then.
@@ -67,7 +68,7 @@ impl Stripe {
                 HeaderValue::from_static(API_VERSION),
             ),
         ]);
-        let http = Client::builder()
+        let http = http::client()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .default_headers(headers)
