@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use auth::Role;
+use access_tokens::Role;
 use domain::{Clock, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use auth::Role;
+use access_tokens::Role;
 use domain::{Timestamp, ids::uuid_v7};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};

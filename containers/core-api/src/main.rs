@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use auth::Verifier;
+use access_tokens::Verifier;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;

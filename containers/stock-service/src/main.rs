@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use auth::Verifier;
+use access_tokens::Verifier;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use domain::Clock;

@@ -1,6 +1,6 @@
 //! Who is asking: the bearer of a token in `Authorization` (RFC 6750).
 
-use auth::{Claims, InvalidToken, Verifier};
+use access_tokens::{Claims, InvalidToken, Verifier};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderValue, StatusCode, header, request::Parts},

@@ -1,6 +1,6 @@
 //! People and programs, with the tokens that they come with.
 
-use auth::Role;
+use access_tokens::Role;
 use domain::{OrderId, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;

@@ -1,6 +1,6 @@
 //! Bad input of every kind finds a clear refusal, and nothing comes of it.
 
-use auth::Role;
+use access_tokens::Role;
 use domain::{OrderId, ProductId};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;

@@ -1,6 +1,6 @@
 //! Who asks and under which conditions, taken from a request's headers.
 
-use auth::Role;
+use access_tokens::Role;
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{StatusCode, request::Parts},
@@ -37,15 +37,15 @@ impl Customer {
 impl<S> FromRequestParts<S> for Customer
 where
     S: Send + Sync,
-    auth::Verifier: FromRef<S>,
+    access_tokens::Verifier: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
         match (claims.role, claims.sub.parse()) {
-            // Whoever runs the shop may buy in it.
-            (Role::Customer | Role::Admin, Ok(id)) => Ok(Self {
+            // Whoever works for the shop may buy in it.
+            (Role::Customer | Role::Support | Role::Admin, Ok(id)) => Ok(Self {
                 id,
                 email: claims.email,
             }),
@@ -61,7 +61,7 @@ pub struct Admin;
 impl<S> FromRequestParts<S> for Admin
 where
     S: Send + Sync,
-    auth::Verifier: FromRef<S>,
+    access_tokens::Verifier: FromRef<S>,
 {
     type Rejection = Problem;
 

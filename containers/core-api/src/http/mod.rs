@@ -11,7 +11,7 @@ mod products;
 mod views;
 
 use ::orders::Orders;
-use auth::Verifier;
+use access_tokens::Verifier;
 use axum::{
     Router,
     extract::FromRef,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use auth::{Claims, Role, Verifier};
+use access_tokens::{Claims, Role, Verifier};
 use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{Clock, UserId};

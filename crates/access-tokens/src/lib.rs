@@ -19,6 +19,8 @@ pub use verifier::{InvalidJwks, InvalidToken, Verifier};
 pub enum Role {
     /// Buys.
     Customer,
+    /// Helps customers: sees what is theirs, changes nothing.
+    Support,
     /// Runs the shop.
     Admin,
     /// Is one of our own programs.
@@ -29,6 +31,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Customer => "customer",
+            Self::Support => "support",
             Self::Admin => "admin",
             Self::Service => "service",
         })

@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use auth::{InvalidJwks, InvalidToken, Role, ServiceKey, ServiceSigner, Verifier};
+use access_tokens::{InvalidJwks, InvalidToken, Role, ServiceKey, ServiceSigner, Verifier};
 use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{Clock, Timestamp};
