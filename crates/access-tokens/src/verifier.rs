@@ -1,6 +1,9 @@
 //! Verifying a token against its issuer's public keys.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use domain::Clock;
 use jsonwebtoken::{
@@ -25,7 +28,7 @@ const RECOGNISED: u64 = 1000;
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
-    keys: HashMap<String, DecodingKey>,
+    keys: RwLock<HashMap<String, DecodingKey>>,
     validation: Validation,
     clock: Clock,
     /// What tokens say whose signature, issuer and audience were right: the same text says the same again, and a
@@ -67,24 +70,7 @@ pub enum InvalidJwks {
 impl Verifier {
     /// A verifier of tokens that `issuer` makes for `audience` with one of the keys in `jwks` (RFC 7517).
     pub fn from_jwks(jwks: &str, issuer: &str, audience: &str, clock: Clock) -> Result<Self, InvalidJwks> {
-        let set: JwkSet = serde_json::from_str(jwks)?;
-        let mut keys = HashMap::new();
-        for jwk in set.keys {
-            let Some(kid) = jwk.common.key_id.clone() else {
-                continue;
-            };
-            if !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
-                return Err(InvalidJwks::Key { kid, source: None });
-            }
-            let key = DecodingKey::from_jwk(&jwk).map_err(|error| InvalidJwks::Key {
-                kid: kid.clone(),
-                source: Some(error),
-            })?;
-            keys.insert(kid, key);
-        }
-        if keys.is_empty() {
-            return Err(InvalidJwks::Empty);
-        }
+        let keys = RwLock::new(keys_of(jwks)?);
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
@@ -97,6 +83,18 @@ impl Verifier {
             clock,
             recognised: Cache::new(RECOGNISED),
         })))
+    }
+
+    /// Takes the issuer's keys of today. Tokens signed by a key that is gone are not recognised any more.
+    pub fn replace_keys(&self, jwks: &str) -> Result<(), InvalidJwks> {
+        let keys = keys_of(jwks)?;
+        let mut current = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = current.keys().any(|kid| !keys.contains_key(kid));
+        *current = keys;
+        if gone {
+            self.0.recognised.invalidate_all();
+        }
+        Ok(())
     }
 
     /// What the token says, once its signature, issuer, audience and time have been found right.
@@ -125,7 +123,9 @@ impl Inner {
     fn check(&self, token: &str) -> Result<Claims, InvalidToken> {
         let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
         let kid = header.kid.ok_or(InvalidToken::Invalid)?;
-        let key = self.keys.get(&kid).ok_or(InvalidToken::Invalid)?;
+        // Held until the token is recognised, so that a key that goes meanwhile takes it along.
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.get(&kid).ok_or(InvalidToken::Invalid)?;
         let claims = decode::<Claims>(token, key, &self.validation)
             .map_err(|_| InvalidToken::Invalid)?
             .claims;
@@ -134,10 +134,32 @@ impl Inner {
     }
 }
 
+/// The keys of a set, by their ids.
+fn keys_of(jwks: &str) -> Result<HashMap<String, DecodingKey>, InvalidJwks> {
+    let set: JwkSet = serde_json::from_str(jwks)?;
+    let mut keys = HashMap::new();
+    for jwk in set.keys {
+        let Some(kid) = jwk.common.key_id.clone() else {
+            continue;
+        };
+        if !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
+            return Err(InvalidJwks::Key { kid, source: None });
+        }
+        let key = DecodingKey::from_jwk(&jwk).map_err(|error| InvalidJwks::Key {
+            kid: kid.clone(),
+            source: Some(error),
+        })?;
+        keys.insert(kid, key);
+    }
+    if keys.is_empty() {
+        return Err(InvalidJwks::Empty);
+    }
+    Ok(keys)
+}
+
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier")
-            .field("keys", &self.0.keys.keys())
             .finish_non_exhaustive()
     }
 }
