@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use access_tokens::Verifier;
+use anyhow::Context;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;

@@ -69,6 +69,10 @@ mod tests {
             assert!(less.permissions().len() < more.permissions().len());
         }
         assert!(Role::Service.permissions().is_empty());
-        assert!(Permission::ALL.iter().all(|&permission| Role::Admin.may(permission)));
+        assert!(
+            Permission::ALL
+                .iter()
+                .all(|&permission| Role::Admin.may(permission))
+        );
     }
 }

@@ -55,10 +55,7 @@ impl Orders {
                 .only_from(&OrderStatus::FINAL)
                 .set("contact_email", "")
                 .set("payment_method", "");
-            match self
-                .try_write((user_id, order.order_id), change, None)
-                .await?
-            {
+            match self.try_write((user_id, order.order_id), change, None).await? {
                 // What is gone by its age names nobody.
                 Outcome::Written | Outcome::NotFound => {}
                 Outcome::Refused(order) => return Err(AnonymiseError::Open(order.order_id)),

@@ -5,11 +5,7 @@ use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use crate::{
-    Entry, Preferences, Profile, Users, audit,
-    profile::Row,
-    standing::role,
-};
+use crate::{Entry, Preferences, Profile, Users, audit, profile::Row, standing::role};
 
 /// Which accounts; what is none filters nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

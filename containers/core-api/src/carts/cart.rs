@@ -50,10 +50,7 @@ impl Cart {
         match self.line(product_id) {
             Some(line) => line.quantity = quantity,
             None if self.lines.len() >= MAX_LINES => return Err(Full),
-            None => self.lines.push(CartLine {
-                product_id,
-                quantity,
-            }),
+            None => self.lines.push(CartLine { product_id, quantity }),
         }
         Ok(())
     }
@@ -131,7 +128,10 @@ mod tests {
         full.add(&lines(&[(99, 1), (7, 1)]));
         assert_eq!(full.lines.len(), MAX_LINES);
         assert_eq!(full.lines[7].quantity.get(), 2);
-        assert_eq!(full.put(ProductId(uuid::Uuid::from_u128(99)), Quantity::new(1).unwrap()), Err(Full));
+        assert_eq!(
+            full.put(ProductId(uuid::Uuid::from_u128(99)), Quantity::new(1).unwrap()),
+            Err(Full)
+        );
     }
 
     #[test]

@@ -182,5 +182,6 @@ fn lines(lines: &[CartLine]) -> Lines {
             quantity: line.quantity,
         })
         .collect();
-    Lines::try_from(lines).expect("a claim has a line, and no more than a cart, which holds fewer than an order")
+    Lines::try_from(lines)
+        .expect("a claim has a line, and no more than a cart, which holds fewer than an order")
 }

@@ -153,7 +153,8 @@ impl Carts {
             let delete = Delete::builder()
                 .table_name(&self.table)
                 .key("session_id", AttributeValue::S(other.as_str().to_owned()))
-                .condition_expression("version = :version")
+                .condition_expression("#version = :version")
+                .expression_attribute_names("#version", "version")
                 .expression_attribute_values(":version", number(anonymous.version.unwrap_or_default()))
                 .build()
                 .map_err(CartError::aws)?;
@@ -197,6 +198,7 @@ impl Carts {
             .table_name(put.table_name())
             .set_item(Some(put.item().clone()))
             .set_condition_expression(put.condition_expression().map(str::to_owned))
+            .set_expression_attribute_names(put.expression_attribute_names().cloned())
             .set_expression_attribute_values(put.expression_attribute_values().cloned())
             .send()
             .await;
@@ -235,7 +237,8 @@ impl Carts {
         let put = match cart.version {
             None => put.condition_expression("attribute_not_exists(session_id)"),
             Some(read) => put
-                .condition_expression("version = :version")
+                .condition_expression("#version = :version")
+                .expression_attribute_names("#version", "version")
                 .expression_attribute_values(":version", number(read)),
         };
         Ok((put.build().map_err(CartError::aws)?, version))

@@ -90,7 +90,13 @@ mod tests {
     #[test]
     fn anything_else_is_no_token() {
         let good = CartToken::generate().reveal();
-        for odd in ["", "cart", &good[1..], &format!("{good}A"), &format!("{}!", &good[1..])] {
+        for odd in [
+            "",
+            "cart",
+            &good[1..],
+            &format!("{good}A"),
+            &format!("{}!", &good[1..]),
+        ] {
             assert_eq!(CartToken::parse(odd).err(), Some(InvalidCartToken), "{odd}");
         }
     }

@@ -292,7 +292,10 @@ async fn view(app: &App, cart: Cart, cart_token: Option<String>) -> Result<CartV
         .map(|line| {
             let offer = offers.get(&line.product_id);
             let wanted = line.quantity.get();
-            let stocked = offer.and_then(|_| stock.get(&line.product_id)).copied().unwrap_or(0);
+            let stocked = offer
+                .and_then(|_| stock.get(&line.product_id))
+                .copied()
+                .unwrap_or(0);
             // No more is told of the stock than whoever asks means to buy.
             let available = u32::try_from(stocked.max(0)).unwrap_or(u32::MAX).min(wanted);
             let availability = match available {

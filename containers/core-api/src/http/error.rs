@@ -131,12 +131,10 @@ impl From<ApiError> for Problem {
             ApiError::Role(RoleError::NotFound) => Self::not_found(),
             // It was taken from the one who asks while they asked.
             ApiError::Role(RoleError::NotAllowed) => Self::forbidden(),
-            ApiError::Role(RoleError::Own) => Self::new(
-                StatusCode::FORBIDDEN,
-                "own-role",
-                "Nobody changes their own role",
-            )
-            .detail("Another administrator has to do it."),
+            ApiError::Role(RoleError::Own) => {
+                Self::new(StatusCode::FORBIDDEN, "own-role", "Nobody changes their own role")
+                    .detail("Another administrator has to do it.")
+            }
             ApiError::Role(RoleError::NoPersons) => Self::invalid(&[FieldError {
                 pointer: "/role".to_owned(),
                 detail: "expected customer, support or admin".to_owned(),
@@ -172,12 +170,10 @@ impl From<ApiError> for Problem {
 /// What is wrong with a cart.
 fn cart(error: CartError) -> Problem {
     match error {
-        CartError::Full(full) => Problem::new(
-            StatusCode::CONFLICT,
-            "cart-full",
-            "There is no room in the cart",
-        )
-        .detail(format!("{full}.")),
+        CartError::Full(full) => {
+            Problem::new(StatusCode::CONFLICT, "cart-full", "There is no room in the cart")
+                .detail(format!("{full}."))
+        }
         error @ (CartError::Busy | CartError::Unavailable(_)) => down(&error),
         error @ CartError::Unreadable(_) => Problem::internal(&error),
     }
@@ -198,10 +194,11 @@ fn check_out(error: CheckOutError) -> Problem {
                 .detail("Take what `product_ids` names out of the cart and try again.")
                 .with("product_ids", gone)
         }
-        CheckOutError::Order(OrderError::Total) => conflict("total-out-of-range", "The cart's total cannot be paid")
-            .detail(format!(
+        CheckOutError::Order(OrderError::Total) => {
+            conflict("total-out-of-range", "The cart's total cannot be paid").detail(format!(
                 "An order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen."
-            )),
+            ))
+        }
         CheckOutError::Order(error) => ApiError::Order(error).into(),
         CheckOutError::Cart(error) => cart(error),
     }

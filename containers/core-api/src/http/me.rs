@@ -10,7 +10,7 @@ use domain::UserId;
 use headers::HeaderMapExt;
 use serde_json::json;
 use users::{Profile, Users};
-use web::{Bearer, Json, Problem};
+use web::{Bearer, Json};
 
 use super::{
     ApiError, App,
@@ -62,9 +62,7 @@ pub async fn change_me(
     let details = json!({"members": patch.members()});
     let (name, preferences) = patch.apply_to(&profile.user.name, profile.preferences);
     let entry = source.entry(person.id, "profile_changed", person.id, details);
-    let profile = users
-        .change_profile(profile, name, preferences, &entry)
-        .await?;
+    let profile = users.change_profile(profile, name, preferences, &entry).await?;
     Ok((tagged(&profile), Json(AccountView::from(profile))))
 }
 
@@ -136,7 +134,7 @@ fn views<T, V: From<T>>(values: Vec<T>) -> Vec<V> {
 /// The account of the one who asks. It may have gone since the token was looked at.
 async fn own(users: &Users, user_id: UserId) -> Result<Profile, ApiError> {
     let profile = users.profile(user_id).await?;
-    Ok(profile.ok_or_else(|| -> Problem { Bearer::refused() })?)
+    Ok(profile.ok_or_else(Bearer::refused)?)
 }
 
 /// The header that tells an account's version.

@@ -43,9 +43,7 @@ pub async fn place_order(
     Trace(trace): Trace,
     Json(request): Json<OrderRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let order = checkout
-        .place(buyer(customer)?, request, key, trace)
-        .await?;
+    let order = checkout.place(buyer(customer)?, request, key, trace).await?;
     let location = [(header::LOCATION, format!("/v1/orders/{}", order.order_id))];
     Ok((StatusCode::ACCEPTED, location, Json(OrderView::from(order))))
 }

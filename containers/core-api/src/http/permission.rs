@@ -42,7 +42,14 @@ pub mod needs {
         };
     }
 
-    needs!(OwnAccount, Buy, ChangeCatalogue, ReadUsers, ChangeRoles, ReadAudit);
+    needs!(
+        OwnAccount,
+        Buy,
+        ChangeCatalogue,
+        ReadUsers,
+        ChangeRoles,
+        ReadAudit
+    );
 }
 
 /// A person who may do what `N` says.

@@ -189,9 +189,9 @@ impl ProfilePatch {
             None => preferences,
             Some(None) => first,
             Some(Some(patch)) => Preferences {
-                order_mails: patch
-                    .order_mails
-                    .map_or(preferences.order_mails, |given| given.unwrap_or(first.order_mails)),
+                order_mails: patch.order_mails.map_or(preferences.order_mails, |given| {
+                    given.unwrap_or(first.order_mails)
+                }),
                 language: patch.language.map_or(preferences.language, |given| {
                     given.map_or(first.language, Language::from)
                 }),
@@ -203,7 +203,10 @@ impl ProfilePatch {
     /// What it names, for the audit log.
     #[must_use]
     pub fn members(&self) -> Vec<&'static str> {
-        let named = [("name", self.name.is_some()), ("preferences", self.preferences.is_some())];
+        let named = [
+            ("name", self.name.is_some()),
+            ("preferences", self.preferences.is_some()),
+        ];
         named
             .into_iter()
             .filter_map(|(member, given)| given.then_some(member))
@@ -246,7 +249,10 @@ mod tests {
             patched(r#"{"preferences": {"order_mails": null}}"#),
             hanako(with(true, Language::Ja))
         );
-        assert_eq!(patched(r#"{"preferences": null}"#), hanako(with(true, Language::En)));
+        assert_eq!(
+            patched(r#"{"preferences": null}"#),
+            hanako(with(true, Language::En))
+        );
     }
 
     #[test]

@@ -62,7 +62,10 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
     );
     assert_ne!(changed.header("etag"), version);
     let again = read(&app, &someone).await;
-    assert_eq!((&again.body, again.header("etag")), (&changed.body, changed.header("etag")));
+    assert_eq!(
+        (&again.body, again.header("etag")),
+        (&changed.body, changed.header("etag"))
+    );
     assert_eq!(
         change(&app, &someone, &version, &patch).await.problem(),
         "412 outdated"
@@ -71,7 +74,13 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
     // The same again is no change.
     let same = change(&app, &someone, "*", &patch).await;
     assert_eq!(same.header("etag"), changed.header("etag"));
-    let quiet = change(&app, &someone, "*", &json!({"preferences": {"order_mails": false}})).await;
+    let quiet = change(
+        &app,
+        &someone,
+        "*",
+        &json!({"preferences": {"order_mails": false}}),
+    )
+    .await;
     assert_eq!(
         quiet.body["preferences"],
         json!({"order_mails": false, "language": "ja"})
@@ -81,7 +90,11 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
         reset.body["preferences"],
         json!({"order_mails": true, "language": "en"})
     );
-    assert_eq!(read(&app, &other).await.body["name"], "Hanako", "another is untouched");
+    assert_eq!(
+        read(&app, &other).await.body["name"],
+        "Hanako",
+        "another is untouched"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -92,7 +105,10 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
     let mut table = String::new();
     for (case, patch) in [
         ("a role", json!({"role": "admin"})),
-        ("a role beside a name", json!({"name": "Mallory", "role": "admin"})),
+        (
+            "a role beside a name",
+            json!({"name": "Mallory", "role": "admin"}),
+        ),
         ("no role", json!({"role": null})),
         ("an id", json!({"id": "00000000-0000-7000-8000-000000000000"})),
         ("an address", json!({"email": "mallory@example.com"})),
@@ -123,7 +139,11 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
         .answer()
         .await;
     assert_eq!(without.problem(), "428 if-match-required");
-    assert_eq!(read(&app, &someone).await.body, before.body, "nothing has changed");
+    assert_eq!(
+        read(&app, &someone).await.body,
+        before.body,
+        "nothing has changed"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -132,7 +152,10 @@ async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
     let someone = app.customer().await;
     for _ in 0..10 {
         let version = read(&app, &someone).await.header("etag").to_owned();
-        let (one, other) = (json!({"name": version.clone() + "a"}), json!({"name": version.clone() + "b"}));
+        let (one, other) = (
+            json!({"name": version.clone() + "a"}),
+            json!({"name": version.clone() + "b"}),
+        );
         let (one, other) = tokio::join!(
             change(&app, &someone, &version, &one),
             change(&app, &someone, &version, &other)
@@ -265,7 +288,10 @@ async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: Pg
         .await;
     assert_eq!(export.status, 200);
     let text = export.body.to_string();
-    assert!(!text.contains("203.0.113.99") && !text.contains(&other.id().to_string()), "{text}");
+    assert!(
+        !text.contains("203.0.113.99") && !text.contains(&other.id().to_string()),
+        "{text}"
+    );
     assert_json_snapshot!(export.body, {
         ".account.id" => "[id]", ".account.email" => "[email]",
         ".account.created_at" => "[time]", ".account.updated_at" => "[time]",
@@ -277,7 +303,11 @@ async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: Pg
         ".audit[].id" => "[id]", ".audit[].at" => "[time]", ".audit[].actor" => "[actor]",
         ".audit[].subject" => "[subject]", ".audit[].trace_id" => "[trace]",
     }, @"");
-    assert_eq!(export.body["audit"][0]["actor"], Value::Null, "another's name is not told");
+    assert_eq!(
+        export.body["audit"][0]["actor"],
+        Value::Null,
+        "another's name is not told"
+    );
     assert_eq!(export.body["audit"][1]["actor"], json!(someone.id()));
 }
 

@@ -108,7 +108,11 @@ async fn there_are_twenty_at_most_also_when_they_are_added_at_once(pool: PgPool)
         add(&app, &someone, &home()).await.problem(),
         "409 too-many-addresses"
     );
-    assert_eq!(add(&app, &app.customer().await, &home()).await.status, 201, "each their own");
+    assert_eq!(
+        add(&app, &app.customer().await, &home()).await.status,
+        201,
+        "each their own"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -131,7 +135,10 @@ async fn addresses_that_make_no_sense(pool: PgPool) {
         ("odd postal code", with("postal_code", json!("〒150"))),
         ("odd phone", with("phone", json!("call me"))),
         ("no city", with("city", Value::Null)),
-        ("an owner", with("user_id", json!("00000000-0000-7000-8000-000000000000"))),
+        (
+            "an owner",
+            with("user_id", json!("00000000-0000-7000-8000-000000000000")),
+        ),
         ("an id", with("id", json!("00000000-0000-7000-8000-000000000000"))),
     ] {
         let answer = add(&app, &someone, &address).await;

@@ -78,7 +78,12 @@ async fn accounts_are_listed_newest_first_and_found_by_their_address(pool: PgPoo
         "/v1/users/not-an-id",
     ] {
         let shown = query.split("cursor").next().unwrap();
-        writeln!(table, "{shown:<30} {}", get(&app, &support, query).await.problem()).unwrap();
+        writeln!(
+            table,
+            "{shown:<30} {}",
+            get(&app, &support, query).await.problem()
+        )
+        .unwrap();
     }
     assert_snapshot!(table, @"");
 }
@@ -87,14 +92,22 @@ async fn accounts_are_listed_newest_first_and_found_by_their_address(pool: PgPoo
 async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (someone, support) = (app.customer().await, app.person(Role::Support).await);
-    assert_eq!(get(&app, &someone.token(), "/v1/users").await.problem(), "403 forbidden");
+    assert_eq!(
+        get(&app, &someone.token(), "/v1/users").await.problem(),
+        "403 forbidden"
+    );
 
     let raised = change_role(&app, &app.admin, &someone, &json!("support")).await;
     assert_eq!((raised.status, raised.text("role")), (200, "support".to_owned()));
     // The token that says `customer` opens at once what the role permits.
     assert_eq!(get(&app, &someone.token(), "/v1/users").await.status, 200);
     // The same again is nothing to write down.
-    assert_eq!(change_role(&app, &app.admin, &someone, &json!("support")).await.status, 200);
+    assert_eq!(
+        change_role(&app, &app.admin, &someone, &json!("support"))
+            .await
+            .status,
+        200
+    );
 
     let log = get(&app, &app.admin, &format!("/v1/audit?subject={}", someone.id())).await;
     assert_json_snapshot!(log.body, {
@@ -105,10 +118,17 @@ async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
 
     let helper = support.token();
     assert_eq!(
-        change_role(&app, &helper, &someone, &json!("admin")).await.problem(),
+        change_role(&app, &helper, &someone, &json!("admin"))
+            .await
+            .problem(),
         "403 forbidden"
     );
-    assert_eq!(change_role(&app, &helper, &support, &json!("admin")).await.problem(), "403 forbidden");
+    assert_eq!(
+        change_role(&app, &helper, &support, &json!("admin"))
+            .await
+            .problem(),
+        "403 forbidden"
+    );
     assert_eq!(get(&app, &helper, "/v1/audit").await.problem(), "403 forbidden");
 }
 
@@ -120,11 +140,20 @@ async fn nobody_changes_their_own_role_nor_gives_one_that_there_is_not(pool: PgP
     assert_eq!(own.problem(), "403 own-role");
     let nobody = Person::with_role(Role::Customer);
     assert_eq!(
-        change_role(&app, &admin.token(), &nobody, &json!("admin")).await.problem(),
+        change_role(&app, &admin.token(), &nobody, &json!("admin"))
+            .await
+            .problem(),
         "404 not-found"
     );
     let mut table = String::new();
-    for role in [json!("service"), json!("root"), json!("Admin"), json!(""), Value::Null, json!(["admin"])] {
+    for role in [
+        json!("service"),
+        json!("root"),
+        json!("Admin"),
+        json!(""),
+        Value::Null,
+        json!(["admin"]),
+    ] {
         let answer = change_role(&app, &admin.token(), &someone, &role).await;
         writeln!(table, "{role:<10} {}", answer.problem()).unwrap();
     }
@@ -179,7 +208,12 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
     let admin = app.admin.clone();
     let (mut met, mut query) = (Vec::new(), String::new());
     loop {
-        let page = get(&app, &admin, &format!("/v1/audit?subject={}&limit=2{query}", someone.id())).await;
+        let page = get(
+            &app,
+            &admin,
+            &format!("/v1/audit?subject={}&limit=2{query}", someone.id()),
+        )
+        .await;
         met.extend(numbers(&page));
         let Some(next) = page.body["next_cursor"].as_str() else {
             break;
@@ -197,14 +231,28 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
         assert_eq!(numbers(&page), expected, "{query}");
     }
     let mut table = String::new();
-    for query in ["actor=me", "subject=%00", "action=", "limit=0", "after=1", "cursor=x"] {
+    for query in [
+        "actor=me",
+        "subject=%00",
+        "action=",
+        "limit=0",
+        "after=1",
+        "cursor=x",
+    ] {
         let answer = get(&app, &admin, &format!("/v1/audit?{query}")).await;
         writeln!(table, "{query:<12} {}", answer.problem()).unwrap();
     }
     assert_snapshot!(table, @"");
 
     // The database itself keeps it as it is.
-    for statement in ["UPDATE audit_log SET action = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"] {
-        assert!(sqlx::query(statement).execute(&pool).await.is_err(), "{statement}");
+    for statement in [
+        "UPDATE audit_log SET action = 'x'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+    ] {
+        assert!(
+            sqlx::query(statement).execute(&pool).await.is_err(),
+            "{statement}"
+        );
     }
 }

@@ -49,7 +49,9 @@ async fn put(app: &TestApp, by: By<'_>, product: &str, quantity: u32) -> Answer 
 }
 
 async fn remove(app: &TestApp, by: By<'_>, product: &str) -> Answer {
-    by.sign(app.delete(format!("/v1/cart/items/{product}"))).answer().await
+    by.sign(app.delete(format!("/v1/cart/items/{product}")))
+        .answer()
+        .await
 }
 
 /// What is in a cart: the products' quantities by their ids.
@@ -73,7 +75,10 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
     let app = TestApp::start(pool).await;
     let token = app.customer().await.token();
     let me = By::Person(&token);
-    let (bowl, whisk) = (app.add_product("Tea bowl", 7_500).await, app.add_product("Whisk", 2_200).await);
+    let (bowl, whisk) = (
+        app.add_product("Tea bowl", 7_500).await,
+        app.add_product("Whisk", 2_200).await,
+    );
     let kettle = app.add_product("Kettle", 16_800).await;
     let scoop = app.add_product("Scoop", 900).await;
     app.stock(&bowl, 10).await;
@@ -87,7 +92,9 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
     let dearer = app.patch(format!("/v1/products/{bowl}")).bearer_auth(&app.admin);
     let dearer = dearer.header("If-Match", "*").json(&json!({"price": 8_000}));
     assert_eq!(dearer.answer().await.status, 200);
-    let removal = app.delete(format!("/v1/products/{scoop}")).bearer_auth(&app.admin);
+    let removal = app
+        .delete(format!("/v1/products/{scoop}"))
+        .bearer_auth(&app.admin);
     assert_eq!(removal.header("If-Match", "*").answer().await.status, 204);
     assert_json_snapshot!(read(&app, me).await, {".body.items[].product_id" => "[product]"}, @"");
 
@@ -104,18 +111,29 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
 async fn a_cart_of_nobody_is_opened_by_its_token_alone(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let bowl = app.add_product("Tea bowl", 7_500).await;
-    assert_eq!(quantities(&read(&app, By::Nobody).await), [], "looking makes none");
+    assert_eq!(
+        quantities(&read(&app, By::Nobody).await),
+        [],
+        "looking makes none"
+    );
     let first = put(&app, By::Nobody, &bowl, 2).await;
     let token = first.text("cart_token");
     assert_eq!(first.header("cart-token"), token);
 
     let mine = By::Cart(&token);
     let again = put(&app, mine, &bowl, 3).await;
-    assert_eq!((again.body.get("cart_token"), again.headers.get("cart-token")), (None, None));
+    assert_eq!(
+        (again.body.get("cart_token"), again.headers.get("cart-token")),
+        (None, None)
+    );
     assert_eq!(quantities(&read(&app, mine).await), [(bowl.clone(), 3)]);
     let other = put(&app, By::Nobody, &bowl, 1).await;
     assert_ne!(other.text("cart_token"), token);
-    assert_eq!(quantities(&read(&app, mine).await), [(bowl.clone(), 3)], "each their own");
+    assert_eq!(
+        quantities(&read(&app, mine).await),
+        [(bowl.clone(), 3)],
+        "each their own"
+    );
 
     // What was made up opens nothing, and nothing is put where others might look for it.
     let made_up = "A".repeat(43);
@@ -136,7 +154,10 @@ async fn a_cart_of_nobody_is_opened_by_its_token_alone(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let (bowl, whisk) = (app.add_product("Tea bowl", 7_500).await, app.add_product("Whisk", 2_200).await);
+    let (bowl, whisk) = (
+        app.add_product("Tea bowl", 7_500).await,
+        app.add_product("Whisk", 2_200).await,
+    );
     let token = app.customer().await.token();
     put(&app, By::Person(&token), &bowl, 9_998).await;
     let cart = put(&app, By::Nobody, &bowl, 5).await.text("cart_token");
@@ -152,7 +173,11 @@ async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
         assert_eq!(quantities(&answer), both);
     }
     assert_eq!(quantities(&read(&app, By::Person(&token)).await), both);
-    assert_eq!(quantities(&read(&app, By::Cart(&cart)).await), [], "it is nobody's any more");
+    assert_eq!(
+        quantities(&read(&app, By::Cart(&cart)).await),
+        [],
+        "it is nobody's any more"
+    );
 
     // Also when what comes next puts something in or takes something out.
     let second = put(&app, By::Nobody, &whisk, 1).await.text("cart_token");
@@ -176,7 +201,9 @@ async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool
     }
     let mut tasks = tokio::task::JoinSet::new();
     for product in &products[40..50] {
-        let request = app.put(format!("/v1/cart/items/{product}")).json(&json!({"quantity": 1}));
+        let request = app
+            .put(format!("/v1/cart/items/{product}"))
+            .json(&json!({"quantity": 1}));
         tasks.spawn(By::Person(&token).sign(request).answer());
     }
     for answer in tasks.join_all().await {
@@ -185,7 +212,11 @@ async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool
     assert_eq!(quantities(&read(&app, By::Person(&token)).await).len(), 50);
     let refused = put(&app, By::Person(&token), &products[50], 1).await;
     assert_eq!(refused.problem(), "409 cart-full");
-    assert_eq!(put(&app, By::Person(&token), &products[0], 2).await.status, 200, "more of the same");
+    assert_eq!(
+        put(&app, By::Person(&token), &products[0], 2).await.status,
+        200,
+        "more of the same"
+    );
 
     let cart = put(&app, By::Nobody, &products[51], 1).await.text("cart_token");
     put(&app, By::Cart(&cart), &products[1], 4).await;
@@ -203,12 +234,19 @@ async fn a_cart_that_nobody_touched_for_a_month_is_gone_whether_removed_or_not(p
     let bowl = app.add_product("Tea bowl", 7_500).await;
     let cart = put(&app, By::Nobody, &bowl, 2).await.text("cart_token");
     days.store(29, Ordering::SeqCst);
-    assert_eq!(quantities(&read(&app, By::Cart(&cart)).await), [(bowl.clone(), 2)]);
+    assert_eq!(
+        quantities(&read(&app, By::Cart(&cart)).await),
+        [(bowl.clone(), 2)]
+    );
     days.store(31, Ordering::SeqCst);
     assert_eq!(quantities(&read(&app, By::Cart(&cart)).await), []);
     let items = app.dynamo.scan().table_name(&app.sessions).send().await.unwrap();
     let ttl = items.items()[0]["ttl"].as_n().unwrap().parse::<i64>().unwrap();
-    assert_eq!((ttl - Clock::system().now().timestamp()) / 86_400, 29, "DynamoDB is told when");
+    assert_eq!(
+        (ttl - Clock::system().now().timestamp()) / 86_400,
+        29,
+        "DynamoDB is told when"
+    );
     put(&app, By::Cart(&cart), &bowl, 1).await;
 }
 
@@ -238,20 +276,41 @@ async fn what_must_not_come_into_a_cart(pool: PgPool) {
     }
     let unknown = "00000000-0000-7000-8000-000000000000";
     for product in [unknown, "bowl"] {
-        writeln!(table, "{:<16} {}", "no product", put(&app, By::Person(&token), product, 1).await.problem()).unwrap();
+        writeln!(
+            table,
+            "{:<16} {}",
+            "no product",
+            put(&app, By::Person(&token), product, 1).await.problem()
+        )
+        .unwrap();
     }
     for cart in ["", "cart", &"A".repeat(44), &"!".repeat(43), &"A".repeat(5_000)] {
-        writeln!(table, "{:<16} {}", "no cart token", read(&app, By::Cart(cart)).await.problem()).unwrap();
+        writeln!(
+            table,
+            "{:<16} {}",
+            "no cart token",
+            read(&app, By::Cart(cart)).await.problem()
+        )
+        .unwrap();
     }
     let two = app
         .get("/v1/cart")
         .header("Cart-Token", "A".repeat(43))
         .header("Cart-Token", "B".repeat(43));
-    writeln!(table, "{:<16} {}", "two cart tokens", two.answer().await.problem()).unwrap();
+    writeln!(
+        table,
+        "{:<16} {}",
+        "two cart tokens",
+        two.answer().await.problem()
+    )
+    .unwrap();
     let bad = By::Both("no.such.token", &"A".repeat(43)).sign(app.get("/v1/cart"));
     writeln!(table, "{:<16} {}", "a bad token", bad.answer().await.problem()).unwrap();
     assert_snapshot!(table, @"");
     let items = app.dynamo.scan().table_name(&app.sessions).send().await.unwrap();
     assert_eq!(items.count, 0);
-    assert_eq!(read(&app, By::Person(&token)).await.body["items"], Value::Array(vec![]));
+    assert_eq!(
+        read(&app, By::Person(&token)).await.body["items"],
+        Value::Array(vec![])
+    );
 }

@@ -51,7 +51,10 @@ impl Shop {
             .app
             .put(format!("/v1/cart/items/{product}"))
             .bearer_auth(&self.token);
-        assert_eq!(put.json(&json!({"quantity": quantity})).answer().await.status, 200);
+        assert_eq!(
+            put.json(&json!({"quantity": quantity})).answer().await.status,
+            200
+        );
     }
 
     fn request(&self, key: &str, payment_method: &str) -> RequestBuilder {
@@ -141,7 +144,11 @@ async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool:
         let again = shop.check_out("key").await;
         assert_eq!(format!("{again:?}"), format!("{first:?}"));
     }
-    assert_eq!(shop.cart().await, [(shop.whisk.clone(), 3)], "what came later stays");
+    assert_eq!(
+        shop.cart().await,
+        [(shop.whisk.clone(), 3)],
+        "what came later stays"
+    );
 
     let removal = shop.app.delete(format!("/v1/products/{}", shop.bowl));
     let removal = removal.bearer_auth(&shop.app.admin).header("If-Match", "*");
@@ -152,7 +159,8 @@ async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool:
     assert_eq!(other_card.problem(), "422 idempotency-key-reused");
 
     // An order that was sent as such has its keys for itself.
-    let body = json!({"items": [{"product_id": shop.whisk, "quantity": 1}], "payment_method": "pm_card_visa"});
+    let body =
+        json!({"items": [{"product_id": shop.whisk, "quantity": 1}], "payment_method": "pm_card_visa"});
     let direct = shop.app.order(&shop.token, "key", &body).answer().await;
     assert_eq!(direct.status, 202);
     assert_ne!(direct.body["order_id"], first.body["order_id"]);
@@ -191,7 +199,10 @@ async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
         shop.put(&shop.bowl, 2).await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..20 {
-            tasks.spawn(shop.request(&format!("{round} {number}"), "pm_card_visa").answer());
+            tasks.spawn(
+                shop.request(&format!("{round} {number}"), "pm_card_visa")
+                    .answer(),
+            );
         }
         let answers = tasks.join_all().await;
         let accepted = answers.iter().filter(|answer| answer.status == 202).count();
@@ -232,7 +243,12 @@ async fn what_is_put_in_meanwhile_is_neither_lost_nor_ordered_twice(pool: PgPool
         }
     };
     tokio::join!(fill, order);
-    let mut seen: Vec<String> = shop.cart().await.into_iter().map(|(product, _)| product).collect();
+    let mut seen: Vec<String> = shop
+        .cart()
+        .await
+        .into_iter()
+        .map(|(product, _)| product)
+        .collect();
     for order in shop.app.orders.all(shop.user).await.unwrap() {
         seen.extend(order.items.iter().map(|item| item.product_id.to_string()));
     }
@@ -254,10 +270,17 @@ async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time
     // Cut off before the order was placed.
     shop.claim("first", clock.now()).await;
     let other = shop.check_out("second").await;
-    assert_eq!((other.problem(), other.header("retry-after")), ("409 checkout-in-progress".to_owned(), "1"));
+    assert_eq!(
+        (other.problem(), other.header("retry-after")),
+        ("409 checkout-in-progress".to_owned(), "1")
+    );
     shop.put(&shop.whisk, 1).await;
     let first = shop.check_out("first").await;
-    assert_eq!((first.status, &first.body["total_amount"]), (202, &json!(15_000)), "as it was decided");
+    assert_eq!(
+        (first.status, &first.body["total_amount"]),
+        (202, &json!(15_000)),
+        "as it was decided"
+    );
     assert_eq!(shop.cart().await, [(shop.whisk.clone(), 1)]);
 
     // Cut off after it was placed: it is found, and the cart emptied of what it ordered.
@@ -279,7 +302,10 @@ async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time
     // Nobody comes back for an attempt that placed nothing: another one finds the cart as it was.
     shop.put(&shop.bowl, 1).await;
     shop.claim("lost", clock.now()).await;
-    assert_eq!(shop.check_out("third").await.problem(), "409 checkout-in-progress");
+    assert_eq!(
+        shop.check_out("third").await.problem(),
+        "409 checkout-in-progress"
+    );
     seconds.store(122, Ordering::SeqCst);
     assert_eq!(shop.check_out("third").await.status, 202);
     assert_eq!((shop.orders().await, shop.cart().await), (3, vec![]));
@@ -305,9 +331,20 @@ async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
 
     // Put right, the same key orders what is left.
     let path = format!("/v1/cart/items/{gift}");
-    assert_eq!(shop.app.delete(path).bearer_auth(&shop.token).answer().await.status, 204);
+    assert_eq!(
+        shop.app
+            .delete(path)
+            .bearer_auth(&shop.token)
+            .answer()
+            .await
+            .status,
+        204
+    );
     let placed = shop.check_out("key").await;
-    assert_eq!((placed.status, &placed.body["total_amount"]), (202, &json!(7_500)));
+    assert_eq!(
+        (placed.status, &placed.body["total_amount"]),
+        (202, &json!(7_500))
+    );
     assert_eq!(shop.cart().await, []);
 }
 
@@ -333,7 +370,11 @@ async fn a_cart_from_before_is_ordered_with_ones_own(pool: PgPool) {
         .header("Cart-Token", &cart)
         .header("Idempotency-Key", "key")
         .json(&json!({"payment_method": "pm_card_visa"}));
-    assert_eq!(alone.answer().await.problem(), "401 unauthorized", "somebody has to pay");
+    assert_eq!(
+        alone.answer().await.problem(),
+        "401 unauthorized",
+        "somebody has to pay"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -344,9 +385,15 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
     for (case, body) in [
         ("no payment method", json!({})),
         ("an odd one", json!({"payment_method": "4242424242424242"})),
-        ("a total", json!({"payment_method": "pm_card_visa", "total_amount": 1})),
+        (
+            "a total",
+            json!({"payment_method": "pm_card_visa", "total_amount": 1}),
+        ),
         ("lines", json!({"payment_method": "pm_card_visa", "items": []})),
-        ("a user", json!({"payment_method": "pm_card_visa", "user_id": "x"})),
+        (
+            "a user",
+            json!({"payment_method": "pm_card_visa", "user_id": "x"}),
+        ),
         ("null", Value::Null),
     ] {
         let answer = shop

@@ -125,7 +125,10 @@ async fn a_key_is_its_customers_own(pool: PgPool) {
     let (app, body) = shop(pool).await;
     let mut orders = BTreeSet::new();
     for _ in 0..3 {
-        let placed = app.order(&app.customer().await.token(), "order 1", &body).answer().await;
+        let placed = app
+            .order(&app.customer().await.token(), "order 1", &body)
+            .answer()
+            .await;
         assert_eq!(placed.status, 202);
         orders.insert(placed.text("order_id"));
     }

@@ -130,11 +130,7 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = shop
         .app
-        .order(
-            &shop.app.customer().await.token(),
-            "first",
-            &shop.two_bowls(),
-        )
+        .order(&shop.app.customer().await.token(), "first", &shop.two_bowls())
         .header("traceparent", trace);
     let placed = request.answer().await;
 

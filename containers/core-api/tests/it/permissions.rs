@@ -33,7 +33,13 @@ impl Operation {
         let path = self
             .path
             .split('/')
-            .map(|part| if part.starts_with('{') { "00000000-0000-7000-8000-000000000000" } else { part })
+            .map(|part| {
+                if part.starts_with('{') {
+                    "00000000-0000-7000-8000-000000000000"
+                } else {
+                    part
+                }
+            })
             .collect::<Vec<_>>()
             .join("/");
         let request = app.request(self.method.clone(), path);
@@ -64,7 +70,10 @@ fn operations() -> Vec<Operation> {
                 Value::Array(ways) => ways.contains(&json!({})),
                 other => panic!("{name}: {other}"),
             };
-            assert!(permission.is_some() || open, "{name} is for anyone, and wants a token");
+            assert!(
+                permission.is_some() || open,
+                "{name} is for anyone, and wants a token"
+            );
             operations.push(Operation {
                 method: method.to_uppercase().parse().unwrap(),
                 path: path.clone(),
@@ -104,7 +113,11 @@ async fn every_route_keeps_out_everybody_who_may_not(pool: PgPool) {
     for operation in operations() {
         let name = operation.name();
         let anonymous = operation.send(&app, None).await;
-        assert_eq!(anonymous.status == 401, !operation.open, "{name}, nobody: {anonymous:?}");
+        assert_eq!(
+            anonymous.status == 401,
+            !operation.open,
+            "{name}, nobody: {anonymous:?}"
+        );
         assert_ne!(anonymous.status, 403, "{name}, nobody");
 
         for role in Role::ALL {
@@ -120,7 +133,11 @@ async fn every_route_keeps_out_everybody_who_may_not(pool: PgPool) {
             assert!(answer.status < 500, "{name}, {role}: {answer:?}");
             if !may {
                 // So that handler and description cannot mean two permissions that the same roles have.
-                assert_eq!(answer.body["permission"], json!(operation.permission), "{name}, {role}");
+                assert_eq!(
+                    answer.body["permission"],
+                    json!(operation.permission),
+                    "{name}, {role}"
+                );
             }
         }
         // Whoever shows a token is held to it, also where none is needed but one is looked at.
@@ -139,6 +156,9 @@ fn every_permission_opens_something() {
         *asked.entry(json!(operation.permission).to_string()).or_default() += 1;
     }
     for permission in Permission::ALL {
-        assert!(asked.contains_key(&json!(permission).to_string()), "{permission:?}");
+        assert!(
+            asked.contains_key(&json!(permission).to_string()),
+            "{permission:?}"
+        );
     }
 }

@@ -40,20 +40,15 @@ async fn until(app: &TestApp, person: &Person, status: u16) -> Duration {
 async fn a_token_without_an_account_opens_nothing(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let stranger = customer();
-    let answer = app
-        .get("/v1/orders")
-        .bearer_auth(stranger.token())
-        .answer()
-        .await;
+    let answer = app.get("/v1/orders").bearer_auth(stranger.token()).answer().await;
     assert_eq!(answer.problem(), REFUSED);
-    assert_eq!(answer.header("www-authenticate"), r#"Bearer error="invalid_token""#);
+    assert_eq!(
+        answer.header("www-authenticate"),
+        r#"Bearer error="invalid_token""#
+    );
     for sub in ["saga", "", "00000000-0000-0000-0000-000000000000"] {
         let odd = customer().but(|claims| claims.sub = sub.to_owned());
-        let answer = app
-            .get("/v1/orders")
-            .bearer_auth(odd.token())
-            .answer()
-            .await;
+        let answer = app.get("/v1/orders").bearer_auth(odd.token()).answer().await;
         assert_eq!(answer.problem(), REFUSED, "{sub}");
     }
     let stranger = stranger.register(&app.pool).await;
@@ -77,7 +72,11 @@ async fn a_token_from_before_the_password_was_changed_opens_nothing(pool: PgPool
 
     for jti in ["1", "", "00000000-0000-4000-8000-000000000000"] {
         let odd = later.clone().but(|claims| claims.jti = jti.to_owned());
-        assert_eq!(ask(&app, &odd).await, 401, "a token that does not tell its time: {jti}");
+        assert_eq!(
+            ask(&app, &odd).await,
+            401,
+            "a token that does not tell its time: {jti}"
+        );
     }
 }
 
@@ -119,13 +118,17 @@ async fn what_a_token_says_of_the_role_is_of_no_account(pool: PgPool) {
 async fn an_account_is_asked_after_once_a_second_at_most(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let someone = app.customer().await;
+    let asked = Instant::now();
     assert_eq!(ask(&app, &someone).await, 200);
     sqlx::query("DELETE FROM users WHERE id = $1")
         .bind(someone.id().0)
         .execute(&pool)
         .await
         .unwrap();
-    assert_eq!(ask(&app, &someone).await, 200, "it is believed for a second");
+    let again = ask(&app, &someone).await;
+    if asked.elapsed() < Duration::from_secs(1) {
+        assert_eq!(again, 200, "it is believed for a second");
+    }
     let took = until(&app, &someone, 401).await;
     assert!(took < Duration::from_secs(10), "{took:?}");
 }

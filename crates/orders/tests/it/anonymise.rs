@@ -63,7 +63,10 @@ async fn an_order_is_found_by_its_key_alone() {
         .place(&store.new_order(user_id, "key"))
         .await
         .unwrap();
-    assert_eq!(under("key").await.map(|order| order.order_id), Some(order.order_id));
+    assert_eq!(
+        under("key").await.map(|order| order.order_id),
+        Some(order.order_id)
+    );
     assert_eq!(under("another").await, None);
     let somebody = UserId::new(store.clock.now());
     assert_eq!(
