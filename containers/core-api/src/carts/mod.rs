@@ -8,7 +8,7 @@ mod check_out;
 mod store;
 mod token;
 
-pub use cart::{Cart, CartLine, Claim, MAX_LINES};
+pub use cart::{Cart, CartLine, Claim, Full, MAX_LINES};
 pub use check_out::CheckOutError;
 pub use store::{CartError, Carts};
 pub use token::{CartId, CartToken, InvalidCartToken};

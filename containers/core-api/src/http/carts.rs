@@ -127,7 +127,8 @@ impl FromRequestParts<App> for Shopper {
 #[utoipa::path(
     get, path = "/v1/cart", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::Buy))),
-    params(("Cart-Token" = Option<String>, Header, description = "What opens the cart of somebody not signed in")),
+    params(("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+            description = "What opens the cart of somebody not signed in")),
     responses((status = 200, description = "The cart", body = CartView)),
 )]
 pub async fn read_cart(
@@ -157,7 +158,8 @@ pub async fn read_cart(
     put, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::Buy))),
     params(("product_id" = Uuid, Path, description = "The product"),
-           ("Cart-Token" = Option<String>, Header, description = "What opens the cart of somebody not signed in")),
+           ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+            description = "What opens the cart of somebody not signed in")),
     request_body = QuantityRequest,
     responses(
         (status = 200, description = "The cart as it is now", body = CartView,
@@ -211,7 +213,8 @@ pub async fn put_item(
     delete, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::Buy))),
     params(("product_id" = Uuid, Path, description = "The product"),
-           ("Cart-Token" = Option<String>, Header, description = "What opens the cart of somebody not signed in")),
+           ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+            description = "What opens the cart of somebody not signed in")),
     responses((status = 204, description = "It is not in the cart")),
 )]
 pub async fn remove_item(
@@ -253,7 +256,8 @@ pub async fn remove_item(
     extensions(("x-permission" = json!(Permission::Buy))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
             description = "The attempt's name, remembered for a day: 1 to 255 printable ASCII characters"),
-           ("Cart-Token" = Option<String>, Header, description = "A cart from before, which is ordered with one's own")),
+           ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+            description = "A cart from before, which is ordered with one's own")),
     request_body = CheckOutRequest,
     responses(
         (status = 202, description = "The order as it was accepted", body = OrderView,

@@ -92,7 +92,11 @@ const SHARED: [Shared; 12] = [
         name: "BadRequest",
         description: "A body that is not JSON, a query or a header that is not valid",
         header: None,
-        applies: |operation| has_body(operation) || takes(operation, ParameterIn::Query),
+        applies: |operation| {
+            has_body(operation)
+                || takes(operation, ParameterIn::Query)
+                || takes_header(operation, "Cart-Token")
+        },
     },
     Shared {
         status: "401",

@@ -54,7 +54,7 @@ pub mod needs {
 
 /// A person who may do what `N` says.
 #[derive(Clone, Debug)]
-pub struct May<N>(pub Person, PhantomData<N>);
+pub struct May<N>(pub Person, pub PhantomData<N>);
 
 impl<N: Need> FromRequestParts<App> for May<N> {
     type Rejection = Problem;
