@@ -6,5 +6,6 @@ pub mod catalogue;
 pub mod config;
 pub mod cursor;
 pub mod http;
+pub mod object;
 pub mod ordering;
 pub mod people;

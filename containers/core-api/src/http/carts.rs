@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     carts::{Cart, CartId, CartToken},
+    object::Object,
     ordering::PaymentMethod,
     people::Person,
 };
@@ -173,7 +174,7 @@ pub async fn put_item(
     shopper: Shopper,
     BroughtCart(token): BroughtCart,
     Path(product_id): Path<ProductId>,
-    Json(QuantityRequest { quantity }): Json<QuantityRequest>,
+    Json(Object(QuantityRequest { quantity })): Json<Object<QuantityRequest>>,
 ) -> Result<impl IntoResponse, ApiError> {
     if app.catalogue.offers(&[product_id]).await?.is_empty() {
         return Err(Problem::not_found().into());
@@ -272,7 +273,7 @@ pub async fn check_out(
     IdempotencyKey(key): IdempotencyKey,
     BroughtCart(token): BroughtCart,
     Trace(trace): Trace,
-    Json(CheckOutRequest { payment_method }): Json<CheckOutRequest>,
+    Json(Object(CheckOutRequest { payment_method })): Json<Object<CheckOutRequest>>,
 ) -> Result<impl IntoResponse, ApiError> {
     let buyer = buyer(person)?;
     if let Some(token) = token {

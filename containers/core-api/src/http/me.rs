@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     carts::CartId,
+    object::Object,
     people::{self, ProfilePatch},
 };
 
@@ -55,7 +56,7 @@ pub async fn change_me(
     May(person, ..): May<needs::OwnAccount>,
     expected: Expected,
     source: Source,
-    Json(patch): Json<ProfilePatch>,
+    Json(Object(patch)): Json<Object<ProfilePatch>>,
 ) -> Result<impl IntoResponse, ApiError> {
     let profile = own(&users, person.id).await?;
     expected.check(&profile_etag(&profile))?;

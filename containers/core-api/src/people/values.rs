@@ -4,7 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use users::{AddressDetails, Language, Preferences};
 use utoipa::ToSchema;
 
-use crate::catalogue::{Unfit, text};
+use crate::{
+    catalogue::{Unfit, text},
+    object::Object,
+};
 
 /// Text on one line that is not only blanks.
 fn line(text: &str, longest: usize) -> bool {
@@ -162,7 +165,7 @@ pub struct ProfilePatch {
     /// How they want to be written to.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<PreferencesPatch>)]
-    preferences: Option<Option<PreferencesPatch>>,
+    preferences: Option<Option<Object<PreferencesPatch>>>,
 }
 
 /// What is to change of somebody's preferences.
@@ -188,7 +191,7 @@ impl ProfilePatch {
         let preferences = match self.preferences {
             None => preferences,
             Some(None) => first,
-            Some(Some(patch)) => Preferences {
+            Some(Some(Object(patch))) => Preferences {
                 order_mails: patch.order_mails.map_or(preferences.order_mails, |given| {
                     given.unwrap_or(first.order_mails)
                 }),

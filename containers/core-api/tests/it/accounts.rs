@@ -47,7 +47,28 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
     assert_json_snapshot!(before, {
         ".headers.etag" => "[version]", ".body.id" => "[id]", ".body.email" => "[email]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
-    }, @"");
+    }, @r#"
+    {
+      "status": 200,
+      "headers": {
+        "content-type": "application/json",
+        "etag": "[version]"
+      },
+      "body": {
+        "created_at": "[time]",
+        "email": "[email]",
+        "email_verified": false,
+        "id": "[id]",
+        "name": "Hanako",
+        "preferences": {
+          "language": "en",
+          "order_mails": true
+        },
+        "role": "customer",
+        "updated_at": "[time]"
+      }
+    }
+    "#);
     assert_eq!(before.text("id"), someone.id().to_string());
     assert_eq!(before.text("email"), format!("{}@example.com", someone.id()));
 
@@ -131,7 +152,28 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
         let answer = change(&app, &someone, "*", &patch).await;
         writeln!(table, "{case:<20} {}", answer.problem()).unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r#"
+    a role               422 invalid-body /role: unknown field `role`, expected `name` or `preferences`
+    a role beside a name 422 invalid-body /role: unknown field `role`, expected `name` or `preferences`
+    no role              422 invalid-body /role: unknown field `role`, expected `name` or `preferences`
+    an id                422 invalid-body /id: unknown field `id`, expected `name` or `preferences`
+    an address           422 invalid-body /email: unknown field `email`, expected `name` or `preferences`
+    a verified address   422 invalid-body /email_verified: unknown field `email_verified`, expected `name` or `preferences`
+    a password           422 invalid-body /password_hash: unknown field `password_hash`, expected `name` or `preferences`
+    no name              422 invalid-body /name: invalid type: null, expected a string
+    an empty name        422 invalid-body /name: expected 1 to 100 characters on one line
+    a blank name         422 invalid-body /name: expected 1 to 100 characters on one line
+    a long name          422 invalid-body /name: expected 1 to 100 characters on one line
+    two lines            422 invalid-body /name: expected 1 to 100 characters on one line
+    NUL                  422 invalid-body /name: expected 1 to 100 characters on one line
+    a number             422 invalid-body /name: invalid type: integer `1`, expected a string
+    odd preferences      422 invalid-body /preferences: invalid type: sequence, expected an object
+    odd language         422 invalid-body /preferences/language: unknown variant `fr`, expected `en` or `ja`
+    odd mails            422 invalid-body /preferences/order_mails: invalid type: string "yes", expected a boolean
+    odd preference       422 invalid-body /preferences/role: unknown field `role`, expected `order_mails` or `language`
+    a list               422 invalid-body : invalid type: sequence, expected an object
+    null                 422 invalid-body : invalid type: null, expected an object
+    "#);
     let without = app
         .patch("/v1/me")
         .bearer_auth(someone.token())
@@ -210,7 +252,21 @@ async fn a_deleted_account_leaves_only_what_the_books_need(pool: PgPool) {
     assert_json_snapshot!(row, {
         ".id" => "[id]", ".created_at" => "[time]", ".updated_at" => "[time]", ".deleted_at" => "[time]",
         ".tokens_valid_from" => "[time]",
-    }, @"");
+    }, @r#"
+    {
+      "created_at": "[time]",
+      "deleted_at": "[time]",
+      "email": null,
+      "email_verified_at": null,
+      "id": "[id]",
+      "name": "",
+      "password_hash": null,
+      "preferences": {},
+      "role": "customer",
+      "tokens_valid_from": "[time]",
+      "updated_at": "[time]"
+    }
+    "#);
     for table in ["user_addresses", "user_identities"] {
         let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
             .fetch_one(&pool)
@@ -302,7 +358,98 @@ async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: Pg
         ".cart[].product_id" => "[product]",
         ".audit[].id" => "[id]", ".audit[].at" => "[time]", ".audit[].actor" => "[actor]",
         ".audit[].subject" => "[subject]", ".audit[].trace_id" => "[trace]",
-    }, @"");
+    }, @r#"
+    {
+      "account": {
+        "created_at": "[time]",
+        "email": "[email]",
+        "email_verified": false,
+        "id": "[id]",
+        "name": "Hanako",
+        "preferences": {
+          "language": "en",
+          "order_mails": true
+        },
+        "role": "support",
+        "updated_at": "[time]"
+      },
+      "addresses": [
+        {
+          "city": "Shibuya",
+          "country": "JP",
+          "created_at": "[time]",
+          "id": "[id]",
+          "line1": "1-2-3",
+          "line2": null,
+          "phone": null,
+          "postal_code": "150-0001",
+          "recipient": "Hanako",
+          "region": "Tokyo",
+          "updated_at": "[time]"
+        }
+      ],
+      "audit": [
+        {
+          "action": "role_changed",
+          "actor": "[actor]",
+          "address": null,
+          "at": "[time]",
+          "details": {
+            "from": "customer",
+            "to": "support"
+          },
+          "id": "[id]",
+          "subject": "[subject]",
+          "trace_id": "[trace]"
+        },
+        {
+          "action": "account_exported",
+          "actor": "[actor]",
+          "address": "203.0.113.7",
+          "at": "[time]",
+          "details": {},
+          "id": "[id]",
+          "subject": "[subject]",
+          "trace_id": "[trace]"
+        }
+      ],
+      "cart": [
+        {
+          "product_id": "[product]",
+          "quantity": 3
+        }
+      ],
+      "identities": [],
+      "orders": [
+        {
+          "contact_email": "[email]",
+          "order": {
+            "created_at": "[time]",
+            "currency": "JPY",
+            "history": [
+              {
+                "at": "[time]",
+                "status": "pending"
+              }
+            ],
+            "items": [
+              {
+                "price": 7500,
+                "product_id": "[product]",
+                "product_name": "Tea bowl",
+                "quantity": 1
+              }
+            ],
+            "order_id": "[id]",
+            "status": "pending",
+            "total_amount": 7500,
+            "updated_at": "[time]"
+          },
+          "payment_method": "pm_card_visa"
+        }
+      ]
+    }
+    "#);
     assert_eq!(
         export.body["audit"][0]["actor"],
         Value::Null,

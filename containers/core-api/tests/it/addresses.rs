@@ -37,7 +37,28 @@ async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
     assert_json_snapshot!(added, {
         ".headers.location" => "[location]", ".body.id" => "[id]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
-    }, @"");
+    }, @r#"
+    {
+      "status": 201,
+      "headers": {
+        "content-type": "application/json",
+        "location": "[location]"
+      },
+      "body": {
+        "city": "渋谷区",
+        "country": "JP",
+        "created_at": "[time]",
+        "id": "[id]",
+        "line1": "神宮前1-2-3",
+        "line2": "まつり荘 301",
+        "phone": "+81 3-1234-5678",
+        "postal_code": "150-0001",
+        "recipient": "山田花子",
+        "region": "東京都",
+        "updated_at": "[time]"
+      }
+    }
+    "#);
     let place = added.header("location").to_owned();
     assert_eq!(place, format!("{HOME}/{}", added.text("id")));
     let read = app.get(&place).bearer_auth(&token).answer().await;
@@ -144,7 +165,19 @@ async fn addresses_that_make_no_sense(pool: PgPool) {
         let answer = add(&app, &someone, &address).await;
         writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r"
+    no recipient       422 invalid-body /recipient: expected 1 to 100 characters on one line
+    two lines          422 invalid-body /recipient: expected 1 to 100 characters on one line
+    NUL                422 invalid-body /city: expected 1 to 100 characters on one line
+    long line          422 invalid-body /line1: expected 1 to 100 characters on one line
+    country in words   422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
+    small country      422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
+    odd postal code    422 invalid-body /postal_code: expected 1 to 16 letters, digits, blanks and hyphens
+    odd phone          422 invalid-body /phone: expected a telephone number of 3 to 30 digits, blanks, hyphens and brackets, after a plus or not
+    no city            422 invalid-body /city: invalid type: null, expected a string
+    an owner           422 invalid-body /user_id: unknown field `user_id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
+    an id              422 invalid-body /id: unknown field `id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
+    ");
     let list = app.get(HOME).bearer_auth(someone.token()).answer().await;
     assert_eq!(list.body["items"], json!([]));
 }

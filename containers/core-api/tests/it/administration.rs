@@ -85,7 +85,16 @@ async fn accounts_are_listed_newest_first_and_found_by_their_address(pool: PgPoo
         )
         .unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r"
+    /v1/users?email=a%40b.c&       400 invalid-cursor
+    /v1/users?limit=0              400 invalid-query
+    /v1/users?limit=101            400 invalid-query
+    /v1/users?email=               400 invalid-query
+    /v1/users?email=%00            400 invalid-query
+    /v1/users?role=admin           400 invalid-query
+    /v1/users?                     400 invalid-cursor
+    /v1/users/not-an-id            404 not-found
+    ");
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -113,7 +122,26 @@ async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
     assert_json_snapshot!(log.body, {
         ".items[].id" => "[id]", ".items[].at" => "[time]", ".items[].actor" => "[actor]",
         ".items[].subject" => "[subject]", ".items[].trace_id" => "[trace]",
-    }, @"");
+    }, @r#"
+    {
+      "items": [
+        {
+          "action": "role_changed",
+          "actor": "[actor]",
+          "address": "203.0.113.7",
+          "at": "[time]",
+          "details": {
+            "from": "customer",
+            "to": "support"
+          },
+          "id": "[id]",
+          "subject": "[subject]",
+          "trace_id": "[trace]"
+        }
+      ],
+      "next_cursor": null
+    }
+    "#);
     assert_eq!(log.body["items"][0]["subject"], json!(someone.id()));
 
     let helper = support.token();
@@ -157,7 +185,14 @@ async fn nobody_changes_their_own_role_nor_gives_one_that_there_is_not(pool: PgP
         let answer = change_role(&app, &admin.token(), &someone, &role).await;
         writeln!(table, "{role:<10} {}", answer.problem()).unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r#"
+    "service" 422 invalid-body /role: expected customer, support or admin
+    "root" 422 invalid-body /role: unknown variant `root`, expected one of `customer`, `support`, `admin`, `service`
+    "Admin" 422 invalid-body /role: unknown variant `Admin`, expected one of `customer`, `support`, `admin`, `service`
+    "" 422 invalid-body /role: unknown variant ``, expected one of `customer`, `support`, `admin`, `service`
+    null 400 malformed-json
+    ["admin"] 400 malformed-json
+    "#);
     let log = get(&app, &app.admin, "/v1/audit?action=role_changed").await;
     assert_eq!(log.body["items"], json!([]));
 }
@@ -242,7 +277,14 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
         let answer = get(&app, &admin, &format!("/v1/audit?{query}")).await;
         writeln!(table, "{query:<12} {}", answer.problem()).unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r"
+    actor=me     400 invalid-query
+    subject=%00  400 invalid-query
+    action=      400 invalid-query
+    limit=0      400 invalid-query
+    after=1      400 invalid-query
+    cursor=x     400 invalid-cursor
+    ");
 
     // The database itself keeps it as it is.
     for statement in [

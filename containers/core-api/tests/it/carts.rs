@@ -96,7 +96,52 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
         .delete(format!("/v1/products/{scoop}"))
         .bearer_auth(&app.admin);
     assert_eq!(removal.header("If-Match", "*").answer().await.status, 204);
-    assert_json_snapshot!(read(&app, me).await, {".body.items[].product_id" => "[product]"}, @"");
+    assert_json_snapshot!(read(&app, me).await, {".body.items[].product_id" => "[product]"}, @r#"
+    {
+      "status": 200,
+      "headers": {
+        "content-type": "application/json"
+      },
+      "body": {
+        "currency": "JPY",
+        "items": [
+          {
+            "availability": "in_stock",
+            "available": 2,
+            "price": 8000,
+            "product_id": "[product]",
+            "product_name": "Tea bowl",
+            "quantity": 2
+          },
+          {
+            "availability": "insufficient",
+            "available": 3,
+            "price": 2200,
+            "product_id": "[product]",
+            "product_name": "Whisk",
+            "quantity": 5
+          },
+          {
+            "availability": "out_of_stock",
+            "available": 0,
+            "price": 16800,
+            "product_id": "[product]",
+            "product_name": "Kettle",
+            "quantity": 1
+          },
+          {
+            "availability": "withdrawn",
+            "available": 0,
+            "price": null,
+            "product_id": "[product]",
+            "product_name": null,
+            "quantity": 4
+          }
+        ],
+        "total_amount": 43800
+      }
+    }
+    "#);
 
     for _ in 0..2 {
         assert_eq!(remove(&app, me, &whisk).await.status, 204, "twice is once");
@@ -306,7 +351,25 @@ async fn what_must_not_come_into_a_cart(pool: PgPool) {
     .unwrap();
     let bad = By::Both("no.such.token", &"A".repeat(43)).sign(app.get("/v1/cart"));
     writeln!(table, "{:<16} {}", "a bad token", bad.answer().await.problem()).unwrap();
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r#"
+    none             422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
+    fewer than none  422 invalid-body /quantity: invalid value: integer `-1`, expected u32
+    too many         422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
+    a part           422 invalid-body /quantity: invalid type: floating point `0.5`, expected u32
+    a text           422 invalid-body /quantity: invalid type: string "1", expected u32
+    nothing said     422 invalid-body : missing field `quantity`
+    a price          422 invalid-body /price: unknown field `price`, expected `quantity`
+    a list           422 invalid-body : invalid type: sequence, expected an object
+    no product       404 not-found
+    no product       404 not-found
+    no cart token    400 invalid-cart-token
+    no cart token    400 invalid-cart-token
+    no cart token    400 invalid-cart-token
+    no cart token    400 invalid-cart-token
+    no cart token    400 invalid-cart-token
+    two cart tokens  400 invalid-cart-token
+    a bad token      401 unauthorized
+    "#);
     let items = app.dynamo.scan().table_name(&app.sessions).send().await.unwrap();
     assert_eq!(items.count, 0);
     assert_eq!(

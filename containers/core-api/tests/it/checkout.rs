@@ -412,6 +412,14 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
         .bearer_auth(&shop.token)
         .json(&json!({"payment_method": "pm_card_visa"}));
     writeln!(table, "{:<18} {}", "no key", keyless.answer().await.problem()).unwrap();
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r"
+    no payment method  422 invalid-body : missing field `payment_method`
+    an odd one         422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
+    a total            422 invalid-body /total_amount: unknown field `total_amount`, expected `payment_method`
+    lines              422 invalid-body /items: unknown field `items`, expected `payment_method`
+    a user             422 invalid-body /user_id: unknown field `user_id`, expected `payment_method`
+    null               422 invalid-body : invalid type: null, expected an object
+    no key             400 idempotency-key-required
+    ");
     assert_eq!((shop.orders().await, shop.cart().await.len()), (0, 1));
 }

@@ -103,7 +103,35 @@ fn who_may_what() {
         }
         writeln!(table, "{:<44} {}", operation.name(), who.join(" ")).unwrap();
     }
-    assert_snapshot!(table, @"");
+    assert_snapshot!(table, @r"
+    GET /v1/audit                                admin
+    GET /v1/cart                                 nobody customer support admin
+    POST /v1/cart/checkout                       customer support admin
+    DELETE /v1/cart/items/{product_id}           nobody customer support admin
+    PUT /v1/cart/items/{product_id}              nobody customer support admin
+    GET /v1/categories                           anyone
+    DELETE /v1/me                                customer support admin
+    GET /v1/me                                   customer support admin
+    PATCH /v1/me                                 customer support admin
+    GET /v1/me/addresses                         customer support admin
+    POST /v1/me/addresses                        customer support admin
+    DELETE /v1/me/addresses/{id}                 customer support admin
+    GET /v1/me/addresses/{id}                    customer support admin
+    PUT /v1/me/addresses/{id}                    customer support admin
+    GET /v1/me/export                            customer support admin
+    GET /v1/orders                               customer support admin
+    POST /v1/orders                              customer support admin
+    GET /v1/orders/{id}                          customer support admin
+    POST /v1/orders/{id}/cancel                  customer support admin
+    GET /v1/products                             anyone
+    POST /v1/products                            admin
+    DELETE /v1/products/{id}                     admin
+    GET /v1/products/{id}                        anyone
+    PATCH /v1/products/{id}                      admin
+    GET /v1/users                                support admin
+    GET /v1/users/{id}                           support admin
+    PUT /v1/users/{id}/role                      admin
+    ");
 }
 
 /// What the description says is what the handlers do.
