@@ -15,7 +15,7 @@ use sqlx::PgPool;
 pub use addresses::{Address, AddressDetails, AddressError, MAX_ADDRESSES};
 pub use admin::{RoleError, UserFilter, UserPage, UserPosition};
 pub use audit::{AuditFilter, AuditPage, Entry, Record};
-pub use profile::{Identity, Language, Preferences, Profile, ProfileError};
+pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
 pub use standing::Standing;
 
 /// The accounts. Cloning is cheap.

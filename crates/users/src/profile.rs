@@ -48,7 +48,7 @@ pub struct Profile {
 
 /// A provider's account by which somebody may sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct LinkedIdentity {
     /// Whose account: `google`, `github`.
     pub provider: String,
     /// The provider's own name of it.
@@ -152,9 +152,9 @@ impl Users {
     }
 
     /// The providers' accounts by which a person may sign in.
-    pub async fn identities(&self, user_id: UserId) -> Result<Vec<Identity>, sqlx::Error> {
+    pub async fn identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
         sqlx::query_as!(
-            Identity,
+            LinkedIdentity,
             "SELECT provider, subject, created_at FROM user_identities WHERE user_id = $1
              ORDER BY created_at, provider",
             user_id.0,

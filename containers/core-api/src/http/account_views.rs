@@ -5,7 +5,7 @@ use domain::{Timestamp, UserId};
 use orders::Order;
 use serde::Serialize;
 use serde_json::Value;
-use users::{Address, Identity, Profile, Record};
+use users::{Address, LinkedIdentity, Profile, Record};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -221,8 +221,8 @@ pub struct IdentityView {
     created_at: Timestamp,
 }
 
-impl From<Identity> for IdentityView {
-    fn from(identity: Identity) -> Self {
+impl From<LinkedIdentity> for IdentityView {
+    fn from(identity: LinkedIdentity) -> Self {
         Self {
             provider: identity.provider,
             subject: identity.subject,
