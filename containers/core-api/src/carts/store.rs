@@ -71,6 +71,16 @@ struct Item {
     ttl: i64,
 }
 
+impl From<Item> for Cart {
+    fn from(item: Item) -> Self {
+        Self {
+            lines: item.lines,
+            claim: item.claim,
+            version: Some(item.version),
+        }
+    }
+}
+
 /// How a conditional write went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
@@ -93,6 +103,24 @@ impl Carts {
 
     /// A cart as the last write left it; an empty one when there is none, or its time is over.
     pub async fn read(&self, id: &CartId) -> Result<Cart, CartError> {
+        let Some(item) = self.item(id).await? else {
+            return Ok(Cart::default());
+        };
+        let version = Some(item.version);
+        let current = Some(item).filter(|item| self.is_current(item));
+        Ok(Cart {
+            version,
+            ..current.map(Cart::from).unwrap_or_default()
+        })
+    }
+
+    /// The cart that a token opens; none when it opens nothing, because nobody was given it or its time is over.
+    pub async fn opened_by(&self, token: &CartToken) -> Result<Option<Cart>, CartError> {
+        let item = self.item(&CartId::of_token(token)).await?;
+        Ok(item.filter(|item| self.is_current(item)).map(Cart::from))
+    }
+
+    async fn item(&self, id: &CartId) -> Result<Option<Item>, CartError> {
         let answer = self
             .client
             .get_item()
@@ -102,22 +130,11 @@ impl Carts {
             .send()
             .await
             .map_err(CartError::aws)?;
-        let Some(item) = answer.item else {
-            return Ok(Cart::default());
-        };
-        let item: Item = serde_dynamo::from_item(item)?;
-        let over = item.ttl <= self.clock.now().timestamp();
-        Ok(Cart {
-            lines: if over { Vec::new() } else { item.lines },
-            claim: item.claim.filter(|_| !over),
-            version: Some(item.version),
-        })
+        Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    /// The cart that a token opens; none when it opens nothing, because nobody was given it or its time is over.
-    pub async fn opened_by(&self, token: &CartToken) -> Result<Option<Cart>, CartError> {
-        let cart = self.read(&CartId::of_token(token)).await?;
-        Ok(Some(cart).filter(|cart| cart.version.is_some()))
+    fn is_current(&self, item: &Item) -> bool {
+        item.ttl > self.clock.now().timestamp()
     }
 
     /// Changes a cart, deciding again whenever somebody else was faster.

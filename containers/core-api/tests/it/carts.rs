@@ -292,7 +292,8 @@ async fn a_cart_that_nobody_touched_for_a_month_is_gone_whether_removed_or_not(p
         29,
         "DynamoDB is told when"
     );
-    put(&app, By::Cart(&cart), &bowl, 1).await;
+    let another = put(&app, By::Cart(&cart), &bowl, 1).await;
+    assert_ne!(another.text("cart_token"), cart, "nobody takes it up again");
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
