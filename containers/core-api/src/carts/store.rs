@@ -161,10 +161,11 @@ impl Carts {
         let other = CartId::of_token(token);
         for attempt in 0..ATTEMPTS {
             self.wait(attempt).await;
-            let mut cart = self.read(id).await?;
+            // In this order: whoever finds it gone reads the cart that it was added to.
             let Some(anonymous) = self.opened_by(token).await? else {
-                return Ok(cart);
+                return self.read(id).await;
             };
+            let mut cart = self.read(id).await?;
             cart.add(&anonymous.lines);
             let (put, version) = self.put(id, &cart)?;
             let delete = Delete::builder()
