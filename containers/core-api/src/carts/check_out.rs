@@ -87,7 +87,7 @@ impl Carts {
                 Some(abandoned) => {
                     // Its order may stand all the same.
                     let placed = orders.placed_under(user_id, &order_key(&abandoned.key)).await?;
-                    self.settle(&id, &abandoned.key, placed.is_some()).await?;
+                    self.settle(&id, &abandoned.key, placed.as_ref()).await?;
                     continue;
                 }
                 None => {
@@ -126,12 +126,12 @@ impl Carts {
                 .await;
             match placed {
                 Ok(order) => {
-                    self.settle(&id, &key, true).await?;
+                    self.settle(&id, &key, Some(&order)).await?;
                     return Ok(order);
                 }
                 // Nothing is ordered: the cart is its owner's again, to change and try once more.
                 Err(refusal @ (OrderError::UnknownProducts(_) | OrderError::Total)) => {
-                    self.settle(&id, &key, false).await?;
+                    self.settle(&id, &key, None).await?;
                     return Err(refusal.into());
                 }
                 // Nobody knows. The claim stays for the next attempt with this key to find out.
@@ -141,14 +141,20 @@ impl Carts {
         Err(CartError::Busy.into())
     }
 
-    /// Ends the attempt under `key`, taking out of the cart what it ordered if it did. Who finds it ended has nothing
-    /// to do.
-    async fn settle(&self, id: &CartId, key: &str, ordered: bool) -> Result<(), CartError> {
+    /// Ends the attempt under `key`, taking out of the cart what its order holds if there is one. Who finds it ended
+    /// has nothing to do.
+    async fn settle(&self, id: &CartId, key: &str, order: Option<&Order>) -> Result<(), CartError> {
+        let ordered: Vec<CartLine> = order
+            .iter()
+            .flat_map(|order| &order.items)
+            .map(|item| CartLine {
+                product_id: item.product_id,
+                quantity: item.quantity,
+            })
+            .collect();
         self.change(id, |cart| {
-            if let Some(claim) = cart.claim.take_if(|claim| claim.key == key)
-                && ordered
-            {
-                cart.take_out(&claim.lines);
+            if cart.claim.take_if(|claim| claim.key == key).is_some() {
+                cart.take_out(&ordered);
             }
             Ok(())
         })
@@ -163,7 +169,7 @@ impl Carts {
             && self.clock.now() >= claim.at + ABANDONED_AFTER
         {
             let placed = orders.placed_under(user_id, &order_key(&claim.key)).await?;
-            self.settle(&id, &claim.key, placed.is_some()).await?;
+            self.settle(&id, &claim.key, placed.as_ref()).await?;
         }
         Ok(())
     }
