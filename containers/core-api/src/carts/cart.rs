@@ -47,9 +47,10 @@ pub struct Full;
 impl Cart {
     /// Puts so many pieces of a product into it, however many there were.
     pub fn put(&mut self, product_id: ProductId, quantity: Quantity) -> Result<(), Full> {
+        let full = self.lines.len() >= MAX_LINES;
         match self.line(product_id) {
             Some(line) => line.quantity = quantity,
-            None if self.lines.len() >= MAX_LINES => return Err(Full),
+            None if full => return Err(Full),
             None => self.lines.push(CartLine { product_id, quantity }),
         }
         Ok(())
@@ -63,13 +64,14 @@ impl Cart {
     /// Adds what another cart holds, as far as there is room for it.
     pub fn add(&mut self, others: &[CartLine]) {
         for other in others {
+            let full = self.lines.len() >= MAX_LINES;
             match self.line(other.product_id) {
                 Some(line) => {
                     let sum = line.quantity.get().saturating_add(other.quantity.get());
                     line.quantity = Quantity::new(sum.min(Quantity::MAX)).unwrap_or(line.quantity);
                 }
-                None if self.lines.len() < MAX_LINES => self.lines.push(*other),
-                None => {}
+                None if full => {}
+                None => self.lines.push(*other),
             }
         }
     }

@@ -9,7 +9,6 @@ use axum::{
 use domain::{Currency, ProductId, Quantity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 use web::{Json, Path, Problem, Trace};
 
 use super::{
@@ -50,7 +49,7 @@ pub struct CartView {
 #[schema(as = CartItem)]
 struct CartItemView {
     /// Which product.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     product_id: ProductId,
     /// Its English name; null when it is sold no more.
     #[schema(required)]
@@ -158,7 +157,7 @@ pub async fn read_cart(
 #[utoipa::path(
     put, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::Buy))),
-    params(("product_id" = Uuid, Path, description = "The product"),
+    params(("product_id" = uuid::Uuid, Path, description = "The product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "What opens the cart of somebody not signed in")),
     request_body = QuantityRequest,
@@ -213,7 +212,7 @@ pub async fn put_item(
 #[utoipa::path(
     delete, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::Buy))),
-    params(("product_id" = Uuid, Path, description = "The product"),
+    params(("product_id" = uuid::Uuid, Path, description = "The product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "What opens the cart of somebody not signed in")),
     responses((status = 204, description = "It is not in the cart")),

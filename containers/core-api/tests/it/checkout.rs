@@ -288,7 +288,8 @@ async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time
     let before = shop.app.carts.read(&CartId::of_user(shop.user)).await.unwrap();
     let second = shop.check_out("second").await;
     assert_eq!(second.status, 202);
-    let refill = shop.app.carts.change(&CartId::of_user(shop.user), |cart| {
+    let id = CartId::of_user(shop.user);
+    let refill = shop.app.carts.change(&id, |cart| {
         cart.lines = before.lines.clone();
         Ok(())
     });
