@@ -27,7 +27,7 @@ pub struct Entry {
 /// An entry as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Which: a UUIDv7, so a later entry sorts later.
+    /// Which: a UUIDv7, so a later entry sorts later, to the millisecond.
     pub id: Uuid,
     /// When.
     pub at: Timestamp,
