@@ -16,7 +16,7 @@ pub struct Config {
     #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
 
-    /// Where products and their events are.
+    /// Where products, accounts and events are.
     #[command(flatten)]
     pub database: Database,
 
@@ -43,6 +43,10 @@ pub struct Config {
     /// The name of the table of idempotency keys.
     #[arg(long, env = "IDEMPOTENCY_TABLE", default_value = "ecommerce-idempotency")]
     pub idempotency_table: String,
+
+    /// The name of the table of sessions, which carts are kept in.
+    #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
+    pub sessions_table: String,
 
     /// The name of the bus that events go to.
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]

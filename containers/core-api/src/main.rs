@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use access_tokens::Verifier;
+use anyhow::Context;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use core_api::{
+    carts::Carts,
     catalogue::{self, Catalogue, Seedling},
     config::{Config, Database},
     http::{self, App},
     ordering::Checkout,
+    people::Standings,
 };
 use domain::Clock;
 use futures::{FutureExt, future::join_all};
@@ -24,6 +26,7 @@ use orders::{Orders, Tables};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use users::Users;
 use web::{Check, Readiness};
 
 /// A request holds a connection for the time of its statements only.
@@ -32,7 +35,7 @@ const MAX_CONNECTIONS: u32 = 10;
 /// How long events that wait may take to leave after the last request.
 const FLUSH_WITHIN: Duration = Duration::from_secs(10);
 
-/// Catalogue and orders over HTTP.
+/// Catalogue, accounts, carts and orders over HTTP.
 #[derive(Parser)]
 #[command(
     version,
@@ -101,6 +104,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         outbox: config.outbox_table,
         idempotency: config.idempotency_table,
     };
+    let carts = Carts::new(dynamo.clone(), config.sessions_table, clock.clone());
     let orders = Orders::new(dynamo, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         PostgresOutbox::new(pool.clone()),
@@ -109,15 +113,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         clock.clone(),
     );
     let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
+    let users = Users::new(pool.clone(), clock.clone());
     let catalogue = Catalogue::new(pool, product_events, clock.clone());
     let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
 
     let readiness = Readiness::default();
     let checks = checks(catalogue.clone(), orders.clone(), bus, config.event_bus);
     let app = App {
+        carts,
         catalogue,
         checkout,
         orders,
+        standings: Standings::new(users.clone()),
+        users,
         verifier,
     };
     let health = web::health_routes(readiness.clone(), checks);

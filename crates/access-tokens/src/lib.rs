@@ -3,6 +3,7 @@
 //! There are two issuers with a key each, and nothing trusts both: people's tokens open core-api, our own
 //! programs' tokens open stock-service. How a token reaches a handler is the crate `web`'s business.
 
+mod permission;
 mod service;
 mod verifier;
 
@@ -10,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use permission::Permission;
 pub use service::{InvalidSigningKey, ServiceKey, ServiceSigner};
 pub use verifier::{InvalidJwks, InvalidToken, Verifier};
 

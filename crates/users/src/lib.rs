@@ -3,11 +3,19 @@
 //! The functions of `lambdas/auth` and core-api share them. Passwords and tokens are made and checked there; here
 //! they are kept.
 
+mod addresses;
+mod admin;
+mod audit;
+mod profile;
 mod standing;
 
-use domain::{Clock, Timestamp, UserId};
+use domain::{Clock, Timestamp, UserId, clock::to_micros};
 use sqlx::PgPool;
 
+pub use addresses::{Address, AddressDetails, AddressError, MAX_ADDRESSES};
+pub use admin::{RoleError, UserFilter, UserPage, UserPosition};
+pub use audit::{AuditFilter, AuditPage, Entry, Record};
+pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
 pub use standing::Standing;
 
 /// The accounts. Cloning is cheap.
@@ -41,5 +49,10 @@ impl Users {
     #[must_use]
     pub fn new(pool: PgPool, clock: Clock) -> Self {
         Self { pool, clock }
+    }
+
+    /// A moment that reads back from the database as it was written.
+    fn now(&self) -> Timestamp {
+        to_micros(self.clock.now())
     }
 }

@@ -12,6 +12,14 @@ use crate::Problem;
 #[derive(Clone, Debug)]
 pub struct Bearer(pub Claims);
 
+impl Bearer {
+    /// The refusal of a token that is in order and opens nothing any more. It tells no more than that of any other.
+    #[must_use]
+    pub fn refused() -> Problem {
+        invalid(InvalidToken::Invalid)
+    }
+}
+
 impl<S> FromRequestParts<S> for Bearer
 where
     S: Send + Sync,

@@ -240,7 +240,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
 
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = program
-        .post("/v1/products", &Person::admin())
+        .post("/v1/products", &Person::admin().register(&pool).await)
         .json(&bowl)
         .answer()
         .await;
@@ -251,7 +251,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
     let order =
         json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
     let order = program
-        .post("/v1/orders", &customer())
+        .post("/v1/orders", &customer().register(&pool).await)
         .header("Idempotency-Key", "key")
         .json(&order);
     assert_eq!(order.answer().await.status, 202);
@@ -289,13 +289,13 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
     let (doomed, other) = tokio::join!(Program::start(&environment), Program::start(&environment));
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = other
-        .post("/v1/products", &Person::admin())
+        .post("/v1/products", &Person::admin().register(&pool).await)
         .json(&bowl)
         .answer()
         .await;
     let body =
         json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
-    let person = customer();
+    let person = customer().register(&pool).await;
     let order = |program: &Program| {
         let request = program
             .post("/v1/orders", &person)
