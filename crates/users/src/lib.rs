@@ -3,12 +3,20 @@
 //! The functions of `lambdas/auth` and core-api share them. Passwords and tokens are made and checked there; here
 //! they are kept.
 
+mod accounts;
+mod audit;
+mod identities;
 mod standing;
+mod values;
 
 use domain::{Clock, Timestamp, UserId};
 use sqlx::PgPool;
 
+pub use accounts::{Credentials, Key, NewUser, Registered};
+pub use audit::Entry;
+pub use identities::{Identity, Provider};
 pub use standing::Standing;
+pub use values::{EmailAddress, InvalidEmail, InvalidName, PersonName};
 
 /// The accounts. Cloning is cheap.
 #[derive(Clone, Debug)]

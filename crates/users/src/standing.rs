@@ -48,7 +48,7 @@ impl Users {
 }
 
 /// The role by the name that the database's constraint lets through.
-fn role(name: &str) -> Role {
+pub(crate) fn role(name: &str) -> Role {
     match name {
         "admin" => Role::Admin,
         "support" => Role::Support,
