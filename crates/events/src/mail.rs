@@ -135,9 +135,6 @@ mod tests {
                 token: LinkToken("secret".to_owned())
             })
         );
-        assert!(
-            !shown.contains("hanako") && !shown.contains("secret"),
-            "{shown}"
-        );
+        assert!(!shown.contains("hanako") && !shown.contains("secret"), "{shown}");
     }
 }

@@ -75,8 +75,10 @@ impl From<AuthError> for Problem {
                 "The address or the password is wrong",
             )
             .detail("Check both, or have a link sent with which to choose a new password."),
-            AuthError::Session => Self::new(StatusCode::UNAUTHORIZED, "session-ended", "The session has ended")
-                .detail("Sign in again."),
+            AuthError::Session => {
+                Self::new(StatusCode::UNAUTHORIZED, "session-ended", "The session has ended")
+                    .detail("Sign in again.")
+            }
             AuthError::Link => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invalid-link",
@@ -123,13 +125,9 @@ impl From<AuthError> for Problem {
 fn wait_for(wait: TimeDelta) -> Problem {
     // A second begun is a second waited.
     let seconds = (wait.num_milliseconds() + 999) / 1000;
-    Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too-many-tries",
-        "Too many tries",
-    )
-    .detail(format!("Try again in {seconds} seconds."))
-    .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", "Too many tries")
+        .detail(format!("Try again in {seconds} seconds."))
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
 /// 503: a store is out of reach, which another attempt may find mended.

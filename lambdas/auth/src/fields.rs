@@ -35,8 +35,7 @@ pub(crate) fn email(text: &str) -> Result<EmailAddress, AuthError> {
 
 /// A password for the person of this address and name.
 pub(crate) fn password(text: &str, email: &EmailAddress, name: &PersonName) -> Result<Password, AuthError> {
-    Password::choose(text, email, name)
-        .map_err(|error| AuthError::Invalid(vec![wrong("/password", &error)]))
+    Password::choose(text, email, name).map_err(|error| AuthError::Invalid(vec![wrong("/password", &error)]))
 }
 
 fn wrong(pointer: &str, error: &dyn std::error::Error) -> FieldError {

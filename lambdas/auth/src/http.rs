@@ -267,7 +267,11 @@ mod tests {
     }
 
     fn request(event: Value) -> Request {
-        Request::read(serde_json::from_value(event).unwrap(), &Clock::from_fn(|| Timestamp::UNIX_EPOCH)).unwrap()
+        Request::read(
+            serde_json::from_value(event).unwrap(),
+            &Clock::from_fn(|| Timestamp::UNIX_EPOCH),
+        )
+        .unwrap()
     }
 
     fn with_body(content_type: &str, body: &str) -> Request {
@@ -306,9 +310,15 @@ mod tests {
     fn cookies_are_found_where_aws_puts_them_and_where_the_client_does() {
         let context = json!({"http": {"method": "GET"}});
         let apart = request(json!({"requestContext": context, "cookies": ["a=1", "__Host-b=2=3"]}));
-        assert_eq!((apart.cookie("a"), apart.cookie("__Host-b")), (Some("1"), Some("2=3")));
+        assert_eq!(
+            (apart.cookie("a"), apart.cookie("__Host-b")),
+            (Some("1"), Some("2=3"))
+        );
         let header = request(json!({"requestContext": context, "headers": {"cookie": "a=1; __Host-b=2=3"}}));
-        assert_eq!((header.cookie("a"), header.cookie("__Host-b")), (Some("1"), Some("2=3")));
+        assert_eq!(
+            (header.cookie("a"), header.cookie("__Host-b")),
+            (Some("1"), Some("2=3"))
+        );
         assert_eq!(header.cookie("b"), None);
     }
 

@@ -27,7 +27,8 @@ struct Jwks {
 pub async fn start(init: Init) -> Result<Handler, InitError> {
     let issuer: String = init.environment.required("AUTH_ISSUER")?;
     let jwks_uri = init.environment.optional("AUTH_JWKS_URI")?;
-    let jwks_uri = jwks_uri.unwrap_or_else(|| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
+    let jwks_uri =
+        jwks_uri.unwrap_or_else(|| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
     let jwks = Arc::new(Jwks {
         keys: start::keys(&init).await?,
         configuration: configuration(&issuer, &jwks_uri),

@@ -138,7 +138,10 @@ impl Keys {
             }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the signing keys cannot be read again, the ones from before serve on");
+                tracing::error!(
+                    error,
+                    "the signing keys cannot be read again, the ones from before serve on"
+                );
                 ring
             }
         }
@@ -157,7 +160,8 @@ impl TryFrom<KeptKey> for SigningKey {
             kid: kept.kid.clone(),
             source,
         };
-        let private = EncodingKey::from_rsa_pem(kept.private_key_pem.expose_secret().as_bytes()).map_err(wrong)?;
+        let private =
+            EncodingKey::from_rsa_pem(kept.private_key_pem.expose_secret().as_bytes()).map_err(wrong)?;
         let mut public = Jwk::from_encoding_key(&private, Algorithm::RS256).map_err(wrong)?;
         public.common.key_id = Some(kept.kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
@@ -172,13 +176,17 @@ impl TryFrom<KeptKey> for SigningKey {
 
 impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
+        f.debug_list()
+            .entries(self.keys.iter().map(|key| &key.kid))
+            .finish()
     }
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("name", &self.0.name).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,7 +220,12 @@ mod tests {
         assert!(matches!(signing(-1), Err(KeysError::NoneSigns)));
 
         let published = serde_json::to_value(ring.public()).unwrap();
-        let kids: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
+        let kids: Vec<_> = published["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| &key["kid"])
+            .collect();
         assert_eq!(kids, ["old", "next", "now"]);
         let key = &published["keys"][0];
         assert_eq!(
@@ -225,7 +238,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_keys_is_told_without_showing_them() {
-        for text in ["hunter2", r#"{"keys":"hunter2"}"#, r#"{"keys":[{"kid":"k","signs_from":"hunter2"}]}"#] {
+        for text in [
+            "hunter2",
+            r#"{"keys":"hunter2"}"#,
+            r#"{"keys":[{"kid":"k","signs_from":"hunter2"}]}"#,
+        ] {
             let error = KeyRing::parse(&text.to_owned().into()).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

@@ -69,7 +69,12 @@ impl Links {
     }
 
     /// A new link's secret, to be sent to the address and nowhere else.
-    pub async fn issue(&self, purpose: Purpose, user_id: UserId, email: &str) -> Result<LinkToken, StoreError> {
+    pub async fn issue(
+        &self,
+        purpose: Purpose,
+        user_id: UserId,
+        email: &str,
+    ) -> Result<LinkToken, StoreError> {
         let (token, now) = (secret::fresh(), self.clock.now());
         let link = Link {
             user_id,

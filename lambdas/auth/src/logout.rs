@@ -64,10 +64,16 @@ impl Logout {
         }
         match self.sessions.leave(&token).await? {
             None => {}
-            Some(Left { user_id, stolen: true }) => {
+            Some(Left {
+                user_id,
+                stolen: true,
+            }) => {
                 revoked(&self.users, &self.mailer, user_id, request).await?;
             }
-            Some(Left { user_id, stolen: false }) => {
+            Some(Left {
+                user_id,
+                stolen: false,
+            }) => {
                 let (who, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
                 journal::note(&self.users, request, "logout", who, who, details).await;
             }

@@ -71,7 +71,15 @@ impl OauthCallback {
 
         let refresh_token = self.sessions.begin(user.id).await?;
         let details = json!({"provider": provider.as_str()});
-        journal::note(&self.users, request, "login", Some(user.id), Some(user.id), details).await;
+        journal::note(
+            &self.users,
+            request,
+            "login",
+            Some(user.id),
+            Some(user.id),
+            details,
+        )
+        .await;
         let forget = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
         let reply = match begun.redirect_to {
             // What stands after # is not sent to any server. The page asks for the next token with it at once, and
@@ -100,7 +108,12 @@ impl OauthCallback {
         self.store.take(&id, now).await?.ok_or(AuthError::NotBegunHere)
     }
 
-    async fn person(&self, provider: Provider, profile: Profile, request: &Request) -> Result<User, AuthError> {
+    async fn person(
+        &self,
+        provider: Provider,
+        profile: Profile,
+        request: &Request,
+    ) -> Result<User, AuthError> {
         let identity = Identity {
             provider,
             subject: profile.subject,

@@ -19,7 +19,8 @@ const MAX_BYTES: usize = 512;
 
 /// The hash of a password that nobody knows: it was made up, not computed. Who gives the address of no account
 /// has their password compared with it, which takes as long as with any other.
-const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$z6PxHvETDBqgHmrlyg4Efw$G1JaMBl2y5NBicalF4lWEsQJgq25D7tgRQSuvEA9SFI";
+const NOBODYS: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$z6PxHvETDBqgHmrlyg4Efw$G1JaMBl2y5NBicalF4lWEsQJgq25D7tgRQSuvEA9SFI";
 
 /// A password that may be had here.
 #[derive(Clone)]
@@ -84,7 +85,8 @@ pub fn verify(given: &str, kept: Option<&str>) -> Result<bool, HashError> {
 }
 
 fn argon2() -> Result<Argon2<'static>, HashError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| HashError(error.to_string()))?;
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| HashError(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 

@@ -71,7 +71,9 @@ impl PasswordReset {
         }
 
         self.guard.welcome(&user.email, &request.address).await?;
-        self.mailer.tell(&user, AccountMail::PasswordChanged, request).await;
+        self.mailer
+            .tell(&user, AccountMail::PasswordChanged, request)
+            .await;
         let who = Some(user.id);
         journal::note(&self.users, request, "password_reset", who, who, json!({})).await;
         Ok(Reply::empty(StatusCode::NO_CONTENT))

@@ -222,7 +222,11 @@ mod tests {
         for wrong in ["", "c2hvcnQ=", "not base64!"] {
             assert_eq!(wrong.parse::<Pepper>().unwrap_err(), InvalidPepper, "{wrong}");
         }
-        assert!(format!("{}\n", BASE64_STANDARD.encode([7; 32])).parse::<Pepper>().is_ok());
+        assert!(
+            format!("{}\n", BASE64_STANDARD.encode([7; 32]))
+                .parse::<Pepper>()
+                .is_ok()
+        );
     }
 
     #[test]

@@ -11,9 +11,8 @@ use serde_json::json;
 use users::{Key, NewUser, Registered, User, Users};
 
 use crate::{
-    AuthError,
+    AuthError, fields,
     guard::Guard,
-    fields,
     http::{self, Reply, Request},
     journal,
     links::{Links, Purpose},
@@ -73,7 +72,15 @@ impl Register {
         let token = self.links.issue(Purpose::Verify, user.id, &user.email).await?;
         let welcome = AccountMail::Welcome { token };
         self.mailer.tell(user, welcome, request).await;
-        journal::note(&self.users, request, "registered", Some(user.id), Some(user.id), json!({})).await;
+        journal::note(
+            &self.users,
+            request,
+            "registered",
+            Some(user.id),
+            Some(user.id),
+            json!({}),
+        )
+        .await;
         Ok(())
     }
 

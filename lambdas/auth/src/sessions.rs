@@ -85,7 +85,9 @@ impl Sessions {
             rotated_at: now.timestamp_millis(),
             began_at: now.timestamp_millis(),
         };
-        self.store.keep(&id(token.family()), &item, now + LIFETIME).await?;
+        self.store
+            .keep(&id(token.family()), &item, now + LIFETIME)
+            .await?;
         Ok(token)
     }
 
@@ -107,7 +109,11 @@ impl Sessions {
                     let user_id = family.user_id;
                     let ended = self.end(token.family()).await?;
                     // Of many who show an old one at once, one tells.
-                    return Ok(if ended { Shown::Reused { user_id } } else { Shown::Unknown });
+                    return Ok(if ended {
+                        Shown::Reused { user_id }
+                    } else {
+                        Shown::Unknown
+                    });
                 }
             };
             if good {

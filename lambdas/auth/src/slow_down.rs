@@ -94,7 +94,10 @@ mod tests {
             failed_at: START,
         };
         let at = |ms| START + TimeDelta::milliseconds(ms);
-        assert_eq!(tries.one_more(at(14_999)), Answer::Wait(TimeDelta::milliseconds(1)));
+        assert_eq!(
+            tries.one_more(at(14_999)),
+            Answer::Wait(TimeDelta::milliseconds(1))
+        );
         assert!(matches!(tries.one_more(at(15_000)), Answer::Try(_)));
     }
 
@@ -110,7 +113,11 @@ mod tests {
         };
         assert_eq!(after.failures, 1);
         assert!(matches!(
-            Tries { failures: u32::MAX, failed_at: START }.one_more(START),
+            Tries {
+                failures: u32::MAX,
+                failed_at: START
+            }
+            .one_more(START),
             Answer::Wait(LONGEST_WAIT)
         ));
     }

@@ -87,7 +87,7 @@ pub(crate) fn secrets(init: &Init) -> Secrets {
 }
 
 /// The name of a secret, unless it is configured the one that the template gives it.
-fn named(init: &Init, variable: &'static str, usual: &str) -> Result<String, InvalidEnvironment> {
+pub(crate) fn named(init: &Init, variable: &'static str, usual: &str) -> Result<String, InvalidEnvironment> {
     let configured = init.environment.optional(variable)?;
     Ok(configured.unwrap_or_else(|| usual.to_owned()))
 }

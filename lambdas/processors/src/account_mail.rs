@@ -234,8 +234,14 @@ mod tests {
     #[test]
     fn each_mail_leads_where_it_says() {
         for (mail, link) in [
-            (AccountMail::VerifyAddress { token: token() }, "https://shop.test/verify?token=se-cr_et"),
-            (AccountMail::ResetPassword { token: token() }, "https://shop.test/reset?token=se-cr_et"),
+            (
+                AccountMail::VerifyAddress { token: token() },
+                "https://shop.test/verify?token=se-cr_et",
+            ),
+            (
+                AccountMail::ResetPassword { token: token() },
+                "https://shop.test/reset?token=se-cr_et",
+            ),
             (AccountMail::RegistrationRepeated, "https://shop.test/login"),
             (AccountMail::PasswordChanged, "https://shop.test/forgot"),
             (AccountMail::SessionRevoked, "https://shop.test/forgot"),
@@ -253,7 +259,14 @@ mod tests {
 
     #[test]
     fn a_name_that_is_none_is_left_out() {
-        for wrong in ["", " ", "Win now: evil.example", "<b>Hanako</b>", "a\r\nBcc: x", &"a".repeat(41)] {
+        for wrong in [
+            "",
+            " ",
+            "Win now: evil.example",
+            "<b>Hanako</b>",
+            "a\r\nBcc: x",
+            &"a".repeat(41),
+        ] {
             let mut request = request(AccountMail::PasswordChanged);
             request.name = wrong.to_owned();
             let mail = write(&request, &Shop::at("https://shop.test")).unwrap().unwrap();

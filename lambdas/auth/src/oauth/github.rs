@@ -75,7 +75,9 @@ impl GitHub {
             .json()
             .await?;
         // A code that is wrong is answered with 200 and an error.
-        let token = answer.access_token.ok_or(ProviderError::Invalid("it gives no token"))?;
+        let token = answer
+            .access_token
+            .ok_or(ProviderError::Invalid("it gives no token"))?;
         let account: Account = self.get("/user", &token).await?;
         let emails: Vec<Email> = self.get("/user/emails", &token).await?;
         let email = emails.into_iter().find(|email| email.primary && email.verified);

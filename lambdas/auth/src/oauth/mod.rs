@@ -88,7 +88,8 @@ pub(crate) struct Client {
 
 impl Providers {
     /// Those whose client ids are there: `GOOGLE_CLIENT_ID` at `GOOGLE_ISSUER`, `GITHUB_CLIENT_ID` at `GITHUB_URL`
-    /// and `GITHUB_API_URL`. They send people back to `OAUTH_CALLBACKS`/{provider}/callback, and we send them on to
+    /// and `GITHUB_API_URL`. `GOOGLE_CLIENT_SECRET` and `GITHUB_CLIENT_SECRET` name the secrets that hold theirs; if they
+    /// do not, it is `ecommerce/oauth-google` and `ecommerce/oauth-github`. They send people back to `OAUTH_CALLBACKS`/{provider}/callback, and we send them on to
     /// one of `OAUTH_REDIRECTS`, which has commas between them.
     pub async fn of(init: &Init) -> Result<Self, InitError> {
         let http = reqwest::Client::builder()
@@ -101,9 +102,21 @@ impl Providers {
             let url = configured.unwrap_or_else(|| usual.to_owned());
             Ok(url.trim_end_matches('/').to_owned())
         };
-        let google = client(init, "GOOGLE_CLIENT_ID", "ecommerce/oauth-google").await?;
+        let google = client(
+            init,
+            "GOOGLE_CLIENT_ID",
+            "GOOGLE_CLIENT_SECRET",
+            "ecommerce/oauth-google",
+        )
+        .await?;
         let issuer = url("GOOGLE_ISSUER", "https://accounts.google.com")?;
-        let github = client(init, "GITHUB_CLIENT_ID", "ecommerce/oauth-github").await?;
+        let github = client(
+            init,
+            "GITHUB_CLIENT_ID",
+            "GITHUB_CLIENT_SECRET",
+            "ecommerce/oauth-github",
+        )
+        .await?;
         let (site, api) = (
             url("GITHUB_URL", "https://github.com")?,
             url("GITHUB_API_URL", "https://api.github.com")?,
@@ -139,7 +152,11 @@ impl Providers {
     }
 
     /// Where the person tells the provider that they want to come in; none where it is not configured.
-    pub async fn door(&self, provider: Provider, beginning: &Beginning) -> Result<Option<Url>, ProviderError> {
+    pub async fn door(
+        &self,
+        provider: Provider,
+        beginning: &Beginning,
+    ) -> Result<Option<Url>, ProviderError> {
         let (door, client, scope) = match provider {
             Provider::Google => match &self.google {
                 Some(google) => (google.door().await?, google.client_id(), "openid email profile"),
@@ -206,7 +223,8 @@ impl Begun {
     /// Whether it was begun by whoever has this cookie, with this provider.
     #[must_use]
     pub fn is_of(&self, cookie: Option<&str>, provider: Provider) -> bool {
-        cookie.is_some_and(|cookie| secret::digest(cookie) == self.browser) && self.provider == provider.as_str()
+        cookie.is_some_and(|cookie| secret::digest(cookie) == self.browser)
+            && self.provider == provider.as_str()
     }
 }
 
@@ -221,11 +239,18 @@ fn challenge(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()))
 }
 
-async fn client(init: &Init, variable: &'static str, secret: &str) -> Result<Option<Client>, InitError> {
-    let Some(id) = init.environment.optional(variable)? else {
+/// The client whose id is in one variable, and whose secret in the secret that another names.
+async fn client(
+    init: &Init,
+    id: &'static str,
+    secret: &'static str,
+    usual: &str,
+) -> Result<Option<Client>, InitError> {
+    let Some(id) = init.environment.optional(id)? else {
         return Ok(None);
     };
-    let secret = start::secrets(init).read(secret).await?;
+    let name = start::named(init, secret, usual)?;
+    let secret = start::secrets(init).read(&name).await?;
     Ok(Some(Client { id, secret }))
 }
 
@@ -251,18 +276,34 @@ mod tests {
     async fn the_door_takes_all_that_binds_the_way_back() {
         let beginning = Beginning::new(Provider::GitHub, None);
         let providers = providers(&[]);
-        let door = providers.door(Provider::GitHub, &beginning).await.unwrap().unwrap();
-        assert_eq!(&door[..url::Position::AfterPath], "https://github.test/login/oauth/authorize");
+        let door = providers
+            .door(Provider::GitHub, &beginning)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            &door[..url::Position::AfterPath],
+            "https://github.test/login/oauth/authorize"
+        );
         let asked: std::collections::HashMap<_, _> = door.query_pairs().collect();
         assert_eq!(asked["client_id"], "our-id");
-        assert_eq!(asked["redirect_uri"], "https://api.test/v1/auth/oauth/github/callback");
+        assert_eq!(
+            asked["redirect_uri"],
+            "https://api.test/v1/auth/oauth/github/callback"
+        );
         assert_eq!(asked["state"], beginning.state);
         assert_eq!(asked["code_challenge_method"], "S256");
         assert_eq!(asked["code_challenge"], challenge(&beginning.begun.verifier));
         for secret in [&beginning.cookie, &beginning.begun.verifier, "hunter2"] {
             assert!(!door.as_str().contains(secret), "{door}");
         }
-        assert!(providers.door(Provider::Google, &beginning).await.unwrap().is_none());
+        assert!(
+            providers
+                .door(Provider::Google, &beginning)
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -129,6 +129,13 @@ impl OpenId {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {
-        Ok(self.http.get(url).send().await?.error_for_status()?.json().await?)
+        Ok(self
+            .http
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
     }
 }

@@ -251,7 +251,10 @@ async fn a_person_is_told_once_about_their_account() {
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
     assert_eq!(mail["Subject"], "Choose a new password / パスワードの再設定");
     let text = mail["BodyText"].as_str().unwrap();
-    assert!(text.contains("https://shop.test/reset?token=a-secret\n"), "{text}");
+    assert!(
+        text.contains("https://shop.test/reset?token=a-secret\n"),
+        "{text}"
+    );
     let lines = world.sender.logged("").await.concat();
     assert!(
         !lines.contains("a-secret") && !lines.contains("hanako@"),
