@@ -24,7 +24,7 @@ pub async fn note(
         details,
     };
     if let Err(error) = users.audit(&entry).await {
-        let error: &dyn std::error::Error = &error;
+        let error: &(dyn std::error::Error + 'static) = &error;
         tracing::error!(error, action, "an entry of the audit log is lost");
     }
 }

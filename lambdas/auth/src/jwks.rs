@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A new key is published an hour and more before it signs; five minutes are nothing to that.
-const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
+const CACHED: &str = "public, max-age=300";
 
 struct Jwks {
     keys: Keys,
@@ -48,7 +48,7 @@ impl Jwks {
         } else {
             return Err(Problem::not_found().into());
         };
-        Ok(reply.header(header::CACHE_CONTROL, CACHED))
+        Ok(reply.header(header::CACHE_CONTROL, HeaderValue::from_static(CACHED)))
     }
 }
 

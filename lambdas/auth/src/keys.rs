@@ -137,7 +137,7 @@ impl Keys {
                 fresh
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
+                let error: &(dyn std::error::Error + 'static) = &error;
                 tracing::error!(
                     error,
                     "the signing keys cannot be read again, the ones from before serve on"

@@ -30,7 +30,7 @@ pub(crate) async fn users(init: &Init) -> Result<Users, InitError> {
     })
     .map_err(|_| "DATABASE_URL is not a PostgreSQL address")?;
     if let Err(error) = pool.acquire().await {
-        let error: &dyn std::error::Error = &error;
+        let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts' database is down");
     }
     Ok(Users::new(pool, init.clock.clone()))

@@ -67,7 +67,7 @@ impl GitHub {
                 ("client_secret", self.client.secret.expose_secret()),
                 ("code", code),
                 ("redirect_uri", callback),
-                ("code_verifier", &begun.verifier),
+                ("code_verifier", begun.verifier.as_str()),
             ])
             .send()
             .await?

@@ -78,7 +78,7 @@ impl OpenId {
                 ("client_secret", self.client.secret.expose_secret()),
                 ("code", code),
                 ("redirect_uri", callback),
-                ("code_verifier", &begun.verifier),
+                ("code_verifier", begun.verifier.as_str()),
             ])
             .send()
             .await?
