@@ -10,7 +10,7 @@ use domain::{Clock, ids::uuid_v7};
 use events::MailRequest;
 use lambda_shared::testing::{Sandbox, create_table};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions, PgPool};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_auth");
 
