@@ -144,19 +144,15 @@ mod tests {
     fn without_a_hash_it_is_wrong_and_takes_as_long() {
         let kept = choose("correct horse").unwrap().hash().unwrap();
         let time = |kept: Option<&str>| {
-            let mut times: Vec<_> = (0..5)
-                .map(|_| {
-                    let started = Instant::now();
-                    assert!(!verify("wrong horse", kept).unwrap());
-                    started.elapsed()
-                })
-                .collect();
-            times.sort();
-            times[2]
+            let started = Instant::now();
+            assert!(!verify("wrong horse", kept).unwrap());
+            started.elapsed()
         };
-        let (somebody, nobody) = (time(Some(&kept)), time(None));
+        // In turns, and the shortest of each: what else the machine does only ever adds.
+        let times = (0..10).map(|_| (time(Some(&kept)), time(None)));
+        let (somebody, nobody) = times.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap();
         let ratio = somebody.as_secs_f64() / nobody.as_secs_f64();
-        assert!((0.5..2.0).contains(&ratio), "{somebody:?} and {nobody:?}");
+        assert!((0.7..1.4).contains(&ratio), "{somebody:?} and {nobody:?}");
     }
 
     #[test]

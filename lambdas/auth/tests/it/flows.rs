@@ -121,7 +121,7 @@ async fn whether_an_address_is_new_is_told_to_its_owner_only(pool: PgPool) {
     assert_eq!(world.mail().await["mail"], "nothing");
 }
 
-/// Both ways are taken in turns, so that whatever slows the machine down slows both down.
+/// Both ways are taken in turns, and the shortest of each counts: what else the machine does only ever adds.
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn an_address_is_not_given_away_by_time(pool: PgPool) {
     let world = World::new(pool).await;
@@ -136,12 +136,10 @@ async fn an_address_is_not_given_away_by_time(pool: PgPool) {
             times.push(started.elapsed());
         }
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2].as_secs_f64()
-    };
-    let ratio = median(known) / median(unknown);
-    assert!((0.5..2.0).contains(&ratio), "{ratio}");
+    let shortest = |times: Vec<Duration>| times.into_iter().min().unwrap();
+    let (known, unknown) = (shortest(known), shortest(unknown));
+    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
+    assert!((0.7..1.4).contains(&ratio), "{known:?} and {unknown:?}");
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
