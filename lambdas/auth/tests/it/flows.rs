@@ -121,25 +121,32 @@ async fn whether_an_address_is_new_is_told_to_its_owner_only(pool: PgPool) {
     assert_eq!(world.mail().await["mail"], "nothing");
 }
 
-/// Both ways are taken in turns, and the shortest of each counts: what else the machine does only ever adds.
+/// Both ways are taken in turns, and the shortest of each counts: what else the machine does only ever adds, and a
+/// difference that is there stays however often it is measured.
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn an_address_is_not_given_away_by_time(pool: PgPool) {
     let world = World::new(pool).await;
     world.register().await;
     let login = world.function("login").await;
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
-        for (email, times) in [(EMAIL, &mut known), ("nobody@example.com", &mut unknown)] {
-            let body = json!({"email": email, "password": "wrong horse"});
-            let started = Instant::now();
-            assert_eq!(login.post("/v1/auth/login", &body).await.status, 401);
-            times.push(started.elapsed());
+    let time = async |email: &str| {
+        let body = json!({"email": email, "password": "wrong horse"});
+        let started = Instant::now();
+        assert_eq!(login.post("/v1/auth/login", &body).await.status, 401);
+        started.elapsed()
+    };
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    for round in 0..12 {
+        // The right password makes the count of wrong ones forgotten; an address of nobody's has another count.
+        assert_eq!(sign_in(&login, PASSWORD).await.status, 200);
+        for _ in 0..4 {
+            known = known.min(time(EMAIL).await);
+            unknown = unknown.min(time(&format!("nobody-{round}@example.com")).await);
+        }
+        if (0.7..1.4).contains(&(known.as_secs_f64() / unknown.as_secs_f64())) {
+            return;
         }
     }
-    let shortest = |times: Vec<Duration>| times.into_iter().min().unwrap();
-    let (known, unknown) = (shortest(known), shortest(unknown));
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.7..1.4).contains(&ratio), "{known:?} and {unknown:?}");
+    panic!("{known:?} and {unknown:?}");
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
