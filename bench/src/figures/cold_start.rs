@@ -126,6 +126,7 @@ fn variables(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
             ("IDEMPOTENCY_TABLE", "ecommerce-idempotency"),
             ("EVENT_BUS", "ecommerce-event-bus"),
             ("MAIL_FROM", "shop@example.com"),
+            ("SHOP_URL", "https://shop.test"),
             (
                 "STATE_MACHINE_ARN",
                 "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",

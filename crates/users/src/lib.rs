@@ -3,20 +3,26 @@
 //! The functions of `lambdas/auth` and core-api share them. Passwords and tokens are made and checked there; here
 //! they are kept.
 
+mod accounts;
 mod addresses;
 mod admin;
 mod audit;
+mod identities;
 mod profile;
 mod standing;
+mod values;
 
 use domain::{Clock, Timestamp, UserId, clock::to_micros};
 use sqlx::PgPool;
 
+pub use accounts::{Credentials, Key, NewUser, Registered};
 pub use addresses::{Address, AddressDetails, AddressError, MAX_ADDRESSES};
 pub use admin::{RoleError, UserFilter, UserPage, UserPosition};
 pub use audit::{AuditFilter, AuditPage, Entry, Record};
+pub use identities::{Identity, Provider};
 pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
 pub use standing::Standing;
+pub use values::{EmailAddress, InvalidEmail, InvalidName, PersonName};
 
 /// The accounts. Cloning is cheap.
 #[derive(Clone, Debug)]
