@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -14,7 +16,7 @@ use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
 use crate::keys::Domain;
 use crate::paths::{self, Instance, Kind};
-use crate::{aws, digest, programs, python};
+use crate::{aws, digest, http, programs, python};
 
 /// The families of functions: one executable each, at the place of its source folder in the deploy tree.
 const FAMILIES: [&str; 2] = ["processors", "saga"];
@@ -27,6 +29,11 @@ const SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
 
 /// Where the local AWS keeps what was deployed last: it goes when the deployment goes.
 const DIGEST_PARAMETER: &str = "/matsuri/deployment-digest";
+
+/// How many invocations of one function run at once, for each core of the machine. Each is a process here; of the
+/// hundreds that a sale would start at once, none would get ready. Whoever is refused comes again: the saga by its
+/// retries, and what reads the queues knows the limit.
+const CONCURRENCY_PER_CORE: usize = 4;
 
 /// What came of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +69,7 @@ pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -
         return Ok(Outcome::Unchanged);
     }
     run_script(instance, addresses, &tree, parameters)?;
+    limit_concurrency(addresses)?;
     remember(addresses, &digest)?;
     Ok(Outcome::Deployed)
 }
@@ -91,6 +99,26 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
         ("SAGA_TYPE", saga_type.to_owned()),
         ("STUCK_AFTER_SECONDS", stuck_after.to_owned()),
     ])
+}
+
+/// Keeps the number of the functions' processes to what the machine carries. CloudFormation does not do it here.
+fn limit_concurrency(addresses: &Addresses) -> Result<()> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let limit = json!({ "ReservedConcurrentExecutions": cores * CONCURRENCY_PER_CORE }).to_string();
+    let listed = http::get_json(&format!("{}/2015-03-31/functions", addresses.aws()), None)?;
+    let functions = listed.get("Functions").and_then(Value::as_array);
+    for function in functions.context("the local AWS lists no functions")? {
+        let name = function
+            .get("FunctionName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let url = format!("{}/2017-10-31/functions/{name}/concurrency", addresses.aws());
+        let answer = http::client().put(url).send(&limit)?;
+        if !answer.status().is_success() {
+            bail!("the local AWS sets no limit for {name}: {}", answer.status());
+        }
+    }
+    Ok(())
 }
 
 /// Packs executables as Lambda wants them: Lambda runs the one called `bootstrap`. The zip's bytes depend on nothing

@@ -23,6 +23,9 @@ const RUSH: f64 = 10.0;
 /// The usual load is this part of what the local AWS carries to the end: a sale is then twice of that.
 const USUAL: f64 = 0.2;
 
+/// Orders a second with which is found out what the local AWS carries.
+const MORE_THAN_IT_CARRIES: f64 = 40.0;
+
 /// How long everything that was accepted may take to end.
 const DRAIN: Duration = Duration::from_secs(600);
 
@@ -188,13 +191,31 @@ async fn capacity(
     customer: &Customer,
     product: &str,
 ) -> anyhow::Result<f64> {
-    let burst = context.pick(150.0, 40.0);
+    let seconds = context.pick(10.0, 2.0);
     // First for the processes, then for the clock.
     let warm_up = context.clock.now();
-    load(context, shop, customer, product, warm_up, 10.0, 1.0).await?;
+    load(
+        context,
+        shop,
+        customer,
+        product,
+        warm_up,
+        MORE_THAN_IT_CARRIES,
+        1.0,
+    )
+    .await?;
     let warm = table.await_ends(warm_up, product).await?.len();
     let zero = context.clock.now();
-    load(context, shop, customer, product, zero, burst, 1.0).await?;
+    load(
+        context,
+        shop,
+        customer,
+        product,
+        zero,
+        MORE_THAN_IT_CARRIES,
+        seconds,
+    )
+    .await?;
     let orders = table.await_ends(zero, product).await?;
     let last = orders.values().map(|order| order.at).fold(0.0, f64::max);
     Ok((orders.len() - warm) as f64 / last)

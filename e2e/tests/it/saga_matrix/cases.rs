@@ -188,11 +188,14 @@ fn parks(state: &Value) -> bool {
 
 const NOTIFICATION_SENDER: &str = "notification-sender";
 
+/// The functions that are handed batches of messages.
+const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
+
 /// The functions before and behind the saga, which take messages from queues, under every fault.
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, fault) in FAULTS {
-        for function in ["order-processor", NOTIFICATION_SENDER] {
+        for function in CONSUMERS {
             // SES knows no repetitions, so a crash between its taking the mail and our record of that sends another.
             if function == NOTIFICATION_SENDER && matches!(fault, FunctionFault::CrashDuring(_)) {
                 continue;
@@ -270,6 +273,17 @@ impl Case {
             Way::Failing(function, fault) => Some(Rule::function(function, fault).mentioning(customer)),
             _ => None,
         }
+    }
+
+    /// Whether the batch of messages may be done with that the fault hits. Then it takes along other orders' messages,
+    /// which their own faults wait for.
+    pub fn ends_its_batch(&self) -> bool {
+        use FunctionFault::{CrashDuring, DuplicateAtOnce, DuplicateInTurn};
+        matches!(
+            &self.at,
+            At::Function { function: Some(function), fault: DuplicateAtOnce | DuplicateInTurn | CrashDuring(_) }
+                if CONSUMERS.contains(&function.as_str())
+        )
     }
 
     /// The fault itself. Requests to stock-service and the provider name no customer; of the order they name nothing

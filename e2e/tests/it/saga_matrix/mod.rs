@@ -20,11 +20,11 @@ use cases::{Case, DEFINITION, End, Way, cases, message_cases, wire_cases};
 
 /// How many orders are under way at once: each wants a process of every function that it meets. Orders that only
 /// wait to be parked do not count.
-const AT_ONCE: usize = 10;
+const AT_ONCE: u32 = 10;
 
 /// The same where a fault makes a whole batch of messages come again, half a minute later. A message that shares its
 /// batch with too many others' faults would end with the dead letters.
-const MESSAGES_AT_ONCE: usize = 4;
+const MESSAGES_AT_ONCE: u32 = 4;
 
 /// What every product has when its case begins.
 const OPENING_STOCK: i64 = 10;
@@ -53,17 +53,20 @@ async fn every_message_under_every_fault() {
 }
 
 /// Takes an order through each case, and fails with the names of those that did not end well.
-async fn survive(cases: Vec<Case>, at_once: usize) {
+async fn survive(cases: Vec<Case>, at_once: u32) {
     let system = System::alone().await;
     system.listen().await;
     let reader = Reader::from_environment().await.unwrap();
     let number = cases.len();
 
-    let slots = Semaphore::new(at_once);
+    let slots = Semaphore::new(at_once as usize);
     let runs = cases.into_iter().map(async |case| {
         let _slot = match case.end {
             End::Parked => None,
-            End::Completed | End::Failed => Some(slots.acquire().await),
+            End::Completed | End::Failed => {
+                let wanted = if case.ends_its_batch() { at_once } else { 1 };
+                Some(slots.acquire_many(wanted).await)
+            }
         };
         let name = case.name.clone();
         let run = AssertUnwindSafe(run(&system, case)).catch_unwind().await;
