@@ -9,3 +9,4 @@ pub mod http;
 pub mod object;
 pub mod ordering;
 pub mod people;
+pub mod peoples_keys;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use permission::Permission;
 pub use service::{InvalidSigningKey, ServiceKey, ServiceSigner};
-pub use verifier::{InvalidJwks, InvalidToken, Verifier};
+pub use verifier::{InvalidJwks, InvalidToken, Verifier, Wish};
 
 /// What the one who asks may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

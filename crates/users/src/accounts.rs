@@ -1,5 +1,6 @@
 //! Registering, being found by one's address, and proving that the address or the password is one's own.
 
+use access_tokens::Role;
 use bus::PostgresOutbox;
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId, clock::to_micros};
@@ -7,7 +8,7 @@ use events::{Cause, Envelope, Outgoing, TraceParent, user::UserRegistered};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{EmailAddress, Identity, PersonName, User, Users, identities, standing::role};
+use crate::{EmailAddress, Entry, Identity, PersonName, User, Users, audit, identities, standing::role};
 
 /// A person who is not here yet.
 #[derive(Clone, Debug)]
@@ -104,6 +105,38 @@ impl Users {
         PostgresOutbox::enqueue(&mut transaction, &[registered(user_id, now, trace)], now).await?;
         transaction.commit().await?;
         Ok(Registered::New(row.into()))
+    }
+
+    /// Makes an account without its person, who comes in by `password-forgot`: the first administrator, say. An account that
+    /// has this id already gets the address, the name and the role. `entry` is completed by the role, and written in the
+    /// same transaction.
+    pub async fn make(
+        &self,
+        user_id: UserId,
+        (email, name): (&EmailAddress, &PersonName),
+        as_role: Role,
+        mut entry: Entry,
+    ) -> Result<(), sqlx::Error> {
+        let now = self.now();
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query!(
+            "INSERT INTO users (id, email, name, role, tokens_valid_from, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $5, $5)
+             ON CONFLICT (id) DO UPDATE SET
+                 email = EXCLUDED.email, name = EXCLUDED.name, role = EXCLUDED.role, updated_at = EXCLUDED.updated_at,
+                 email_verified_at = CASE WHEN users.email = EXCLUDED.email THEN users.email_verified_at END,
+                 deleted_at = NULL",
+            user_id.0,
+            email.as_str(),
+            name.as_str(),
+            as_role.to_string(),
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        entry.details = serde_json::json!({"role": as_role});
+        audit::write(&mut transaction, &entry, now).await?;
+        transaction.commit().await
     }
 
     /// The person with this address, and what their password is checked against.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// The longest address that SMTP carries (RFC 5321, 4.5.3.1.3, with its erratum).
 const MAX_EMAIL_BYTES: usize = 254;
 
@@ -26,7 +28,8 @@ pub struct EmailAddress(String);
 pub struct InvalidEmail;
 
 /// How a person wants to be called: one line of 1 to 100 characters.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct PersonName(String);
 
 /// Text that is no name.
@@ -74,6 +77,14 @@ impl PersonName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for PersonName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::parse(&text)
     }
 }
 

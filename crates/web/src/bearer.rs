@@ -38,7 +38,8 @@ where
             return Err(missing());
         }
         Verifier::from_ref(state)
-            .verify(token.trim())
+            .verify_by_fresh_keys(token.trim())
+            .await
             .map(Self)
             .map_err(invalid)
     }
@@ -54,7 +55,8 @@ fn invalid(error: InvalidToken) -> Problem {
             "The access token has expired. Get a new one.",
             r#"Bearer error="invalid_token", error_description="expired""#,
         ),
-        InvalidToken::Invalid => unauthorized(
+        InvalidToken::NoKeys => Problem::unavailable(),
+        InvalidToken::UnknownKey | InvalidToken::Invalid => unauthorized(
             "The access token is not valid here.",
             r#"Bearer error="invalid_token""#,
         ),

@@ -9,6 +9,6 @@ mod values;
 pub use leaving::{LeaveError, leave};
 pub use standings::{Person, Standings, Unrecognised};
 pub use values::{
-    AddressLine, AddressRequest, Country, MailLanguage, PersonName, Phone, PostalCode, PreferencesPatch,
-    PreferencesView, ProfilePatch,
+    AddressLine, AddressRequest, Country, MailLanguage, Phone, PostalCode, PreferencesPatch, PreferencesView,
+    ProfilePatch,
 };

@@ -161,11 +161,11 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
     a verified address   422 invalid-body /email_verified: unknown field `email_verified`, expected `name` or `preferences`
     a password           422 invalid-body /password_hash: unknown field `password_hash`, expected `name` or `preferences`
     no name              422 invalid-body /name: invalid type: null, expected a string
-    an empty name        422 invalid-body /name: expected 1 to 100 characters on one line
-    a blank name         422 invalid-body /name: expected 1 to 100 characters on one line
-    a long name          422 invalid-body /name: expected 1 to 100 characters on one line
-    two lines            422 invalid-body /name: expected 1 to 100 characters on one line
-    NUL                  422 invalid-body /name: expected 1 to 100 characters on one line
+    an empty name        422 invalid-body /name: a name has 1 to 100 characters on one line
+    a blank name         422 invalid-body /name: a name has 1 to 100 characters on one line
+    a long name          422 invalid-body /name: a name has 1 to 100 characters on one line
+    two lines            422 invalid-body /name: a name has 1 to 100 characters on one line
+    NUL                  422 invalid-body /name: a name has 1 to 100 characters on one line
     a number             422 invalid-body /name: invalid type: integer `1`, expected a string
     odd preferences      422 invalid-body /preferences: invalid type: sequence, expected an object
     odd language         422 invalid-body /preferences/language: unknown variant `fr`, expected `en` or `ja`

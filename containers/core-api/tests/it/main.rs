@@ -13,6 +13,7 @@ mod carts;
 mod checkout;
 mod concurrency;
 mod idempotency;
+mod issuer;
 mod listing;
 mod operation;
 mod orders;

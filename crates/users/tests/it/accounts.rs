@@ -4,7 +4,7 @@ use access_tokens::Role;
 use domain::{UserId, ids::uuid_v7};
 use serde_json::json;
 use sqlx::PgPool;
-use users::{Entry, Registered, Users};
+use users::{AuditFilter, Entry, PersonName, Registered, Users};
 
 use crate::people::{Hands, by_password, email, events, register, trace};
 
@@ -40,6 +40,53 @@ async fn a_person_and_the_event_are_there_together(pool: PgPool) {
     assert_eq!(kind, "UserRegistered");
     assert_eq!(data["user_id"], json!(user.id));
     assert!(!data.to_string().contains('@'), "{data}");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_first_administrator_is_made_and_noted(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool, hands.clock());
+    let (id, name) = (UserId::new(hands.now()), PersonName::parse("Operator").unwrap());
+    let make = async |address: &str, role: Role| {
+        let entry = Entry {
+            actor: None,
+            action: "account_made",
+            subject: Some(id.to_string()),
+            address: None,
+            trace_id: None,
+            details: json!({}),
+        };
+        users.make(id, (&email(address), &name), role, entry).await
+    };
+    make("root@example.com", Role::Admin).await.unwrap();
+    let user = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        (user.role, user.email.as_str()),
+        (Role::Admin, "root@example.com")
+    );
+    assert_eq!(
+        user.email_verified_at, None,
+        "nobody has shown that the address is theirs"
+    );
+    let known = users.find_by_email(&email("root@example.com")).await.unwrap();
+    assert_eq!(known.unwrap().password_hash, None);
+
+    assert!(users.verify_address(id, "root@example.com").await.unwrap());
+    make("root@example.com", Role::Support).await.unwrap();
+    let again = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        (again.role, again.email_verified_at),
+        (Role::Support, Some(hands.now()))
+    );
+    make("other@example.com", Role::Support).await.unwrap();
+    let moved = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        moved.email_verified_at, None,
+        "another address is shown to be theirs anew"
+    );
+    let log = users.audit_log(&AuditFilter::default(), 10, None).await.unwrap();
+    let noted: Vec<_> = log.records.iter().map(|record| &record.details["role"]).collect();
+    assert_eq!(noted, ["support", "support", "admin"]);
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
