@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 use crate::secrets::{SecretError, Secrets};
 
-/// After so long the keys are read again.
-const FRESH: TimeDelta = TimeDelta::minutes(5);
+/// After so long the keys are read again, unless it is configured: within it every process knows of a change.
+pub const FRESH: TimeDelta = TimeDelta::minutes(5);
 
 /// The keys, as they are now.
 pub struct KeyRing {
@@ -77,6 +77,7 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     secrets: Secrets,
     name: String,
+    fresh: TimeDelta,
     clock: Clock,
     read: Mutex<(Arc<KeyRing>, Timestamp)>,
 }
@@ -110,24 +111,30 @@ impl KeyRing {
 }
 
 impl Keys {
-    /// The keys in the secret named `name`. They are read at once.
-    pub async fn read(secrets: Secrets, name: String, clock: Clock) -> Result<Self, KeysError> {
+    /// The keys in the secret named `name`, read at once, and again when they are as old as `fresh`.
+    pub async fn read(
+        secrets: Secrets,
+        name: String,
+        fresh: TimeDelta,
+        clock: Clock,
+    ) -> Result<Self, KeysError> {
         let ring = KeyRing::parse(&secrets.read(&name).await?)?;
         let now = clock.now();
         ring.signing(now)?;
         Ok(Self(Arc::new(Inner {
             secrets,
             name,
+            fresh,
             clock,
             read: Mutex::new((Arc::new(ring), now)),
         })))
     }
 
-    /// The keys, not older than five minutes. While they cannot be read, those that were read last.
+    /// The keys, not older than they may be. While they cannot be read, those that were read last.
     pub async fn current(&self) -> Arc<KeyRing> {
         let now = self.0.clock.now();
         let (ring, read_at) = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if now - read_at < FRESH {
+        if now - read_at < self.0.fresh {
             return ring;
         }
         match self.read_again().await {

@@ -27,6 +27,7 @@
 //! | `NOTIFICATION_QUEUE_URL` | all that send mail | |
 //! | `AUTH_ISSUER` | `login`, `refresh`, `oauth-callback`, `jwks` | in whose name tokens are issued |
 //! | `USER_SIGNING_KEYS_SECRET` | the same | `ecommerce/user-signing-keys` if it is not set |
+//! | `SIGNING_KEYS_FRESH_SECONDS` | the same | after how long they are read again; 300 if it is not set |
 //! | `REFRESH_PEPPER_SECRET` | `login`, `refresh`, `logout`, `oauth-callback` | `ecommerce/refresh-pepper` if it is not set |
 //! | `AUTH_JWKS_URI` | `jwks` | where the keys are, if not below the issuer |
 //! | `FAILURES_PER_ADDRESS` | those with a password or a mail | wrong passwords an hour from one address; 100 if it is not set |

@@ -1,6 +1,7 @@
 //! What the functions are made of before their first invocation. Each takes only what it uses.
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use chrono::TimeDelta;
 use database::Config;
 use lambda_shared::{Init, InitError, InvalidEnvironment};
 use secrecy::{ExposeSecret, SecretString};
@@ -9,7 +10,7 @@ use users::Users;
 use crate::{
     access::Issuer,
     guard::{FAILURES_PER_ADDRESS, Guard},
-    keys::Keys,
+    keys::{FRESH, Keys},
     links::Links,
     mailer::Mailer,
     secrets::Secrets,
@@ -57,10 +58,13 @@ pub(crate) async fn issuer(init: &Init) -> Result<Issuer, InitError> {
     Ok(Issuer::new(keys(init).await?, issuer, init.clock.clone()))
 }
 
-/// The signing keys, in the secret that `USER_SIGNING_KEYS_SECRET` names.
+/// The signing keys, in the secret that `USER_SIGNING_KEYS_SECRET` names, read again after
+/// `SIGNING_KEYS_FRESH_SECONDS`.
 pub(crate) async fn keys(init: &Init) -> Result<Keys, InitError> {
     let name = named(init, "USER_SIGNING_KEYS_SECRET", "ecommerce/user-signing-keys")?;
-    Ok(Keys::read(secrets(init), name, init.clock.clone()).await?)
+    let fresh: Option<u32> = init.environment.optional("SIGNING_KEYS_FRESH_SECONDS")?;
+    let fresh = fresh.map_or(FRESH, |seconds| TimeDelta::seconds(seconds.into()));
+    Ok(Keys::read(secrets(init), name, fresh, init.clock.clone()).await?)
 }
 
 /// The links in `store`.

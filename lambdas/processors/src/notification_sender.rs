@@ -145,19 +145,26 @@ impl NotificationSender {
         write: impl Fn(&Order) -> Result<Mail, MailError>,
     ) -> Result<(), NotifyError> {
         trace::follow(&event.as_cause());
-        let send = async || -> Result<String, SendError> {
+        let send = async || -> Result<Option<String>, SendError> {
             let order = self
                 .orders
                 .find(user_id, order_id)
                 .await?
                 .ok_or(SendError::NoOrder(order_id))?;
-            self.send(write(&order)?).await
+            // The customer's account is deleted, and their address with it.
+            if order.contact_email.is_empty() {
+                return Ok(None);
+            }
+            self.send(write(&order)?).await.map(Some)
         };
         let message_id = self
             .sent
             .once(&event.event_id.to_string(), event, deadline, send)
             .await?;
-        tracing::info!(message_id, "the customer knows how the order ended");
+        match message_id {
+            Some(message_id) => tracing::info!(message_id, "the customer knows how the order ended"),
+            None => tracing::info!("the customer is gone, and is told nothing"),
+        }
         Ok(())
     }
 
