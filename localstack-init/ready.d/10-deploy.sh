@@ -49,6 +49,7 @@ fi
 if ! awslocal cloudformation deploy \
   --stack-name "$stack" \
   --template-file "$scratch/template.yaml" \
+  --s3-bucket "$bucket" \
   --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND \
   --no-fail-on-empty-changeset \
   --parameter-overrides \
