@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use access_tokens::Role;
 use anyhow::Context as _;
-use auth::Role;
-use domain::{Clock, ids::uuid_v7};
+use domain::{Clock, Timestamp, UserId, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use uuid::Uuid;
+use sqlx::PgPool;
+use users::{EmailAddress, Entry, PersonName, Users};
 
 /// How long a token lasts, in seconds; longer than any figure takes.
 const TOKEN_LIFETIME: i64 = 3600;
@@ -18,6 +19,9 @@ const TOKEN_LIFETIME: i64 = 3600;
 /// Where the system under test listens; `cargo xtask bench` sets these variables.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Addresses {
+    /// The front door, which issues people's tokens.
+    #[arg(long, env = "HTTP_API_URL")]
+    pub front_door: String,
     /// The shop's REST API.
     #[arg(long, env = "CORE_API_URL")]
     pub core_api: String,
@@ -88,34 +92,65 @@ impl Context {
     /// # Errors
     /// When the instance has no keys.
     pub fn service_token(&self) -> anyhow::Result<String> {
-        self.token("services", "bench", Role::Service)
+        let set: Value = serde_json::from_str(&read(&self.service_keys())?)?;
+        let pem = read(&self.addresses.keys.join("services.pem"))?;
+        let issuer = "https://services.matsuri.local";
+        self.token(issuer, "bench", Role::Service, &set["keys"][0]["kid"], &pem)
     }
 
-    /// A token for a person, towards core-api.
+    /// A token for a new person with an account, towards core-api.
     ///
     /// # Errors
-    /// When the instance has no keys.
-    pub fn person_token(&self, user: Uuid, role: Role) -> anyhow::Result<String> {
-        self.token("customers", &user.to_string(), role)
+    /// When the instance has no keys, or its database takes no account.
+    pub async fn person_token(&self, role: Role) -> anyhow::Result<String> {
+        let id = UserId::new(self.clock.now());
+        let email = EmailAddress::parse(&format!("{id}@example.com"))?;
+        let entry = Entry {
+            actor: None,
+            action: "account_made",
+            subject: Some(id.to_string()),
+            address: None,
+            trace_id: None,
+            details: json!({}),
+        };
+        let pool = PgPool::connect(&self.addresses.database).await?;
+        Users::new(pool.clone(), self.clock.clone())
+            .make(id, (&email, &PersonName::parse("Bench")?), role, entry)
+            .await?;
+        pool.close().await;
+
+        let keys: Value = serde_json::from_str(&read(&self.addresses.keys.join("user-signing-keys.json"))?)?;
+        let signs_from = |key: &&Value| key["signs_from"].as_str()?.parse::<Timestamp>().ok();
+        let all = keys["keys"].as_array().into_iter().flatten();
+        let here = all.filter(|key| signs_from(key).is_some_and(|from| from <= self.clock.now()));
+        let key = here.max_by_key(signs_from).context("no key signs")?;
+        let pem = key["private_key_pem"].as_str().context("the key has no text")?;
+        self.token(
+            &self.addresses.front_door,
+            &id.to_string(),
+            role,
+            &key["kid"],
+            pem,
+        )
     }
 
-    fn token(&self, domain: &str, subject: &str, role: Role) -> anyhow::Result<String> {
-        let issuer = match domain {
-            "services" => "https://services.matsuri.local",
-            _ => "https://auth.matsuri.local",
-        };
+    fn token(
+        &self,
+        issuer: &str,
+        subject: &str,
+        role: Role,
+        kid: &Value,
+        pem: &str,
+    ) -> anyhow::Result<String> {
         let now = self.clock.now();
         let claims = json!({
             "iss": issuer, "aud": "matsuri", "sub": subject, "role": role, "email": format!("{subject}@example.com"),
             "iat": now.timestamp(), "exp": now.timestamp() + TOKEN_LIFETIME, "jti": uuid_v7(now),
         });
-        let set: Value = serde_json::from_str(&read(&self.key_set(domain))?)?;
-        let kid = set["keys"][0]["kid"].as_str().context("the key has no id")?;
         let header = Header {
-            kid: Some(kid.to_owned()),
+            kid: Some(kid.as_str().context("the key has no id")?.to_owned()),
             ..Header::new(Algorithm::RS256)
         };
-        let pem = read(&self.addresses.keys.join(format!("{domain}.pem")))?;
         Ok(encode(
             &header,
             &claims,
@@ -123,9 +158,9 @@ impl Context {
         )?)
     }
 
-    /// The public keys of `services` or `customers`.
-    pub fn key_set(&self, domain: &str) -> PathBuf {
-        self.addresses.keys.join(format!("{domain}.jwks.json"))
+    /// The public keys of our own programs.
+    pub fn service_keys(&self) -> PathBuf {
+        self.addresses.keys.join("services.jwks.json")
     }
 }
 

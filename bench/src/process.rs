@@ -135,12 +135,14 @@ impl Drop for Service {
     }
 }
 
-/// What our services read, with the AWS at `aws` and the database at `database`; tokens of `domain` open them.
-pub fn variables(context: &Context, domain: &str, aws: &str, database: &str) -> Vec<(&'static str, String)> {
+/// What our services read, with the AWS at `aws` and the database at `database`; they know the tokens of the system under
+/// test.
+pub fn variables(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
     let mut all = aws_variables(aws);
     all.extend([
         ("DATABASE_URL", database.to_owned()),
-        ("AUTH_JWKS_PATH", context.key_set(domain).display().to_string()),
+        ("AUTH_ISSUER", context.addresses.front_door.clone()),
+        ("AUTH_JWKS_PATH", context.service_keys().display().to_string()),
     ]);
     all
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use access_tokens::Role;
 use anyhow::{Context as _, ensure};
-use auth::Role;
 use domain::{Timestamp, ids::uuid_v7};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ impl Shop {
         let request = self
             .http
             .post(format!("{}/v1/products", self.context.addresses.core_api))
-            .bearer_auth(self.context.person_token(uuid_v7(now), Role::Admin)?)
+            .bearer_auth(self.context.person_token(Role::Admin).await?)
             .json(&product);
         let (_, product) = sent(request).await?;
         let id = product["id"].as_str().context("a product has no id")?.to_owned();
@@ -111,11 +111,10 @@ impl Shop {
     }
 
     /// # Errors
-    /// When the instance has no keys.
-    pub fn customer(&self) -> anyhow::Result<Customer> {
-        let id = uuid_v7(self.context.clock.now());
+    /// When the instance has no keys, or takes no account.
+    pub async fn customer(&self) -> anyhow::Result<Customer> {
         Ok(Customer {
-            token: self.context.person_token(id, Role::Customer)?,
+            token: self.context.person_token(Role::Customer).await?,
         })
     }
 

@@ -59,7 +59,7 @@ impl<'a> Stock<'a> {
         .execute(&mut connection)
         .await?;
         let aws = aws::start(aws::Secrets::new())?;
-        let surroundings = variables(context, "services", &aws, &database);
+        let surroundings = variables(context, &aws, &database);
         Ok(Self {
             context,
             service: Service::start(&context.executable("stock-service"), &[], &surroundings).await?,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use auth::Verifier;
+use access_tokens::Verifier;
 use axum::{
     extract::FromRequestParts,
     http::{HeaderValue, Request, header},

@@ -3,13 +3,19 @@
 # A LocalStack-compatible image runs this when it is ready; `cargo xtask up` and `deploy` run it as well.
 #
 #   MATSURI_TREE       folder that holds infrastructure/sam, events/rules and step-functions as the repository does, and each
-#                      family's functions, zipped, at the place of its source: lambdas/processors and lambdas/saga are zip files
+#                      family's functions, zipped, at the place of its source: lambdas/auth, lambdas/processors and lambdas/saga
+#                      are zip files
 #   STOCK_SERVICE_URL  origin of stock-service, as the functions reach it
 #   PAYMENT_API_URL    origin of the payment provider, likewise
+#   CORE_API_URI       origin of core-api, as the front door reaches it
+#   AUTH_ISSUER        the front door's address, as clients, functions and core-api all name it
+#   ACCOUNTS_DATABASE_URL  the database of the accounts, as the functions reach it
+#   SIGNING_KEYS_FRESH_SECONDS  age of the signing keys that a function knows, at most; otherwise 300
 #   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
 #   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
 #   STUCK_AFTER_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
-#   MATSURI_KEYS       folder with services.pem and services.jwks.json; where it is set, the secrets get their values
+#   MATSURI_KEYS       folder with services.pem, services.jwks.json, user-signing-keys.json and refresh-pepper; where it is
+#                      set, the secrets get their values
 #
 # The address and the credentials of the local AWS come from the usual AWS_* variables.
 set -eu
@@ -43,6 +49,7 @@ fi
 if ! awslocal cloudformation deploy \
   --stack-name "$stack" \
   --template-file "$scratch/template.yaml" \
+  --s3-bucket "$bucket" \
   --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND \
   --no-fail-on-empty-changeset \
   --parameter-overrides \
@@ -51,7 +58,12 @@ if ! awslocal cloudformation deploy \
     SagaType="${SAGA_TYPE:-STANDARD}" \
     StuckAfterSeconds="${STUCK_AFTER_SECONDS:-360}" \
     StockServiceUrl="$STOCK_SERVICE_URL" \
-    PaymentApiUrl="$PAYMENT_API_URL"; then
+    PaymentApiUrl="$PAYMENT_API_URL" \
+    CoreApiUri="$CORE_API_URI" \
+    AuthIssuer="$AUTH_ISSUER" \
+    DatabaseUrl="$ACCOUNTS_DATABASE_URL" \
+    SigningKeysFreshSeconds="${SIGNING_KEYS_FRESH_SECONDS:-300}" \
+    FailuresPerAddress=1000000; then # everybody comes from the same address here
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
   exit 1
@@ -71,4 +83,8 @@ if [ -n "${MATSURI_KEYS:-}" ]; then
     --secret-id ecommerce/service-signing-key --secret-string "file://$scratch/signing-key.json" >/dev/null
   awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/payment-api-key --secret-string sk_test_local >/dev/null
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/user-signing-keys --secret-string "file://$MATSURI_KEYS/user-signing-keys.json" >/dev/null
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/refresh-pepper --secret-string "file://$MATSURI_KEYS/refresh-pepper" >/dev/null
 fi

@@ -65,6 +65,7 @@ fn target(service: &str) -> &'static str {
     match service {
         "sqs" => "AmazonSQS",
         "states" => "AWSStepFunctions",
+        "secretsmanager" => "secretsmanager",
         _ => "AWSEvents",
     }
 }

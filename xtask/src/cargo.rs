@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::paths;
 
-/// Every program that a local system runs: three that listen, two families of functions.
-const PROGRAMS: [&str; 5] = [
+/// Every program that a local system runs: three that listen, three families of functions.
+const PROGRAMS: [&str; 6] = [
     "core-api",
     "stock-service",
     "payment-provider",
+    "auth",
     "processors",
     "saga",
 ];

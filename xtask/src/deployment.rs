@@ -14,12 +14,11 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
-use crate::keys::Domain;
 use crate::paths::{self, Instance, Kind};
-use crate::{aws, digest, http, programs, python};
+use crate::{aws, digest, http, keys, programs, python};
 
 /// The families of functions: one executable each, at the place of its source folder in the deploy tree.
-const FAMILIES: [&str; 2] = ["processors", "saga"];
+const FAMILIES: [&str; 3] = ["auth", "processors", "saga"];
 
 /// What the template takes in besides the functions.
 const SOURCES: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
@@ -92,8 +91,17 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
         Kind::Test | Kind::Express | Kind::Chaos => "15",
         Kind::Development | Kind::Bench | Kind::Sqlx => "360",
     };
+    let keys_fresh = match instance.kind() {
+        // A test does not wait for minutes until a key that was just made signs.
+        Kind::Test | Kind::Express | Kind::Chaos => "2",
+        Kind::Development | Kind::Bench | Kind::Sqlx => "60",
+    };
     assignments([
         ("STOCK_SERVICE_URL", seen.stock_service()),
+        ("CORE_API_URI", addresses.core_api()),
+        ("AUTH_ISSUER", addresses.front_door()),
+        ("ACCOUNTS_DATABASE_URL", seen.database.clone()),
+        ("SIGNING_KEYS_FRESH_SECONDS", keys_fresh.to_owned()),
         ("PAYMENT_API_URL", seen.payment_provider()),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
@@ -194,7 +202,7 @@ fn inputs_digest(instance: &Instance, tree: &Path, parameters: &[(String, String
         files.extend(folder.into_iter().map(|entry| entry.path()));
     }
     files.push(paths::checkout().join(SCRIPT));
-    files.push(Domain::Services.key_set(instance));
+    files.extend(keys::files(instance));
     files.sort();
     let mut inputs = format!("{parameters:?}\n");
     for file in files {

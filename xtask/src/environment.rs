@@ -57,7 +57,13 @@ impl Addresses {
         format!("http://127.0.0.1:{}", self.port(program))
     }
 
-    /// The shop's REST API.
+    /// The front door: where clients come in, and who issues people's tokens. It is the address that stands in tokens, so
+    /// it leads around the proxies for everybody.
+    pub fn front_door(&self) -> String {
+        format!("{}/_aws/execute-api/matsuri/$default", self.aws())
+    }
+
+    /// The shop's REST API behind it.
     pub fn core_api(&self) -> String {
         self.url("core-api")
     }
@@ -107,6 +113,7 @@ impl Addresses {
     pub fn variables(&self, instance: &Instance) -> Vec<(String, String)> {
         let mut all = self.aws_variables();
         all.extend(assignments([
+            ("HTTP_API_URL", self.front_door()),
             ("CORE_API_URL", self.core_api()),
             ("STOCK_SERVICE_URL", self.stock_service()),
             ("PAYMENT_API_URL", self.payment_provider()),

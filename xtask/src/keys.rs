@@ -1,14 +1,17 @@
-//! The keys of the two trust domains: who vouches for customers, and who for our own programs.
+//! The keys of a local system: those that sign people's tokens, the one that signs our own programs', and what else is
+//! secret. They are made once and lie in the instance's folder; a deployment puts them into Secrets Manager.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
@@ -16,54 +19,47 @@ use sha2::{Digest as _, Sha256};
 
 use crate::paths::Instance;
 use crate::python;
+use crate::signing_keys::{MadeKey, SigningKeys};
 
-/// Who vouches for the bearer of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Domain {
-    /// Customers and administrators, towards core-api.
-    Customers,
-    /// Our own programs, towards stock-service.
-    Services,
-}
-
-impl Domain {
-    const ALL: [Self; 2] = [Self::Customers, Self::Services];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Customers => "customers",
-            Self::Services => "services",
-        }
-    }
-
-    /// The issuer's name in tokens.
-    pub fn issuer(self) -> &'static str {
-        match self {
-            Self::Customers => "https://auth.matsuri.local",
-            Self::Services => "https://services.matsuri.local",
-        }
-    }
-
-    /// The public keys, for those who verify.
-    pub fn key_set(self, instance: &Instance) -> PathBuf {
-        instance.keys().join(format!("{}.jwks.json", self.name()))
-    }
-
-    fn private_key(self, instance: &Instance) -> PathBuf {
-        instance.keys().join(format!("{}.pem", self.name()))
-    }
-}
+/// The issuer's name in the tokens of our own programs. That of people's tokens is the front door.
+pub const SERVICES_ISSUER: &str = "https://services.matsuri.local";
 
 /// Makes an RSA key in PKCS #8, without a password. ring signs with such keys and does not make them.
 const GENERATE: &str = "
-import os, sys
+import sys
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import rsa
 key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-pem = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-with os.fdopen(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as file:
-    file.write(pem)
+sys.stdout.buffer.write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
 ";
+
+/// The public key of our own programs, for those who verify.
+pub fn services_key_set(instance: &Instance) -> PathBuf {
+    instance.keys().join("services.jwks.json")
+}
+
+fn services_private_key(instance: &Instance) -> PathBuf {
+    instance.keys().join("services.pem")
+}
+
+/// The keys that sign people's tokens, as the secret `ecommerce/user-signing-keys` holds them.
+fn user_signing_keys(instance: &Instance) -> PathBuf {
+    instance.keys().join("user-signing-keys.json")
+}
+
+/// By what a refresh token leads to the next one, as the secret `ecommerce/refresh-pepper` holds it.
+fn refresh_pepper(instance: &Instance) -> PathBuf {
+    instance.keys().join("refresh-pepper")
+}
+
+/// Everything here that a deployment puts into Secrets Manager.
+pub fn files(instance: &Instance) -> [PathBuf; 3] {
+    [
+        services_key_set(instance),
+        user_signing_keys(instance),
+        refresh_pepper(instance),
+    ]
+}
 
 /// Makes the keys that are missing. Returns whether there were any.
 ///
@@ -72,26 +68,54 @@ with os.fdopen(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
 pub fn prepare(instance: &Instance) -> Result<bool> {
     fs::create_dir_all(instance.keys())?;
     fs::set_permissions(instance.keys(), fs::Permissions::from_mode(0o700))?;
-    let mut made = false;
-    for domain in Domain::ALL {
-        // The set is written last: where it stands, its private key is complete.
-        if !domain.key_set(instance).exists() {
-            generate(&domain.private_key(instance))?;
-            let key = SigningKey::read(instance, domain)?;
-            fs::write(
-                domain.key_set(instance),
-                serde_json::to_vec_pretty(&key.public_set())?,
-            )?;
-            made = true;
-        }
+    let missing: Vec<PathBuf> = files(instance)
+        .into_iter()
+        .filter(|file| !file.exists())
+        .collect();
+    // The set is written last: where it stands, its private key is complete.
+    if missing.contains(&services_key_set(instance)) {
+        let pem = generate()?;
+        write_private(&services_private_key(instance), &pem)?;
+        let set = SigningKey::from_pem(&pem)?.public_set();
+        fs::write(services_key_set(instance), serde_json::to_vec_pretty(&set)?)?;
     }
-    Ok(made)
+    if missing.contains(&user_signing_keys(instance)) {
+        let keys = SigningKeys::first(SystemTime::now().into(), [made()?, made()?]);
+        write_user_signing_keys(instance, &keys)?;
+    }
+    if missing.contains(&refresh_pepper(instance)) {
+        let mut pepper = [0; 32];
+        SystemRandom::new()
+            .fill(&mut pepper)
+            .map_err(|_| anyhow::anyhow!("the operating system has no randomness"))?;
+        write_private(&refresh_pepper(instance), &STANDARD.encode(pepper))?;
+    }
+    Ok(!missing.is_empty())
 }
 
-fn generate(path: &Path) -> Result<()> {
+/// A new key for people's tokens.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn made() -> Result<MadeKey> {
+    let private_key_pem = generate()?;
+    Ok(MadeKey {
+        kid: SigningKey::from_pem(&private_key_pem)?.id(),
+        private_key_pem,
+    })
+}
+
+/// Keeps the keys that sign people's tokens for the next deployment.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write_user_signing_keys(instance: &Instance, keys: &SigningKeys) -> Result<()> {
+    write_private(&user_signing_keys(instance), &serde_json::to_string_pretty(keys)?)
+}
+
+fn generate() -> Result<String> {
     let output = Command::new(python::SYSTEM.command("python"))
         .args(["-c", GENERATE])
-        .arg(path)
         .output()
         .context("cannot run the environment's python")?;
     if !output.status.success() {
@@ -100,7 +124,22 @@ fn generate(path: &Path) -> Result<()> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    Ok(())
+    String::from_utf8(output.stdout).context("the key is not text")
+}
+
+/// Writes a file whole, for nobody else to read.
+fn write_private(path: &Path, content: &str) -> Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let beside = path.with_extension("new");
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .with_context(context)?;
+    file.write_all(content.as_bytes()).with_context(context)?;
+    fs::rename(beside, path).with_context(context)
 }
 
 /// A private key, able to sign tokens.
@@ -110,16 +149,30 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads the private key of a trust domain.
+    /// The key of our own programs.
     ///
     /// # Errors
-    /// When there is none yet, or it is not an RSA key in PKCS #8.
-    pub fn read(instance: &Instance, domain: Domain) -> Result<Self> {
-        let path = domain.private_key(instance);
-        let pem = fs::read_to_string(&path)
-            .with_context(|| format!("there is no key {}; run `cargo xtask up` first", path.display()))?;
-        let pair = RsaKeyPair::from_pkcs8(&decode_pem(&pem)?)
-            .map_err(|reason| anyhow::anyhow!("{} is no usable RSA key: {reason}", path.display()))?;
+    /// When there is none yet.
+    pub fn of_services(instance: &Instance) -> Result<Self> {
+        Self::from_pem(&read(&services_private_key(instance))?)
+    }
+
+    /// The key that signs people's tokens at this moment.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn of_people(instance: &Instance) -> Result<Self> {
+        let keys: SigningKeys = serde_json::from_str(&read(&user_signing_keys(instance))?)?;
+        let key = keys.signing(SystemTime::now().into());
+        Self::from_pem(
+            &key.context("no key for people's tokens signs yet")?
+                .private_key_pem,
+        )
+    }
+
+    fn from_pem(pem: &str) -> Result<Self> {
+        let pair = RsaKeyPair::from_pkcs8(&decode_pem(pem)?)
+            .map_err(|reason| anyhow::anyhow!("the key is no usable RSA key: {reason}"))?;
         Ok(Self { pair })
     }
 
@@ -163,6 +216,11 @@ impl SigningKey {
             URL_SAFE_NO_PAD.encode(numbers.e),
         )
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path)
+        .with_context(|| format!("there is no key {}; run `cargo xtask up` first", path.display()))
 }
 
 /// RFC 7638: the digest of the required members, in the order of their names, without white space.

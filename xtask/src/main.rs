@@ -6,6 +6,7 @@ mod commands;
 mod deployment;
 mod digest;
 mod environment;
+mod front_door;
 mod http;
 mod keys;
 mod logs;
@@ -19,6 +20,7 @@ mod progress;
 mod python;
 mod seed;
 mod signals;
+mod signing_keys;
 mod supervise;
 mod system;
 mod times;
@@ -246,7 +248,30 @@ struct Token {
 
 /// Make the keys that sign and verify tokens, for `docker compose up`; `cargo xtask up` makes them by itself.
 #[derive(Debug, Args)]
-struct Keys {}
+struct Keys {
+    #[command(subcommand)]
+    command: Option<KeysCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    Rotate(Rotate),
+}
+
+/// Let the next key sign people's tokens, make the one after it, and remove those of which no token is around.
+///
+/// Nobody is signed out: a key is published before it signs and after it has signed its last. On a secret without a
+/// value it makes the first keys.
+#[derive(Debug, Args)]
+struct Rotate {
+    /// How long a key is published before it signs: longer than anybody keeps the keys that were read last. API Gateway
+    /// does so for two hours
+    #[arg(long, default_value_t = 10_800, value_name = "N")]
+    overlap_seconds: u32,
+    /// Your account in AWS instead of the local system, as the aws command is set up
+    #[arg(long)]
+    aws: bool,
+}
 
 /// What the bearer of a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -283,7 +308,10 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Chaos(arguments) => commands::chaos::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
-        Command::Keys(Keys {}) => commands::keys::run(),
+        Command::Keys(Keys { command: None }) => commands::keys::run(),
+        Command::Keys(Keys {
+            command: Some(KeysCommand::Rotate(arguments)),
+        }) => commands::keys::rotate(&arguments),
         Command::Sqlx(arguments) => commands::sqlx::run(&arguments),
     };
     match result {

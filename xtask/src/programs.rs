@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
-use crate::keys::Domain;
+use crate::keys;
 use crate::paths::Instance;
 use crate::ports::FAULTS;
 use crate::python;
@@ -83,7 +83,7 @@ pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executa
         ("DATABASE_URL", seen.database),
         (
             "AUTH_JWKS_PATH",
-            Domain::Services.key_set(instance).display().to_string(),
+            keys::services_key_set(instance).display().to_string(),
         ),
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
@@ -98,7 +98,7 @@ pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables)
     service(
         "core-api",
         "/ready",
-        core_api_environment(instance, addresses),
+        core_api_environment(addresses),
         instance,
         addresses,
         built,
@@ -106,15 +106,12 @@ pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables)
 }
 
 /// What `core-api` reads, also when it migrates or seeds.
-pub fn core_api_environment(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
+pub fn core_api_environment(addresses: &Addresses) -> Vec<(String, String)> {
     let seen = addresses.of_programs();
     let mut own = seen.aws_variables();
     own.extend(assignments([
         ("DATABASE_URL", seen.database),
-        (
-            "AUTH_JWKS_PATH",
-            Domain::Customers.key_set(instance).display().to_string(),
-        ),
+        ("AUTH_ISSUER", addresses.front_door()),
         // No load balancer has to notice that we go.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));

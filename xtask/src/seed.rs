@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::cargo::Executables;
 use crate::commands::token;
@@ -68,6 +69,21 @@ pub fn seed(instance: &Instance, addresses: &Addresses, built: &Executables) -> 
     Ok(Some(products.len()))
 }
 
+/// Gives somebody an account, or one that is there the role and the address.
+///
+/// # Errors
+/// When the database does not take it: another account has the address.
+pub fn account(
+    (instance, addresses, built): (&Instance, &Addresses, &Executables),
+    user: Uuid,
+    email: &str,
+    role: &str,
+) -> Result<()> {
+    let user = user.to_string();
+    let arguments = ["account", "--id", &user, "--email", email, "--role", role];
+    core_api(instance, addresses, built, &arguments.map(PathBuf::from))
+}
+
 /// Forgets that there is a catalogue, when the data goes.
 pub fn forget(instance: &Instance) {
     let _ = fs::remove_file(stamp_file(instance));
@@ -107,7 +123,7 @@ fn core_api(
     arguments: &[PathBuf],
 ) -> Result<()> {
     let mut environment = programs::surroundings(instance);
-    environment.extend(programs::core_api_environment(instance, addresses));
+    environment.extend(programs::core_api_environment(addresses));
     let output = Command::new(programs::executable(built, "core-api")?)
         .args(arguments)
         .env_clear()

@@ -6,8 +6,10 @@ use std::thread;
 
 use anyhow::Result;
 use rustix::process::Signal;
+use uuid::Uuid;
 
 use crate::cargo::Executables;
+use crate::commands::token;
 use crate::environment::{Addresses, remember_external_database};
 use crate::paths::{Instance, Kind};
 use crate::ports::Reservation;
@@ -15,7 +17,7 @@ use crate::postgres::Postgres;
 use crate::progress::{GREEN, RED, YELLOW, step};
 use crate::signals::Interrupt;
 use crate::supervise::{Event, ProcessId, Program, Supervisor, TICK, stop};
-use crate::{cargo, deployment, keys, ministack, postgres, programs, python, seed};
+use crate::{cargo, deployment, front_door, keys, ministack, postgres, programs, python, seed};
 
 /// A system that is up.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub fn prepare_keys(instance: &Instance) -> Result<()> {
     step("Python environment", |step| python::SYSTEM.prepare(step))?;
     step("Keys", |step| {
         let made = keys::prepare(instance)?;
-        step.outcome(if made { "two RSA keys made" } else { "there" });
+        step.outcome(if made { "made" } else { "there" });
         Ok(())
     })
 }
@@ -160,6 +162,11 @@ impl System {
         self.run(stock_service, "stock-service", reservation, interrupt)?;
         let core_api = programs::core_api(&instance, &self.addresses, &self.built)?;
         self.run(core_api, "core-api", reservation, interrupt)?;
+        step("Front door", |step| {
+            front_door::await_open(&self.addresses, interrupt)?;
+            step.outcome(self.addresses.front_door());
+            Ok(())
+        })?;
         step("Catalogue", |step| {
             let products = seed::seed(&instance, &self.addresses, &self.built)?;
             step.outcome(products.map_or_else(
@@ -290,6 +297,19 @@ impl System {
             });
             Ok(())
         });
+    }
+
+    /// A token for a person, who gets an account.
+    ///
+    /// # Errors
+    /// When the database does not take the account.
+    pub fn token(&self, person: Uuid, role: &str, email: &str) -> Result<String> {
+        token::for_person(
+            (&self.instance, &self.addresses, &self.built),
+            person,
+            role,
+            email,
+        )
     }
 
     /// The instance that this is the system of.

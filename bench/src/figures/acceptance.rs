@@ -53,10 +53,10 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let store = Store::start(context).await?;
     let transaction = Transaction::prepare(context, &store).await?;
     let bus = aws::start(HashMap::new())?;
-    let mut environment = variables(context, "customers", &bus, &context.addresses.database);
+    let mut environment = variables(context, &bus, &context.addresses.database);
     environment.push(("AWS_ENDPOINT_URL_DYNAMODB", store.url.clone()));
     let core_api = Service::start(&context.executable("core-api"), &[], &environment).await?;
-    let customer = shop.customer()?;
+    let customer = shop.customer().await?;
 
     let round = Duration::from_secs(context.pick(5, 2));
     let (mut rows, mut best) = (Vec::new(), (0.0, 0.0));

@@ -71,7 +71,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
 /// core-api with the system's own catalogue, and an AWS that costs the machine nothing.
 pub async fn core_api(context: &Context) -> anyhow::Result<Service> {
     let aws = aws::start(aws::Secrets::new())?;
-    let surroundings = variables(context, "customers", &aws, &context.addresses.database);
+    let surroundings = variables(context, &aws, &context.addresses.database);
     Service::start(&context.executable("core-api"), &[], &surroundings).await
 }
 

@@ -126,6 +126,7 @@ fn variables(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
             ("IDEMPOTENCY_TABLE", "ecommerce-idempotency"),
             ("EVENT_BUS", "ecommerce-event-bus"),
             ("MAIL_FROM", "shop@example.com"),
+            ("SHOP_URL", "https://shop.test"),
             (
                 "STATE_MACHINE_ARN",
                 "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",
@@ -150,7 +151,7 @@ fn variables(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
 
 /// The key that the saga signs with, as Secrets Manager would have it.
 fn signing_key(context: &Context) -> anyhow::Result<String> {
-    let set: Value = serde_json::from_slice(&fs::read(context.key_set("services"))?)?;
+    let set: Value = serde_json::from_slice(&fs::read(context.service_keys())?)?;
     let pem = fs::read_to_string(context.addresses.keys.join("services.pem"))?;
     Ok(json!({"kid": set["keys"][0]["kid"], "private_key_pem": pem}).to_string())
 }

@@ -170,7 +170,7 @@ async fn measured(
     machine: &str,
     orders: usize,
 ) -> anyhow::Result<(Bill, String)> {
-    let customer = shop.customer()?;
+    let customer = shop.customer().await?;
     // Every process that the run needs starts now, and its first reads are not the order's.
     order_and_await(context, shop, &customer, product, 3).await?;
 

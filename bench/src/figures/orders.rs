@@ -54,7 +54,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let sagas = aws_sdk_sfn::Client::new(&cloud::sdk_config().await);
     let shop = Shop::new(context)?;
     let product = shop.product(1_000_000).await?;
-    let customer = shop.customer()?;
+    let customer = shop.customer().await?;
 
     let pairs = context.pick(150, 25);
     let (mut ours, mut empty) = (Vec::new(), Vec::new());

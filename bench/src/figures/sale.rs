@@ -53,7 +53,7 @@ struct Ended {
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let shop = Shop::new(context)?;
     let table = Table::new().await;
-    let customer = shop.customer()?;
+    let customer = shop.customer().await?;
 
     let warm = shop.product(1_000_000).await?;
     let capacity = capacity(context, &shop, &table, &customer, &warm).await?;

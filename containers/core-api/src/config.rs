@@ -1,7 +1,7 @@
 //! What the program is told by its environment, read once, at start. A value that is missing or wrong stops
 //! it there, with the variable's name.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
 use secrecy::SecretString;
 
@@ -16,17 +16,17 @@ pub struct Config {
     #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
 
-    /// Where products and their events are.
+    /// Where products, accounts and events are.
     #[command(flatten)]
     pub database: Database,
 
-    /// The file with the public keys (a JWKS) that verify people's tokens.
-    #[arg(long, env = "AUTH_JWKS_PATH")]
-    pub auth_jwks_path: PathBuf,
-
-    /// Who issues those tokens.
-    #[arg(long, env = "AUTH_ISSUER", default_value = "https://auth.matsuri.local")]
+    /// Who issues people's tokens: the front door.
+    #[arg(long, env = "AUTH_ISSUER")]
     pub auth_issuer: String,
+
+    /// Where the public keys (a JWKS) are that verify those tokens, if not below the issuer.
+    #[arg(long, env = "AUTH_JWKS_URL")]
+    pub auth_jwks_url: Option<String>,
 
     /// What those tokens are for.
     #[arg(long, env = "AUTH_AUDIENCE", default_value = "matsuri")]
@@ -44,6 +44,10 @@ pub struct Config {
     #[arg(long, env = "IDEMPOTENCY_TABLE", default_value = "ecommerce-idempotency")]
     pub idempotency_table: String,
 
+    /// The name of the table of sessions, which carts are kept in.
+    #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
+    pub sessions_table: String,
+
     /// The name of the bus that events go to.
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,
@@ -59,6 +63,15 @@ pub struct Config {
     /// What is logged: a level, or a filter such as `info,sqlx=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = telemetry::DEFAULT_FILTER)]
     pub log_level: String,
+}
+
+impl Config {
+    /// Where the public keys are that verify people's tokens.
+    #[must_use]
+    pub fn jwks_url(&self) -> String {
+        let below = || format!("{}/.well-known/jwks.json", self.auth_issuer.trim_end_matches('/'));
+        self.auth_jwks_url.clone().unwrap_or_else(below)
+    }
 }
 
 /// The database, which is all that the commands need.

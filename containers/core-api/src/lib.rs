@@ -1,8 +1,12 @@
-//! core-api: the catalogue and orders over HTTP. It is the only writer of products, and what takes orders in;
-//! the saga carries them on. This library is the program without its start, so that tests can start it too.
+//! core-api: the catalogue, accounts, carts and orders over HTTP. It is the only writer of products and of carts, and
+//! what takes orders in; the saga carries them on. This library is the program without its start, so that tests can start it too.
 
+pub mod carts;
 pub mod catalogue;
 pub mod config;
 pub mod cursor;
 pub mod http;
+pub mod object;
 pub mod ordering;
+pub mod people;
+pub mod peoples_keys;

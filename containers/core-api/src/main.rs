@@ -7,23 +7,27 @@ use std::{
     time::Duration,
 };
 
+use access_tokens::{Role, Verifier};
 use anyhow::Context;
-use auth::Verifier;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use core_api::{
+    carts::Carts,
     catalogue::{self, Catalogue, Seedling},
     config::{Config, Database},
     http::{self, App},
     ordering::Checkout,
+    people::Standings,
+    peoples_keys::PeoplesKeys,
 };
-use domain::Clock;
+use domain::{Clock, UserId};
 use futures::{FutureExt, future::join_all};
 use orders::{Orders, Tables};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use users::{EmailAddress, Entry, PersonName, Users};
 use web::{Check, Readiness};
 
 /// A request holds a connection for the time of its statements only.
@@ -32,7 +36,7 @@ const MAX_CONNECTIONS: u32 = 10;
 /// How long events that wait may take to leave after the last request.
 const FLUSH_WITHIN: Duration = Duration::from_secs(10);
 
-/// Catalogue and orders over HTTP.
+/// Catalogue, accounts, carts and orders over HTTP.
 #[derive(Parser)]
 #[command(
     version,
@@ -58,6 +62,25 @@ enum Command {
         /// A JSON array of products.
         file: PathBuf,
     },
+    /// Makes an account, or changes what one may do: how the first administrator comes to be.
+    ///
+    /// It has no password; its person chooses one by `password/forgot`.
+    Account {
+        #[command(flatten)]
+        database: Database,
+        /// Whose; a new one if it is not given.
+        #[arg(long)]
+        id: Option<UserId>,
+        /// Where mail reaches them.
+        #[arg(long)]
+        email: String,
+        /// How they want to be called.
+        #[arg(long, default_value = "Matsuri")]
+        name: String,
+        /// What they may do: `customer`, `support` or `admin`.
+        #[arg(long, value_parser = role_of_person)]
+        role: Role,
+    },
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -70,6 +93,13 @@ async fn main() -> anyhow::Result<()> {
             .await
             .context("the migrations did not run"),
         Some(Command::Seed { database, file }) => seed(&connect(&database)?, &file).await,
+        Some(Command::Account {
+            database,
+            id,
+            email,
+            name,
+            role,
+        }) => make_account(&connect(&database)?, id, &email, &name, role).await,
         Some(Command::Openapi) => say(&http::document().to_pretty_json()?),
     }
 }
@@ -84,11 +114,47 @@ async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
     say(&done.to_string())
 }
 
+async fn make_account(
+    pool: &PgPool,
+    id: Option<UserId>,
+    email: &str,
+    name: &str,
+    role: Role,
+) -> anyhow::Result<()> {
+    let (email, name) = (EmailAddress::parse(email)?, PersonName::parse(name)?);
+    let clock = Clock::system();
+    let id = id.unwrap_or_else(|| UserId::new(clock.now()));
+    let entry = Entry {
+        actor: None,
+        action: "account_made",
+        subject: Some(id.to_string()),
+        address: None,
+        trace_id: None,
+        details: serde_json::json!({}),
+    };
+    Users::new(pool.clone(), clock)
+        .make(id, (&email, &name), role, entry)
+        .await
+        .context("the accounts are as they were")?;
+    say(&id.to_string())
+}
+
+/// Programs have no accounts.
+fn role_of_person(name: &str) -> Result<Role, String> {
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Service);
+    let mut named = roles.filter(|role| role.to_string() == name);
+    named
+        .next()
+        .ok_or_else(|| "expected customer, support or admin".to_owned())
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
     let metrics = web::metrics_routes()?;
     let clock = Clock::system();
-    let verifier = read_verifier(&config, clock.clone())?;
+    let (verifier, wishes) =
+        Verifier::awaiting_keys(&config.auth_issuer, &config.auth_audience, clock.clone());
+    let keys = PeoplesKeys::new(config.jwks_url(), verifier.clone(), wishes)?;
     let pool = connect(&config.database)?;
     let aws = cloud::sdk_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&aws);
@@ -101,6 +167,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         outbox: config.outbox_table,
         idempotency: config.idempotency_table,
     };
+    let carts = Carts::new(dynamo.clone(), config.sessions_table, clock.clone());
     let orders = Orders::new(dynamo, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         PostgresOutbox::new(pool.clone()),
@@ -109,15 +176,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         clock.clone(),
     );
     let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
+    let users = Users::new(pool.clone(), clock.clone());
     let catalogue = Catalogue::new(pool, product_events, clock.clone());
     let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
 
     let readiness = Readiness::default();
-    let checks = checks(catalogue.clone(), orders.clone(), bus, config.event_bus);
+    let checks = checks(
+        catalogue.clone(),
+        orders.clone(),
+        bus,
+        config.event_bus,
+        verifier.clone(),
+    );
     let app = App {
+        carts,
         catalogue,
         checkout,
         orders,
+        standings: Standings::new(users.clone()),
+        users,
         verifier,
     };
     let health = web::health_routes(readiness.clone(), checks);
@@ -126,6 +203,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;
 
+    tokio::spawn(keys.run());
     let stop_relays = CancellationToken::new();
     let relays = [product_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
@@ -153,20 +231,13 @@ fn connect(database: &Database) -> anyhow::Result<PgPool> {
     database::connect(&config).context("DATABASE_URL is not a PostgreSQL address")
 }
 
-fn read_verifier(config: &Config, clock: Clock) -> anyhow::Result<Verifier> {
-    let path = &config.auth_jwks_path;
-    let jwks = std::fs::read_to_string(path)
-        .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
-    Verifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
-        .with_context(|| format!("AUTH_JWKS_PATH: {} is not usable", path.display()))
-}
-
 /// What `/ready` asks.
 fn checks(
     catalogue: Catalogue,
     orders: Orders,
     bus: aws_sdk_eventbridge::Client,
     bus_name: String,
+    verifier: Verifier,
 ) -> Vec<(&'static str, Check)> {
     let database: Check = Arc::new(move || {
         let catalogue = catalogue.clone();
@@ -186,10 +257,15 @@ fn checks(
         }
         .boxed()
     });
+    let keys: Check = Arc::new(move || {
+        let here = verifier.has_keys();
+        async move { here.then_some(()).ok_or_else(|| "none was read yet".to_owned()) }.boxed()
+    });
     vec![
         ("database", database),
         ("orders-table", table),
         ("event-bus", bus),
+        ("peoples-keys", keys),
     ]
 }
 

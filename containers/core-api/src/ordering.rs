@@ -75,6 +75,14 @@ impl TryFrom<Vec<LineRequest>> for Lines {
 #[schema(value_type = String, pattern = "^pm_[A-Za-z0-9_]{1,100}$", example = "pm_card_visa")]
 pub struct PaymentMethod(String);
 
+impl PaymentMethod {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Text that names no payment method.
 #[derive(Debug, thiserror::Error)]
 #[error("expected pm_ and then 1 to 100 letters, digits and underscores")]

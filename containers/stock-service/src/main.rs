@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use access_tokens::Verifier;
 use anyhow::Context;
-use auth::Verifier;
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use domain::Clock;

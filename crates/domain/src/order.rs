@@ -42,6 +42,9 @@ impl OrderStatus {
     /// The statuses of an order that has not come to its end.
     pub const OPEN: [Self; 2] = [Self::Pending, Self::Processing];
 
+    /// The statuses of an order that has come to its end.
+    pub const FINAL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
     /// The statuses from which an order may come to this one.
     #[must_use]
     pub fn predecessors(self) -> &'static [Self] {

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod envelope;
+pub mod mail;
 pub mod order;
 pub mod payment;
 pub mod product;
@@ -14,4 +15,5 @@ pub mod user;
 
 pub use bridge::BridgeEvent;
 pub use envelope::{Cause, Envelope, EventData, Outgoing};
+pub use mail::{AccountMail, LinkToken, MailRequest};
 pub use trace::TraceParent;

@@ -12,6 +12,7 @@
 //! An order that has not ended stands in an index of such orders, which the write that ends it takes it out of;
 //! so what is stuck can be found, and on a quiet day there is nothing to read.
 
+mod anonymise;
 mod error;
 mod model;
 mod open;
@@ -20,6 +21,7 @@ mod read;
 mod saga;
 mod store;
 
+pub use anonymise::AnonymiseError;
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
 pub use model::{NewOrder, Order, OrderItem, Page, Payment, StatusChange};
 pub use open::{OPEN_ORDERS_INDEX, OpenOrders};

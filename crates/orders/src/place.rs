@@ -119,12 +119,38 @@ impl Orders {
         .await
     }
 
+    /// The order that the customer has placed under this key before, as it was at first, whatever was ordered: for
+    /// who keeps what was asked for no longer than until the order stands.
+    pub async fn placed_under(
+        &self,
+        user_id: UserId,
+        idempotency_key: &str,
+    ) -> Result<Option<Order>, StoreError> {
+        let Some(first) = self.remembered(&key_id(user_id, idempotency_key)).await? else {
+            return Ok(None);
+        };
+        let order = self.find(user_id, first.order_id).await?;
+        Ok(order.map(Order::as_placed))
+    }
+
     async fn first_answer(
         &self,
         user_id: UserId,
         key_id: &str,
         payload_hash: &str,
     ) -> Result<Option<Order>, PlaceError> {
+        let Some(first) = self.remembered(key_id).await? else {
+            return Ok(None);
+        };
+        if first.payload_hash != payload_hash {
+            return Err(PlaceError::KeyReused);
+        }
+        let order = self.find(user_id, first.order_id).await?;
+        Ok(order.map(Order::as_placed))
+    }
+
+    /// What is remembered under a key, as long as it is.
+    async fn remembered(&self, key_id: &str) -> Result<Option<KeyRecord>, StoreError> {
         let answer = self
             .client
             .get_item()
@@ -135,15 +161,8 @@ impl Orders {
             .await
             .map_err(StoreError::aws)?;
         let Some(item) = answer.item else { return Ok(None) };
-        let first: KeyRecord = serde_dynamo::from_item(item).map_err(StoreError::from)?;
-        if first.ttl <= self.clock.now().timestamp() {
-            return Ok(None);
-        }
-        if first.payload_hash != payload_hash {
-            return Err(PlaceError::KeyReused);
-        }
-        let order = self.find(user_id, first.order_id).await?;
-        Ok(order.map(Order::as_placed))
+        let first: KeyRecord = serde_dynamo::from_item(item)?;
+        Ok((first.ttl > self.clock.now().timestamp()).then_some(first))
     }
 
     fn put_key(&self, key: &KeyRecord, at: Timestamp) -> Result<Put, StoreError> {

@@ -1,6 +1,6 @@
 //! Who is asking: the bearer of a token in `Authorization` (RFC 6750).
 
-use auth::{Claims, InvalidToken, Verifier};
+use access_tokens::{Claims, InvalidToken, Verifier};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -11,6 +11,14 @@ use crate::Problem;
 /// The claims of a token that was found valid.
 #[derive(Clone, Debug)]
 pub struct Bearer(pub Claims);
+
+impl Bearer {
+    /// The refusal of a token that is in order and opens nothing any more. It tells no more than that of any other.
+    #[must_use]
+    pub fn refused() -> Problem {
+        invalid(InvalidToken::Invalid)
+    }
+}
 
 impl<S> FromRequestParts<S> for Bearer
 where
@@ -30,7 +38,8 @@ where
             return Err(missing());
         }
         Verifier::from_ref(state)
-            .verify(token.trim())
+            .verify_by_fresh_keys(token.trim())
+            .await
             .map(Self)
             .map_err(invalid)
     }
@@ -46,7 +55,8 @@ fn invalid(error: InvalidToken) -> Problem {
             "The access token has expired. Get a new one.",
             r#"Bearer error="invalid_token", error_description="expired""#,
         ),
-        InvalidToken::Invalid => unauthorized(
+        InvalidToken::NoKeys => Problem::unavailable(),
+        InvalidToken::UnknownKey | InvalidToken::Invalid => unauthorized(
             "The access token is not valid here.",
             r#"Bearer error="invalid_token""#,
         ),

@@ -127,8 +127,11 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The parts of an answer, for programs that are no axum service: status, headers and body. The body's type
+    /// is among the headers.
+    #[must_use]
+    pub fn into_parts(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, String) {
         // The standard's members win over extensions of the same name.
         let mut members = self.extensions;
         members.insert("type".into(), format!("{TYPE_BASE}{}", self.slug).into());
@@ -136,13 +139,20 @@ impl IntoResponse for Problem {
         members.insert("status".into(), self.status.as_u16().into());
         members.insert("detail".into(), self.detail.into());
         let body = Value::Object(members).to_string();
-        let mut response = (
-            self.status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body,
-        )
-            .into_response();
-        response.headers_mut().extend(self.headers);
+        let mut headers = self.headers;
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.push((header::CONTENT_TYPE, kind));
+        (self.status, headers, body)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, headers, body) = self.into_parts();
+        let mut response = (status, body).into_response();
+        // The body's own type is text/plain otherwise.
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().extend(headers);
         response
     }
 }

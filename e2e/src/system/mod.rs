@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod aws;
+mod front_door;
 pub mod people;
 mod shop;
 
@@ -13,11 +14,15 @@ use domain::Clock;
 use faults::Faults;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
 
+use users::Users;
+
+pub use front_door::{Session, Visitor};
 pub use people::Person;
 
 /// How long a condition is waited for. Orders take a second on a quiet machine; this one may be busy.
@@ -30,6 +35,8 @@ static SYSTEM: RwLock<()> = RwLock::const_new(());
 pub struct System {
     /// Whom all requests go out by.
     pub http: Client,
+    /// The front door: where clients come in, and who issues people's tokens.
+    pub front_door: String,
     /// Where core-api is.
     pub core_api: String,
     /// Where stock-service is.
@@ -42,6 +49,7 @@ pub struct System {
     pub faults: Faults,
     /// What time it is.
     pub clock: Clock,
+    users: Users,
     keys: PathBuf,
     _held: Held,
 }
@@ -77,12 +85,14 @@ impl System {
     fn hold(held: Held) -> Self {
         Self {
             http: Client::new(),
+            front_door: variable("HTTP_API_URL"),
             core_api: variable("CORE_API_URL"),
             stock_service: variable("STOCK_SERVICE_URL"),
             payment_api: variable("PAYMENT_API_URL"),
             aws_endpoint: variable("AWS_ENDPOINT_URL"),
             faults: Faults::new(variable("FAULTS_URL")),
             clock: Clock::system(),
+            users: Users::new(accounts(), Clock::system()),
             keys: variable("MATSURI_KEYS").into(),
             _held: held,
         }
@@ -102,6 +112,13 @@ impl System {
     pub fn api(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.core_api))
     }
+}
+
+/// The accounts' database; a test is there once, and asks one thing at a time.
+fn accounts() -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(1);
+    pool.connect_lazy(&variable("DATABASE_URL"))
+        .expect("DATABASE_URL is an address")
 }
 
 /// A variable that `cargo xtask test` sets.

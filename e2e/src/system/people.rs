@@ -1,10 +1,12 @@
 //! People and programs, with the tokens that they come with.
 
-use auth::Role;
-use domain::{OrderId, ids::uuid_v7};
+use access_tokens::Role;
+use chrono::{DateTime, Utc};
+use domain::{OrderId, UserId, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+use users::{EmailAddress, Entry, PersonName};
 
 use super::{Answer, System, eventually, send};
 
@@ -19,30 +21,48 @@ pub struct Person {
 
 impl System {
     /// Somebody new who buys.
-    pub fn customer(&self) -> Person {
-        self.person(Role::Customer)
+    pub async fn customer(&self) -> Person {
+        self.person(Role::Customer).await
     }
 
     /// Somebody new who looks after the catalogue.
-    pub fn admin(&self) -> Person {
-        self.person(Role::Admin)
+    pub async fn admin(&self) -> Person {
+        self.person(Role::Admin).await
     }
 
     /// One of our own programs.
     pub fn program(&self) -> Person {
-        self.person(Role::Service)
+        self.with_token(uuid_v7(self.now()).to_string(), Role::Service)
     }
 
     /// A customer who was here before, with a new token.
     pub fn customer_again(&self, id: &str) -> Person {
-        self.person_with_id(id.to_owned(), Role::Customer)
+        self.with_token(id.to_owned(), Role::Customer)
     }
 
-    fn person(&self, role: Role) -> Person {
-        self.person_with_id(uuid_v7(self.now()).to_string(), role)
+    /// Somebody new, with an account and a token that the front door might have given them: most tests are about what
+    /// people do once they are here, and passwords cost time.
+    async fn person(&self, role: Role) -> Person {
+        let id = UserId::new(self.now());
+        let email = EmailAddress::parse(&address(&id.to_string())).unwrap();
+        let name = PersonName::parse("Hanako").unwrap();
+        eventually("a new account", async || {
+            let entry = Entry {
+                actor: None,
+                action: "account_made",
+                subject: Some(id.to_string()),
+                address: None,
+                trace_id: None,
+                details: json!({}),
+            };
+            // The database may just be down for another test, or have too many guests.
+            self.users.make(id, (&email, &name), role, entry).await.ok()
+        })
+        .await;
+        self.with_token(id.to_string(), role)
     }
 
-    fn person_with_id(&self, id: String, role: Role) -> Person {
+    fn with_token(&self, id: String, role: Role) -> Person {
         let claims = self.claims(&id, role);
         Person {
             token: self.sign(&claims, role),
@@ -54,30 +74,43 @@ impl System {
     pub fn claims(&self, id: &str, role: Role) -> Value {
         let now = self.now().timestamp();
         json!({
-            "iss": if role == Role::Service { "https://services.matsuri.local" } else { "https://auth.matsuri.local" },
-            "aud": "matsuri", "sub": id, "role": role, "email": format!("{id}@example.com"),
+            "iss": if role == Role::Service { "https://services.matsuri.local" } else { &self.front_door },
+            "aud": "matsuri", "sub": id, "role": role, "email": address(id),
             "iat": now, "exp": now + 900, "jti": uuid_v7(self.now()),
         })
     }
 
     /// Signs claims with the key of the role's issuer.
     pub fn sign(&self, claims: &Value, role: Role) -> String {
-        let issuer = if role == Role::Service {
-            "services"
+        let (kid, pem) = if role == Role::Service {
+            let jwks: Value = serde_json::from_str(&self.key_file("services.jwks.json")).unwrap();
+            (jwks["keys"][0]["kid"].clone(), self.key_file("services.pem"))
         } else {
-            "customers"
+            self.persons_key()
         };
-        let jwks: Value = serde_json::from_str(&self.key_file(&format!("{issuer}.jwks.json"))).unwrap();
-        let kid = jwks["keys"][0]["kid"]
-            .as_str()
-            .expect("the key has an id")
-            .to_owned();
         let header = Header {
-            kid: Some(kid),
+            kid: Some(kid.as_str().expect("the key has an id").to_owned()),
             ..Header::new(Algorithm::RS256)
         };
-        let key = EncodingKey::from_rsa_pem(self.key_file(&format!("{issuer}.pem")).as_bytes()).unwrap();
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
         encode(&header, claims, &key).unwrap()
+    }
+
+    /// The id and the text of the key that signs people's tokens at this moment.
+    fn persons_key(&self) -> (Value, String) {
+        let mut set: Value = serde_json::from_str(&self.key_file("user-signing-keys.json")).unwrap();
+        let from = |key: &Value| {
+            key["signs_from"]
+                .as_str()
+                .unwrap()
+                .parse::<DateTime<Utc>>()
+                .unwrap()
+        };
+        let mut keys = set["keys"].as_array_mut().unwrap().to_owned();
+        keys.retain(|key| from(key) <= self.now());
+        let mut key = keys.into_iter().max_by_key(from).expect("a key signs");
+        let pem = key["private_key_pem"].as_str().unwrap().to_owned();
+        (key["kid"].take(), pem)
     }
 
     /// Sends an order as it stands.
@@ -125,6 +158,11 @@ impl System {
         })
         .await
     }
+}
+
+/// Where mail reaches the person with this id, if a test made them.
+pub fn address(id: &str) -> String {
+    format!("{id}@example.com")
 }
 
 /// The statuses that an order has had.

@@ -15,7 +15,7 @@ impl System {
         // A busy machine's database may be out of reach for a moment; who is told to come again does so.
         let product = eventually("a new product", async || {
             let request = self.api(Method::POST, "/v1/products");
-            let answer = send(request.bearer_auth(self.admin().token).json(&product)).await;
+            let answer = send(request.bearer_auth(self.admin().await.token).json(&product)).await;
             (answer.status != 503).then_some(answer)
         })
         .await

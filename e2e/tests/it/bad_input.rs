@@ -1,6 +1,6 @@
 //! Bad input of every kind finds a clear refusal, and nothing comes of it.
 
-use auth::Role;
+use access_tokens::Role;
 use domain::{OrderId, ProductId};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
@@ -33,7 +33,7 @@ async fn number_of_orders(system: &System, person: &Person) -> usize {
 #[tokio::test]
 async fn a_body_that_is_not_an_order() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let json = "application/json";
     let post =
         async |content_type: &str, body: String| post_text(&system, &customer, content_type, body).await;
@@ -69,7 +69,7 @@ async fn a_body_that_is_not_an_order() {
 #[tokio::test]
 async fn an_order_that_cannot_be() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 10).await;
     let line = |quantity: Value| json!({"product_id": lantern, "quantity": quantity});
     let lines = |count: usize| order(json!(vec![line(json!(1)); count]));
@@ -118,7 +118,7 @@ async fn an_order_that_cannot_be() {
 #[tokio::test]
 async fn an_idempotency_key_that_is_missing_or_used_again() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 10).await;
     let one = order(json!([{"product_id": lantern, "quantity": 1}]));
     let two = order(json!([{"product_id": lantern, "quantity": 2}]));
@@ -151,7 +151,7 @@ async fn an_idempotency_key_that_is_missing_or_used_again() {
 #[tokio::test]
 async fn a_token_that_opens_nothing() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let claims = system.claims(&customer.id, Role::Customer);
     let with = |field: &str, value: Value| {
         let mut claims = claims.clone();
@@ -165,7 +165,7 @@ async fn a_token_that_opens_nothing() {
     };
     let (head, rest) = customer.token.split_once('.').unwrap();
     let (payload, signature) = rest.split_once('.').unwrap();
-    let admin = system.admin();
+    let admin = system.admin().await;
     let (_, others_rest) = admin.token.split_once('.').unwrap();
     let (others_payload, _) = others_rest.split_once('.').unwrap();
 
@@ -213,7 +213,7 @@ async fn a_token_that_opens_nothing() {
 #[tokio::test]
 async fn anothers_order_does_not_show() {
     let system = System::shared().await;
-    let (customer, other) = (system.customer(), system.customer());
+    let (customer, other) = (system.customer().await, system.customer().await);
     let lantern = system.product(100, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
 
@@ -228,7 +228,7 @@ async fn anothers_order_does_not_show() {
 #[tokio::test]
 async fn the_catalogue_is_for_admins_to_change() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 10).await;
     let product = json!({"name": "Mine", "description": "Mine.", "price": 1, "category": "tea"});
     let path = format!("/v1/products/{lantern}");

@@ -18,7 +18,7 @@ fn folder(system: &System) -> PathBuf {
 async fn lambda_invoke() {
     let system = System::shared().await;
     system.listen().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
     system.settled(&customer, order_id).await;
@@ -111,7 +111,7 @@ async fn events_put_events() {
 #[tokio::test]
 async fn dynamodb_scan() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
     let folder = folder(&system);

@@ -34,7 +34,7 @@ pub(crate) async fn deliver_orders(enabled: bool) {
 async fn an_order_that_waits_can_be_cancelled_and_takes_nothing() {
     let system = System::alone().await;
     system.listen().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     deliver_orders(false).await;
     let order_id = system.order(&customer, &lantern, 2, "pm_card_visa").await;
@@ -62,7 +62,7 @@ async fn an_order_that_waits_can_be_cancelled_and_takes_nothing() {
 #[tokio::test]
 async fn an_order_that_has_ended_cannot_be_cancelled() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
     assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
@@ -79,7 +79,7 @@ async fn an_order_that_has_ended_cannot_be_cancelled() {
 #[tokio::test]
 async fn an_order_that_is_being_paid_cannot_be_cancelled() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_slow").await;
     eventually("the payment to begin", async || {
@@ -97,7 +97,7 @@ async fn an_order_that_is_being_paid_cannot_be_cancelled() {
 #[tokio::test]
 async fn nobody_cancels_anothers_order() {
     let system = System::shared().await;
-    let (customer, other) = (system.customer(), system.customer());
+    let (customer, other) = (system.customer().await, system.customer().await);
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
     let unknown = OrderId::new(system.now());

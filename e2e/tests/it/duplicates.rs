@@ -112,7 +112,7 @@ async fn twice_late_and_out_of_order_change_nothing() {
     // A third of all their messages and steps is delivered twice, at once or in turn.
     let (mut order_ids, mut products, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     for (seed, (quantity, payment_method)) in BUYERS.repeat(ROUNDS).into_iter().enumerate() {
-        let customer = system.customer();
+        let customer = system.customer().await;
         let product = system.product(7500, 10).await;
         for (fault, probability) in [
             (FunctionFault::DuplicateAtOnce, 0.2),

@@ -13,7 +13,7 @@ const LOST: u64 = 8;
 #[tokio::test]
 async fn at_once_later_and_with_another_body() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order = |quantity: u32| {
         json!({

@@ -40,7 +40,7 @@ async fn waits(system: &System, scale: f64) {
 /// Some who order one piece each.
 async fn buyers(system: &System, product: &str) -> Vec<(Person, OrderId)> {
     let buy = async || {
-        let customer = system.customer();
+        let customer = system.customer().await;
         let order_id = system.order(&customer, product, 1, "pm_card_visa").await;
         (customer, order_id)
     };
@@ -84,7 +84,7 @@ async fn hit(system: &System, rule: RuleId) {
 async fn core_api_between_the_write_and_the_publish() {
     let system = wait_as_in_aws().await;
     let supervised = Supervised::from_environment().unwrap();
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, PIECES).await;
     // The order is written, and its event does not get out.
     let cut = Rule::request(Upstream::Aws, "AWSEvents.PutEvents", WireFault::Cut).mentioning(&customer.id);

@@ -8,8 +8,11 @@
 mod bad_input;
 mod calls;
 mod cancelling;
+mod carts;
 mod duplicates;
 mod idempotency;
+mod identity;
+mod key_rotation;
 mod kills;
 mod ordering;
 mod payments;

@@ -16,7 +16,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 async fn an_order_is_completed() {
     let system = System::shared().await;
     system.listen().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
 
     let trace_id = "0af7651916cd43dd8448eb211c80319c";
@@ -93,7 +93,7 @@ async fn an_order_is_completed() {
 async fn an_order_of_more_than_there_is_is_refused_and_takes_nothing() {
     let system = System::shared().await;
     system.listen().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let (plenty, scarce) = (system.product(100, 10).await, system.product(100, 1).await);
     let body = json!({
         "items": [{"product_id": plenty, "quantity": 2}, {"product_id": scarce, "quantity": 2}],
@@ -121,7 +121,7 @@ async fn an_order_of_more_than_there_is_is_refused_and_takes_nothing() {
 async fn a_declined_card_gives_the_stock_back() {
     let system = System::shared().await;
     system.listen().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     for (card, first) in [
         ("pm_card_chargeDeclined", true),
         ("pm_card_chargeDeclinedInsufficientFunds", false),
@@ -158,7 +158,7 @@ async fn a_declined_card_gives_the_stock_back() {
 #[tokio::test]
 async fn orders_are_listed_newest_first() {
     let system = System::shared().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 10).await;
     let mut placed = Vec::new();
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use e2e::system::System;
 
 /// Orders one piece and tells how it ended, and what the provider took for it in the end.
 async fn buy(system: &System, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(7500, 10).await;
     let order_id = system.order(&customer, &lantern, 1, payment_method).await;
     let order = system.settled(&customer, order_id).await;

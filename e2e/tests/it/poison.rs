@@ -27,7 +27,7 @@ async fn ends_with_the_dead_letters(queue: &str) {
         .await;
     }
     // Whoever comes after the poison is served.
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 1).await;
     let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
     assert_eq!(system.settled(&customer, order_id).await["status"], "completed");

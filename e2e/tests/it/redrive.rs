@@ -43,7 +43,7 @@ async fn configure_notification_sender(handler: &str, visibility: u32) {
 #[tokio::test]
 async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
     let system = System::alone().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let lantern = system.product(100, 5).await;
 
     // A deployment that cannot start; the queue's patience is shortened, so that it runs out within seconds.
@@ -99,7 +99,7 @@ async fn stuck_order(system: &System, customer: &Person) -> (OrderId, Value) {
 #[tokio::test]
 async fn a_parked_orders_saga_starts_again() {
     let system = System::alone().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     let (order_id, event) = stuck_order(&system, &customer).await;
     let mut state = event["detail"]["data"].clone();
     for member in ["traceparent", "correlation_id", "causation_id"] {
@@ -127,7 +127,7 @@ async fn a_parked_orders_saga_starts_again() {
 #[tokio::test]
 async fn parked_events_are_published_and_what_is_none_stays() {
     let system = System::alone().await;
-    let customer = system.customer();
+    let customer = system.customer().await;
     // An event like any other: the order that it tells of waits for it.
     let (order_id, event) = stuck_order(&system, &customer).await;
     let entry = json!({

@@ -98,7 +98,7 @@ async fn of_a_whole_run_changes_nothing() {
         (99, "pm_card_visa"),
         (1, "pm_error_after_effect"),
     ] {
-        let customer = system.customer();
+        let customer = system.customer().await;
         let order_id = system.order(&customer, &lantern, quantity, card).await;
         outcomes.push(system.settled(&customer, order_id).await["status"].clone());
         let address = format!("{}@example.com", customer.id);

@@ -17,7 +17,7 @@ async fn sixty_buyers_of_fifteen_pieces_get_exactly_fifteen() {
     let lantern = system.product(1000, PIECES).await;
 
     let outcomes = join_all((0..BUYERS).map(async |buyer| {
-        let customer = system.customer();
+        let customer = system.customer().await;
         let line = json!({"product_id": lantern, "quantity": 1});
         // Every fifth buyer wants two, and says so on two lines.
         let pieces = if buyer % 5 == 0 { 2 } else { 1 };

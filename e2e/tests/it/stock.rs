@@ -77,7 +77,7 @@ async fn only_our_own_programs_are_let_in() {
     let lantern = system.product(100, 5).await;
     let url = format!("{}/v1/stock/{lantern}", system.stock_service);
     assert_eq!(send(system.http.get(&url)).await.problem(401), "unauthorized");
-    for person in [system.customer(), system.admin()] {
+    for person in [system.customer().await, system.admin().await] {
         assert_eq!(
             send(system.http.get(&url).bearer_auth(person.token))
                 .await

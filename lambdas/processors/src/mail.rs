@@ -23,9 +23,12 @@ pub struct Mail {
 /// Why there is no mail.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// The order's address is none that mail may be sent to.
-    #[error("the order's mail address is not one")]
+    /// The address is none that mail may be sent to.
+    #[error("the mail's address is not one")]
     Address,
+    /// The secret of its link cannot stand in one.
+    #[error("the mail's link cannot be made")]
+    Link,
     /// A line costs more than amounts can say.
     #[error("the order's prices are out of range")]
     Price(#[from] domain::money::MoneyError),
@@ -161,7 +164,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// One mail address and nothing else: no list, no display name, no header.
-fn address(text: &str) -> Result<String, MailError> {
+pub fn address(text: &str) -> Result<String, MailError> {
     let plain = |part: &str| {
         !part.is_empty()
             && part

@@ -1,5 +1,6 @@
 //! The processors family: what stands behind the queues, and what looks after them. `_HANDLER` says which function this process is.
 
+mod account_mail;
 mod emf;
 mod mail;
 mod notification_sender;

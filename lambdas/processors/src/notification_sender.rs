@@ -1,7 +1,8 @@
-//! `notification-sender`: tells customers by e-mail how their orders ended.
+//! `notification-sender`: tells customers by e-mail how their orders ended, and what happens to their accounts.
 //!
-//! One mail per event, by a record of ours, because SES knows no repetitions. What the mail says comes from
-//! the order as it is stored; the event only says that it has ended, and why.
+//! One mail per event or request, by a record of ours, because SES knows no repetitions. What the mail says of an
+//! order comes from the order as it is stored; the event only says that it has ended, and why. What it says of an
+//! account comes in the request, which never travels over the bus.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use aws_sdk_sesv2::{
 };
 use domain::{OrderId, UserId};
 use events::{
-    BridgeEvent, Envelope, EventData,
+    AccountMail, BridgeEvent, Cause, Envelope, EventData, MailRequest,
     bridge::{Kind, NotThisEvent},
     order::{OrderCompleted, OrderFailed},
 };
@@ -25,6 +26,7 @@ use serde::Deserialize;
 
 use crate::{
     REMEMBERED,
+    account_mail::{self, Shop},
     mail::{self, Mail, MailError},
 };
 
@@ -36,6 +38,7 @@ struct NotificationSender {
     sent: Idempotency,
     ses: Ses,
     from: String,
+    shop: Shop,
 }
 
 /// Why no mail was sent.
@@ -71,12 +74,13 @@ struct Notification {
     message: String,
 }
 
-/// Makes the function: mail comes from `MAIL_FROM`, orders are read from `ORDERS_TABLE`, and what was sent is
-/// recorded in `IDEMPOTENCY_TABLE`.
+/// Makes the function: mail comes from `MAIL_FROM`, its links lead to `SHOP_URL`, orders are read from
+/// `ORDERS_TABLE`, and what was sent is recorded in `IDEMPOTENCY_TABLE`.
 pub async fn start(init: Init) -> Result<Handler, InitError> {
     let from = init.environment.required("MAIL_FROM")?;
     let idempotency: String = init.environment.required("IDEMPOTENCY_TABLE")?;
     let orders = init.environment.required("ORDERS_TABLE")?;
+    let shop: String = init.environment.required("SHOP_URL")?;
 
     let dynamo = DynamoDb::new(&init.aws);
     let sent = Idempotency::new(
@@ -100,6 +104,7 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
         sent,
         ses: Ses::new(&init.aws),
         from,
+        shop: Shop::at(&shop),
     });
     Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
         let sender = Arc::clone(&sender);
@@ -109,6 +114,10 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 
 impl NotificationSender {
     async fn notify(&self, message: Message) -> Result<(), NotifyError> {
+        // Only as it was sent: SNS delivers what came over the bus, which is no place for these.
+        if let Ok(request) = serde_json::from_str(&message.body) {
+            return self.send_account_mail(&request, message.deadline).await;
+        }
         let body = unwrapped(message.body);
         let kind: Kind = serde_json::from_str(&body).map_err(NotifyError::NoJson)?;
         match kind.detail_type.as_str() {
@@ -136,19 +145,53 @@ impl NotificationSender {
         write: impl Fn(&Order) -> Result<Mail, MailError>,
     ) -> Result<(), NotifyError> {
         trace::follow(&event.as_cause());
-        let send = async || -> Result<String, SendError> {
+        let send = async || -> Result<Option<String>, SendError> {
             let order = self
                 .orders
                 .find(user_id, order_id)
                 .await?
                 .ok_or(SendError::NoOrder(order_id))?;
-            self.send(write(&order)?).await
+            // The customer's account is deleted, and their address with it.
+            if order.contact_email.is_empty() {
+                return Ok(None);
+            }
+            self.send(write(&order)?).await.map(Some)
         };
         let message_id = self
             .sent
             .once(&event.event_id.to_string(), event, deadline, send)
             .await?;
-        tracing::info!(message_id, "the customer knows how the order ended");
+        match message_id {
+            Some(message_id) => tracing::info!(message_id, "the customer knows how the order ended"),
+            None => tracing::info!("the customer is gone, and is told nothing"),
+        }
+        Ok(())
+    }
+
+    async fn send_account_mail(
+        &self,
+        request: &MailRequest,
+        deadline: domain::Timestamp,
+    ) -> Result<(), NotifyError> {
+        trace::follow(&Cause {
+            correlation_id: request.mail_id,
+            causation_id: None,
+            traceparent: request.traceparent,
+        });
+        if request.mail == AccountMail::Nothing {
+            return Ok(());
+        }
+        let send = async || -> Result<String, SendError> {
+            match account_mail::write(request, &self.shop)? {
+                Some(mail) => self.send(mail).await,
+                None => Ok(String::new()),
+            }
+        };
+        let message_id = self
+            .sent
+            .once(&request.mail_id.to_string(), request, deadline, send)
+            .await?;
+        tracing::info!(message_id, "the person knows what happened to their account");
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::{ServiceKey, ServiceSigner};
+use access_tokens::{ServiceKey, ServiceSigner};
 use domain::{ProductId, Timestamp};
 use events::TraceParent;
 use lambda_shared::{Init, InitError};

@@ -10,7 +10,7 @@ use crate::environment::Addresses;
 use crate::paths::{Instance, Kind};
 use crate::progress::{BOLD, DIM, GREEN, RED, YELLOW, duration};
 use crate::supervise::{Condition, Lock, Phase, ProcessId, ProgramState, State, now};
-use crate::{Status, signals};
+use crate::{Status, front_door, signals};
 
 /// Shows the system. Succeeds when everything is up and well.
 ///
@@ -27,11 +27,16 @@ pub fn run(arguments: &Status) -> Result<ExitCode> {
         .map(Row::look)
         .collect();
     let ready = supervised && state.as_ref().is_some_and(|state| state.phase == Phase::Ready);
-    let all_well = ready && programs.iter().all(|row| row.healthy);
+    let addresses = Addresses::remembered(&instance);
+    let front_door = ready && front_door::is_open(&addresses);
+    let all_well = front_door && programs.iter().all(|row| row.healthy);
     if arguments.json {
-        print_json(&instance, state.as_ref(), supervised, &programs)?;
+        print_json(&addresses, front_door, state.as_ref(), supervised, &programs)?;
     } else {
         print_table(state.as_ref(), supervised, &programs);
+        if ready {
+            print_front_door(&addresses, front_door);
+        }
     }
     Ok(if all_well {
         ExitCode::SUCCESS
@@ -102,7 +107,21 @@ fn print_table(state: Option<&State>, supervised: bool, rows: &[Row]) {
     }
 }
 
-fn print_json(instance: &Instance, state: Option<&State>, supervised: bool, rows: &[Row]) -> Result<()> {
+fn print_front_door(addresses: &Addresses, is_open: bool) {
+    let (health, style) = if is_open { ("open", GREEN) } else { ("shut", RED) };
+    anstream::println!(
+        "\n  front door        {style}{health:9}{style:#} {}",
+        addresses.front_door()
+    );
+}
+
+fn print_json(
+    addresses: &Addresses,
+    front_door: bool,
+    state: Option<&State>,
+    supervised: bool,
+    rows: &[Row],
+) -> Result<()> {
     let programs: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -117,11 +136,12 @@ fn print_json(instance: &Instance, state: Option<&State>, supervised: bool, rows
             })
         })
         .collect();
-    let addresses = Addresses::remembered(instance);
     let whole = json!({
         "running": supervised,
         "phase": state.map(|state| state.phase),
         "supervisor_pid": state.map(|state| &state.supervisor).filter(|process| ProcessId::is_running(process)).map(|process| process.pid),
+        "http_api_url": addresses.front_door(),
+        "http_api_open": front_door,
         "core_api_url": addresses.core_api(),
         "stock_service_url": addresses.stock_service(),
         "payment_api_url": addresses.payment_provider(),

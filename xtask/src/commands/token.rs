@@ -1,4 +1,4 @@
-//! `cargo xtask token`: what a login will give one day.
+//! `cargo xtask token`: a token without a password, for whoever runs the system.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,10 +7,12 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::keys::{Domain, SigningKey};
+use crate::cargo::{self, Executables};
+use crate::environment::Addresses;
+use crate::keys::{SERVICES_ISSUER, SigningKey};
 use crate::paths::{Instance, Kind};
 use crate::supervise::now;
-use crate::{Role, Token, signals};
+use crate::{Role, Token, seed, signals};
 
 /// How long a token is valid.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -36,7 +38,8 @@ pub fn run(arguments: &Token) -> Result<ExitCode> {
                 .email
                 .clone()
                 .unwrap_or_else(|| format!("{}@example.com", arguments.user));
-            for_person(&instance, arguments.user, role, &email)?
+            let system = (&instance, &Addresses::remembered(&instance), &cargo::built()?);
+            for_person(system, arguments.user, role, &email)?
         }
         None => for_service(&instance, &arguments.user.to_string())?,
     };
@@ -51,14 +54,21 @@ pub fn run(arguments: &Token) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A token for a customer or an administrator.
+/// A token for a customer or an administrator, who gets an account with the role if they have none.
 ///
 /// # Errors
-/// When there are no keys yet.
-pub fn for_person(instance: &Instance, user: Uuid, role: &str, email: &str) -> Result<String> {
-    let mut claims = claims(Domain::Customers, &user.to_string(), role);
+/// When there are no keys yet, or the database does not take the account.
+pub fn for_person(
+    (instance, addresses, built): (&Instance, &Addresses, &Executables),
+    user: Uuid,
+    role: &str,
+    email: &str,
+) -> Result<String> {
+    let key = SigningKey::of_people(instance)?;
+    seed::account((instance, addresses, built), user, email, role)?;
+    let mut claims = claims(&addresses.front_door(), &user.to_string(), role);
     claims["email"] = email.into();
-    SigningKey::read(instance, Domain::Customers)?.sign(&claims)
+    key.sign(&claims)
 }
 
 /// A token for a program of ours; this tool is one, towards stock-service.
@@ -66,18 +76,19 @@ pub fn for_person(instance: &Instance, user: Uuid, role: &str, email: &str) -> R
 /// # Errors
 /// When there are no keys yet.
 pub fn for_service(instance: &Instance, name: &str) -> Result<String> {
-    SigningKey::read(instance, Domain::Services)?.sign(&claims(Domain::Services, name, "service"))
+    SigningKey::of_services(instance)?.sign(&claims(SERVICES_ISSUER, name, "service"))
 }
 
-fn claims(domain: Domain, subject: &str, role: &str) -> Value {
+fn claims(issuer: &str, subject: &str, role: &str) -> Value {
     let now = now();
     json!({
-        "iss": domain.issuer(),
+        "iss": issuer,
         "aud": "matsuri",
         "sub": subject,
         "role": role,
         "iat": now,
         "exp": now + LIFETIME.as_secs(),
-        "jti": Uuid::new_v4().to_string(),
+        // Its millisecond tells whether the account's tokens have been made invalid since.
+        "jti": Uuid::now_v7().to_string(),
     })
 }

@@ -163,6 +163,11 @@ fn already_running(instance: &Instance, arguments: &Up, interrupt: &Interrupt) -
 fn greet(addresses: &Addresses, stop_with: &str) {
     let core_api = addresses.core_api();
     let rows = [
+        (
+            "front door",
+            addresses.front_door(),
+            "where clients come in".to_owned(),
+        ),
         ("core-api", core_api.clone(), format!("try it at {core_api}/docs")),
         ("stock-service", addresses.stock_service(), String::new()),
         (

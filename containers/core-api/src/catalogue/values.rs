@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-/// Text that a product cannot have; the message says what would be right.
+/// Text that cannot stand where it was sent; the message says what would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Unfit(&'static str);
+pub struct Unfit(pub(crate) &'static str);
 
 /// A kind of text, with its rule in words and in code. The database is trusted to hold what came this way.
 macro_rules! text {
@@ -41,6 +41,8 @@ macro_rules! text {
         }
     };
 }
+
+pub(crate) use text;
 
 text!(
     /// What a product is called.

@@ -15,12 +15,16 @@ use utoipa::{
 #[openapi(
     info(
         title = "Matsuri core-api",
-        description = "Catalogue and orders. Amounts are integers of minor units; times are RFC 3339 in UTC; \
-                       every error is a problem document (RFC 9457).",
+        description = "Catalogue, accounts, carts and orders. Amounts are integers of minor units; times are RFC 3339 in UTC; \
+                       every error is a problem document (RFC 9457). What an operation needs the permission for stands in its \
+                       `x-permission`; `anyone` needs none.",
     ),
     tags(
         (name = "Catalogue", description = "Products: open to read, changed by administrators"),
         (name = "Orders", description = "Each customer's own"),
+        (name = "Cart", description = "What somebody means to buy, signed in or not"),
+        (name = "Account", description = "Each person's own"),
+        (name = "Administration", description = "Other people's accounts, and who did what"),
     ),
     components(schemas(Problem)),
     modifiers(&Bearer),
@@ -88,7 +92,11 @@ const SHARED: [Shared; 12] = [
         name: "BadRequest",
         description: "A body that is not JSON, a query or a header that is not valid",
         header: None,
-        applies: |operation| has_body(operation) || takes(operation, ParameterIn::Query),
+        applies: |operation| {
+            has_body(operation)
+                || takes(operation, ParameterIn::Query)
+                || takes_header(operation, "Cart-Token")
+        },
     },
     Shared {
         status: "401",
@@ -178,7 +186,13 @@ pub fn add_problems(document: &mut utoipa::openapi::OpenApi) {
             .insert(shared.name.to_owned(), RefOr::T(response(shared)));
     }
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             for shared in &SHARED {
                 if !(shared.applies)(operation) {

@@ -1,79 +1,18 @@
-//! Who asks and under which conditions, taken from a request's headers.
+//! From where and under which conditions somebody asks, taken from a request's headers.
 
-use auth::Role;
+use std::{convert::Infallible, net::IpAddr};
+
 use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{StatusCode, request::Parts},
+    extract::FromRequestParts,
+    http::{HeaderMap, StatusCode, request::Parts},
 };
 use domain::UserId;
 use headers::{ETag, HeaderMapExt, IfMatch};
-use web::{Bearer, Problem};
+use serde_json::Value;
+use users::{Entry, Profile};
+use web::{Problem, Trace};
 
-use crate::{catalogue::Product, ordering::Buyer};
-
-/// A person who is signed in.
-#[derive(Clone, Debug)]
-pub struct Customer {
-    /// Who.
-    pub id: UserId,
-    email: Option<String>,
-}
-
-impl Customer {
-    /// The customer as the buyer of an order, which needs an address for its mail.
-    pub fn into_buyer(self) -> Result<Buyer, Problem> {
-        let email = self.email.ok_or_else(|| {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "email-required",
-                "An e-mail address is needed",
-            )
-            .detail("The access token names no e-mail address, and mail about an order must go somewhere.")
-        })?;
-        Ok(Buyer { id: self.id, email })
-    }
-}
-
-impl<S> FromRequestParts<S> for Customer
-where
-    S: Send + Sync,
-    auth::Verifier: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
-        match (claims.role, claims.sub.parse()) {
-            // Whoever runs the shop may buy in it.
-            (Role::Customer | Role::Admin, Ok(id)) => Ok(Self {
-                id,
-                email: claims.email,
-            }),
-            _ => Err(Problem::forbidden()),
-        }
-    }
-}
-
-/// A person who runs the shop.
-#[derive(Clone, Copy, Debug)]
-pub struct Admin;
-
-impl<S> FromRequestParts<S> for Admin
-where
-    S: Send + Sync,
-    auth::Verifier: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
-        if claims.role == Role::Admin {
-            Ok(Self)
-        } else {
-            Err(Problem::forbidden())
-        }
-    }
-}
+use crate::{carts::CartToken, catalogue::Product};
 
 /// The name that a customer gives an attempt, so that a repetition is known for one.
 #[derive(Clone, Debug)]
@@ -103,14 +42,14 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// The version of a product that a change was decided on.
+/// The version that a change was decided on.
 #[derive(Clone, Debug)]
 pub struct Expected(IfMatch);
 
 impl Expected {
-    /// Refuses to go on when the product is another by now.
-    pub fn check(&self, product: &Product) -> Result<(), Problem> {
-        if self.0.precondition_passes(&etag(product)) {
+    /// Refuses to go on when it is another by now.
+    pub fn check(&self, current: &ETag) -> Result<(), Problem> {
+        if self.0.precondition_passes(current) {
             Ok(())
         } else {
             Err(outdated())
@@ -128,7 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Expected {
                 "if-match-required",
                 "If-Match is needed",
             )
-            .detail("Send the ETag of the product that the change was decided on in the header If-Match.")
+            .detail("Send the ETag that the change was decided on in the header If-Match.")
         })
     }
 }
@@ -138,7 +77,7 @@ pub fn outdated() -> Problem {
     Problem::new(
         StatusCode::PRECONDITION_FAILED,
         "outdated",
-        "The product has changed",
+        "It has changed meanwhile",
     )
     .detail("Read it again, and decide again.")
 }
@@ -148,4 +87,100 @@ pub fn etag(product: &Product) -> ETag {
     format!("\"{}\"", product.version)
         .parse()
         .expect("digits in quotes are an entity tag")
+}
+
+/// An account's version as its entity tag: the moment of its last change, to the microsecond.
+pub fn profile_etag(profile: &Profile) -> ETag {
+    format!("\"{}\"", profile.user.updated_at.timestamp_micros())
+        .parse()
+        .expect("digits in quotes are an entity tag")
+}
+
+/// From where and in which trace a request comes, for the audit log.
+#[derive(Clone, Debug)]
+pub struct Source {
+    address: Option<IpAddr>,
+    trace_id: String,
+}
+
+impl Source {
+    /// The entry of what `actor` does to `subject`.
+    pub fn entry(self, actor: UserId, action: &'static str, subject: UserId, details: Value) -> Entry {
+        Entry {
+            actor: Some(actor),
+            action,
+            subject: Some(subject.to_string()),
+            address: self.address.map(|address| address.to_string()),
+            trace_id: Some(self.trace_id),
+            details,
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Source {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let Trace(trace) = Trace::from_request_parts(parts, state).await?;
+        Ok(Self {
+            address: client_address(&parts.headers),
+            trace_id: trace.trace_id(),
+        })
+    }
+}
+
+/// The address that the proxy before us saw: the last of `X-Forwarded-For`. What stands before it, the client said.
+fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+}
+
+/// The cart that somebody brings who was not signed in when they filled it.
+#[derive(Clone, Debug)]
+pub struct BroughtCart(pub Option<CartToken>);
+
+impl<S: Send + Sync> FromRequestParts<S> for BroughtCart {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let refused = || {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid-cart-token",
+                "The Cart-Token is not valid",
+            )
+            .detail("Send one header Cart-Token as it was given out, or none.")
+        };
+        let mut tokens = parts.headers.get_all("cart-token").iter();
+        match (tokens.next(), tokens.next()) {
+            (None, _) => Ok(Self(None)),
+            (Some(token), None) => {
+                let text = token.to_str().map_err(|_| refused())?;
+                let token = CartToken::parse(text).map_err(|_| refused())?;
+                Ok(Self(Some(token)))
+            }
+            (Some(_), Some(_)) => Err(refused()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_proxys_word_is_taken_for_an_address() {
+        let seen = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            client_address(&headers).map(|address| address.to_string())
+        };
+        assert_eq!(seen(&[]), None);
+        assert_eq!(seen(&["203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(seen(&["10.0.0.1, 203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(seen(&["10.0.0.1", "2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        assert_eq!(seen(&["203.0.113.7, 'drop table"]), None);
+    }
 }

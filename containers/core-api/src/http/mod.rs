@@ -1,19 +1,26 @@
 //! The HTTP API: parses, calls, answers. It holds no SQL and no call of an SDK.
 
+mod account_views;
+mod addresses;
+mod administration;
 mod cache;
+mod carts;
 mod docs;
 mod error;
 mod extract;
 mod limit;
+mod me;
 mod merge_patch;
 mod orders;
+mod permission;
 mod products;
+mod term;
 mod views;
 
 use std::sync::Arc;
 
 use ::orders::Orders;
-use auth::Verifier;
+use access_tokens::Verifier;
 use axum::{
     Router,
     extract::FromRef,
@@ -21,12 +28,13 @@ use axum::{
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
+use users::Users;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 use web::Problem;
 
-use crate::{catalogue::Catalogue, ordering::Checkout};
+use crate::{carts::Carts, catalogue::Catalogue, ordering::Checkout, people::Standings};
 use cache::Cache;
 use error::ApiError;
 
@@ -35,12 +43,18 @@ pub use self::{extract::IdempotencyKey, merge_patch::ProductPatch};
 /// What the handlers work with.
 #[derive(Debug)]
 pub struct App {
+    /// What people mean to buy.
+    pub carts: Carts,
     /// Products.
     pub catalogue: Catalogue,
     /// Where orders are placed.
     pub checkout: Checkout,
     /// Where orders are kept.
     pub orders: Orders,
+    /// How the accounts of those who ask stand.
+    pub standings: Standings,
+    /// People's accounts.
+    pub users: Users,
     /// Who may come in.
     pub verifier: Verifier,
 }
@@ -101,6 +115,21 @@ fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
         .routes(routes!(orders::cancel_order))
+        .routes(routes!(carts::read_cart))
+        .routes(routes!(carts::put_item, carts::remove_item))
+        .routes(routes!(carts::check_out))
+        .routes(routes!(me::read_me, me::change_me, me::delete_me))
+        .routes(routes!(me::export_me))
+        .routes(routes!(addresses::list_addresses, addresses::add_address))
+        .routes(routes!(
+            addresses::read_address,
+            addresses::replace_address,
+            addresses::remove_address
+        ))
+        .routes(routes!(administration::list_users))
+        .routes(routes!(administration::read_user))
+        .routes(routes!(administration::change_role))
+        .routes(routes!(administration::list_audit))
         .split_for_parts();
     docs::add_problems(&mut document);
     (routes, document)

@@ -1,5 +1,6 @@
 //! Orders over HTTP, each customer's own.
 
+use access_tokens::Permission;
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -12,8 +13,9 @@ use web::{Json, Path, Problem, Query, Trace};
 
 use super::{
     ApiError,
-    extract::{Customer, IdempotencyKey},
+    extract::IdempotencyKey,
     limit::Limit,
+    permission::{May, buyer, needs},
     views::{OrderPage, OrderView},
 };
 use crate::{
@@ -27,6 +29,7 @@ use crate::{
 /// how it goes on. The same request with the same key is answered as it was at first.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::Buy))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
             description = "The attempt's name, remembered for a day: 1 to 255 printable ASCII characters")),
     request_body = OrderRequest,
@@ -35,14 +38,12 @@ use crate::{
 )]
 pub async fn place_order(
     State(checkout): State<Checkout>,
-    customer: Customer,
+    May(customer, ..): May<needs::Buy>,
     IdempotencyKey(key): IdempotencyKey,
     Trace(trace): Trace,
     Json(request): Json<OrderRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let order = checkout
-        .place(customer.into_buyer()?, request, key, trace)
-        .await?;
+    let order = checkout.place(buyer(customer)?, request, key, trace).await?;
     let location = [(header::LOCATION, format!("/v1/orders/{}", order.order_id))];
     Ok((StatusCode::ACCEPTED, location, Json(OrderView::from(order))))
 }
@@ -50,12 +51,13 @@ pub async fn place_order(
 /// Reads an order, with every status it has had.
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::Buy))),
     params(("id" = uuid::Uuid, Path, description = "The order")),
     responses((status = 200, description = "The order as it is now", body = OrderView)),
 )]
 pub async fn read_order(
     State(orders): State<Orders>,
-    customer: Customer,
+    May(customer, ..): May<needs::Buy>,
     Path(id): Path<OrderId>,
 ) -> Result<Json<OrderView>, ApiError> {
     let order = orders
@@ -80,12 +82,14 @@ pub struct ListParameters {
 
 /// Lists the customer's orders, newest first.
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "Orders", security(("bearer" = [])), params(ListParameters),
+    get, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::Buy))),
+    params(ListParameters),
     responses((status = 200, description = "A page of orders", body = OrderPage)),
 )]
 pub async fn list_orders(
     State(orders): State<Orders>,
-    customer: Customer,
+    May(customer, ..): May<needs::Buy>,
     Query(ListParameters { limit, cursor }): Query<ListParameters>,
 ) -> Result<Json<OrderPage>, ApiError> {
     let list = ("orders of", customer.id);
@@ -100,6 +104,7 @@ pub async fn list_orders(
 /// Takes an order back, as long as nothing has been charged. Doing so twice changes nothing.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::Buy))),
     params(("id" = uuid::Uuid, Path, description = "The order")),
     responses(
         (status = 200, description = "The order, cancelled", body = OrderView),
@@ -109,7 +114,7 @@ pub async fn list_orders(
 )]
 pub async fn cancel_order(
     State(checkout): State<Checkout>,
-    customer: Customer,
+    May(customer, ..): May<needs::Buy>,
     Path(id): Path<OrderId>,
 ) -> Result<Json<OrderView>, ApiError> {
     let order = checkout.cancel(customer.id, id).await?;

@@ -1,5 +1,6 @@
 //! The catalogue over HTTP: open to everybody for reading, to administrators for changing.
 
+use access_tokens::Permission;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -12,9 +13,10 @@ use web::{Json, Path, Problem, Query, Trace};
 
 use super::{
     ApiError,
-    extract::{Admin, Expected, etag},
+    extract::{Expected, etag},
     limit::Limit,
     merge_patch::ProductPatch,
+    permission::{May, needs},
     views::{CategoriesView, CategoryView, ProductPage, ProductView},
 };
 use crate::{
@@ -79,6 +81,7 @@ impl TryFrom<ListParameters> for Listing {
 /// or removed meanwhile.
 #[utoipa::path(
     get, path = "/v1/products", tag = "Catalogue",
+    extensions(("x-permission" = json!("anyone"))),
     params(
         ListParameters,
         ("If-None-Match" = Option<String>, Header, description = "ETags of what is known already"),
@@ -105,6 +108,7 @@ pub async fn list_products(
 /// Reads a product.
 #[utoipa::path(
     get, path = "/v1/products/{id}", tag = "Catalogue",
+    extensions(("x-permission" = json!("anyone"))),
     params(
         ("id" = uuid::Uuid, Path, description = "The product"),
         ("If-None-Match" = Option<String>, Header, description = "ETags of what is known already"),
@@ -127,6 +131,7 @@ pub async fn read_product(
 /// Adds a product.
 #[utoipa::path(
     post, path = "/v1/products", tag = "Catalogue", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
     request_body = Details,
     responses((status = 201, description = "The product as it was added", body = ProductView,
                headers(("Location" = String, description = "Where it is"),
@@ -134,7 +139,7 @@ pub async fn read_product(
 )]
 pub async fn create_product(
     State(catalogue): State<Catalogue>,
-    _: Admin,
+    _: May<needs::ChangeCatalogue>,
     Trace(trace): Trace,
     Json(details): Json<Details>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -153,6 +158,7 @@ pub async fn create_product(
 /// The body is a JSON merge patch (RFC 7396): what it names is replaced, what it gives as null is removed.
 #[utoipa::path(
     patch, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
     params(("id" = uuid::Uuid, Path, description = "The product"),
            ("If-Match" = String, Header, description = "The ETag that the change was decided on")),
     request_body(content((ProductPatch = "application/merge-patch+json"), (ProductPatch = "application/json"))),
@@ -161,14 +167,14 @@ pub async fn create_product(
 )]
 pub async fn change_product(
     State(catalogue): State<Catalogue>,
-    _: Admin,
+    _: May<needs::ChangeCatalogue>,
     Path(id): Path<ProductId>,
     expected: Expected,
     Trace(trace): Trace,
     Json(patch): Json<ProductPatch>,
 ) -> Result<impl IntoResponse, ApiError> {
     let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
-    expected.check(&product)?;
+    expected.check(&etag(&product))?;
     let details = patch.apply_to(&product.details)?;
     let product = catalogue.update(product, details, trace).await?;
     Ok((tagged(&product), Json(ProductView::from(product))))
@@ -177,19 +183,20 @@ pub async fn change_product(
 /// Takes a product out of the catalogue. Orders that name it keep its name and price.
 #[utoipa::path(
     delete, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
     params(("id" = uuid::Uuid, Path, description = "The product"),
            ("If-Match" = String, Header, description = "The ETag that the removal was decided on")),
     responses((status = 204, description = "It is gone")),
 )]
 pub async fn delete_product(
     State(catalogue): State<Catalogue>,
-    _: Admin,
+    _: May<needs::ChangeCatalogue>,
     Path(id): Path<ProductId>,
     expected: Expected,
     Trace(trace): Trace,
 ) -> Result<StatusCode, ApiError> {
     let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
-    expected.check(&product)?;
+    expected.check(&etag(&product))?;
     catalogue.delete(&product, trace).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -204,6 +211,7 @@ fn tagged(product: &Product) -> HeaderMap {
 /// Lists the categories that have products.
 #[utoipa::path(
     get, path = "/v1/categories", tag = "Catalogue",
+    extensions(("x-permission" = json!("anyone"))),
     params(("If-None-Match" = Option<String>, Header, description = "ETags of what is known already")),
     responses(
         (status = 200, description = "Every category, by slug", body = CategoriesView,

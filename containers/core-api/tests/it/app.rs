@@ -3,15 +3,18 @@
 
 use std::fmt::Display;
 
+use access_tokens::Role;
 use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use core_api::{
+    carts::Carts,
     catalogue::Catalogue,
     http::{self, App},
     ordering::Checkout,
+    people::Standings,
 };
 use domain::{Clock, UserId, ids::uuid_v7};
 use events::Outgoing;
@@ -21,6 +24,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use users::Users;
+use uuid::Uuid;
 
 use crate::tokens::{self, Person};
 
@@ -28,7 +33,10 @@ pub struct TestApp {
     pub pool: PgPool,
     pub orders: Orders,
     pub admin: String,
-    dynamo: Client,
+    pub users: Users,
+    pub carts: Carts,
+    pub sessions: String,
+    pub dynamo: Client,
     outbox: String,
     origin: String,
     http: reqwest::Client,
@@ -36,11 +44,18 @@ pub struct TestApp {
 
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
-        let clock = Clock::system();
+        Self::start_with(pool, Clock::system()).await
+    }
+
+    /// The program with a clock of the test's own.
+    pub async fn start_with(pool: PgPool, clock: Clock) -> Self {
         let aws = cloud::sdk_config().await;
         let dynamo = Client::new(&aws);
         let tables = create_tables(&dynamo, &clock).await;
         let outbox = tables.outbox.clone();
+        let sessions = create_sessions(&dynamo, &clock).await;
+        let carts = Carts::new(dynamo.clone(), &sessions, clock.clone());
+        let users = Users::new(pool.clone(), clock.clone());
         let orders = Orders::new(dynamo.clone(), tables, clock.clone());
 
         // The relays are dropped, not run: what is handed to them stays where it is.
@@ -57,9 +72,12 @@ impl TestApp {
         let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
         let verifier = tokens::verifier(clock.clone());
         let app = App {
+            carts: carts.clone(),
             catalogue,
             checkout,
             orders: orders.clone(),
+            standings: Standings::new(users.clone()),
+            users: users.clone(),
             verifier,
         };
 
@@ -67,11 +85,14 @@ impl TestApp {
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let router = web::with_defaults(http::routes(app), clock);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let admin = Person::admin().token();
+        let admin = Person::admin().register(&pool).await.token();
         Self {
             pool,
             orders,
             admin,
+            users,
+            carts,
+            sessions,
             dynamo,
             outbox,
             origin,
@@ -91,12 +112,39 @@ impl TestApp {
         self.request(Method::POST, path)
     }
 
+    pub fn put(&self, path: impl Display) -> RequestBuilder {
+        self.request(Method::PUT, path)
+    }
+
     pub fn patch(&self, path: impl Display) -> RequestBuilder {
         self.request(Method::PATCH, path)
     }
 
     pub fn delete(&self, path: impl Display) -> RequestBuilder {
         self.request(Method::DELETE, path)
+    }
+
+    /// A customer with an account.
+    pub async fn customer(&self) -> Person {
+        customer().register(&self.pool).await
+    }
+
+    /// Somebody with an account and this role.
+    pub async fn person(&self, role: Role) -> Person {
+        Person::with_role(role).register(&self.pool).await
+    }
+
+    /// Has so many pieces of a product in stock.
+    pub async fn stock(&self, product: &str, pieces: i64) {
+        sqlx::query(
+            "INSERT INTO stock (product_id, quantity, reserved, updated_at) VALUES ($1, $2, 0, now())
+             ON CONFLICT (product_id) DO UPDATE SET quantity = $2",
+        )
+        .bind(product.parse::<Uuid>().unwrap())
+        .bind(pieces)
+        .execute(&self.pool)
+        .await
+        .unwrap();
     }
 
     /// Adds a product and gives its id.
@@ -218,6 +266,7 @@ impl Ask for RequestBuilder {
         let response = self.send().await.unwrap();
         let told = [
             "allow",
+            "cart-token",
             "content-type",
             "etag",
             "location",
@@ -262,6 +311,13 @@ pub async fn create_tables(client: &Client, clock: &Clock) -> Tables {
     tables
 }
 
+/// A table of sessions of a test's own.
+pub async fn create_sessions(client: &Client, clock: &Clock) -> String {
+    let name = format!("sessions-{}", uuid_v7(clock.now()));
+    create(client, &name, &["session_id"]).await;
+    name
+}
+
 async fn create(client: &Client, table: &str, keys: &[&str]) {
     let mut request = client
         .create_table()
@@ -279,7 +335,7 @@ async fn create(client: &Client, table: &str, keys: &[&str]) {
     request.send().await.unwrap();
 }
 
-/// A customer that nobody else is.
+/// A customer that nobody else is, and who has no account yet.
 pub fn customer() -> Person {
     Person::customer(UserId::new(Clock::system().now()))
 }

@@ -28,7 +28,7 @@ async fn send(app: &TestApp, person: &Person, content_type: Option<&str>, body: 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn bodies_that_are_not_the_json_they_should_be(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = customer();
+    let someone = app.customer().await;
     let (bowl, json) = (app.add_product("Tea bowl", 7_500).await, Some("application/json"));
     let right = json!({"items": [{"product_id": bowl, "quantity": 1}], "payment_method": "pm_card_visa"});
     let right = right.to_string();
@@ -91,7 +91,7 @@ async fn bodies_that_are_not_the_json_they_should_be(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn orders_that_make_no_sense(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = customer();
+    let someone = app.customer().await;
     let bowl = app.add_product("Tea bowl", 7_500).await;
     let line = |quantity: Value| json!({"items": [{"product_id": bowl, "quantity": quantity}], "payment_method": "pm_card_visa"});
     let lines = |count: usize| json!({"items": vec![json!({"product_id": bowl, "quantity": 1}); count], "payment_method": "pm_card_visa"});
@@ -188,7 +188,7 @@ async fn orders_that_make_no_sense(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn orders_that_the_catalogue_does_not_allow(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = customer();
+    let someone = app.customer().await;
     let (bowl, gift) = (
         app.add_product("Tea bowl", 7_500).await,
         app.add_product("Sticker", 0).await,
@@ -388,7 +388,7 @@ async fn products_that_make_no_sense(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn the_frameworks_own_refusals_are_problems_too(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     let mut table = String::new();
     for (method, path) in [
         (Method::GET, "/nothing/here"),

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::app::{Answer, Ask, TestApp, customer};
+use crate::app::{Answer, Ask, TestApp};
 
 /// Longer than an answer is kept, on the slowest of machines.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +65,10 @@ async fn a_change_made_elsewhere_is_seen_soon_and_an_order_has_it_at_once(pool: 
 
     let order = json!({"items": [{"product_id": id, "quantity": 1}], "payment_method": "pm_card_visa"});
     let key = Uuid::nil().to_string();
-    let placed = here.order(&customer().token(), &key, &order).answer().await;
+    let placed = here
+        .order(&here.customer().await.token(), &key, &order)
+        .answer()
+        .await;
     assert_eq!((placed.status, &placed.body["total_amount"]), (202, &json!(250)));
 
     let changed = Instant::now();

@@ -6,7 +6,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Ask, TestApp, customer};
+use crate::app::{Ask, TestApp};
 
 async fn shop(pool: PgPool) -> (TestApp, Value) {
     let app = TestApp::start(pool).await;
@@ -18,7 +18,7 @@ async fn shop(pool: PgPool) -> (TestApp, Value) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
     let (app, body) = shop(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         tasks.spawn(app.order(&token, "the same", &body).answer());
@@ -47,7 +47,7 @@ async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(pool: PgPool) {
     let (app, body) = shop(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     let first = app.order(&token, "key", &body).answer().await;
     app.post(format!("{}/cancel", first.header("location")))
         .bearer_auth(&token)
@@ -62,7 +62,7 @@ async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(p
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
     let (app, body) = shop(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     let first = app.order(&token, "key", &body).answer().await;
     let product = format!(
         "/v1/products/{}",
@@ -95,7 +95,7 @@ async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn a_key_belongs_to_one_request(pool: PgPool) {
     let (app, body) = shop(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     assert_eq!(app.order(&token, "key", &body).answer().await.status, 202);
     let mut more = body.clone();
     more["items"][0]["quantity"] = json!(3);
@@ -125,7 +125,10 @@ async fn a_key_is_its_customers_own(pool: PgPool) {
     let (app, body) = shop(pool).await;
     let mut orders = BTreeSet::new();
     for _ in 0..3 {
-        let placed = app.order(&customer().token(), "order 1", &body).answer().await;
+        let placed = app
+            .order(&app.customer().await.token(), "order 1", &body)
+            .answer()
+            .await;
         assert_eq!(placed.status, 202);
         orders.insert(placed.text("order_id"));
     }
@@ -135,7 +138,7 @@ async fn a_key_is_its_customers_own(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
     let (app, body) = shop(pool).await;
-    let token = customer().token();
+    let token = app.customer().await.token();
     for key in ["a", "with spaces, \"quotes\" and ~", &"k".repeat(255)] {
         assert_eq!(app.order(&token, key, &body).answer().await.status, 202, "{key}");
     }

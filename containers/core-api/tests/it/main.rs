@@ -3,15 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod accounts;
+mod addresses;
+mod administration;
 mod app;
 mod bad_input;
 mod caching;
+mod carts;
+mod checkout;
 mod concurrency;
 mod idempotency;
+mod issuer;
 mod listing;
 mod operation;
 mod orders;
+mod permissions;
 mod process;
 mod products;
 mod seed;
+mod standing;
 mod tokens;

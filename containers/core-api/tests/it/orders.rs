@@ -5,7 +5,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Answer, Ask, TestApp, customer};
+use crate::app::{Answer, Ask, TestApp};
 
 struct Shop {
     app: TestApp,
@@ -48,7 +48,7 @@ impl Shop {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
     let shop = Shop::open(pool).await;
-    let token = customer().token();
+    let token = shop.app.customer().await.token();
     // One product stands on two lines, and each line stays as it was given.
     let body = json!({
         "items": [
@@ -130,7 +130,7 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = shop
         .app
-        .order(&customer().token(), "first", &shop.two_bowls())
+        .order(&shop.app.customer().await.token(), "first", &shop.two_bowls())
         .header("traceparent", trace);
     let placed = request.answer().await;
 
@@ -169,7 +169,7 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
     let shop = Shop::open(pool).await;
-    let person = customer();
+    let person = shop.app.customer().await;
     let token = person.token();
     let address = shop.place(&token, "first").await;
     let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
@@ -241,7 +241,7 @@ async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
     let shop = Shop::open(pool).await;
-    let person = customer();
+    let person = shop.app.customer().await;
     let token = person.token();
     let address = shop.place(&token, "first").await;
 
@@ -326,7 +326,10 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
     let shop = Shop::open(pool).await;
-    let (owner, stranger) = (customer().token(), customer().token());
+    let (owner, stranger) = (
+        shop.app.customer().await.token(),
+        shop.app.customer().await.token(),
+    );
     let theirs = shop.place(&owner, "first").await;
     let nobodys = "/v1/orders/00000000-0000-7000-8000-000000000000";
 
@@ -376,7 +379,10 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn orders_are_listed_newest_first_page_by_page(pool: PgPool) {
     let shop = Shop::open(pool).await;
-    let (token, other) = (customer().token(), customer().token());
+    let (token, other) = (
+        shop.app.customer().await.token(),
+        shop.app.customer().await.token(),
+    );
     let mut placed = Vec::new();
     for number in 0..5 {
         placed.insert(0, shop.place(&token, &format!("order {number}")).await);

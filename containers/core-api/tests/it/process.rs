@@ -1,7 +1,8 @@
 //! The program as it is started: its commands, what it says of its dependencies, and how it stops.
 
-use std::{io::Write, process::Stdio, sync::LazyLock, time::Duration};
+use std::{process::Stdio, time::Duration};
 
+use access_tokens::Role;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_eventbridge::Client as EventBridge;
 use domain::{Clock, ids::uuid_v7};
@@ -9,36 +10,33 @@ use insta::assert_json_snapshot;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
-use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
+use users::Users;
 
 use crate::{
     app::{Ask, create_tables, customer, orders_events, products_events},
-    tokens::{AUDIENCE, ISSUER, Person, jwks},
+    issuer::Issuer,
+    tokens::{AUDIENCE, ISSUER, Person},
 };
 
 /// Nothing listens here (the port of the discard protocol).
 const NOWHERE: &str = "127.0.0.1:9";
 
-static JWKS_FILE: LazyLock<NamedTempFile> = LazyLock::new(|| {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(jwks().as_bytes()).unwrap();
-    file
-});
-
 /// core-api, running.
 struct Program {
     child: Child,
     origin: String,
+    _issuer: Issuer,
 }
 
 impl Program {
     /// Starts the program and waits until it says where it listens.
     async fn start(environment: &[(&str, &str)]) -> Self {
+        let issuer = Issuer::start().await;
         let mut child = Command::new(env!("CARGO_BIN_EXE_core-api"))
             .envs([
                 ("PORT", "0"),
@@ -46,7 +44,7 @@ impl Program {
                 ("SHUTDOWN_DRAIN_SECONDS", "3"),
             ])
             .envs([("AUTH_ISSUER", ISSUER), ("AUTH_AUDIENCE", AUDIENCE)])
-            .env("AUTH_JWKS_PATH", JWKS_FILE.path())
+            .env("AUTH_JWKS_URL", &issuer.jwks_url)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -69,6 +67,7 @@ impl Program {
         Self {
             child,
             origin: format!("http://{address}"),
+            _issuer: issuer,
         }
     }
 
@@ -80,6 +79,13 @@ impl Program {
         reqwest::Client::new()
             .post(format!("{}{path}", self.origin))
             .bearer_auth(person.token())
+    }
+
+    /// Waits until people can be known.
+    async fn has_read_keys(&self) {
+        while self.get("/ready").answer().await.body["dependencies"]["peoples-keys"] != "up" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn signal(&self, signal: &str) {
@@ -135,8 +141,36 @@ async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(p
     );
     assert_eq!(products_events(&pool).await.len().to_string(), products);
 
-    let (code, _) = run(&database, &["seed", JWKS_FILE.path().to_str().unwrap()]).await;
+    let (code, _) = run(
+        &database,
+        &["seed", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
+    )
+    .await;
     assert_eq!(code, Some(1), "that is no catalogue");
+}
+
+/// In the order in which a new shop does it: nobody is there who could make an administrator.
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_first_administrator_is_made_by_a_command(pool: PgPool) {
+    let database = url(&pool);
+    let arguments = ["account", "--email", "Root@Example.com", "--role", "admin"];
+    let (code, id) = run(&database, &arguments).await;
+    assert_eq!(code, Some(0));
+    let users = Users::new(pool, Clock::system());
+    let made = users.account(id.trim().parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(
+        (made.role, made.email.as_str()),
+        (Role::Admin, "root@example.com")
+    );
+
+    for wrong in [
+        ["account", "--email", "root@example.com", "--role", "service"],
+        ["account", "--email", "not an address", "--role", "admin"],
+        // Somebody else's.
+        ["account", "--email", "root@example.com", "--role", "admin"],
+    ] {
+        assert_ne!(run(&database, &wrong).await.0, Some(0), "{wrong:?}");
+    }
 }
 
 #[tokio::test]
@@ -159,6 +193,7 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
         program.get("/health").answer().await.body,
         json!({"status": "alive"})
     );
+    program.has_read_keys().await;
     assert_json_snapshot!(program.get("/ready").answer().await, @r#"
     {
       "status": 503,
@@ -169,7 +204,8 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
         "dependencies": {
           "database": "down",
           "event-bus": "down",
-          "orders-table": "down"
+          "orders-table": "down",
+          "peoples-keys": "up"
         },
         "status": "unready"
       }
@@ -221,6 +257,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         ("EVENT_BUS", &bus_name),
     ])
     .await;
+    program.has_read_keys().await;
     assert_json_snapshot!(program.get("/ready").answer().await, @r#"
     {
       "status": 200,
@@ -231,7 +268,8 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         "dependencies": {
           "database": "up",
           "event-bus": "up",
-          "orders-table": "up"
+          "orders-table": "up",
+          "peoples-keys": "up"
         },
         "status": "ready"
       }
@@ -240,7 +278,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
 
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = program
-        .post("/v1/products", &Person::admin())
+        .post("/v1/products", &Person::admin().register(&pool).await)
         .json(&bowl)
         .answer()
         .await;
@@ -251,7 +289,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
     let order =
         json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
     let order = program
-        .post("/v1/orders", &customer())
+        .post("/v1/orders", &customer().register(&pool).await)
         .header("Idempotency-Key", "key")
         .json(&order);
     assert_eq!(order.answer().await.status, 202);
@@ -287,15 +325,16 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", &nowhere),
     ];
     let (doomed, other) = tokio::join!(Program::start(&environment), Program::start(&environment));
+    tokio::join!(doomed.has_read_keys(), other.has_read_keys());
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = other
-        .post("/v1/products", &Person::admin())
+        .post("/v1/products", &Person::admin().register(&pool).await)
         .json(&bowl)
         .answer()
         .await;
     let body =
         json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
-    let person = customer();
+    let person = customer().register(&pool).await;
     let order = |program: &Program| {
         let request = program
             .post("/v1/orders", &person)

@@ -183,7 +183,7 @@ async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: P
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "Send the ETag of the product that the change was decided on in the header If-Match.",
+        "detail": "Send the ETag that the change was decided on in the header If-Match.",
         "status": 428,
         "title": "If-Match is needed",
         "type": "https://matsuri.dev/problems/if-match-required"

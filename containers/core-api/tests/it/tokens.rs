@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use auth::{Claims, Role, Verifier};
+use access_tokens::{Claims, Role, Verifier};
 use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
-use domain::{Clock, UserId};
+use domain::{Clock, UserId, ids::uuid_v7};
 use insta::assert_snapshot;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -66,25 +66,45 @@ pub struct Person(Claims);
 
 impl Person {
     pub fn customer(id: UserId) -> Self {
-        let now = Clock::system().now().timestamp();
+        let now = Clock::system().now();
         Self(Claims {
             sub: id.to_string(),
             role: Role::Customer,
             email: Some(format!("{id}@example.com")),
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            iat: now,
-            exp: now + 900,
-            jti: "1".to_owned(),
+            iat: now.timestamp(),
+            exp: now.timestamp() + 900,
+            jti: uuid_v7(now).to_string(),
         })
     }
 
     pub fn admin() -> Self {
-        customer().but(|claims| claims.role = Role::Admin)
+        Self::with_role(Role::Admin)
     }
 
     pub fn but(mut self, change: impl FnOnce(&mut Claims)) -> Self {
         change(&mut self.0);
+        self
+    }
+
+    /// Someone with this role, who has no account yet.
+    pub fn with_role(role: Role) -> Self {
+        customer().but(|claims| claims.role = role)
+    }
+
+    /// Gives them the account that their token tells of.
+    pub async fn register(self, pool: &PgPool) -> Self {
+        sqlx::query(
+            "INSERT INTO users (id, email, name, role, tokens_valid_from, created_at, updated_at)
+             VALUES ($1, $2, 'Hanako', $3, now() - interval '1 hour', now(), now())",
+        )
+        .bind(self.id().0)
+        .bind(format!("{}@example.com", self.id()))
+        .bind(self.0.role.to_string())
+        .execute(pool)
+        .await
+        .unwrap();
         self
     }
 
@@ -121,7 +141,7 @@ fn told(answer: &Answer) -> String {
 #[sqlx::test(migrator = "database::MIGRATIONS")]
 async fn only_a_token_of_ours_opens_the_door(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = customer();
+    let someone = app.customer().await;
     assert_eq!(
         app.get("/v1/orders")
             .bearer_auth(someone.token())
@@ -239,7 +259,7 @@ async fn the_catalogue_is_open_to_read_and_only_administrators_change_it(pool: P
     }
 
     let (customer, service) = (
-        customer().token(),
+        app.customer().await.token(),
         customer().but(|claims| claims.role = Role::Service).token(),
     );
     let mut table = String::new();

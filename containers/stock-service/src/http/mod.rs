@@ -3,7 +3,7 @@
 mod error;
 pub mod views;
 
-use auth::{Role, Verifier};
+use access_tokens::{Role, Verifier};
 use axum::{
     Router,
     extract::{FromRef, FromRequestParts, State},

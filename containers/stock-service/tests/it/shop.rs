@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use auth::{ServiceKey, ServiceSigner, Verifier};
+use access_tokens::{ServiceKey, ServiceSigner, Verifier};
 use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};

@@ -102,7 +102,10 @@ async fn run(arguments: &Arguments, system: &System, disturber: &Arc<Disturber>)
         .buffered(4)
         .collect()
         .await;
-    let customers: Vec<String> = (0..plan.customers).map(|_| system.customer().id).collect();
+    let mut customers = Vec::with_capacity(plan.customers);
+    for _ in 0..plan.customers {
+        customers.push(system.customer().await.id);
+    }
     let ears = Arc::new(Ears::open(plan.repeated, plan.seed).await?);
     let (quiet, stop) = (CancellationToken::new(), CancellationToken::new());
     let listening = {
@@ -206,7 +209,7 @@ async fn buy(
 ) -> Result<Bought> {
     let person = match customers.get(purchase.customer) {
         Some(id) => system.customer_again(id),
-        None => system.customer(),
+        None => system.customer().await,
     };
     let curse = match purchase.curse {
         Some(curse) => Some(disturber.curse(&person.id, curse).await?),

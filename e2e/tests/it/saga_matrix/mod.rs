@@ -96,7 +96,7 @@ async fn survive(cases: Vec<Case>, at_once: u32) {
 
 /// Takes an order through a case, to its end.
 async fn run(system: &System, case: Case) -> Done {
-    let customer = system.customer();
+    let customer = system.customer().await;
     let product = system.product(7500, OPENING_STOCK).await;
     let mut rules = Vec::new();
     let set = async |rule: Option<Rule>, rules: &mut Vec<RuleId>| {

@@ -3,7 +3,7 @@
 use aws_config::SdkConfig;
 use domain::{Clock, Currency, FailureReason, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::{
-    TraceParent,
+    AccountMail, LinkToken, MailRequest, TraceParent,
     order::{OrderCompleted, OrderFailed},
 };
 use lambda_shared::testing::{Sandbox, create_table};
@@ -39,6 +39,7 @@ impl World {
             ("ORDERS_TABLE", tables.orders.as_str()),
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from),
+            ("SHOP_URL", "https://shop.test"),
         ];
         let sender = Sandbox::start(PROGRAM, "notification-sender", &variables)
             .await
@@ -197,6 +198,17 @@ async fn a_bare_event_is_as_good_as_one_in_an_envelope() {
     assert_eq!(world.mails().await.len(), 1);
 }
 
+/// Their account was deleted while the mail was on its way.
+#[tokio::test]
+async fn a_customer_who_is_gone_is_told_nothing() {
+    let world = World::new().await;
+    let order = world.place("").await;
+    for event in [completed(&order), failed(&order, FailureReason::PaymentDeclined)] {
+        assert_eq!(world.tell(&event).await, failures(&[]));
+    }
+    assert_eq!(world.mails().await.len(), 0);
+}
+
 #[tokio::test]
 async fn what_cannot_be_told_fails_for_itself() {
     let world = World::new().await;
@@ -229,4 +241,48 @@ async fn what_ses_does_not_take_now_it_takes_later() {
     world.verify().await;
     assert_eq!(world.tell(&event).await, failures(&[]));
     assert_eq!(world.mails().await.len(), 1);
+}
+
+fn request(mail: AccountMail, to: &str) -> String {
+    let request = MailRequest::new(mail, to, "Hanako", TraceParent::root(now()), now());
+    serde_json::to_string(&request).unwrap()
+}
+
+#[tokio::test]
+async fn a_person_is_told_once_about_their_account() {
+    let world = World::new().await;
+    let token = LinkToken("a-secret".to_owned());
+    let message = request(AccountMail::ResetPassword { token }, "hanako@example.com");
+    for _ in 0..2 {
+        let answer = world.sender.invoke(batch(std::slice::from_ref(&message))).await;
+        assert_eq!(answer.unwrap(), failures(&[]));
+    }
+    let mails = world.mails().await;
+    let [mail] = &mails[..] else { panic!("{mails:#?}") };
+    assert_eq!(mail["To"], json!(["hanako@example.com"]));
+    assert_eq!(mail["Subject"], "Choose a new password / パスワードの再設定");
+    let text = mail["BodyText"].as_str().unwrap();
+    assert!(
+        text.contains("https://shop.test/reset?token=a-secret\n"),
+        "{text}"
+    );
+    let lines = world.sender.logged("").await.concat();
+    assert!(
+        !lines.contains("a-secret") && !lines.contains("hanako@"),
+        "secrets and addresses stay out of the logs: {lines}"
+    );
+}
+
+#[tokio::test]
+async fn a_mail_of_nothing_and_one_that_came_over_the_bus_are_not_sent() {
+    let world = World::new().await;
+    let nothing = request(AccountMail::Nothing, "");
+    let answer = world.sender.invoke(batch(&[nothing])).await.unwrap();
+    assert_eq!(answer, failures(&[]));
+
+    let changed = request(AccountMail::PasswordChanged, "hanako@example.com");
+    let by_bus = json!({"Type": "Notification", "MessageId": "1", "Message": changed}).to_string();
+    let answer = world.sender.invoke(batch(&[by_bus])).await.unwrap();
+    assert_eq!(answer, failures(&["0"]));
+    assert_eq!(world.mails().await.len(), 0);
 }

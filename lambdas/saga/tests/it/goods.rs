@@ -1,6 +1,6 @@
 //! The steps that ask stock-service, where it cannot be reached. What it answers is tested end to end.
 
-use auth::{ServiceKey, ServiceSigner};
+use access_tokens::{ServiceKey, ServiceSigner};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Clock;
 use lambda_shared::FunctionError;

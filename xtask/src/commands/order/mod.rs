@@ -44,11 +44,13 @@ pub fn run(arguments: &Order) -> Result<ExitCode> {
         bail!("the system is not running; `cargo xtask up` starts it");
     }
     let addresses = Addresses::remembered(&instance);
+    let came = now();
     let shop = Shop::enter(&instance, &addresses)?;
+    let entered = now() - came;
     let product = shop.choose(arguments.product, arguments.quantity)?;
     let stock_before = shop.stock(&product.id)?;
     let mut tap = Tap::open(&addresses)?;
-    let mut story = Story::begin(&shop, &product, arguments)?;
+    let mut story = Story::begin(&shop, entered, &product, arguments)?;
     while !story.is_over() {
         interrupt.check()?;
         // A program that is just being started again does not end the story; a system that went down does.
@@ -67,6 +69,8 @@ pub fn run(arguments: &Order) -> Result<ExitCode> {
 struct Story {
     id: String,
     start: i64,
+    /// How long registering and signing in took, in milliseconds.
+    entered: i64,
     quiet: bool,
     order: Value,
     statuses: usize,
@@ -78,7 +82,7 @@ struct Story {
 }
 
 impl Story {
-    fn begin(shop: &Shop, product: &Product, arguments: &Order) -> Result<Self> {
+    fn begin(shop: &Shop, entered: i64, product: &Product, arguments: &Order) -> Result<Self> {
         let start = now();
         let order = shop.place(product, arguments.quantity, &arguments.payment_method)?;
         let taken = format!(
@@ -96,13 +100,18 @@ impl Story {
             let (name, japanese) = (&product.name, &product.japanese_name);
             anstream::println!("\n  {BOLD}{} × {name}{BOLD:#}  {japanese}", arguments.quantity);
             anstream::println!(
-                "  {total} by {}  {DIM}order {id}{DIM:#}\n",
+                "  {total} by {}  {DIM}order {id}{DIM:#}",
                 arguments.payment_method
+            );
+            anstream::println!(
+                "  {DIM}for {}, who registered and signed in within {entered} ms{DIM:#}\n",
+                shop.email
             );
         }
         Ok(Self {
             id,
             start,
+            entered,
             quiet: arguments.json,
             order,
             // The first status is the answer itself.
@@ -123,7 +132,7 @@ impl Story {
         self.order = shop.order(&self.id)?;
         self.read_statuses();
         if self.mail.is_none()
-            && let Some((at, subject)) = shop.mail()?
+            && let Some((at, subject)) = shop.mail(&self.id)?
         {
             self.waiting.push(Step::new(
                 at,
@@ -194,6 +203,8 @@ impl Story {
                 "order_id": self.id,
                 "status": self.status(),
                 "reason": reason,
+                "customer": shop.email,
+                "sign_in_ms": self.entered,
                 "elapsed_ms": took,
                 "payment": payment,
                 "mail": self.mail,

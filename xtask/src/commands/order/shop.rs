@@ -10,11 +10,15 @@ use crate::environment::Addresses;
 use crate::http;
 use crate::paths::Instance;
 
+/// How the customer wants to be called.
+const NAME: &str = "Hanako";
+
 /// One customer in front of the shop.
 #[derive(Debug)]
 pub struct Shop<'a> {
     addresses: &'a Addresses,
-    email: String,
+    /// Who it is.
+    pub email: String,
     customer_token: String,
     service_token: String,
 }
@@ -57,16 +61,23 @@ impl Product {
 }
 
 impl<'a> Shop<'a> {
-    /// Enters the shop as a customer whom nobody has seen before.
+    /// Enters the shop by the front door, as a customer whom nobody has seen before: registers and signs in.
     ///
     /// # Errors
-    /// When there are no keys yet.
+    /// When the front door does not let them in.
     pub fn enter(instance: &Instance, addresses: &'a Addresses) -> Result<Self> {
-        let customer = Uuid::new_v4();
-        let email = format!("{customer}@example.com");
+        let email = format!("{}@example.com", Uuid::new_v4());
+        let password = Uuid::new_v4().to_string();
+        let door = addresses.front_door();
+        let person = json!({ "email": email, "password": password, "name": NAME });
+        post(&format!("{door}/v1/auth/register"), &[], &person).context("the customer is not taken in")?;
+        let person = json!({ "email": email, "password": password });
+        let tokens =
+            post(&format!("{door}/v1/auth/login"), &[], &person).context("the customer cannot sign in")?;
+        let token = tokens["access_token"].as_str();
         Ok(Self {
             addresses,
-            customer_token: token::for_person(instance, customer, "customer", &email)?,
+            customer_token: token.context("the customer got no token")?.to_owned(),
             service_token: token::for_service(instance, "xtask")?,
             email,
         })
@@ -77,7 +88,7 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When there is no such product, or none at all.
     pub fn choose(&self, wanted: Option<Uuid>, quantity: u32) -> Result<Product> {
-        let catalogue = format!("{}/v1/products", self.addresses.core_api());
+        let catalogue = format!("{}/v1/products", self.addresses.front_door());
         if let Some(id) = wanted {
             let product = http::get_json(&format!("{catalogue}/{id}"), None);
             return Ok(Product::read(
@@ -127,47 +138,36 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When it is not taken; the error says why.
     pub fn place(&self, product: &Product, quantity: u32, payment_method: &str) -> Result<Value> {
-        let url = format!("{}/v1/orders", self.addresses.core_api());
+        let url = format!("{}/v1/orders", self.addresses.front_door());
         let items = json!([{ "product_id": product.id, "quantity": quantity }]);
-        let mut response = http::client()
-            .post(&url)
-            .header("authorization", format!("Bearer {}", self.customer_token))
-            .header("idempotency-key", Uuid::new_v4().to_string())
-            .send_json(json!({ "items": items, "payment_method": payment_method }))
-            .with_context(|| format!("no answer from {url}"))?;
-        let status = response.status();
-        let answer: Value = response
-            .body_mut()
-            .read_json()
-            .context("core-api did not answer with JSON")?;
-        if !status.is_success() {
-            let errors = answer["errors"].as_array().into_iter().flatten();
-            let details: Vec<&str> = [&answer["title"], &answer["detail"]]
-                .into_iter()
-                .chain(errors.map(|error| &error["detail"]))
-                .filter_map(Value::as_str)
-                .collect();
-            bail!("the order was not taken ({status}): {}", details.join(" "));
-        }
-        Ok(answer)
+        let headers = [
+            ("authorization", format!("Bearer {}", self.customer_token)),
+            ("idempotency-key", Uuid::new_v4().to_string()),
+        ];
+        post(
+            &url,
+            &headers,
+            &json!({ "items": items, "payment_method": payment_method }),
+        )
+        .context("the order was not taken")
     }
 
     /// The order at this moment.
     ///
     /// # Errors
-    /// When core-api does not answer.
+    /// When the shop does not answer.
     pub fn order(&self, id: &str) -> Result<Value> {
         http::get_json(
-            &format!("{}/v1/orders/{id}", self.addresses.core_api()),
+            &format!("{}/v1/orders/{id}", self.addresses.front_door()),
             Some(&self.customer_token),
         )
     }
 
-    /// The customer's first mail: when it came, and its subject.
+    /// The customer's mail about an order: when it came, and its subject.
     ///
     /// # Errors
     /// When the local AWS does not answer.
-    pub fn mail(&self) -> Result<Option<(i64, String)>> {
+    pub fn mail(&self, order: &str) -> Result<Option<(i64, String)>> {
         let boxes = http::get_json(&format!("{}/_ministack/ses/messages", self.addresses.aws()), None)?;
         let mails = boxes["messages"]
             .as_object()
@@ -177,6 +177,7 @@ impl<'a> Shop<'a> {
             mail["To"]
                 .as_array()
                 .is_some_and(|to| to.contains(&json!(self.email)))
+                && mail["BodyText"].as_str().is_some_and(|text| text.contains(order))
         };
         Ok(mails
             .filter_map(Value::as_array)
@@ -219,4 +220,30 @@ impl<'a> Shop<'a> {
             _ => format!("nothing was charged ({id})"),
         })
     }
+}
+
+/// Posts what is answered with success and JSON; otherwise the error says what the shop said.
+fn post(url: &str, headers: &[(&str, String)], body: &Value) -> Result<Value> {
+    let mut request = http::client().post(url);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let mut response = request
+        .send_json(body)
+        .with_context(|| format!("no answer from {url}"))?;
+    let status = response.status();
+    let answer: Value = response
+        .body_mut()
+        .read_json()
+        .with_context(|| format!("{url} answered {status}, not with JSON"))?;
+    if !status.is_success() {
+        let errors = answer["errors"].as_array().into_iter().flatten();
+        let details: Vec<&str> = [&answer["title"], &answer["detail"], &answer["message"]]
+            .into_iter()
+            .chain(errors.map(|error| &error["detail"]))
+            .filter_map(Value::as_str)
+            .collect();
+        bail!("{status}: {}", details.join(" "));
+    }
+    Ok(answer)
 }

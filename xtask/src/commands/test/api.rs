@@ -7,7 +7,6 @@ use anyhow::Result;
 use uuid::Uuid;
 
 use super::run_beside;
-use crate::commands::token;
 use crate::progress::{BOLD, step};
 use crate::python;
 use crate::signals::Interrupt;
@@ -46,7 +45,7 @@ fn run_as(role: &str, system: &mut System, interrupt: &Interrupt) -> Result<Exit
     anstream::eprintln!("\n{BOLD}core-api against its description{BOLD:#}, as {role}, seed {SEED}");
     let person = Uuid::new_v4();
     let email = format!("{person}@example.com");
-    let token = token::for_person(system.instance(), person, role, &email)?;
+    let token = system.token(person, role, &email)?;
     let mut command = Command::new(python::API_TESTS.command("st"));
     command
         .current_dir(system.instance().directory())

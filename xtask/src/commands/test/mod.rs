@@ -18,8 +18,9 @@ use crate::{Test, cargo, programs, python};
 const TEST_THREADS: &str = "8";
 
 /// The end-to-end tests that depend on what kind of executions carry the orders: these run with Express ones as well.
-const COURSE_OF_AN_ORDER: [&str; 6] = [
+const COURSE_OF_AN_ORDER: [&str; 7] = [
     "cancelling::",
+    "carts::",
     "ordering::",
     "payments::",
     "replay::",

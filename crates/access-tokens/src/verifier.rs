@@ -1,0 +1,236 @@
+//! Verifying a token against its issuer's public keys.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use domain::Clock;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation, decode, decode_header,
+    jwk::{AlgorithmParameters, JwkSet},
+};
+use moka::sync::Cache;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::Claims;
+
+/// How far the clocks of two machines may be apart, in seconds.
+const LEEWAY: i64 = 30;
+
+/// Longer than any token of ours; what is longer is not looked at.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// How many tokens are recognised without checking their signature again, of 4 KiB at most each.
+const RECOGNISED: u64 = 1000;
+
+/// How many may wait at once for keys to be read again. Whoever comes on top of them is refused at once.
+const WAITING: usize = 64;
+
+/// How long each of them waits at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's. Cloning is cheap.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    keys: RwLock<HashMap<String, DecodingKey>>,
+    validation: Validation,
+    clock: Clock,
+    /// What tokens say whose signature, issuer and audience were right: the same text says the same again, and a
+    /// program comes with one token for minutes. Time is asked each time.
+    recognised: Cache<String, Claims>,
+    /// Where the keys are asked for again, if somebody reads them.
+    reader: Option<mpsc::Sender<Wish>>,
+}
+
+/// Somebody's wish that the keys be read again: answered, or dropped, when they were or will not be.
+pub type Wish = oneshot::Sender<()>;
+
+/// Why a token opens nothing. The bearer is told no more than that it is invalid or has expired.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Its time is over, or has not come.
+    #[error("the access token has expired")]
+    Expired,
+    /// No key of this issuer has been read yet, so that nothing can be said of any token.
+    #[error("the keys that verify access tokens are not here yet")]
+    NoKeys,
+    /// It names a key that is not among the issuer's, or not yet.
+    #[error("the access token is signed by an unknown key")]
+    UnknownKey,
+    /// Everything else.
+    #[error("the access token is not valid")]
+    Invalid,
+}
+
+/// A key set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidJwks {
+    /// Not a JWK set.
+    #[error("the key set is not valid JSON of RFC 7517")]
+    Malformed(#[from] serde_json::Error),
+    /// A key in it cannot be used.
+    #[error("key {kid} cannot verify RS256")]
+    Key {
+        /// The key's id.
+        kid: String,
+        /// What is wrong with it.
+        #[source]
+        source: Option<jsonwebtoken::errors::Error>,
+    },
+    /// Without a key nobody could come in.
+    #[error("the key set holds no key with an id")]
+    Empty,
+}
+
+impl Verifier {
+    /// A verifier of tokens that `issuer` makes for `audience` with one of the keys in `jwks` (RFC 7517).
+    pub fn from_jwks(jwks: &str, issuer: &str, audience: &str, clock: Clock) -> Result<Self, InvalidJwks> {
+        Ok(Self::new(keys_of(jwks)?, issuer, audience, clock, None))
+    }
+
+    /// A verifier of an issuer whose keys change: it has none yet, and wishes for them here when a token names one that it
+    /// does not know. Whoever reads them hands them over by [`Self::replace_keys`].
+    #[must_use]
+    pub fn awaiting_keys(issuer: &str, audience: &str, clock: Clock) -> (Self, mpsc::Receiver<Wish>) {
+        let (reader, wishes) = mpsc::channel(WAITING);
+        (
+            Self::new(HashMap::new(), issuer, audience, clock, Some(reader)),
+            wishes,
+        )
+    }
+
+    fn new(
+        keys: HashMap<String, DecodingKey>,
+        issuer: &str,
+        audience: &str,
+        clock: Clock,
+        reader: Option<mpsc::Sender<Wish>>,
+    ) -> Self {
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Time is ours to ask for, below.
+        validation.validate_exp = false;
+        Self(Arc::new(Inner {
+            keys: RwLock::new(keys),
+            validation,
+            clock,
+            recognised: Cache::new(RECOGNISED),
+            reader,
+        }))
+    }
+
+    /// Whether there are keys at all.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self
+            .0
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    /// Takes the issuer's keys of today. Tokens signed by a key that is gone are not recognised any more.
+    pub fn replace_keys(&self, jwks: &str) -> Result<(), InvalidJwks> {
+        let keys = keys_of(jwks)?;
+        let mut current = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = current.keys().any(|kid| !keys.contains_key(kid));
+        *current = keys;
+        if gone {
+            self.0.recognised.invalidate_all();
+        }
+        Ok(())
+    }
+
+    /// As [`Self::verify`], but a token whose key is not known waits a moment until the keys have been read again.
+    pub async fn verify_by_fresh_keys(&self, token: &str) -> Result<Claims, InvalidToken> {
+        match (self.verify(token), &self.0.reader) {
+            (Err(InvalidToken::UnknownKey | InvalidToken::NoKeys), Some(reader)) => {
+                let (wish, done) = oneshot::channel();
+                if reader.try_send(wish).is_ok() {
+                    // Read or not: what is known then decides.
+                    let _ = timeout(PATIENCE, done).await;
+                }
+                self.verify(token)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// What the token says, once its signature, issuer, audience and time have been found right.
+    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(InvalidToken::Invalid);
+        }
+        let claims = match self.0.recognised.get(token) {
+            Some(claims) => claims,
+            None => self.0.check(token)?,
+        };
+        let now = self.0.clock.now().timestamp();
+        if now >= claims.exp.saturating_add(LEEWAY) {
+            return Err(InvalidToken::Expired);
+        }
+        // A token from the future comes from a clock, or a signer, that is not to be believed.
+        if claims.iat > now + LEEWAY {
+            return Err(InvalidToken::Invalid);
+        }
+        Ok(claims)
+    }
+}
+
+impl Inner {
+    /// Checks all but the time, which changes.
+    fn check(&self, token: &str) -> Result<Claims, InvalidToken> {
+        let header = decode_header(token).map_err(|_| InvalidToken::Invalid)?;
+        let kid = header.kid.ok_or(InvalidToken::Invalid)?;
+        // Held until the token is recognised, so that a key that goes meanwhile takes it along.
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        if keys.is_empty() {
+            return Err(InvalidToken::NoKeys);
+        }
+        let key = keys.get(&kid).ok_or(InvalidToken::UnknownKey)?;
+        let claims = decode::<Claims>(token, key, &self.validation)
+            .map_err(|_| InvalidToken::Invalid)?
+            .claims;
+        self.recognised.insert(token.to_owned(), claims.clone());
+        Ok(claims)
+    }
+}
+
+/// The keys of a set, by their ids.
+fn keys_of(jwks: &str) -> Result<HashMap<String, DecodingKey>, InvalidJwks> {
+    let set: JwkSet = serde_json::from_str(jwks)?;
+    let mut keys = HashMap::new();
+    for jwk in set.keys {
+        let Some(kid) = jwk.common.key_id.clone() else {
+            continue;
+        };
+        if !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
+            return Err(InvalidJwks::Key { kid, source: None });
+        }
+        let key = DecodingKey::from_jwk(&jwk).map_err(|error| InvalidJwks::Key {
+            kid: kid.clone(),
+            source: Some(error),
+        })?;
+        keys.insert(kid, key);
+    }
+    if keys.is_empty() {
+        return Err(InvalidJwks::Empty);
+    }
+    Ok(keys)
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}

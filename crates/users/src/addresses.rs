@@ -1,0 +1,227 @@
+//! Where people have their orders sent.
+
+use domain::{Timestamp, UserId, ids::uuid_v7};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::Users;
+
+/// How many addresses one account may have.
+pub const MAX_ADDRESSES: i64 = 20;
+
+/// What somebody says of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressDetails {
+    /// To whom.
+    pub recipient: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// In the country's own form.
+    pub postal_code: String,
+    /// Prefecture, state or province.
+    pub region: String,
+    /// City or town.
+    pub city: String,
+    /// Street and number.
+    pub line1: String,
+    /// Building and floor.
+    pub line2: Option<String>,
+    /// Whom the carrier calls.
+    pub phone: Option<String>,
+}
+
+/// An address of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Which.
+    pub id: Uuid,
+    /// What is said of it.
+    pub details: AddressDetails,
+    /// Since when it is there.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+}
+
+/// Why an address was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// There are [`MAX_ADDRESSES`] already.
+    #[error("an account has at most {MAX_ADDRESSES} addresses")]
+    TooMany,
+    /// There is no such account, or none any more.
+    #[error("there is no such account")]
+    NoAccount,
+    /// The database failed.
+    #[error("the accounts' database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// An address's row.
+struct Row {
+    id: Uuid,
+    recipient: String,
+    country: String,
+    postal_code: String,
+    region: String,
+    city: String,
+    line1: String,
+    line2: Option<String>,
+    phone: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Row> for Address {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            details: AddressDetails {
+                recipient: row.recipient,
+                country: row.country,
+                postal_code: row.postal_code,
+                region: row.region,
+                city: row.city,
+                line1: row.line1,
+                line2: row.line2,
+                phone: row.phone,
+            },
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Users {
+    /// A person's addresses, oldest first.
+    pub async fn addresses(&self, user_id: UserId) -> Result<Vec<Address>, sqlx::Error> {
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
+             FROM user_addresses WHERE user_id = $1 ORDER BY id",
+            user_id.0,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(Address::from).collect())
+    }
+
+    /// One of a person's addresses. Another's is as good as none.
+    pub async fn address(&self, user_id: UserId, id: Uuid) -> Result<Option<Address>, sqlx::Error> {
+        let row = sqlx::query_as!(
+            Row,
+            "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
+             FROM user_addresses WHERE user_id = $1 AND id = $2",
+            user_id.0,
+            id,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(Address::from))
+    }
+
+    /// Adds an address.
+    pub async fn add_address(
+        &self,
+        user_id: UserId,
+        details: AddressDetails,
+    ) -> Result<Address, AddressError> {
+        let now = self.now();
+        let id = uuid_v7(now);
+        let mut transaction = self.pool.begin().await?;
+        if !lock(&mut transaction, user_id).await? {
+            return Err(AddressError::NoAccount);
+        }
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM user_addresses WHERE user_id = $1"#,
+            user_id.0
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        if count >= MAX_ADDRESSES {
+            return Err(AddressError::TooMany);
+        }
+        sqlx::query!(
+            "INSERT INTO user_addresses (id, user_id, recipient, country, postal_code, region, city, line1, line2,
+                                         phone, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)",
+            id,
+            user_id.0,
+            details.recipient,
+            details.country,
+            details.postal_code,
+            details.region,
+            details.city,
+            details.line1,
+            details.line2,
+            details.phone,
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Address {
+            id,
+            details,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// Puts other details in the place of those of one of a person's addresses; none when there is no such address.
+    pub async fn replace_address(
+        &self,
+        user_id: UserId,
+        id: Uuid,
+        details: AddressDetails,
+    ) -> Result<Option<Address>, sqlx::Error> {
+        let now = self.now();
+        let row = sqlx::query!(
+            "UPDATE user_addresses SET recipient = $3, country = $4, postal_code = $5, region = $6, city = $7,
+                                       line1 = $8, line2 = $9, phone = $10, updated_at = $11
+             WHERE user_id = $1 AND id = $2 RETURNING created_at",
+            user_id.0,
+            id,
+            details.recipient,
+            details.country,
+            details.postal_code,
+            details.region,
+            details.city,
+            details.line1,
+            details.line2,
+            details.phone,
+            now,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Address {
+            id,
+            details,
+            created_at: row.created_at,
+            updated_at: now,
+        }))
+    }
+
+    /// Removes one of a person's addresses. Returns whether it was there.
+    pub async fn remove_address(&self, user_id: UserId, id: Uuid) -> Result<bool, sqlx::Error> {
+        let removed = sqlx::query!(
+            "DELETE FROM user_addresses WHERE user_id = $1 AND id = $2",
+            user_id.0,
+            id
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(removed.rows_affected() == 1)
+    }
+}
+
+/// Holds the account, so that two who add at once count one after the other, and none adds to what is deleted.
+async fn lock(transaction: &mut Transaction<'_, Postgres>, user_id: UserId) -> Result<bool, sqlx::Error> {
+    let held = sqlx::query!(
+        "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
+        user_id.0
+    )
+    .fetch_optional(&mut **transaction)
+    .await?;
+    Ok(held.is_some())
+}

@@ -1,0 +1,211 @@
+//! Registering, and proving who one is.
+
+use access_tokens::Role;
+use domain::{UserId, ids::uuid_v7};
+use serde_json::json;
+use sqlx::PgPool;
+use users::{AuditFilter, Entry, PersonName, Registered, Users};
+
+use crate::people::{Hands, by_password, email, events, register, trace};
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_person_and_the_event_are_there_together(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool.clone(), hands.clock());
+    let user = register(&users, &by_password("Hanako@Example.com")).await;
+    assert_eq!(user.email, "hanako@example.com");
+    assert_eq!((user.role, user.email_verified_at), (Role::Customer, None));
+    assert_eq!(user.created_at, hands.now());
+
+    let found = users
+        .find_by_email(&email("hanako@example.com"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.user, user);
+    assert_eq!(found.password_hash.as_deref(), Some("$argon2id$a hash"));
+    assert_eq!(users.account(user.id).await.unwrap(), Some(user.clone()));
+    assert!(
+        users
+            .find_by_email(&email("taro@example.com"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+
+    let events = events(&pool).await;
+    let [(kind, data)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(kind, "UserRegistered");
+    assert_eq!(data["user_id"], json!(user.id));
+    assert!(!data.to_string().contains('@'), "{data}");
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_first_administrator_is_made_and_noted(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool, hands.clock());
+    let (id, name) = (UserId::new(hands.now()), PersonName::parse("Operator").unwrap());
+    let make = async |address: &str, role: Role| {
+        let entry = Entry {
+            actor: None,
+            action: "account_made",
+            subject: Some(id.to_string()),
+            address: None,
+            trace_id: None,
+            details: json!({}),
+        };
+        users.make(id, (&email(address), &name), role, entry).await
+    };
+    make("root@example.com", Role::Admin).await.unwrap();
+    let user = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        (user.role, user.email.as_str()),
+        (Role::Admin, "root@example.com")
+    );
+    assert_eq!(
+        user.email_verified_at, None,
+        "nobody has shown that the address is theirs"
+    );
+    let known = users.find_by_email(&email("root@example.com")).await.unwrap();
+    assert_eq!(known.unwrap().password_hash, None);
+
+    assert!(users.verify_address(id, "root@example.com").await.unwrap());
+    make("root@example.com", Role::Support).await.unwrap();
+    let again = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        (again.role, again.email_verified_at),
+        (Role::Support, Some(hands.now()))
+    );
+    make("other@example.com", Role::Support).await.unwrap();
+    let moved = users.account(id).await.unwrap().unwrap();
+    assert_eq!(
+        moved.email_verified_at, None,
+        "another address is shown to be theirs anew"
+    );
+    let log = users.audit_log(&AuditFilter::default(), 10, None).await.unwrap();
+    let noted: Vec<_> = log.records.iter().map(|record| &record.details["role"]).collect();
+    assert_eq!(noted, ["support", "support", "admin"]);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn of_many_who_register_with_one_address_at_once_one_does(pool: PgPool) {
+    let users = Users::new(pool.clone(), Hands::new().clock());
+    let new = by_password("hanako@example.com");
+    let tries: Vec<_> = (0..8)
+        .map(|_| {
+            let (users, new) = (users.clone(), new.clone());
+            tokio::spawn(async move { users.register(&new, trace()).await.unwrap() })
+        })
+        .collect();
+    let (mut first, mut taken) = (Vec::new(), Vec::new());
+    for one in tries {
+        match one.await.unwrap() {
+            Registered::New(user) => first.push(user),
+            Registered::Taken(user) => taken.push(user),
+        }
+    }
+    assert_eq!((first.len(), taken.len()), (1, 7));
+    assert!(taken.iter().all(|user| *user == first[0]));
+    assert_eq!(events(&pool).await.len(), 1);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn an_address_is_found_to_be_ones_own_once_and_only_if_it_is(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool, hands.clock());
+    let user = register(&users, &by_password("hanako@example.com")).await;
+    assert!(!users.verify_address(user.id, "taro@example.com").await.unwrap());
+    assert_eq!(
+        users.account(user.id).await.unwrap().unwrap().email_verified_at,
+        None
+    );
+
+    hands.pass(1_000);
+    let then = hands.now();
+    assert!(users.verify_address(user.id, &user.email).await.unwrap());
+    hands.pass(1_000);
+    assert!(users.verify_address(user.id, &user.email).await.unwrap());
+    let verified = users.account(user.id).await.unwrap().unwrap();
+    assert_eq!(verified.email_verified_at, Some(then));
+    assert_eq!(verified.updated_at, then);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn another_password_ends_what_was_signed_in_before(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool, hands.clock());
+    let user = register(&users, &by_password("hanako@example.com")).await;
+    let valid_from = async || users.standing(user.id).await.unwrap().unwrap().tokens_valid_from;
+    assert_eq!(valid_from().await, hands.now());
+
+    hands.pass(5_000);
+    assert!(
+        users
+            .change_password(user.id, "another hash", None)
+            .await
+            .unwrap()
+    );
+    assert!(valid_from().await > hands.now());
+    let changed = users.find_by_email(&email(&user.email)).await.unwrap().unwrap();
+    assert_eq!(changed.password_hash.as_deref(), Some("another hash"));
+    assert_eq!(changed.user.email_verified_at, None);
+
+    assert!(
+        users
+            .change_password(user.id, "a third", Some(&user.email))
+            .await
+            .unwrap()
+    );
+    let proven = users.account(user.id).await.unwrap().unwrap();
+    assert_eq!(proven.email_verified_at, Some(hands.now()));
+
+    let elsewhere = users
+        .change_password(user.id, "a fourth", Some("taro@example.com"))
+        .await;
+    assert!(!elsewhere.unwrap(), "the address is not theirs any more");
+    let nobody = UserId(uuid_v7(hands.now()));
+    assert!(!users.change_password(nobody, "a fifth", None).await.unwrap());
+    let kept = users.find_by_email(&email(&user.email)).await.unwrap().unwrap();
+    assert_eq!(kept.password_hash.as_deref(), Some("a third"));
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn signing_out_everywhere_never_lets_older_tokens_in_again(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool, hands.clock());
+    let user = register(&users, &by_password("hanako@example.com")).await;
+    hands.pass(5_000);
+    users.revoke_tokens(user.id).await.unwrap();
+    let revoked = users.standing(user.id).await.unwrap().unwrap().tokens_valid_from;
+    assert!(revoked > hands.now());
+    // A machine whose clock is behind.
+    hands.pass(-3_000);
+    users.revoke_tokens(user.id).await.unwrap();
+    let standing = users.standing(user.id).await.unwrap().unwrap();
+    assert_eq!(standing.tokens_valid_from, revoked);
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn what_was_done_is_noted(pool: PgPool) {
+    let hands = Hands::new();
+    let users = Users::new(pool.clone(), hands.clock());
+    let actor = UserId(uuid_v7(hands.now()));
+    let entry = Entry {
+        actor: Some(actor),
+        action: "login",
+        subject: Some(actor.to_string()),
+        address: Some("203.0.113.9".to_owned()),
+        trace_id: None,
+        details: json!({"provider": "github"}),
+    };
+    users.audit(&entry).await.unwrap();
+    let (action, subject, details): (String, Option<String>, serde_json::Value) =
+        sqlx::query_as("SELECT action, subject, details FROM audit_log")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!((action.as_str(), subject), ("login", Some(actor.to_string())));
+    assert_eq!(details, json!({"provider": "github"}));
+}
