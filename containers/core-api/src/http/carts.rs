@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use web::{Json, Path, Problem, Trace};
 
 use super::{
-    ApiError, App,
+    ApiError, SharedApp,
     extract::{BroughtCart, IdempotencyKey},
     permission::{May, buyer, needs},
     views::OrderView,
@@ -107,11 +107,11 @@ pub enum Shopper {
     Stranger,
 }
 
-impl FromRequestParts<App> for Shopper {
+impl FromRequestParts<SharedApp> for Shopper {
     type Rejection = Problem;
 
     /// Who shows a token is held to it: a bad one does not make a stranger.
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, Problem> {
         if parts.headers.contains_key(header::AUTHORIZATION) {
             let May(person, ..) = May::<needs::Buy>::from_request_parts(parts, app).await?;
             Ok(Self::Person(person))
@@ -132,7 +132,7 @@ impl FromRequestParts<App> for Shopper {
     responses((status = 200, description = "The cart", body = CartView)),
 )]
 pub async fn read_cart(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     shopper: Shopper,
     BroughtCart(token): BroughtCart,
 ) -> Result<Json<CartView>, ApiError> {
@@ -169,7 +169,7 @@ pub async fn read_cart(
     ),
 )]
 pub async fn put_item(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     shopper: Shopper,
     BroughtCart(token): BroughtCart,
     Path(product_id): Path<ProductId>,
@@ -218,7 +218,7 @@ pub async fn put_item(
     responses((status = 204, description = "It is not in the cart")),
 )]
 pub async fn remove_item(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     shopper: Shopper,
     BroughtCart(token): BroughtCart,
     Path(product_id): Path<ProductId>,
@@ -267,7 +267,7 @@ pub async fn remove_item(
     ),
 )]
 pub async fn check_out(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     May(person, ..): May<needs::Buy>,
     IdempotencyKey(key): IdempotencyKey,
     BroughtCart(token): BroughtCart,
@@ -287,7 +287,7 @@ pub async fn check_out(
 }
 
 /// The cart with what the catalogue and the stock say of its products at this moment.
-async fn view(app: &App, cart: Cart, cart_token: Option<String>) -> Result<CartView, ApiError> {
+async fn view(app: &SharedApp, cart: Cart, cart_token: Option<String>) -> Result<CartView, ApiError> {
     let ids: Vec<ProductId> = cart.lines.iter().map(|line| line.product_id).collect();
     let (offers, stock) = tokio::try_join!(app.catalogue.offers(&ids), app.catalogue.available(&ids))?;
     let items: Vec<CartItemView> = cart

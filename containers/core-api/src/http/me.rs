@@ -13,7 +13,7 @@ use users::{Profile, Users};
 use web::{Bearer, Json};
 
 use super::{
-    ApiError, App,
+    ApiError, App, SharedApp,
     account_views::{AccountView, ExportView},
     extract::{Expected, Source, profile_etag},
     permission::{May, needs},
@@ -81,7 +81,7 @@ pub async fn change_me(
     ),
 )]
 pub async fn delete_me(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     May(person, ..): May<needs::OwnAccount>,
     source: Source,
 ) -> Result<StatusCode, ApiError> {
@@ -91,7 +91,7 @@ pub async fn delete_me(
         checkout,
         carts,
         ..
-    } = &app;
+    } = &*app;
     let entry = source.entry(person.id, "account_deleted", person.id, json!({}));
     people::leave(users, orders, checkout, carts, person.id, &entry).await?;
     app.standings.forget(person.id).await;
@@ -105,7 +105,7 @@ pub async fn delete_me(
     responses((status = 200, description = "Everything", body = ExportView)),
 )]
 pub async fn export_me(
-    State(app): State<App>,
+    State(app): State<SharedApp>,
     May(person, ..): May<needs::OwnAccount>,
     source: Source,
 ) -> Result<impl IntoResponse, ApiError> {

@@ -17,7 +17,7 @@ mod products;
 mod term;
 mod views;
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use ::orders::Orders;
 use access_tokens::Verifier;
@@ -61,27 +61,43 @@ pub struct App {
 
 /// The routes' state: axum copies it several times for each request.
 #[derive(Clone)]
-struct Shared(Arc<App>);
+struct SharedApp(Arc<App>);
+
+impl Deref for SharedApp {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.0
+    }
+}
 
 /// Lets a handler ask for a part of [`App`].
 macro_rules! parts {
     ($($part:ident: $type:ty),+) => {$(
-        impl FromRef<Shared> for $type {
-            fn from_ref(Shared(app): &Shared) -> Self {
+        impl FromRef<SharedApp> for $type {
+            fn from_ref(app: &SharedApp) -> Self {
                 app.$part.clone()
             }
         }
     )+};
 }
 
-parts!(catalogue: Catalogue, checkout: Checkout, orders: Orders, verifier: Verifier);
+parts!(
+    carts: Carts,
+    catalogue: Catalogue,
+    checkout: Checkout,
+    orders: Orders,
+    standings: Standings,
+    users: Users,
+    verifier: Verifier
+);
 
 /// Every route of the API, its description at `/openapi.json` and a page to try it at `/docs`.
 pub fn routes(app: App) -> Router {
     let (routes, document) = described();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
     routes
-        .with_state(Shared(Arc::new(app)))
+        .with_state(SharedApp(Arc::new(app)))
         .merge(docs.layer(map_response(explained)))
 }
 
@@ -100,7 +116,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     described().1
 }
 
-fn described() -> (Router<Shared>, utoipa::openapi::OpenApi) {
+fn described() -> (Router<SharedApp>, utoipa::openapi::OpenApi) {
     let catalogue = OpenApiRouter::new()
         .routes(routes!(products::list_products, products::create_product))
         .routes(routes!(

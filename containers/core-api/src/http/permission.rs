@@ -12,7 +12,7 @@ use axum::{
 };
 use web::{Bearer, Problem};
 
-use super::{App, error::database};
+use super::{SharedApp, error::database};
 use crate::{
     ordering::Buyer,
     people::{Person, Unrecognised},
@@ -56,10 +56,10 @@ pub mod needs {
 #[derive(Clone, Debug)]
 pub struct May<N>(pub Person, pub PhantomData<N>);
 
-impl<N: Need> FromRequestParts<App> for May<N> {
+impl<N: Need> FromRequestParts<SharedApp> for May<N> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, Problem> {
         let forbidden = || {
             let permission = serde_json::to_value(N::PERMISSION).unwrap_or_default();
             Problem::forbidden().with("permission", permission)
