@@ -11,6 +11,7 @@
 #   AUTH_ISSUER        the front door's address, as clients, functions and core-api all name it
 #   ACCOUNTS_DATABASE_URL  the database of the accounts, as the functions reach it
 #   SIGNING_KEYS_FRESH_SECONDS  age of the signing keys that a function knows, at most; otherwise 300
+#   GOOGLE_ISSUER      an OpenID Connect provider in Google's place; otherwise nobody signs in by one
 #   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
 #   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
 #   STUCK_AFTER_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
@@ -63,6 +64,8 @@ if ! awslocal cloudformation deploy \
     AuthIssuer="$AUTH_ISSUER" \
     DatabaseUrl="$ACCOUNTS_DATABASE_URL" \
     SigningKeysFreshSeconds="${SIGNING_KEYS_FRESH_SECONDS:-300}" \
+    GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
+    GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
     FailuresPerAddress=1000000; then # everybody comes from the same address here
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
@@ -73,6 +76,11 @@ fi
 if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1; then
   bus=$(awslocal events describe-event-bus --name ecommerce-event-bus --query Arn --output text)
   awslocal events create-archive --archive-name "$archive" --event-source-arn "$bus" --retention-days 30 >/dev/null
+fi
+
+if [ -n "${GOOGLE_ISSUER:-}" ]; then
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/oauth-google --secret-string local-client-secret >/dev/null
 fi
 
 if [ -n "${MATSURI_KEYS:-}" ]; then

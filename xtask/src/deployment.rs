@@ -103,6 +103,7 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
         ("ACCOUNTS_DATABASE_URL", seen.database.clone()),
         ("SIGNING_KEYS_FRESH_SECONDS", keys_fresh.to_owned()),
         ("PAYMENT_API_URL", seen.payment_provider()),
+        ("GOOGLE_ISSUER", addresses.identity_provider().unwrap_or_default()),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
         ("STUCK_AFTER_SECONDS", stuck_after.to_owned()),

@@ -78,6 +78,13 @@ impl Addresses {
         self.url("payment-provider")
     }
 
+    /// The OpenID Connect provider in Google's place, where there is one.
+    pub fn identity_provider(&self) -> Option<String> {
+        self.ports
+            .contains_key("identity-provider")
+            .then(|| self.url("identity-provider"))
+    }
+
     /// The local AWS, all of its services.
     pub fn aws(&self) -> String {
         self.url("ministack")

@@ -12,11 +12,12 @@ use crate::paths::{Instance, Kind};
 pub const FAULTS: &str = "faults";
 
 /// The programs that listen, each with the port that a newcomer expects.
-const DEFAULTS: [(&str, u16); 11] = [
+const DEFAULTS: [(&str, u16); 12] = [
     ("core-api", 3000),
     ("stock-service", 3002),
     ("payment-provider", 3004),
     ("localstripe", 3006),
+    ("identity-provider", 3008),
     (FAULTS, 3010),
     ("faults-ministack", 3011),
     ("faults-stock-service", 3012),
@@ -25,6 +26,9 @@ const DEFAULTS: [(&str, u16); 11] = [
     ("ministack", 4566),
     ("postgres", 5432),
 ];
+
+/// Third parties of others' making, which only the tests ask.
+const THIRD_PARTIES: [&str; 2] = ["localstripe", "identity-provider"];
 
 /// How many ports after the wanted one are tried.
 const SEARCH: u16 = 400;
@@ -51,8 +55,7 @@ impl Reservation {
         let wanted: Vec<_> = DEFAULTS
             .iter()
             .filter(|(name, _)| with_postgres || *name != "postgres")
-            // Only the tests ask it.
-            .filter(|(name, _)| instance.kind() == Kind::Test || *name != "localstripe")
+            .filter(|(name, _)| instance.kind() == Kind::Test || !THIRD_PARTIES.contains(name))
             .filter(|(name, _)| instance.kind().has_faults() || !name.starts_with(FAULTS))
             .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();

@@ -66,6 +66,23 @@ pub fn localstripe(instance: &Instance, addresses: &Addresses) -> Program {
     }
 }
 
+/// Somebody else's OpenID Connect provider, where Google would be.
+pub fn identity_provider(instance: &Instance, addresses: &Addresses) -> Program {
+    let port = addresses.port("identity-provider");
+    Program {
+        name: "identity-provider",
+        executable: python::SYSTEM.command("oidc-provider-mock"),
+        arguments: vec!["--port".to_owned(), port.to_string()],
+        environment: surroundings(instance),
+        directory: instance.directory().to_owned(),
+        user: None,
+        port,
+        health: Health::Http("/.well-known/openid-configuration".to_owned()),
+        stop_signal: Signal::TERM,
+        stop_within: DRAIN,
+    }
+}
+
 /// Removes the file that localstripe leaves behind.
 pub fn tidy_up_after_localstripe() {
     // Another checkout's tests may have removed it, or may be using it: it is written anew with every request.

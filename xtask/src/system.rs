@@ -157,6 +157,8 @@ impl System {
         if instance.kind() == Kind::Test {
             let localstripe = programs::localstripe(&instance, &self.addresses);
             self.run(localstripe, "localstripe", reservation, interrupt)?;
+            let identity_provider = programs::identity_provider(&instance, &self.addresses);
+            self.run(identity_provider, "identity-provider", reservation, interrupt)?;
         }
         let stock_service = programs::stock_service(&instance, &self.addresses, &self.built)?;
         self.run(stock_service, "stock-service", reservation, interrupt)?;

@@ -123,7 +123,7 @@ fn accounts() -> PgPool {
 
 /// A variable that `cargo xtask test` sets.
 #[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by `cargo xtask test`"))
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod attacks;
 mod bad_input;
 mod calls;
 mod cancelling;
@@ -17,6 +18,7 @@ mod kills;
 mod ordering;
 mod payments;
 mod poison;
+mod providers;
 mod quiet;
 mod redrive;
 mod replay;

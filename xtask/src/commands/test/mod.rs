@@ -142,6 +142,10 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
             "LOCALSTRIPE_URL",
             format!("http://127.0.0.1:{}", system.addresses.port("localstripe")),
         )
+        .env(
+            "IDENTITY_PROVIDER_URL",
+            system.addresses.identity_provider().unwrap_or_default(),
+        )
         // Tests that run commands of this tool run this very one.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")

@@ -1,0 +1,521 @@
+//! What somebody may try who should not get in, each with the refusal that it finds, by the front door and, where the
+//! door stops it, at core-api behind it as well. Attacks on a sign-in by a provider are in `providers`; refresh tokens
+//! that come again, and tokens from before a new password, in `identity`.
+
+use std::time::{Duration, Instant};
+
+use access_tokens::Role;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use domain::{OrderId, ids::uuid_v7};
+use futures::{StreamExt as _, stream};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use e2e::system::{Answer, Person, System, Visitor, eventually, send};
+
+/// The last part of a problem's type. On its way through the local gateway an answer loses what says that it is one.
+#[track_caller]
+fn refused(answer: &Answer, status: u16) -> &str {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    let kind = answer.body["type"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer:?}"));
+    kind.rsplit('/').next().unwrap()
+}
+
+/// The same request, by the front door and straight to core-api.
+fn both<'a>(
+    system: &'a System,
+    method: &'a Method,
+    path: &'a str,
+) -> impl Iterator<Item = RequestBuilder> + use<'a> {
+    [
+        system.door(method.clone(), path),
+        system.api(method.clone(), path),
+    ]
+    .into_iter()
+}
+
+async fn entries(system: &System, query: &str) -> Vec<Value> {
+    let admin = system.admin().await;
+    let log = system
+        .get_door(&format!("/v1/audit?limit=100&{query}"), &admin.token)
+        .await
+        .expect(200);
+    log["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_token_that_was_not_issued_opens_neither_door() {
+    let system = System::shared().await;
+    let customer = system.customer().await;
+    let claims = system.claims(&customer.id, Role::Customer);
+    let with = |field: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[field] = value;
+        system.sign(&claims, Role::Customer)
+    };
+    let header = jsonwebtoken::decode_header(&customer.token).unwrap();
+    let mut parts = customer.token.split('.');
+    let (head, payload, signature) = (
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+    );
+    let mut promoted = claims.clone();
+    promoted["role"] = json!("admin");
+    let promoted = BASE64_URL_SAFE_NO_PAD.encode(promoted.to_string());
+    let unsigned = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let hmac = |secret: &[u8]| {
+        let header = Header {
+            kid: header.kid.clone(),
+            ..Header::new(Algorithm::HS256)
+        };
+        encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap()
+    };
+    let renamed = |kid: &str| {
+        let head = json!({"alg": "RS256", "typ": "JWT", "kid": kid}).to_string();
+        format!("{}.{payload}.{signature}", BASE64_URL_SAFE_NO_PAD.encode(head))
+    };
+    // What everybody can read at /.well-known/jwks.json.
+    let jwks = send(system.door(Method::GET, "/.well-known/jwks.json"))
+        .await
+        .expect(200);
+    let modulus = jwks["keys"][0]["n"].as_str().unwrap();
+
+    let tokens = [
+        ("expired", with("exp", json!(system.now().timestamp() - 3600))),
+        ("for another audience", with("aud", json!("elsewhere"))),
+        (
+            "of another issuer",
+            with("iss", json!("https://elsewhere.example")),
+        ),
+        ("signed by a program's key", system.sign(&claims, Role::Service)),
+        ("not signed", format!("{unsigned}.{payload}.")),
+        ("not signed, and promoted", format!("{unsigned}.{promoted}.")),
+        ("promoted", format!("{head}.{promoted}.{signature}")),
+        ("without its signature", format!("{head}.{payload}.")),
+        ("with the public key as a shared secret", hmac(modulus.as_bytes())),
+        (
+            "with the key set as a shared secret",
+            hmac(jwks.to_string().as_bytes()),
+        ),
+        ("with no shared secret", hmac(b"")),
+        ("with a key nobody has", renamed("another")),
+        ("with a key that is a file", renamed("../../../../dev/null")),
+        ("with a key that is a query", renamed("' OR '1'='1")),
+        (
+            "of ten thousand characters",
+            format!("{head}.{}.{signature}", "A".repeat(7_000)),
+        ),
+    ];
+    for (what, token) in tokens {
+        for request in both(&system, &Method::GET, "/v1/me") {
+            let answer = send(request.bearer_auth(&token)).await;
+            assert_eq!(answer.status, 401, "{what}: {answer:?}");
+        }
+    }
+}
+
+/// Whatever is another's is not there, in the same words as what is nobody's.
+#[tokio::test]
+async fn what_is_anothers_is_not_there() {
+    let system = System::shared().await;
+    let (hanako, mallory) = (system.customer().await, system.customer().await);
+    let lantern = system.product(100, 10).await;
+    let order = system.order(&hanako, &lantern, 1, "pm_card_visa").await;
+    let address = json!({
+        "recipient": "山田花子", "country": "JP", "postal_code": "150-0001", "region": "東京都", "city": "渋谷区",
+        "line1": "神宮前1-2-3",
+    });
+    let request = system
+        .door(Method::POST, "/v1/me/addresses")
+        .bearer_auth(&hanako.token);
+    let hers = send(request.json(&address)).await.expect(201);
+    let hers = hers["id"].as_str().unwrap();
+    let nobodys = uuid_v7(system.now()).to_string();
+
+    let ask = async |person: &Person, method: &Method, path: &str| {
+        let request = system.door(method.clone(), path).bearer_auth(&person.token);
+        send(if method == Method::PUT {
+            request.json(&address)
+        } else {
+            request
+        })
+        .await
+    };
+    let order = order.to_string();
+    for (method, path, hers) in [
+        (Method::GET, "/v1/orders/{}", order.as_str()),
+        (Method::POST, "/v1/orders/{}/cancel", &order),
+        (Method::GET, "/v1/me/addresses/{}", hers),
+        (Method::PUT, "/v1/me/addresses/{}", hers),
+        (Method::DELETE, "/v1/me/addresses/{}", hers),
+    ] {
+        let of_another = ask(&mallory, &method, &path.replace("{}", hers)).await;
+        let of_nobody = ask(&mallory, &method, &path.replace("{}", &nobodys)).await;
+        assert_eq!(refused(&of_another, 404), "not-found", "{method} {path}");
+        assert_eq!(of_another.body, of_nobody.body, "{method} {path}");
+    }
+    for path in ["/v1/orders", "/v1/me/addresses"] {
+        let list = ask(&mallory, &Method::GET, path).await.expect(200);
+        assert_eq!(list["items"], json!([]), "{path}");
+    }
+    let export = ask(&mallory, &Method::GET, "/v1/me/export").await.expect(200);
+    assert!(!export.to_string().contains(&order), "{export}");
+    for path in [
+        format!("/v1/users/{}", hanako.id),
+        format!("/v1/users/{nobodys}"),
+        "/v1/users".to_owned(),
+        format!("/v1/audit?subject={}", hanako.id),
+    ] {
+        assert_eq!(
+            refused(&ask(&mallory, &Method::GET, &path).await, 403),
+            "forbidden",
+            "{path}"
+        );
+    }
+    // Nothing of it had an effect.
+    ask(&hanako, &Method::GET, &format!("/v1/me/addresses/{hers}"))
+        .await
+        .expect(200);
+    let order: OrderId = order.parse().unwrap();
+    assert_eq!(system.settled(&hanako, order).await["status"], "completed");
+}
+
+/// Her key and her body bring another neither her order nor its number.
+#[tokio::test]
+async fn an_idempotency_key_is_its_owners() {
+    let system = System::shared().await;
+    let (hanako, mallory) = (system.customer().await, system.customer().await);
+    let lantern = system.product(100, 10).await;
+    let body = json!({
+        "items": [{"product_id": lantern, "quantity": 1}], "payment_method": "pm_card_visa",
+    });
+    let hers = system.post_order(&hanako, "the same", &body).await.expect(202);
+    let others = system.post_order(&mallory, "the same", &body).await.expect(202);
+    assert_ne!(hers["order_id"], others["order_id"]);
+}
+
+#[tokio::test]
+async fn nobody_makes_themselves_an_administrator() {
+    let system = System::shared().await;
+    let email = format!("{}@example.com", uuid_v7(system.now()));
+    let with = |more: Value| {
+        let mut body = json!({"email": email, "password": "correct horse", "name": "Mallory"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    for more in [
+        json!({"role": "admin"}),
+        json!({"email_verified": true}),
+        json!({"id": uuid_v7(system.now())}),
+        json!({"tokens_valid_from": "2000-01-01T00:00:00Z"}),
+    ] {
+        let answer = system.post_door("/v1/auth/register", &with(more.clone())).await;
+        assert_eq!(answer.problem(422), "invalid-body", "{more}");
+    }
+    system
+        .post_door("/v1/auth/register", &with(json!({})))
+        .await
+        .expect(202);
+    let visitor = Visitor {
+        email,
+        password: "correct horse".to_owned(),
+    };
+    let token = system.sign_in(&visitor).await.access_token;
+    let me = system.get_door("/v1/me", &token).await.expect(200);
+    let id = me["id"].as_str().unwrap().to_owned();
+
+    for change in [
+        json!({"role": "admin"}),
+        json!({"email_verified": true}),
+        json!({"id": id}),
+    ] {
+        for request in both(&system, &Method::PATCH, "/v1/me") {
+            let request = request.bearer_auth(&token).header("if-match", "*");
+            let answer = send(request.json(&change)).await;
+            assert!(answer.status.is_client_error(), "{change}: {answer:?}");
+        }
+    }
+    for request in both(&system, &Method::PUT, &format!("/v1/users/{id}/role")) {
+        let answer = send(request.bearer_auth(&token).json(&json!({"role": "admin"}))).await;
+        assert_eq!(refused(&answer, 403), "forbidden");
+    }
+    let me = system.get_door("/v1/me", &token).await.expect(200);
+    assert_eq!(me["role"], "customer");
+}
+
+/// Whoever has handed somebody a cart, or a session of their own, learns nothing of what that person does with it.
+#[tokio::test]
+async fn what_was_planted_before_a_sign_in_opens_nothing_after_it() {
+    let system = System::shared().await;
+    let (lantern, drum) = (system.product(700, 10).await, system.product(4000, 5).await);
+    let put = |product: &str| {
+        system
+            .door(Method::PUT, &format!("/v1/cart/items/{product}"))
+            .json(&json!({"quantity": 1}))
+    };
+    let planted = send(put(&lantern)).await.expect(200);
+    let planted = planted["cart_token"].as_str().unwrap();
+
+    let hanako = system.visitor().await;
+    let session = system.sign_in(&hanako).await;
+    let merged = system
+        .door(Method::GET, "/v1/cart")
+        .bearer_auth(&session.access_token)
+        .header("cart-token", planted);
+    send(merged).await.expect(200);
+    send(put(&drum).bearer_auth(&session.access_token))
+        .await
+        .expect(200);
+    let by_token = system.door(Method::GET, "/v1/cart").header("cart-token", planted);
+    assert_eq!(send(by_token).await.expect(200)["items"], json!([]));
+
+    // A sign-in begins a session of its own, whatever comes along with it.
+    let body = json!({
+        "email": hanako.email, "password": hanako.password, "refresh_token": session.refresh_token,
+    });
+    assert_eq!(
+        system.post_door("/v1/auth/login", &body).await.problem(422),
+        "invalid-body"
+    );
+    let again = system.sign_in(&hanako).await;
+    let family = |token: &str| token.split('.').next().unwrap().to_owned();
+    assert_ne!(family(&again.refresh_token), family(&session.refresh_token));
+}
+
+/// Nobody learns by the clock who has an account.
+#[tokio::test]
+async fn an_address_that_nobody_has_takes_as_long_as_one_that_somebody_has() {
+    // What other tests do would be measured as well.
+    let system = System::alone().await;
+    let mut somebodys = Vec::new();
+    for _ in 0..8 {
+        somebodys.push(system.visitor().await.email);
+    }
+    let nobodys: Vec<String> = (0..8)
+        .map(|_| format!("{}@example.com", uuid_v7(system.now())))
+        .collect();
+    type Body = fn(&str) -> Value;
+    let asked: [(&str, u16, Body); 3] = [
+        (
+            "/v1/auth/login",
+            401,
+            |email| json!({"email": email, "password": "not the password"}),
+        ),
+        ("/v1/auth/password/forgot", 202, |email| json!({"email": email})),
+        ("/v1/auth/email/verify", 202, |email| json!({"email": email})),
+    ];
+    for (path, status, body) in asked {
+        let take = async |email: &str| {
+            let started = Instant::now();
+            system.post_door(path, &body(email)).await.expect(status);
+            started.elapsed()
+        };
+        // In turns, and the shortest of each: what else the machine does only ever adds.
+        let (mut somebody, mut nobody) = (Duration::MAX, Duration::MAX);
+        let mut alike = false;
+        for _ in 0..4 {
+            for (one, other) in somebodys.iter().zip(&nobodys) {
+                // A guess too many would be made to wait; each round asks each address once, five times are free.
+                somebody = somebody.min(take(one).await);
+                nobody = nobody.min(take(other).await);
+            }
+            alike = (0.67..1.5).contains(&(somebody.as_secs_f64() / nobody.as_secs_f64()));
+            if alike {
+                break;
+            }
+        }
+        assert!(alike, "{path}: {somebody:?} and {nobody:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_wrong_passwords_are_five() {
+    let system = System::shared().await;
+    let (hanako, neighbour) = (system.visitor().await, system.visitor().await);
+    let guess = async |n: u32| {
+        let answer = system.try_sign_in(&hanako.email, &format!("guess {n}")).await;
+        if answer.status == 429 {
+            let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=900).contains(&wait), "{answer:?}");
+            assert_eq!(answer.body["type"], "https://matsuri.dev/problems/too-many-tries");
+        }
+        answer.status.as_u16()
+    };
+    let started = Instant::now();
+    let statuses: Vec<u16> = stream::iter(0..1000)
+        .map(guess)
+        .buffer_unordered(8)
+        .collect()
+        .await;
+    let tried = statuses.iter().filter(|&&status| status == 401).count();
+    let told_to_wait = statuses.iter().filter(|&&status| status == 429).count();
+    assert_eq!(tried + told_to_wait, 1000, "{statuses:?}");
+    // Five, and one more for each wait that ended meanwhile: 15 s, 30 s, 60 s, …
+    let waits = (1..).take_while(|n| 15 * ((1 << n) - 1) <= started.elapsed().as_secs());
+    assert!(tried <= 5 + waits.count(), "{tried} were tried");
+
+    // The neighbour behind the same address is none the worse for it.
+    system.sign_in(&neighbour).await;
+    // Who has the password is let in when the wait is over.
+    eventually("the end of the wait", async || {
+        let answer = system.try_sign_in(&hanako.email, &hanako.password).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    let log = entries(&system, "action=login_refused").await;
+    assert!(
+        log.iter()
+            .any(|entry| entry["details"]["reason"] == "too_many_tries"),
+        "{log:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_in_names_ends_no_line_and_no_header() {
+    let system = System::shared().await;
+    let id = uuid_v7(system.now());
+    for (field, value) in [
+        ("email", format!("{id}@example.com\r\nBcc: all@example.com")),
+        ("email", format!("{id}@example.com, all@example.com")),
+        ("email", format!("<{id}@example.com>")),
+        ("email", format!("{id}@exam\u{0}ple.com")),
+        ("name", "Hanako\r\nBcc: all@example.com".to_owned()),
+        ("name", "Hanako\u{1b}[2J".to_owned()),
+    ] {
+        let mut body =
+            json!({"email": format!("{id}@example.com"), "password": "correct horse", "name": "Hanako"});
+        body[field] = json!(value);
+        let answer = system.post_door("/v1/auth/register", &body).await;
+        assert_eq!(answer.problem(422), "invalid-body", "{field} {value:?}");
+    }
+
+    // What stands in a mail is text there, and no page of somebody's.
+    let mut visitor = Visitor {
+        email: format!("{id}@example.com"),
+        password: "correct horse".to_owned(),
+    };
+    let body = json!({
+        "email": visitor.email, "password": visitor.password, "name": "<a href=//evil.example>Hanako</a>",
+    });
+    system.post_door("/v1/auth/register", &body).await.expect(202);
+    let mail = system.letters(&visitor.email, "Welcome", 1).await.remove(0);
+    let html = mail["BodyHtml"].as_str().expect("a mail has a page");
+    assert!(!html.contains("<a href=//evil"), "{html}");
+    visitor.email.make_ascii_uppercase();
+    system.sign_in(&visitor).await;
+
+    let customer = system.customer().await;
+    for (name, value) in [
+        ("traceparent", "00-\",\"level\":\"ERROR\"-x-01"),
+        (
+            "traceparent",
+            "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-zz",
+        ),
+        ("x-forwarded-for", "203.0.113.7\", \"level\": \"ERROR"),
+        ("user-agent", "\",\"level\":\"ERROR\"}"),
+        ("cart-token", "../../orders"),
+    ] {
+        for request in both(&system, &Method::GET, "/v1/me") {
+            let answer = send(request.bearer_auth(&customer.token).header(name, value)).await;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        }
+    }
+    // The local gateway itself fails at these; AWS hands them on.
+    for path in [
+        "/v1/products/%0d%0aSet-Cookie:%20a=b",
+        "/v1/products/%00",
+        "/v1/products/..%2f..%2fmetrics",
+    ] {
+        let answer = send(system.api(Method::GET, path)).await;
+        assert!(answer.status.is_client_error(), "{path}: {answer:?}");
+        assert!(!answer.headers.contains_key("set-cookie"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_and_nothing_falls_over() {
+    let system = System::shared().await;
+    let customer = system.customer().await;
+    let long = "x".repeat(100_000);
+    for (path, body) in [
+        (
+            "/v1/auth/register",
+            json!({"email": "a@example.com", "password": long, "name": "Hanako"}),
+        ),
+        (
+            "/v1/auth/login",
+            json!({"email": "a@example.com", "password": long}),
+        ),
+        ("/v1/auth/refresh", json!({"refresh_token": long})),
+        (
+            "/v1/auth/password/reset",
+            json!({"token": long, "password": "correct horse"}),
+        ),
+    ] {
+        assert_eq!(
+            system.post_door(path, &body).await.problem(413),
+            "body-too-large",
+            "{path}"
+        );
+    }
+    for (path, body) in [
+        (
+            "/v1/auth/login",
+            json!({"email": format!("{}@example.com", "a".repeat(300)), "password": "x"}),
+        ),
+        (
+            "/v1/auth/register",
+            json!({"email": "a@example.com", "password": "x".repeat(129), "name": "Hanako"}),
+        ),
+        (
+            "/v1/auth/register",
+            json!({"email": "a@example.com", "password": "correct horse", "name": "x".repeat(101)}),
+        ),
+    ] {
+        assert_eq!(
+            system.post_door(path, &body).await.problem(422),
+            "invalid-body",
+            "{path}"
+        );
+    }
+    for request in both(&system, &Method::POST, "/v1/orders") {
+        let request = request
+            .bearer_auth(&customer.token)
+            .header("idempotency-key", "one");
+        let answer = send(request.json(&json!({"items": [], "payment_method": long}))).await;
+        assert_eq!(refused(&answer, 413), "body-too-large");
+    }
+    let deep = format!("{{\"items\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
+    for request in both(&system, &Method::POST, "/v1/orders") {
+        let request = request
+            .bearer_auth(&customer.token)
+            .header("idempotency-key", "one")
+            .header("content-type", "application/json");
+        let answer = send(request.body(deep.clone())).await;
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
+    let (many, one) = ("a=b&".repeat(15_000), format!("cursor={}", &long[..60_000]));
+    for query in [many, one] {
+        let answer = send(system.api(Method::GET, &format!("/v1/products?{query}"))).await;
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
+    let header = send(system.api(Method::GET, "/v1/products").header("x-large", &long)).await;
+    assert!(
+        header.status.is_client_error() || header.status == StatusCode::OK,
+        "{header:?}"
+    );
+    let quantity = system
+        .door(
+            Method::PUT,
+            &format!("/v1/cart/items/{}", system.product(100, 1).await),
+        )
+        .json(&json!({"quantity": u64::MAX}));
+    assert_eq!(send(quantity).await.status, 422);
+    send(system.door(Method::GET, "/v1/products")).await.expect(200);
+}
