@@ -63,6 +63,15 @@ pub struct Context {
     executables: PathBuf,
 }
 
+/// Somebody with an account, and the key that signs for them.
+#[derive(Clone, Debug)]
+pub struct Person {
+    id: UserId,
+    role: Role,
+    kid: Value,
+    pem: String,
+}
+
 impl Context {
     /// # Errors
     /// When this program does not know where it lies.
@@ -103,6 +112,14 @@ impl Context {
     /// # Errors
     /// When the instance has no keys, or its database takes no account.
     pub async fn person_token(&self, role: Role) -> anyhow::Result<String> {
+        self.person(role).await?.token(self)
+    }
+
+    /// A new person with an account.
+    ///
+    /// # Errors
+    /// When the instance has no keys, or its database takes no account.
+    pub async fn person(&self, role: Role) -> anyhow::Result<Person> {
         let id = UserId::new(self.clock.now());
         let email = EmailAddress::parse(&format!("{id}@example.com"))?;
         let entry = Entry {
@@ -125,13 +142,12 @@ impl Context {
         let here = all.filter(|key| signs_from(key).is_some_and(|from| from <= self.clock.now()));
         let key = here.max_by_key(signs_from).context("no key signs")?;
         let pem = key["private_key_pem"].as_str().context("the key has no text")?;
-        self.token(
-            &self.addresses.front_door,
-            &id.to_string(),
+        Ok(Person {
+            id,
             role,
-            &key["kid"],
-            pem,
-        )
+            kid: key["kid"].clone(),
+            pem: pem.to_owned(),
+        })
     }
 
     fn token(
@@ -161,6 +177,17 @@ impl Context {
     /// The public keys of our own programs.
     pub fn service_keys(&self) -> PathBuf {
         self.addresses.keys.join("services.jwks.json")
+    }
+}
+
+impl Person {
+    /// A token as the front door would give them, each with an id of its own.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn token(&self, context: &Context) -> anyhow::Result<String> {
+        let issuer = &context.addresses.front_door;
+        context.token(issuer, &self.id.to_string(), self.role, &self.kid, &self.pem)
     }
 }
 

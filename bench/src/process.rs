@@ -108,6 +108,23 @@ impl Service {
         Ok(answer.error_for_status()?.text().await?)
     }
 
+    /// How long the program has computed so far, all of its threads together.
+    ///
+    /// # Errors
+    /// When it runs no more.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let ran = times
+                .split_whitespace()
+                .next()
+                .context("a thread has run for a time")?;
+            nanoseconds += ran.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     /// How much memory the program holds.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod acceptance;
 mod catalogue;
 mod cold_start;
 mod cost;
+mod identity;
 mod memory;
 mod orders;
 mod reservations;
@@ -37,11 +38,13 @@ pub enum Figure {
     Cost,
     /// Ten times the usual load for a minute.
     Sale,
+    /// Verifying tokens, and signing in.
+    Identity,
 }
 
 impl Figure {
     /// Every figure.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reservations,
         Self::Catalogue,
         Self::ColdStart,
@@ -50,6 +53,7 @@ impl Figure {
         Self::Acceptance,
         Self::Cost,
         Self::Sale,
+        Self::Identity,
     ];
 
     /// Measures it.
@@ -66,6 +70,7 @@ impl Figure {
             Self::Acceptance => acceptance::run(context).await,
             Self::Cost => cost::run(context).await,
             Self::Sale => sale::run(context).await,
+            Self::Identity => identity::run(context).await,
         }
     }
 }
