@@ -5,14 +5,14 @@ use std::{any::Any, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use domain::Clock;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{Problem, trace::follow};
+use crate::{Problem, harden::Harden, trace::follow};
 
 /// The largest body: an order of a hundred lines has a tenth of it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -36,7 +36,7 @@ pub fn with_defaults(routes: Router, clock: Clock) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(in_time))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(harden))
+        .layer(Harden)
         .layer(from_fn_with_state(clock, follow))
 }
 
@@ -51,14 +51,4 @@ async fn in_time(request: Request, next: Next) -> Response {
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a handler panicked");
     Problem::unexplained().into_response()
-}
-
-/// No browser may guess at what an answer is.
-async fn harden(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
 }
