@@ -142,6 +142,8 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
             "LOCALSTRIPE_URL",
             format!("http://127.0.0.1:{}", system.addresses.port("localstripe")),
         )
+        // Some tests have a Redis of their own, which they stop and kill.
+        .envs(system.redis().map(|program| ("REDIS_SERVER", program)))
         // Tests that run commands of this tool run this very one.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")
