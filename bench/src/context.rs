@@ -37,6 +37,9 @@ pub struct Addresses {
     /// The system's database; its server lets us make others.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database: String,
+    /// Where core-api counts what everybody asks for.
+    #[arg(long, env = "REDIS_URL")]
+    pub redis: Option<String>,
     /// The folder of the system that is measured.
     #[arg(long, env = "MATSURI_LOCAL")]
     pub local: PathBuf,

@@ -160,7 +160,10 @@ pub fn variables(context: &Context, aws: &str, database: &str) -> Vec<(&'static 
         ("DATABASE_URL", database.to_owned()),
         ("AUTH_ISSUER", context.addresses.front_door.clone()),
         ("AUTH_JWKS_PATH", context.service_keys().display().to_string()),
+        // The load comes from one address; the limits are counted all the same.
+        ("RATE_LIMIT_FACTOR", "1000000".to_owned()),
     ]);
+    all.extend(context.addresses.redis.clone().map(|url| ("REDIS_URL", url)));
     all
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::paths::Instance;
 use crate::ports::{FAULTS, Ports};
-use crate::{ports, postgres, python};
+use crate::{ports, postgres, python, redis};
 
 /// The region of everything, locally as in the cloud.
 pub const REGION: &str = "ap-northeast-1";
@@ -90,6 +90,18 @@ impl Addresses {
         self.url("ministack")
     }
 
+    /// Where core-api counts what everybody asks for, if this machine has a Redis.
+    pub fn redis(&self) -> Option<String> {
+        self.ports
+            .contains_key("redis")
+            .then(|| redis::url(self.port("redis")))
+    }
+
+    /// Forgets Redis, because there is none on this machine.
+    pub fn without_redis(&mut self) {
+        self.ports.remove("redis");
+    }
+
     /// What disturbs the system on command, if this one has it.
     pub fn faults(&self) -> Option<String> {
         self.ports.contains_key(FAULTS).then(|| self.url(FAULTS))
@@ -132,6 +144,7 @@ impl Addresses {
             ("AWS_PAGER", String::new()),
             ("DISABLE_DEPRECATION_NOTICE", "1".to_owned()),
         ]));
+        all.extend(self.redis().map(|url| ("REDIS_URL".to_owned(), url)));
         all.extend(self.faults().map(|url| ("FAULTS_URL".to_owned(), url)));
         all
     }

@@ -18,6 +18,7 @@ mod postgres;
 mod programs;
 mod progress;
 mod python;
+mod redis;
 mod seed;
 mod signals;
 mod signing_keys;
@@ -101,7 +102,7 @@ struct Status {
 /// On a terminal their JSON becomes readable lines; behind a pipe (`… | jq`) it stays as it is.
 #[derive(Debug, Args)]
 struct Logs {
-    /// A program (core-api, stock-service, payment-provider, ministack, postgres, supervisor) or a function
+    /// A program (core-api, stock-service, payment-provider, ministack, postgres, redis, supervisor) or a function
     /// (order-processor, reserve-stock, …); without it, all of them
     program: Option<String>,
     /// Go on with what they write from now on

@@ -12,7 +12,7 @@ use crate::paths::{Instance, Kind};
 pub const FAULTS: &str = "faults";
 
 /// The programs that listen, each with the port that a newcomer expects.
-const DEFAULTS: [(&str, u16); 12] = [
+const DEFAULTS: [(&str, u16); 13] = [
     ("core-api", 3000),
     ("stock-service", 3002),
     ("payment-provider", 3004),
@@ -25,6 +25,7 @@ const DEFAULTS: [(&str, u16); 12] = [
     ("faults-postgres", 3014),
     ("ministack", 4566),
     ("postgres", 5432),
+    ("redis", 6379),
 ];
 
 /// Third parties of others' making, which only the tests ask.

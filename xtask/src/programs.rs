@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::cargo::Executables;
 use crate::environment::{Addresses, assignments};
 use crate::keys;
-use crate::paths::Instance;
+use crate::paths::{Instance, Kind};
 use crate::ports::FAULTS;
 use crate::python;
 use crate::supervise::{Health, Program};
@@ -112,14 +112,18 @@ pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executa
 /// # Errors
 /// When it was not built.
 pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Program> {
-    service(
-        "core-api",
-        "/ready",
-        core_api_environment(addresses),
-        instance,
-        addresses,
-        built,
-    )
+    let mut environment = core_api_environment(addresses);
+    // The front door says who asks.
+    environment.extend(assignments([
+        ("TRUSTED_PROXIES", "127.0.0.1".to_owned()),
+        ("CLIENT_ADDRESS_HEADER", "client-address".to_owned()),
+    ]));
+    environment.extend(addresses.redis().map(|url| ("REDIS_URL".to_owned(), url)));
+    if instance.kind() != Kind::Development {
+        // A test is one address, and asks for more than people do.
+        environment.extend(assignments([("RATE_LIMIT_FACTOR", "100000".to_owned())]));
+    }
+    service("core-api", "/ready", environment, instance, addresses, built)
 }
 
 /// What `core-api` reads, also when it migrates or seeds.

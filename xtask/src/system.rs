@@ -1,6 +1,7 @@
 //! The whole system of one instance: how it comes up, step by step, and what is done when a part of it dies.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread;
 
@@ -17,7 +18,7 @@ use crate::postgres::Postgres;
 use crate::progress::{GREEN, RED, YELLOW, step};
 use crate::signals::Interrupt;
 use crate::supervise::{Event, ProcessId, Program, Supervisor, TICK, stop};
-use crate::{cargo, deployment, front_door, keys, ministack, postgres, programs, python, seed};
+use crate::{cargo, deployment, front_door, keys, ministack, postgres, programs, python, redis, seed};
 
 /// A system that is up.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct System {
     /// Where everything listens.
     pub addresses: Addresses,
     built: Executables,
+    redis: Option<PathBuf>,
 }
 
 /// Does what needs no running program: Python environment, keys, builds.
@@ -110,6 +112,7 @@ impl System {
             supervisor,
             addresses,
             built,
+            redis: None,
         };
         let result = system.start(database.is_some(), &mut reservation, interrupt);
         match result {
@@ -133,6 +136,7 @@ impl System {
         if !database_is_external {
             self.start_postgres(reservation, interrupt)?;
         }
+        self.start_redis(reservation, interrupt)?;
         if instance.kind().has_faults() {
             let faults = programs::faults(&instance, &self.addresses, &self.built)?;
             self.run(faults, "Faults", reservation, interrupt)?;
@@ -189,6 +193,29 @@ impl System {
             self.supervisor.start(postgres.program(port), interrupt)?;
             postgres.create_database(port)?;
             step.outcome(format!("127.0.0.1:{port}"));
+            Ok(())
+        })
+    }
+
+    fn start_redis(&mut self, reservation: &mut Reservation, interrupt: &Interrupt) -> Result<()> {
+        let instance = self.instance.clone();
+        let port = self.addresses.port("redis");
+        step("Redis", |step| {
+            reservation.release("redis");
+            match redis::find_or_install(step) {
+                Ok(executable) => {
+                    self.redis = Some(executable.clone());
+                    self.supervisor
+                        .start(redis::program(&instance, executable, port), interrupt)?;
+                    step.outcome(format!("127.0.0.1:{port}"));
+                }
+                // The tests see what becomes of the limits when it dies; for everything else it may be missing.
+                Err(error) if instance.kind() == Kind::Development => {
+                    self.addresses.without_redis();
+                    step.outcome(format!("none, so core-api counts for itself: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
             Ok(())
         })
     }
@@ -312,6 +339,11 @@ impl System {
             role,
             email,
         )
+    }
+
+    /// The program of Redis' server, if this machine has one.
+    pub fn redis(&self) -> Option<&Path> {
+        self.redis.as_deref()
     }
 
     /// The instance that this is the system of.

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
+use axum::http::HeaderName;
 use secrecy::SecretString;
+use web::Network;
 
 /// The configuration of the service.
 #[derive(Clone, Debug, clap::Parser)]
@@ -55,6 +57,23 @@ pub struct Config {
     /// The name of the queue for events that the bus never took.
     #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
     pub event_parking_queue: String,
+
+    /// Where all instances count together how much anybody asks for: `redis://host:port`, or `rediss://` with TLS. Without it
+    /// each counts for itself.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<SecretString>,
+
+    /// How many times as large every limit is. Tests and measurements ask for more than people do.
+    #[arg(long, env = "RATE_LIMIT_FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate_limit_factor: u32,
+
+    /// The addresses and networks of the proxies that may say from where a request comes, separated by commas.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
+
+    /// The header they say it in; its last entry counts.
+    #[arg(long, env = "CLIENT_ADDRESS_HEADER", default_value = "x-forwarded-for")]
+    pub client_address_header: HeaderName,
 
     /// For how many seconds after SIGTERM requests are still taken, until the load balancer has noticed.
     #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]

@@ -16,7 +16,9 @@ use core_api::{
     carts::Carts,
     catalogue::{self, Catalogue, Seedling},
     config::{Config, Database},
+    dynamo,
     http::{self, App},
+    limits::Limits,
     ordering::Checkout,
     people::Standings,
     peoples_keys::PeoplesKeys,
@@ -28,7 +30,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use users::{EmailAddress, Entry, PersonName, Users};
-use web::{Check, Readiness};
+use web::{Check, Proxies, Readiness};
 
 /// A request holds a connection for the time of its statements only.
 const MAX_CONNECTIONS: u32 = 10;
@@ -157,7 +159,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let keys = PeoplesKeys::new(config.jwks_url(), verifier.clone(), wishes)?;
     let pool = connect(&config.database)?;
     let aws = cloud::sdk_config().await;
-    let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+    let dynamo = dynamo::client(&aws);
     let bus = aws_sdk_eventbridge::Client::new(&aws);
 
     let publisher = Publisher::new(bus.clone(), &config.event_bus);
@@ -188,11 +190,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.event_bus,
         verifier.clone(),
     );
+    let limits = Limits::new(config.rate_limit_factor, config.redis_url.as_ref(), clock.clone())
+        .context("REDIS_URL is no address of Redis")?;
     let app = App {
         carts,
         catalogue,
         checkout,
+        limits,
         orders,
+        proxies: Proxies::new(config.trusted_proxies, config.client_address_header),
         standings: Standings::new(users.clone()),
         users,
         verifier,

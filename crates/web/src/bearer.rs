@@ -3,7 +3,7 @@
 use access_tokens::{Claims, InvalidToken, Verifier};
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 
 use crate::Problem;
@@ -28,21 +28,21 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-        let (scheme, token) = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .ok_or_else(missing)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(missing());
-        }
+        let token = token(&parts.headers).ok_or_else(missing)?;
         Verifier::from_ref(state)
-            .verify_by_fresh_keys(token.trim())
+            .verify_by_fresh_keys(token)
             .await
             .map(Self)
             .map_err(invalid)
     }
+}
+
+/// The token that a request brings, whatever it may be worth.
+#[must_use]
+pub fn token(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(header::AUTHORIZATION)?;
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn missing() -> Problem {

@@ -111,6 +111,18 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// 503: there is no room for another request at the moment.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "Too much is going on",
+        )
+        .detail("Nothing was done. Try again shortly.")
+        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// 500: logs the error with all that led to it, and shows none of it.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a request failed");

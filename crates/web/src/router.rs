@@ -4,15 +4,15 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, StatusCode, header},
-    middleware::{Next, from_fn_with_state},
+    extract::{DefaultBodyLimit, Request},
+    http::StatusCode,
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use domain::Clock;
 use futures::FutureExt;
 
-use crate::{Problem, trace::follow};
+use crate::{Problem, harden::Harden, trace::follow};
 
 /// The largest body: an order of a hundred lines has a tenth of it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -33,29 +33,25 @@ pub fn with_defaults(routes: Router, clock: Clock) -> Router {
             )
             .detail("The header Allow names the methods that there are.")
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(from_fn_with_state(clock, around))
+        // In one step, from the outermost in: each step more costs every request a copy of all that is within it.
+        .layer((
+            from_fn_with_state(clock, follow),
+            Harden,
+            from_fn(answered),
+            DefaultBodyLimit::max(MAX_BODY_BYTES),
+        ))
 }
 
-/// Everything in one layer: each costs every request a few allocations, and a copy of all that is within it.
-async fn around(State(clock): State<Clock>, request: Request, next: Next) -> Response {
-    follow(&clock, request, async |request| {
-        let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
-        let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answering).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => {
-                // The panic's message and place are on standard error already; the client is shown neither.
-                tracing::error!("a handler panicked");
-                Problem::unexplained().into_response()
-            }
-            Err(_) => Problem::unavailable().into_response(),
-        };
-        // No browser may guess at what an answer is.
-        let nosniff = HeaderValue::from_static("nosniff");
-        response
-            .headers_mut()
-            .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        response
-    })
-    .await
+/// There is an answer to everything, in time.
+async fn answered(request: Request, next: Next) -> Response {
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            // The panic's message and place are on standard error already; the client is shown neither.
+            tracing::error!("a handler panicked");
+            Problem::unexplained().into_response()
+        }
+        Err(_) => Problem::unavailable().into_response(),
+    }
 }

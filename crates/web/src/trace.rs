@@ -3,8 +3,9 @@
 use std::{convert::Infallible, time::Instant};
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request},
+    extract::{FromRequestParts, MatchedPath, Request, State},
     http::request::Parts,
+    middleware::Next,
     response::Response,
 };
 use domain::{Clock, Timestamp};
@@ -31,11 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Trace {
 }
 
 /// Continues the client's trace, opens the request's span and logs its end.
-pub(crate) async fn follow(
-    clock: &Clock,
-    mut request: Request,
-    answer: impl AsyncFnOnce(Request) -> Response,
-) -> Response {
+pub(crate) async fn follow(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let trace = continued(&request, clock.now());
     let method = request.method().clone();
@@ -46,7 +43,7 @@ pub(crate) async fn follow(
     request.extensions_mut().insert(Trace(trace));
 
     async {
-        let response = answer(request).await;
+        let response = next.run(request).await;
         let (status, took) = (response.status().as_u16(), started.elapsed());
         metrics::record(&method, pattern, status, took);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

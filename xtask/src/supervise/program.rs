@@ -1,6 +1,8 @@
 //! One program: how it is started, known to be well, and stopped.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,6 +48,8 @@ pub enum Health {
     Http(String),
     /// PostgreSQL's own client says so (the path of `pg_isready`).
     Postgres(PathBuf),
+    /// It answers to Redis' PING.
+    Redis,
 }
 
 impl Health {
@@ -67,8 +71,18 @@ impl Health {
                 ])
                 .status()
                 .is_ok_and(|status| status.success()),
+            Self::Redis => pong(port).is_ok_and(|answered| answered),
         }
     }
+}
+
+fn pong(port: u16) -> io::Result<bool> {
+    let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+    connection.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    connection.read_exact(&mut answer)?;
+    Ok(&answer == b"+PONG")
 }
 
 impl Program {

@@ -16,7 +16,8 @@ use utoipa::{
     info(
         title = "Matsuri core-api",
         description = "Catalogue, accounts, carts and orders. Amounts are integers of minor units; times are RFC 3339 in UTC; \
-                       every error is a problem document (RFC 9457). What an operation needs the permission for stands in its \
+                       every error is a problem document (RFC 9457). `RateLimit-Policy` and `RateLimit` \
+                       tell how much may be asked for, and how much of it is left. What an operation needs the permission for stands in its \
                        `x-permission`; `anyone` needs none.",
     ),
     tags(
@@ -86,7 +87,7 @@ struct Shared {
 }
 
 /// What follows from what an operation takes: its body, its parameters, a token.
-const SHARED: [Shared; 12] = [
+const SHARED: [Shared; 15] = [
     Shared {
         status: "400",
         name: "BadRequest",
@@ -141,6 +142,13 @@ const SHARED: [Shared; 12] = [
         applies: has_body,
     },
     Shared {
+        status: "414",
+        name: "UriTooLong",
+        description: "A path and query of more than 4 KiB",
+        header: None,
+        applies: |_| true,
+    },
+    Shared {
         status: "415",
         name: "UnsupportedMediaType",
         description: "A body that does not say that it is JSON",
@@ -162,6 +170,20 @@ const SHARED: [Shared; 12] = [
         applies: |operation| takes_header(operation, "If-Match"),
     },
     Shared {
+        status: "429",
+        name: "TooManyRequests",
+        description: "The limit of the one who asks is reached; `violated-policies` names it",
+        header: Some("Retry-After"),
+        applies: |_| true,
+    },
+    Shared {
+        status: "431",
+        name: "HeadersTooLarge",
+        description: "More than 64 header lines, or 16 KiB of them",
+        header: None,
+        applies: |_| true,
+    },
+    Shared {
         status: "500",
         name: "InternalError",
         description: "Something went wrong on our side, and has been recorded",
@@ -171,7 +193,7 @@ const SHARED: [Shared; 12] = [
     Shared {
         status: "503",
         name: "Unavailable",
-        description: "Something that this needs is down; worth another try",
+        description: "Something that this needs is down, or too much is going on; worth another try",
         header: Some("Retry-After"),
         applies: |_| true,
     },

@@ -15,6 +15,7 @@ mod orders;
 mod permission;
 mod products;
 mod term;
+mod throttle;
 mod views;
 
 use std::{ops::Deref, sync::Arc};
@@ -24,7 +25,7 @@ use access_tokens::Verifier;
 use axum::{
     Router,
     extract::FromRef,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
@@ -32,11 +33,12 @@ use users::Users;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
-use web::Problem;
+use web::{Capacity, Problem, Proxies};
 
-use crate::{carts::Carts, catalogue::Catalogue, ordering::Checkout, people::Standings};
+use crate::{carts::Carts, catalogue::Catalogue, limits::Limits, ordering::Checkout, people::Standings};
 use cache::Cache;
 use error::ApiError;
+use throttle::Throttle;
 
 pub use self::{extract::IdempotencyKey, merge_patch::ProductPatch};
 
@@ -49,8 +51,12 @@ pub struct App {
     pub catalogue: Catalogue,
     /// Where orders are placed.
     pub checkout: Checkout,
+    /// How much anybody may ask for.
+    pub limits: Limits,
     /// Where orders are kept.
     pub orders: Orders,
+    /// What may be believed about where a request comes from.
+    pub proxies: Proxies,
     /// How the accounts of those who ask stand.
     pub standings: Standings,
     /// People's accounts.
@@ -87,27 +93,40 @@ parts!(
     catalogue: Catalogue,
     checkout: Checkout,
     orders: Orders,
+    proxies: Proxies,
     standings: Standings,
     users: Users,
     verifier: Verifier
 );
 
-/// Every route of the API, its description at `/openapi.json` and a page to try it at `/docs`.
+/// What the page to try the API may do: run and show what comes with it, and ask the API. It styles itself as it goes.
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Every route of the API, its description at `/openapi.json` and a page to try it at `/docs`, with room for so many
+/// requests at once and within the limits of those who ask.
 pub fn routes(app: App) -> Router {
     let (routes, document) = described();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
+    let throttle = Throttle::new(app.limits.clone(), app.proxies.clone(), app.verifier.clone());
     routes
         .with_state(SharedApp(Arc::new(app)))
         .merge(docs.layer(map_response(explained)))
+        .layer((Capacity::default(), throttle))
 }
 
 /// The page's own routes tell in plain text that a file is not there.
-async fn explained(response: Response) -> Response {
+async fn explained(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
-        Problem::not_found().into_response()
-    } else {
-        response
+        return Problem::not_found().into_response();
     }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    // Whoever has them asks whether they still hold: they are another program's after the next release.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }
 
 /// The OpenAPI 3.1 document.

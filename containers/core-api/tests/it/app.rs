@@ -12,20 +12,24 @@ use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use core_api::{
     carts::Carts,
     catalogue::Catalogue,
+    dynamo,
     http::{self, App},
+    limits::Limits,
     ordering::Checkout,
     people::Standings,
 };
 use domain::{Clock, UserId, ids::uuid_v7};
 use events::Outgoing;
 use orders::{Orders, Tables};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use users::Users;
 use uuid::Uuid;
+use web::Proxies;
 
 use crate::tokens::{self, Person};
 
@@ -42,6 +46,33 @@ pub struct TestApp {
     http: reqwest::Client,
 }
 
+/// What a test may have otherwise.
+pub struct Setting {
+    pub clock: Clock,
+    pub limits: Limits,
+    pub proxies: Proxies,
+    /// Where DynamoDB is as the program sees it, if not where it is.
+    pub dynamodb: Option<String>,
+}
+
+/// What the program is to trust.
+pub fn behind(proxies: &[&str]) -> Proxies {
+    let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+    Proxies::new(proxies, HeaderName::from_static("x-forwarded-for"))
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            // A test is one address.
+            limits: Limits::new(100_000, None, Clock::system()).unwrap(),
+            proxies: behind(&["127.0.0.1"]),
+            dynamodb: None,
+        }
+    }
+}
+
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
         Self::start_with(pool, Clock::system()).await
@@ -49,14 +80,33 @@ impl TestApp {
 
     /// The program with a clock of the test's own.
     pub async fn start_with(pool: PgPool, clock: Clock) -> Self {
+        let setting = Setting {
+            clock,
+            ..Setting::default()
+        };
+        Self::start_in(pool, setting).await
+    }
+
+    /// The program in a setting of the test's own.
+    pub async fn start_in(pool: PgPool, setting: Setting) -> Self {
+        let Setting {
+            clock,
+            limits,
+            proxies,
+            dynamodb,
+        } = setting;
         let aws = cloud::sdk_config().await;
         let dynamo = Client::new(&aws);
+        let seen = match dynamodb {
+            Some(url) => Client::from_conf(dynamo::config(&aws).endpoint_url(url).build()),
+            None => dynamo::client(&aws),
+        };
         let tables = create_tables(&dynamo, &clock).await;
         let outbox = tables.outbox.clone();
         let sessions = create_sessions(&dynamo, &clock).await;
-        let carts = Carts::new(dynamo.clone(), &sessions, clock.clone());
+        let carts = Carts::new(seen.clone(), &sessions, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
-        let orders = Orders::new(dynamo.clone(), tables, clock.clone());
+        let orders = Orders::new(seen, tables, clock.clone());
 
         // The relays are dropped, not run: what is handed to them stays where it is.
         let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), "unused");
@@ -75,7 +125,9 @@ impl TestApp {
             carts: carts.clone(),
             catalogue,
             checkout,
+            limits,
             orders: orders.clone(),
+            proxies,
             standings: Standings::new(users.clone()),
             users: users.clone(),
             verifier,
@@ -84,7 +136,7 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let router = web::with_defaults(http::routes(app), clock);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(web::accept(listener, router, CancellationToken::new()));
         let admin = Person::admin().register(&pool).await.token();
         Self {
             pool,

@@ -27,7 +27,29 @@ async fn the_description_and_a_page_to_try_it_are_served(pool: PgPool) {
 
     let page = app.get("/docs/").send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/html");
-    assert!(page.text().await.unwrap().contains("swagger-ui"));
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    for needed in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(needed), "{policy}");
+    }
+    let page = page.text().await.unwrap();
+    assert!(page.contains("swagger-ui"));
+    for script in page.split("<script").skip(1) {
+        assert!(
+            script.trim_start().starts_with("src=\"./"),
+            "its policy stops this one: {script}"
+        );
+    }
+    let described = app.get("/openapi.json").send().await.unwrap();
+    assert_eq!(
+        described.headers()["cache-control"],
+        "no-cache",
+        "it may be kept, and is asked for again"
+    );
     let script = app.get("/docs/swagger-ui-bundle.js").send().await.unwrap();
     assert_eq!(script.status(), 200, "the page's script is in the program");
 }

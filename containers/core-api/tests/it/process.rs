@@ -1,6 +1,10 @@
 //! The program as it is started: its commands, what it says of its dependencies, and how it stops.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use access_tokens::Role;
 use aws_sdk_dynamodb::Client as DynamoDb;
@@ -30,6 +34,7 @@ const NOWHERE: &str = "127.0.0.1:9";
 struct Program {
     child: Child,
     origin: String,
+    said: Arc<Mutex<Vec<Value>>>,
     _issuer: Issuer,
 }
 
@@ -63,10 +68,17 @@ impl Program {
             }
         };
         // A full pipe would stop the program.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let said: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let saying = said.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                saying.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
         Self {
             child,
             origin: format!("http://{address}"),
+            said,
             _issuer: issuer,
         }
     }
@@ -235,6 +247,52 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
         (orders.problem(), orders.header("retry-after")),
         ("503 unavailable".to_owned(), "1")
     );
+}
+
+/// A Redis that is away costs no request, one line in the log and none for each request, and shows in a metric.
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
+    let (database, redis) = (url(&pool), format!("redis://{NOWHERE}"));
+    let program = Program::start(&[("DATABASE_URL", &database), ("REDIS_URL", &redis)]).await;
+    let metrics = async || {
+        program
+            .get("/metrics")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    assert!(
+        metrics()
+            .await
+            .contains(r#"circuit_breaker_open{dependency="redis"} 0"#)
+    );
+    for _ in 0..50 {
+        assert_eq!(program.get("/v1/products").answer().await.status, 200);
+    }
+    let mut refused = 0;
+    for _ in 0..150 {
+        refused += u32::from(program.get("/v1/me").answer().await.status == 429);
+    }
+    assert!(
+        (1..=30).contains(&refused),
+        "the program counts by itself: {refused}"
+    );
+    let shown = metrics().await;
+    assert!(
+        shown.contains(r#"circuit_breaker_open{dependency="redis"} 1"#)
+            && shown.contains(r#"rate_limited_requests_total{limit="strangers"}"#),
+        "{shown}"
+    );
+    let said = program.said.lock().unwrap();
+    let of_redis: Vec<&Value> = said
+        .iter()
+        .filter(|line| line.to_string().contains("redis"))
+        .collect();
+    assert_eq!(of_redis.len(), 1, "{of_redis:?}");
+    assert_eq!(of_redis[0]["level"], "WARN", "{of_redis:?}");
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]

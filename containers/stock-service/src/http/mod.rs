@@ -14,7 +14,7 @@ use domain::{Clock, ProductId};
 use events::{Cause, TraceParent};
 use sqlx::PgPool;
 use uuid::Uuid;
-use web::{Bearer, Json, Path, Problem, Trace};
+use web::{Bearer, Capacity, Json, Path, Problem, Trace};
 
 use self::{
     error::ApiError,
@@ -42,7 +42,7 @@ pub struct App {
     pub verifier: Verifier,
 }
 
-/// The routes under `/v1`.
+/// The routes under `/v1`, with room for so many requests at once.
 pub fn routes(app: App) -> Router {
     Router::new()
         .route("/v1/reservations", post(reserve))
@@ -52,6 +52,7 @@ pub fn routes(app: App) -> Router {
         .route("/v1/stock/{product_id}", get(show_stock))
         .route("/v1/stock/{product_id}/adjustments", post(adjust))
         .with_state(app)
+        .layer(Capacity::default())
 }
 
 /// One of our own programs is asking.

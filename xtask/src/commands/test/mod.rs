@@ -146,6 +146,8 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
             "IDENTITY_PROVIDER_URL",
             system.addresses.identity_provider().unwrap_or_default(),
         )
+        // Some tests have a Redis of their own, which they stop and kill.
+        .envs(system.redis().map(|program| ("REDIS_SERVER", program)))
         // Tests that run commands of this tool run this very one.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")
