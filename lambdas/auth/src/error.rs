@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use chrono::TimeDelta;
+use lambda_shared::InitError;
 use web::{FieldError, Problem};
 
 use crate::{access::IssueError, oauth::ProviderError, password::HashError, store::StoreError};
@@ -56,6 +57,9 @@ pub enum AuthError {
     /// See [`ProviderError`].
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// There are no signing keys yet.
+    #[error("the signing keys cannot be read")]
+    Keys(#[source] InitError),
 }
 
 impl From<Problem> for AuthError {
@@ -118,6 +122,7 @@ impl From<AuthError> for Problem {
             AuthError::Provider(error) => bad_gateway(&error),
             AuthError::Hash(error) => Self::internal(&error),
             AuthError::Issue(error) => Self::internal(&error),
+            AuthError::Keys(error) => down(&*error),
         }
     }
 }

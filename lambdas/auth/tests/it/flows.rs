@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use access_tokens::Role;
+use domain::{Clock, ids::uuid_v7};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -227,7 +228,7 @@ async fn leaving_everywhere_ends_every_session(pool: PgPool) {
         );
     }
     let claims = world.claims(&there.text("access_token")).await.unwrap();
-    let users = users::Users::new(world.pool.clone(), domain::Clock::system());
+    let users = users::Users::new(world.pool.clone(), Clock::system());
     let user_id = claims.sub.parse().unwrap();
     let standing = users.standing(user_id).await.unwrap().unwrap();
     assert!(!standing.admits(&claims), "the access token is refused as well");
@@ -377,6 +378,44 @@ async fn other_keys_sign_and_the_old_ones_are_known_still(pool: PgPool) {
     world.register().await;
     let tokens = sign_in(&world.function("login").await, PASSWORD).await;
     assert!(world.claims(&tokens.text("access_token")).await.is_ok());
+}
+
+/// The keys as they are published.
+async fn published(jwks: &Function) -> Vec<Value> {
+    let answer = jwks.get("/.well-known/jwks.json", "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let keys = answer.body["keys"].as_array().unwrap();
+    keys.iter().map(|key| key["kid"].clone()).collect()
+}
+
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn a_function_that_runs_takes_over_what_the_secret_holds_now(pool: PgPool) {
+    let mut world = World::new(pool).await;
+    world.set("SIGNING_KEYS_FRESH_SECONDS", "1");
+    let jwks = world.function("jwks").await;
+    assert_eq!(published(&jwks).await, ["k1"]);
+    world.replace_keys(&["k1", "k2"]).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(published(&jwks).await, ["k1", "k2"]);
+}
+
+/// API Gateway asks who the issuer is when the front door is made, which is before there are keys.
+#[sqlx::test(migrator = "database::MIGRATIONS")]
+async fn the_issuer_is_known_before_it_has_keys(pool: PgPool) {
+    let mut world = World::new(pool).await;
+    let secret = format!("keys-of-later-{}", uuid_v7(Clock::system().now()));
+    world.set("USER_SIGNING_KEYS_SECRET", &secret);
+    let jwks = world.function("jwks").await;
+    let configuration = jwks.get("/.well-known/openid-configuration", "").await;
+    assert_eq!(
+        (configuration.status, &configuration.body["issuer"]),
+        (200, &json!("https://auth.test"))
+    );
+    let none = jwks.get("/.well-known/jwks.json", "").await;
+    assert_eq!((none.status, none.problem()), (503, "unavailable"));
+
+    world.make_keys(&secret, &["first"]).await;
+    assert_eq!(published(&jwks).await, ["first"]);
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]

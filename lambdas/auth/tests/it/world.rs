@@ -161,6 +161,11 @@ impl World {
             .unwrap();
     }
 
+    /// Signing keys in a secret of this name, which was not there.
+    pub async fn make_keys(&self, name: &str, kids: &[&str]) {
+        secret(&self.aws, name, &signing_keys(kids)).await;
+    }
+
     /// What an access token says, once the function `jwks` has vouched for it.
     pub async fn claims(&self, access_token: &str) -> Result<Claims, InvalidToken> {
         let jwks = self.function("jwks").await;
