@@ -62,7 +62,6 @@ if ! awslocal cloudformation deploy \
     PaymentApiUrl="$PAYMENT_API_URL" \
     CoreApiUri="$CORE_API_URI" \
     AuthIssuer="$AUTH_ISSUER" \
-    DatabaseUrl="$ACCOUNTS_DATABASE_URL" \
     SigningKeysFreshSeconds="${SIGNING_KEYS_FRESH_SECONDS:-300}" \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
@@ -77,6 +76,10 @@ if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1;
   bus=$(awslocal events describe-event-bus --name ecommerce-event-bus --query Arn --output text)
   awslocal events create-archive --archive-name "$archive" --event-source-arn "$bus" --retention-days 30 >/dev/null
 fi
+
+printf '{"url":"%s"}' "$ACCOUNTS_DATABASE_URL" >"$scratch/database.json"
+awslocal secretsmanager put-secret-value \
+  --secret-id core-api/db-credentials --secret-string "file://$scratch/database.json" >/dev/null
 
 if [ -n "${GOOGLE_ISSUER:-}" ]; then
   awslocal secretsmanager put-secret-value \

@@ -22,7 +22,7 @@
 //!
 //! | variable | functions | |
 //! |---|---|---|
-//! | `DATABASE_URL` | all but `jwks` and `oauth-start` | the accounts |
+//! | `DATABASE_CREDENTIALS_SECRET` | all but `jwks` and `oauth-start` | the accounts' database; `core-api/db-credentials` if it is not set |
 //! | `SESSIONS_TABLE` | all but `jwks` | sessions, links, tries |
 //! | `NOTIFICATION_QUEUE_URL` | all that send mail | |
 //! | `AUTH_ISSUER` | `login`, `refresh`, `oauth-callback`, `jwks` | in whose name tokens are issued |

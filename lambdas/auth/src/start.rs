@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use database::Config;
 use lambda_shared::{Init, InitError, InvalidEnvironment};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use users::Users;
 
 use crate::{
@@ -21,15 +22,25 @@ use crate::{
 /// A process answers one request at a time, and now and then a connection has died while it was frozen.
 const CONNECTIONS: u32 = 2;
 
-/// The accounts, in the database of `DATABASE_URL`. While it is down the function starts, and answers that it is
-/// not available.
+/// What is needed to reach the database, as Secrets Manager keeps it. What else may be in it is for others.
+#[derive(Deserialize)]
+struct Credentials {
+    url: SecretString,
+}
+
+/// The accounts, in the database of the secret that `DATABASE_CREDENTIALS_SECRET` names. While it is down the function
+/// starts, and answers that it is not available.
 pub(crate) async fn users(init: &Init) -> Result<Users, InitError> {
-    let url: String = init.environment.required("DATABASE_URL")?;
+    let name = named(init, "DATABASE_CREDENTIALS_SECRET", "core-api/db-credentials")?;
+    let secret = secrets(init).read(&name).await?;
+    let Credentials { url } = serde_json::from_str(secret.expose_secret())
+        // The parser's own words could quote the password.
+        .map_err(|_| format!("the secret {name} is not {{\"url\": …}}"))?;
     let pool = database::connect(&Config {
-        url: SecretString::from(url),
+        url,
         max_connections: CONNECTIONS,
     })
-    .map_err(|_| "DATABASE_URL is not a PostgreSQL address")?;
+    .map_err(|_| format!("the url in the secret {name} is not a PostgreSQL address"))?;
     if let Err(error) = pool.acquire().await {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts' database is down");

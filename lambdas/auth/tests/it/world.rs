@@ -51,11 +51,14 @@ impl World {
             .unwrap()
             .queue_url
             .unwrap();
-        let (keys, pepper) = (format!("{name}-keys"), format!("{name}-pepper"));
+        let [keys, pepper, database] = ["keys", "pepper", "database"].map(|of| format!("{name}-{of}"));
         secret(&aws, &keys, &signing_keys(&["k1"])).await;
         secret(&aws, &pepper, &BASE64_STANDARD.encode([7; 32])).await;
+        let credentials =
+            json!({"url": pool.connect_options().to_url_lossy().to_string(), "engine": "postgres"});
+        secret(&aws, &database, &credentials.to_string()).await;
         let variables = vec![
-            ("DATABASE_URL", pool.connect_options().to_url_lossy().to_string()),
+            ("DATABASE_CREDENTIALS_SECRET", database),
             ("SESSIONS_TABLE", create_table(&aws, &["session_id"]).await),
             ("NOTIFICATION_QUEUE_URL", queue.clone()),
             ("AUTH_ISSUER", ISSUER.to_owned()),
