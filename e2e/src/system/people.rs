@@ -132,8 +132,18 @@ impl System {
             "payment_method": payment_method,
         });
         let key = uuid_v7(self.now()).to_string();
-        let answer = self.post_order(person, &key, &body).await.expect(202);
-        answer["order_id"].as_str().unwrap().parse().unwrap()
+        let answer = self.post_order_until_answered(person, &key, &body).await;
+        answer.expect(202)["order_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Sends an order, and again when it is told to come again: another test may have made the store fail, and then
+    /// nobody is let through to it for a moment.
+    pub async fn post_order_until_answered(&self, person: &Person, key: &str, body: &Value) -> Answer {
+        eventually("an answer to an order", async || {
+            let answer = self.post_order(person, key, body).await;
+            (answer.status != 503).then_some(answer)
+        })
+        .await
     }
 
     /// The order as its customer, or somebody else, is shown it.
