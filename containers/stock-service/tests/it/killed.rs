@@ -3,11 +3,13 @@
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::shop::{AUDIENCE, ISSUER, Shop, lines_json, new_id, read, slug};
 
@@ -93,7 +95,19 @@ async fn until_waiting(pool: &PgPool, transactions: i64) {
         .await
         .unwrap()
         < transactions
-    {}
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Reserves, and again when the answer is that the database is busy: what is looked at here begins once it has the request.
+async fn reserve(shop: &Shop, id: Uuid, lines: &[(domain::ProductId, u32)]) -> (StatusCode, Value) {
+    loop {
+        let answer = shop.reserve(id, lines).await;
+        if answer.0 != StatusCode::SERVICE_UNAVAILABLE {
+            return answer;
+        }
+    }
 }
 
 #[sqlx::test(migrator = "database::MIGRATIONS")]
@@ -111,9 +125,15 @@ async fn a_batch_whose_program_is_killed_stands_wholly_or_not_at_all(pool: PgPoo
         .unwrap()
         .post(format!("{}/v1/reservations", doomed.base))
         .bearer_auth(living.token())
-        .json(&json!({"reservation_id": id, "items": lines_json(&lines)}))
-        .send();
-    let asking = tokio::spawn(request);
+        .json(&json!({"reservation_id": id, "items": lines_json(&lines)}));
+    let asking = tokio::spawn(async move {
+        loop {
+            match request.try_clone().expect("the body is in memory").send().await {
+                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {}
+                outcome => return outcome,
+            }
+        }
+    });
     until_waiting(&pool, 1).await;
     doomed.kill();
     assert!(asking.await.unwrap().is_err(), "nobody answered");
@@ -121,7 +141,7 @@ async fn a_batch_whose_program_is_killed_stands_wholly_or_not_at_all(pool: PgPoo
     // The retry comes to another instance, while what the dead one has sent still waits for the row.
     let retry = {
         let living = living.clone();
-        tokio::spawn(async move { living.reserve(id, &lines).await })
+        tokio::spawn(async move { reserve(&living, id, &lines).await })
     };
     until_waiting(&pool, 2).await;
     holder.rollback().await.unwrap();
@@ -163,7 +183,7 @@ async fn a_level_that_changed_since_it_was_read_is_read_again(pool: PgPool) {
     let holder = hold(&pool, product).await;
     let ask = |shop: &Shop| {
         let shop = shop.clone();
-        tokio::spawn(async move { shop.reserve(new_id(), &[(product, 6)]).await.0.as_u16() })
+        tokio::spawn(async move { reserve(&shop, new_id(), &[(product, 6)]).await.0.as_u16() })
     };
     let asked = [ask(&here), ask(&there)];
     until_waiting(&pool, 2).await;
