@@ -9,6 +9,9 @@ use super::policy::Policy;
 /// Of a small limit that is one request, which makes it exact.
 const PART: u64 = 100;
 
+/// An answer that has not come after so long does not come.
+const ANSWERED_WITHIN: u64 = 200_000_000;
+
 /// A limit in the form that is counted with. Moments and durations are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -86,6 +89,8 @@ pub struct Bucket {
     left: u64,
     /// Until when Redis has refused more.
     refused_until: u64,
+    /// Until when an answer about many may come. All who ask meanwhile would take as many, and nobody use them.
+    asked_until: u64,
 }
 
 impl Bucket {
@@ -110,6 +115,10 @@ impl Bucket {
             });
         }
         if self.taken == 0 || self.taken_until <= now {
+            if self.asked_until > now {
+                return Step::Ask(1);
+            }
+            self.asked_until = now + ANSWERED_WITHIN;
             return Step::Ask(quota.part);
         }
         self.taken -= 1;
@@ -118,6 +127,9 @@ impl Bucket {
 
     /// A request for which Redis was asked.
     pub fn granted(&mut self, quota: &Quota, now: u64, grant: Grant) -> Verdict {
+        if grant.granted != 1 {
+            self.asked_until = 0;
+        }
         if grant.granted == 0 {
             self.refused_until = now + nanoseconds(grant.next);
             return Verdict::Refused { after: grant.next };
@@ -185,6 +197,32 @@ mod tests {
     use crate::limits::policy::{CATALOGUE, ORDERS, POLICIES};
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn while_one_asks_for_many_the_others_ask_for_themselves() {
+        let quota = Quota::of(&CATALOGUE, 1);
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.together(&quota, SECOND), Step::Ask(60));
+        for _ in 0..3 {
+            assert_eq!(bucket.together(&quota, SECOND + 1), Step::Ask(1));
+        }
+        let grant = |granted| Grant {
+            granted,
+            remaining: 5_000,
+            next: Duration::from_millis(10),
+        };
+        bucket.granted(&quota, SECOND + 2, grant(1));
+        assert_eq!(bucket.together(&quota, SECOND + 2), Step::Ask(1));
+        bucket.granted(&quota, SECOND + 3, grant(60));
+        for _ in 0..59 {
+            assert!(matches!(bucket.together(&quota, SECOND + 3), Step::Decided(_)));
+        }
+        assert_eq!(bucket.together(&quota, SECOND + 3), Step::Ask(60));
+        // The one that asked for many may have been cut off.
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.together(&quota, SECOND), Step::Ask(60));
+        assert_eq!(bucket.together(&quota, SECOND + ANSWERED_WITHIN), Step::Ask(60));
+    }
 
     fn admitted(verdict: Verdict) -> Option<u64> {
         match verdict {
