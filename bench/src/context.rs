@@ -11,7 +11,7 @@ use domain::{Clock, Timestamp, UserId, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use users::{EmailAddress, Entry, PersonName, Users};
+use users::{EmailAddress, PersonName, Users};
 
 /// How long a token lasts, in seconds; longer than any figure takes.
 const TOKEN_LIFETIME: i64 = 3600;
@@ -125,17 +125,9 @@ impl Context {
     pub async fn person(&self, role: Role) -> anyhow::Result<Person> {
         let id = UserId::new(self.clock.now());
         let email = EmailAddress::parse(&format!("{id}@example.com"))?;
-        let entry = Entry {
-            actor: None,
-            action: "account_made",
-            subject: Some(id.to_string()),
-            address: None,
-            trace_id: None,
-            details: json!({}),
-        };
         let pool = PgPool::connect(&self.addresses.database).await?;
         Users::new(pool.clone(), self.clock.clone())
-            .make(id, (&email, &PersonName::parse("Bench")?), role, entry)
+            .make(id, &email, &PersonName::parse("Bench")?, role)
             .await?;
         pool.close().await;
 

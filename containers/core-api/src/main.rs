@@ -29,7 +29,7 @@ use orders::{Orders, Tables};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use users::{EmailAddress, Entry, PersonName, Users};
+use users::{EmailAddress, PersonName, Users};
 use web::{Check, Proxies, Readiness};
 
 /// A request holds a connection for the time of its statements only.
@@ -126,16 +126,8 @@ async fn make_account(
     let (email, name) = (EmailAddress::parse(email)?, PersonName::parse(name)?);
     let clock = Clock::system();
     let id = id.unwrap_or_else(|| UserId::new(clock.now()));
-    let entry = Entry {
-        actor: None,
-        action: "account_made",
-        subject: Some(id.to_string()),
-        address: None,
-        trace_id: None,
-        details: serde_json::json!({}),
-    };
     Users::new(pool.clone(), clock)
-        .make(id, (&email, &name), role, entry)
+        .make(id, &email, &name, role)
         .await
         .context("the accounts are as they were")?;
     say(&id.to_string())

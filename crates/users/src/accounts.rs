@@ -108,14 +108,13 @@ impl Users {
     }
 
     /// Makes an account without its person, who comes in by `password-forgot`: the first administrator, say. An account that
-    /// has this id already gets the address, the name and the role. `entry` is completed by the role, and written in the
-    /// same transaction.
+    /// has this id already gets the address, the name and the role. That it was made is noted in the same transaction.
     pub async fn make(
         &self,
         user_id: UserId,
-        (email, name): (&EmailAddress, &PersonName),
+        email: &EmailAddress,
+        name: &PersonName,
         as_role: Role,
-        mut entry: Entry,
     ) -> Result<(), sqlx::Error> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
@@ -134,7 +133,14 @@ impl Users {
         )
         .execute(&mut *transaction)
         .await?;
-        entry.details = serde_json::json!({"role": as_role});
+        let entry = Entry {
+            actor: None,
+            action: "account_made",
+            subject: Some(user_id.to_string()),
+            address: None,
+            trace_id: None,
+            details: serde_json::json!({"role": as_role}),
+        };
         audit::write(&mut transaction, &entry, now).await?;
         transaction.commit().await
     }

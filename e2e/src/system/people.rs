@@ -6,7 +6,7 @@ use domain::{OrderId, UserId, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
-use users::{EmailAddress, Entry, PersonName};
+use users::{EmailAddress, PersonName};
 
 use super::{Answer, System, eventually, send};
 
@@ -47,16 +47,8 @@ impl System {
         let email = EmailAddress::parse(&address(&id.to_string())).unwrap();
         let name = PersonName::parse("Hanako").unwrap();
         eventually("a new account", async || {
-            let entry = Entry {
-                actor: None,
-                action: "account_made",
-                subject: Some(id.to_string()),
-                address: None,
-                trace_id: None,
-                details: json!({}),
-            };
             // The database may just be down for another test, or have too many guests.
-            self.users.make(id, (&email, &name), role, entry).await.ok()
+            self.users.make(id, &email, &name, role).await.ok()
         })
         .await;
         self.with_token(id.to_string(), role)
