@@ -134,13 +134,16 @@ impl Bucket {
             self.refused_until = now + nanoseconds(grant.next);
             return Verdict::Refused { after: grant.next };
         }
-        // Others may have asked meanwhile: what they got and did not use is good as well, but nothing that is too old.
-        if self.taken_until <= now {
-            self.taken = 0;
+        // One request for itself leaves what others took in advance as it is.
+        if grant.granted > 1 {
+            // Others may have asked meanwhile: what they got and did not use is good as well, but nothing that is too old.
+            if self.taken_until <= now {
+                self.taken = 0;
+            }
+            self.taken += grant.granted - 1;
+            // After this time Redis has given as much to others.
+            self.taken_until = now + grant.granted * quota.interval;
         }
-        self.taken += grant.granted - 1;
-        // After this time Redis has given as much to others.
-        self.taken_until = now + grant.granted * quota.interval;
         self.left = grant.remaining;
         match self.peek(quota, now) {
             Ok(full_at) => {
@@ -214,10 +217,13 @@ mod tests {
         bucket.granted(&quota, SECOND + 2, grant(1));
         assert_eq!(bucket.together(&quota, SECOND + 2), Step::Ask(1));
         bucket.granted(&quota, SECOND + 3, grant(60));
+        // The answer of one of them comes late.
+        bucket.granted(&quota, SECOND + 4, grant(1));
+        let later = SECOND + 100 * quota.interval / 2;
         for _ in 0..59 {
-            assert!(matches!(bucket.together(&quota, SECOND + 3), Step::Decided(_)));
+            assert!(matches!(bucket.together(&quota, later), Step::Decided(_)));
         }
-        assert_eq!(bucket.together(&quota, SECOND + 3), Step::Ask(60));
+        assert_eq!(bucket.together(&quota, later), Step::Ask(60));
         // The one that asked for many may have been cut off.
         let mut bucket = Bucket::default();
         assert_eq!(bucket.together(&quota, SECOND), Step::Ask(60));
