@@ -21,7 +21,7 @@ const DEFAULT_REGION: Region = Region::from_static("ap-northeast-1");
 
 /// The certificates at the root of everything that AWS serves: its own authority's, all of those that it recommends to
 /// whoever does not trust the whole machine's (<https://www.amazontrust.com/repository/>). Reading the machine's hundred
-/// and forty was a third of a function's cold start, and none of the others has a say about AWS.
+/// and forty was a good part of a function's cold start, and none of the others has a say about AWS.
 const AMAZON_TRUST_SERVICES: &str = include_str!("amazon-trust-services.pem");
 
 /// The configuration from which each service's client is made. Reads the environment and may ask the

@@ -1,5 +1,5 @@
-//! Events as lines of JSON. `tracing-subscriber` has a formatter for that; it parses what it has written of a span, and
-//! writes it again, for every event in it, which was a quarter of the time that core-api spent on a request.
+//! Events as lines of JSON. `tracing-subscriber` has a formatter for that; for every event it parses again what it has
+//! written of the spans around it.
 
 use std::{error::Error, fmt, io::Write};
 

@@ -6,7 +6,7 @@ use reqwest::ClientBuilder;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
 /// A client that trusts the authorities that Mozilla does. They are compiled in: by itself it would read and parse those
-/// of the machine, which took a fifth of a cold start.
+/// of the machine, at each cold start.
 pub(crate) fn client() -> ClientBuilder {
     let roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
