@@ -25,3 +25,4 @@ mod replay;
 mod saga_matrix;
 mod sale;
 mod stock;
+mod tokens;
