@@ -25,12 +25,17 @@ use core_api::{
 };
 use domain::{Clock, UserId};
 use futures::{FutureExt, future::join_all};
+use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use users::{EmailAddress, PersonName, Users};
 use web::{Check, Proxies, Readiness};
+
+/// Each request has several boxes of more than a kilobyte, which glibc's allocator looks for anew each time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A request holds a connection for the time of its statements only.
 const MAX_CONNECTIONS: u32 = 10;

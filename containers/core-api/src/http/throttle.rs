@@ -6,6 +6,7 @@ use std::{
     fmt::Write as _,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -31,9 +32,12 @@ use crate::limits::{
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Applies the limits to the routes that it is laid around.
+/// Applies the limits to the routes that it is laid around. Cloning, which axum does for each request, shares it.
 #[derive(Clone, Debug)]
-pub struct Throttle {
+pub struct Throttle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     limits: Limits,
     proxies: Proxies,
     verifier: Verifier,
@@ -43,13 +47,15 @@ impl Throttle {
     /// `proxies` say from where a request comes, and `verifier` whose it is.
     #[must_use]
     pub fn new(limits: Limits, proxies: Proxies, verifier: Verifier) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             limits,
             proxies,
             verifier,
-        }
+        }))
     }
+}
 
+impl Inner {
     /// Which limit a request counts towards, and for whom.
     fn counted(&self, request: &Request) -> Option<(&'static Policy, Who)> {
         let path = request.extensions().get::<MatchedPath>()?;
@@ -99,14 +105,14 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Some((policy, who)) = self.throttle.counted(&request) else {
+        let Some((policy, who)) = self.throttle.0.counted(&request) else {
             return ThrottledFuture::Inner {
                 answer: self.inner.call(request),
                 told: None,
             };
         };
-        let limit = self.throttle.limits.limit(policy);
-        match self.throttle.limits.count(limit, who) {
+        let limit = self.throttle.0.limits.limit(policy);
+        match self.throttle.0.limits.count(limit, who) {
             Ok(verdict @ Verdict::Admitted { .. }) => ThrottledFuture::Inner {
                 told: Some(Told::new(limit, verdict)),
                 answer: self.inner.call(request),
@@ -118,7 +124,7 @@ where
                 // What was made ready is what is called.
                 let spare = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, spare);
-                let (limits, limit) = (self.throttle.limits.clone(), limit.clone());
+                let (limits, limit) = (self.throttle.0.limits.clone(), limit.clone());
                 let answer = async move {
                     let verdict = limits.ask(&limit, who, question).await;
                     if let Verdict::Refused { .. } = verdict {
