@@ -48,6 +48,12 @@ impl<'a> Browser<'a> {
         let answer = self.get(&format!("{START}{query}"), None).await;
         assert_eq!(answer.status, 303, "{answer:?}");
         let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+        // A browser takes a cookie of this prefix only with this path and without a domain.
+        assert!(cookie.starts_with("__Host-"), "{cookie}");
+        assert!(
+            cookie.contains("; Path=/; ") && !cookie.contains("Domain"),
+            "{cookie}"
+        );
         assert!(cookie.contains("; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
         Begun {
             door: answer.headers[header::LOCATION]
