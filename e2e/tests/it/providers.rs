@@ -48,6 +48,12 @@ impl<'a> Browser<'a> {
         let answer = self.get(&format!("{START}{query}"), None).await;
         assert_eq!(answer.status, 303, "{answer:?}");
         let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+        // A browser takes a cookie of this prefix only with this path and without a domain.
+        assert!(cookie.starts_with("__Host-"), "{cookie}");
+        assert!(
+            cookie.contains("; Path=/; ") && !cookie.contains("Domain"),
+            "{cookie}"
+        );
         assert!(cookie.contains("; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
         Begun {
             door: answer.headers[header::LOCATION]
@@ -90,10 +96,15 @@ impl<'a> Browser<'a> {
 /// Makes somebody an account at the provider; their name there.
 async fn at_provider(system: &System, email: &str, verified: bool) -> String {
     let subject = uuid_v7(system.now()).to_string();
+    tell_provider(system, &subject, email, verified).await;
+    subject
+}
+
+/// Has the provider say this of an account from now on.
+async fn tell_provider(system: &System, subject: &str, email: &str, verified: bool) {
     let url = format!("{}/users/{subject}", variable("IDENTITY_PROVIDER_URL"));
     let claims = json!({"email": email, "email_verified": verified, "name": "Hanako of Elsewhere"});
     send(system.http.put(url).json(&claims)).await.expect(204);
-    subject
 }
 
 fn new_address(system: &System) -> String {
@@ -128,6 +139,10 @@ async fn somebody_comes_by_a_provider_and_is_the_same_person_the_next_time() {
     );
     let again = me(&system, browser.sign_in(&subject).await).await;
     assert_eq!(again["id"], first["id"]);
+    // By their account there, whatever the provider says of their address by then.
+    tell_provider(&system, &subject, &new_address(&system), false).await;
+    let moved = me(&system, browser.sign_in(&subject).await).await;
+    assert_eq!((&moved["id"], &moved["email"]), (&first["id"], &first["email"]));
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use e2e::system::{System, send};
 async fn opens_nothing(system: &System, what: &str, with: impl Fn(RequestBuilder) -> RequestBuilder) {
     let answer = send(with(system.door(Method::GET, "/v1/me"))).await;
     assert_eq!(answer.status, 401, "{what}: {answer:?}");
+    // The door's own words: core-api, which would refuse it as well, was not asked.
+    assert_eq!(answer.body, json!({"message": "Unauthorized"}), "{what}");
     for (method, path) in [
         (Method::GET, "/v1/me"),
         (Method::GET, "/v1/orders"),
