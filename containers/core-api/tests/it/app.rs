@@ -1,7 +1,7 @@
 //! The program as a test has it: everything real but the bus, which nothing is handed to, so that the events
 //! stay in their outboxes.
 
-use std::fmt::Display;
+use std::{cell::RefCell, fmt::Display};
 
 use access_tokens::Role;
 use aws_sdk_dynamodb::{
@@ -25,7 +25,10 @@ use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, SemaphorePermit},
+};
 use tokio_util::sync::CancellationToken;
 use users::Users;
 use uuid::Uuid;
@@ -73,6 +76,22 @@ impl Default for Setting {
     }
 }
 
+/// For so many tests at once sqlx has connections: twenty for a whole program, and five for a test. More of them would wait
+/// for each other's until one gives up; those that wait here hold one at most.
+static ROOM: Semaphore = Semaphore::const_new(3);
+
+thread_local! {
+    /// A test is a thread, and keeps its place until its end, also when it starts the program twice.
+    static PLACE: RefCell<Option<SemaphorePermit<'static>>> = const { RefCell::new(None) };
+}
+
+async fn wait_for_room() {
+    if PLACE.with_borrow(Option::is_none) {
+        let place = ROOM.acquire().await.unwrap();
+        PLACE.set(Some(place));
+    }
+}
+
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
         Self::start_with(pool, Clock::system()).await
@@ -89,6 +108,7 @@ impl TestApp {
 
     /// The program in a setting of the test's own.
     pub async fn start_in(pool: PgPool, setting: Setting) -> Self {
+        wait_for_room().await;
         let Setting {
             clock,
             limits,
