@@ -8,7 +8,6 @@ pub mod cursor;
 pub mod dynamo;
 pub mod http;
 pub mod limits;
-pub mod object;
 pub mod ordering;
 pub mod people;
 pub mod peoples_keys;

@@ -6,6 +6,7 @@ use events::{TraceParent, order::OrderLine};
 use orders::{CancelError, NewOrder, Order, Orders, PlaceError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use web::Object;
 
 use crate::catalogue::Catalogue;
 
@@ -44,7 +45,7 @@ pub struct LineRequest {
 
 /// The lines of an order: at least one, at most [`Lines::MAX`].
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Vec<LineRequest>")]
+#[serde(try_from = "Vec<Object<LineRequest>>")]
 pub struct Lines(Vec<LineRequest>);
 
 /// Too many lines, or none.
@@ -66,6 +67,15 @@ impl TryFrom<Vec<LineRequest>> for Lines {
         } else {
             Err(WrongLineCount)
         }
+    }
+}
+
+impl TryFrom<Vec<Object<LineRequest>>> for Lines {
+    type Error = WrongLineCount;
+
+    fn try_from(lines: Vec<Object<LineRequest>>) -> Result<Self, WrongLineCount> {
+        let lines: Vec<_> = lines.into_iter().map(|Object(line)| line).collect();
+        lines.try_into()
     }
 }
 

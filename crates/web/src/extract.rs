@@ -12,9 +12,9 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
-use crate::{FieldError, Problem};
+use crate::{FieldError, Object, Problem};
 
-/// A JSON body, in and out.
+/// A JSON body, in and out. What comes in is an object.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -38,7 +38,7 @@ impl<T: DeserializeOwned> Json<T> {
     /// Reads a body that is already here. What is wrong with it is said as it is for a request's.
     pub fn from_bytes(body: &[u8]) -> Result<Self, Problem> {
         let mut reader = serde_json::Deserializer::from_slice(body);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(&error))?;
+        let Object(value) = serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(&error))?;
         reader.end().map_err(|error| malformed(&error))?;
         Ok(Self(value))
     }

@@ -15,7 +15,7 @@ use super::{
     account_views::{AddressView, AddressesView},
     permission::{May, needs},
 };
-use crate::{object::Object, people::AddressRequest};
+use crate::people::AddressRequest;
 
 /// Lists one's own addresses.
 #[utoipa::path(
@@ -47,7 +47,7 @@ pub async fn list_addresses(
 pub async fn add_address(
     State(users): State<Users>,
     May(person, ..): May<needs::OwnAccount>,
-    Json(Object(address)): Json<Object<AddressRequest>>,
+    Json(address): Json<AddressRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let address = users.add_address(person.id, address.into()).await?;
     let location = [(header::LOCATION, format!("/v1/me/addresses/{}", address.id))];
@@ -82,7 +82,7 @@ pub async fn replace_address(
     State(users): State<Users>,
     May(person, ..): May<needs::OwnAccount>,
     Path(id): Path<Uuid>,
-    Json(Object(address)): Json<Object<AddressRequest>>,
+    Json(address): Json<AddressRequest>,
 ) -> Result<Json<AddressView>, ApiError> {
     let address = users.replace_address(person.id, id, address.into()).await?;
     Ok(Json(address.ok_or_else(Problem::not_found)?.into()))

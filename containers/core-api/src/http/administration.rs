@@ -18,7 +18,7 @@ use super::{
     permission::{May, needs},
     term::Term,
 };
-use crate::{cursor, object::Object, people::Standings};
+use crate::{cursor, people::Standings};
 
 /// Which accounts to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -101,7 +101,7 @@ pub async fn change_role(
     May(admin, ..): May<needs::ChangeRoles>,
     Path(id): Path<UserId>,
     source: Source,
-    Json(Object(RoleChange { role })): Json<Object<RoleChange>>,
+    Json(RoleChange { role }): Json<RoleChange>,
 ) -> Result<Json<AccountView>, ApiError> {
     let entry = source.entry(admin.id, "role_changed", id, Value::Null);
     users.set_role(admin.id, id, role, entry).await?;

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     carts::{Cart, CartId, CartToken},
-    object::Object,
     ordering::PaymentMethod,
     people::Person,
 };
@@ -173,7 +172,7 @@ pub async fn put_item(
     shopper: Shopper,
     BroughtCart(token): BroughtCart,
     Path(product_id): Path<ProductId>,
-    Json(Object(QuantityRequest { quantity })): Json<Object<QuantityRequest>>,
+    Json(QuantityRequest { quantity }): Json<QuantityRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     if app.catalogue.offers(&[product_id]).await?.is_empty() {
         return Err(Problem::not_found().into());
@@ -272,7 +271,7 @@ pub async fn check_out(
     IdempotencyKey(key): IdempotencyKey,
     BroughtCart(token): BroughtCart,
     Trace(trace): Trace,
-    Json(Object(CheckOutRequest { payment_method })): Json<Object<CheckOutRequest>>,
+    Json(CheckOutRequest { payment_method }): Json<CheckOutRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let buyer = buyer(person)?;
     if let Some(token) = token {

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     carts::CartId,
-    object::Object,
     people::{self, ProfilePatch},
 };
 
@@ -56,7 +55,7 @@ pub async fn change_me(
     May(person, ..): May<needs::OwnAccount>,
     expected: Expected,
     source: Source,
-    Json(Object(patch)): Json<Object<ProfilePatch>>,
+    Json(patch): Json<ProfilePatch>,
 ) -> Result<impl IntoResponse, ApiError> {
     let profile = own(&users, person.id).await?;
     expected.check(&profile_etag(&profile))?;

@@ -3,11 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use users::{AddressDetails, Language, PersonName, Preferences};
 use utoipa::ToSchema;
+use web::Object;
 
-use crate::{
-    catalogue::{Unfit, text},
-    object::Object,
-};
+use crate::catalogue::{Unfit, text};
 
 /// Text on one line that is not only blanks.
 fn line(text: &str, longest: usize) -> bool {

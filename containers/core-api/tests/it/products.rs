@@ -260,9 +260,9 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
     {"translations":{"de":{"name":"Kessel"}}}
         422 invalid-body /translations/de: missing field `description`
     []
-        422 invalid-body : invalid type: sequence, expected a map
+        422 invalid-body : invalid type: sequence, expected an object
     "a text"
-        422 invalid-body : invalid type: string "a text", expected a map
+        422 invalid-body : invalid type: string "a text", expected an object
     "#);
     let deep = format!("{{\"name\":{}{}}}", "[".repeat(500), "]".repeat(500));
     let request = app

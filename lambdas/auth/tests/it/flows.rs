@@ -176,6 +176,11 @@ async fn what_is_wrong_with_a_body_is_said_by_its_place(pool: PgPool) {
     }
     let more = post(json!({"email": EMAIL, "password": PASSWORD, "name": "Hanako", "role": "admin"})).await;
     assert_eq!((more.status, more.problem()), (422, "invalid-body"));
+    let list = post(json!([EMAIL, PASSWORD, "Hanako"])).await;
+    assert_eq!(
+        list.body["errors"][0]["detail"],
+        "invalid type: sequence, expected an object"
+    );
     let large = post(json!({"email": EMAIL, "password": "a".repeat(20_000), "name": "Hanako"})).await;
     assert_eq!((large.status, large.problem()), (413, "body-too-large"));
     assert!(world.audit().await.is_empty(), "nothing was done");
