@@ -6,8 +6,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "it has no configuration")]
 async fn main() -> Result<(), Error> {
-    let sagas = aws_sdk_sfn::Client::new(&cloud::sdk_config().await);
+    let endpoint_url = std::env::var("AWS_ENDPOINT_URL").ok();
+    let sagas = aws_sdk_sfn::Client::new(&cloud::function_config(None, endpoint_url));
     sagas
         .describe_state_machine()
         .state_machine_arn("arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga")

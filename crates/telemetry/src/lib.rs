@@ -7,7 +7,7 @@ mod lines;
 
 use std::{fs::File, io, os::fd::AsFd as _};
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use lines::Lines;
 
@@ -20,7 +20,7 @@ pub fn init(filter: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>
     // Standard output itself, and not `io::stdout`, where threads would wait for each other.
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     tracing_subscriber::registry()
-        .with(EnvFilter::try_new(filter)?)
+        .with(filter.parse::<Targets>()?)
         .with(Lines(output))
         .try_init()?;
     Ok(())

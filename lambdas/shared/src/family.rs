@@ -103,9 +103,13 @@ impl Family {
         telemetry::init(&format!("{level},lambda_runtime::layers::panic=off")).map_err(Stopped::Logging)?;
 
         let Function { name, start } = self.choose(&environment.required::<String>("_HANDLER")?)?;
+        let aws = cloud::function_config(
+            environment.optional("AWS_REGION")?,
+            environment.optional("AWS_ENDPOINT_URL")?,
+        );
         let init = Init {
             environment,
-            aws: cloud::sdk_config().await,
+            aws,
             clock: Clock::system(),
         };
         let handler = start(init).await.map_err(|source| Stopped::Init {

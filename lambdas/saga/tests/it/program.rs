@@ -192,7 +192,7 @@ async fn what_cannot_start_says_why() {
     };
     assert!(said.contains("the variable OUTBOX_TABLE is not set"), "{said}");
 
-    let Err(Exited(said)) = Sandbox::start(PROGRAM, "fail-order", &[("LOG_LEVEL", "=")]).await else {
+    let Err(Exited(said)) = Sandbox::start(PROGRAM, "fail-order", &[("LOG_LEVEL", "saga=loud")]).await else {
         panic!("it started")
     };
     assert!(said.contains("LOG_LEVEL"), "{said}");
