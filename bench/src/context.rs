@@ -107,7 +107,9 @@ impl Context {
         let set: Value = serde_json::from_str(&read(&self.service_keys())?)?;
         let pem = read(&self.addresses.keys.join("services.pem"))?;
         let issuer = "https://services.matsuri.local";
-        self.token(issuer, "bench", Role::Service, &set["keys"][0]["kid"], &pem)
+        let claims = self.claims(issuer, "bench", Role::Service);
+        let key = EncodingKey::from_ed_pem(pem.as_bytes())?;
+        sign(&claims, Algorithm::EdDSA, &set["keys"][0]["kid"], &key)
     }
 
     /// A token for a new person with an account, towards core-api.
@@ -145,28 +147,12 @@ impl Context {
         })
     }
 
-    fn token(
-        &self,
-        issuer: &str,
-        subject: &str,
-        role: Role,
-        kid: &Value,
-        pem: &str,
-    ) -> anyhow::Result<String> {
+    fn claims(&self, issuer: &str, subject: &str, role: Role) -> Value {
         let now = self.clock.now();
-        let claims = json!({
+        json!({
             "iss": issuer, "aud": "matsuri", "sub": subject, "role": role, "email": format!("{subject}@example.com"),
             "iat": now.timestamp(), "exp": now.timestamp() + TOKEN_LIFETIME, "jti": uuid_v7(now),
-        });
-        let header = Header {
-            kid: Some(kid.as_str().context("the key has no id")?.to_owned()),
-            ..Header::new(Algorithm::RS256)
-        };
-        Ok(encode(
-            &header,
-            &claims,
-            &EncodingKey::from_rsa_pem(pem.as_bytes())?,
-        )?)
+        })
     }
 
     /// The public keys of our own programs.
@@ -182,8 +168,18 @@ impl Person {
     /// When the key cannot sign.
     pub fn token(&self, context: &Context) -> anyhow::Result<String> {
         let issuer = &context.addresses.front_door;
-        context.token(issuer, &self.id.to_string(), self.role, &self.kid, &self.pem)
+        let claims = context.claims(issuer, &self.id.to_string(), self.role);
+        let key = EncodingKey::from_rsa_pem(self.pem.as_bytes())?;
+        sign(&claims, Algorithm::RS256, &self.kid, &key)
     }
+}
+
+fn sign(claims: &Value, algorithm: Algorithm, kid: &Value, key: &EncodingKey) -> anyhow::Result<String> {
+    let header = Header {
+        kid: Some(kid.as_str().context("the key has no id")?.to_owned()),
+        ..Header::new(algorithm)
+    };
+    Ok(encode(&header, claims, key)?)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

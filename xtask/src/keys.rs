@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::rsa::PublicKeyComponents;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -24,7 +24,8 @@ use crate::signing_keys::{MadeKey, SigningKeys};
 /// The issuer's name in the tokens of our own programs. That of people's tokens is the front door.
 pub const SERVICES_ISSUER: &str = "https://services.matsuri.local";
 
-/// Makes an RSA key in PKCS #8, without a password. ring signs with such keys and does not make them.
+/// Makes an RSA key in PKCS #8, without a password. ring signs with such keys and does not make them. People's tokens are
+/// RS256, because API Gateway verifies nothing else; our own programs' tokens never get there and are EdDSA.
 const GENERATE: &str = "
 import sys
 from cryptography.hazmat.primitives import serialization as s
@@ -68,15 +69,20 @@ pub fn files(instance: &Instance) -> [PathBuf; 3] {
 pub fn prepare(instance: &Instance) -> Result<bool> {
     fs::create_dir_all(instance.keys())?;
     fs::set_permissions(instance.keys(), fs::Permissions::from_mode(0o700))?;
-    let missing: Vec<PathBuf> = files(instance)
+    let mut missing: Vec<PathBuf> = files(instance)
         .into_iter()
         .filter(|file| !file.exists())
         .collect();
+    // One of another kind is from an earlier version.
+    if ServicesKey::current(instance).is_err() && !missing.contains(&services_key_set(instance)) {
+        missing.push(services_key_set(instance));
+    }
     // The set is written last: where it stands, its private key is complete.
     if missing.contains(&services_key_set(instance)) {
-        let pem = generate()?;
+        let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| no_randomness())?;
+        let pem = encode_pem(der.as_ref());
         write_private(&services_private_key(instance), &pem)?;
-        let set = SigningKey::from_pem(&pem)?.public_set();
+        let set = ServicesKey::from_pem(&pem)?.public_set();
         fs::write(services_key_set(instance), serde_json::to_vec_pretty(&set)?)?;
     }
     if missing.contains(&user_signing_keys(instance)) {
@@ -87,7 +93,7 @@ pub fn prepare(instance: &Instance) -> Result<bool> {
         let mut pepper = [0; 32];
         SystemRandom::new()
             .fill(&mut pepper)
-            .map_err(|_| anyhow::anyhow!("the operating system has no randomness"))?;
+            .map_err(|_| no_randomness())?;
         write_private(&refresh_pepper(instance), &STANDARD.encode(pepper))?;
     }
     Ok(!missing.is_empty())
@@ -98,9 +104,9 @@ pub fn prepare(instance: &Instance) -> Result<bool> {
 /// # Errors
 /// When it cannot be made.
 pub fn made() -> Result<MadeKey> {
-    let private_key_pem = generate()?;
+    let private_key_pem = generate_rsa()?;
     Ok(MadeKey {
-        kid: SigningKey::from_pem(&private_key_pem)?.id(),
+        kid: PeoplesKey::from_pem(&private_key_pem)?.id(),
         private_key_pem,
     })
 }
@@ -113,7 +119,7 @@ pub fn write_user_signing_keys(instance: &Instance, keys: &SigningKeys) -> Resul
     write_private(&user_signing_keys(instance), &serde_json::to_string_pretty(keys)?)
 }
 
-fn generate() -> Result<String> {
+fn generate_rsa() -> Result<String> {
     let output = Command::new(python::SYSTEM.command("python"))
         .args(["-c", GENERATE])
         .output()
@@ -142,26 +148,16 @@ fn write_private(path: &Path, content: &str) -> Result<()> {
     fs::rename(beside, path).with_context(context)
 }
 
-/// A private key, able to sign tokens.
+/// A private key that signs people's tokens.
 #[derive(Debug)]
-pub struct SigningKey {
-    pair: RsaKeyPair,
-}
+pub struct PeoplesKey(RsaKeyPair);
 
-impl SigningKey {
-    /// The key of our own programs.
+impl PeoplesKey {
+    /// The one that signs at this moment.
     ///
     /// # Errors
     /// When there is none yet.
-    pub fn of_services(instance: &Instance) -> Result<Self> {
-        Self::from_pem(&read(&services_private_key(instance))?)
-    }
-
-    /// The key that signs people's tokens at this moment.
-    ///
-    /// # Errors
-    /// When there is none yet.
-    pub fn of_people(instance: &Instance) -> Result<Self> {
+    pub fn current(instance: &Instance) -> Result<Self> {
         let keys: SigningKeys = serde_json::from_str(&read(&user_signing_keys(instance))?)?;
         let key = keys.signing(SystemTime::now().into());
         Self::from_pem(
@@ -173,13 +169,16 @@ impl SigningKey {
     fn from_pem(pem: &str) -> Result<Self> {
         let pair = RsaKeyPair::from_pkcs8(&decode_pem(pem)?)
             .map_err(|reason| anyhow::anyhow!("the key is no usable RSA key: {reason}"))?;
-        Ok(Self { pair })
+        Ok(Self(pair))
     }
 
     /// The key's number: its RFC 7638 thumbprint.
-    pub fn id(&self) -> String {
-        let (modulus, exponent) = self.public_numbers();
-        thumbprint(&modulus, &exponent)
+    fn id(&self) -> String {
+        let numbers: PublicKeyComponents<Vec<u8>> = self.0.public().into();
+        rsa_thumbprint(
+            &URL_SAFE_NO_PAD.encode(numbers.n),
+            &URL_SAFE_NO_PAD.encode(numbers.e),
+        )
     }
 
     /// Signs claims as a compact JWT.
@@ -187,35 +186,70 @@ impl SigningKey {
     /// # Errors
     /// When the operating system has no randomness for the signature's blinding.
     pub fn sign(&self, claims: &Value) -> Result<String> {
-        let header = json!({ "alg": "RS256", "kid": self.id(), "typ": "JWT" });
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", encode(&header), encode(claims));
-        let mut signature = vec![0; self.pair.public().modulus_len()];
-        self.pair
+        let message = signing_input("RS256", &self.id(), claims);
+        let mut signature = vec![0; self.0.public().modulus_len()];
+        self.0
             .sign(
                 &RSA_PKCS1_SHA256,
                 &SystemRandom::new(),
                 message.as_bytes(),
                 &mut signature,
             )
-            .map_err(|_| anyhow::anyhow!("the token could not be signed"))?;
+            .map_err(|_| no_randomness())?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+/// The private key that signs the tokens of our own programs.
+#[derive(Debug)]
+pub struct ServicesKey(Ed25519KeyPair);
+
+impl ServicesKey {
+    /// The one there is.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn current(instance: &Instance) -> Result<Self> {
+        Self::from_pem(&read(&services_private_key(instance))?)
+    }
+
+    fn from_pem(pem: &str) -> Result<Self> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&decode_pem(pem)?)
+            .map_err(|reason| anyhow::anyhow!("the key is no usable Ed25519 key: {reason}"))?;
+        Ok(Self(pair))
+    }
+
+    fn id(&self) -> String {
+        ed25519_thumbprint(&self.public())
+    }
+
+    fn public(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.public_key())
+    }
+
+    /// Signs claims as a compact JWT.
+    #[must_use]
+    pub fn sign(&self, claims: &Value) -> String {
+        let message = signing_input("EdDSA", &self.id(), claims);
+        let signature = self.0.sign(message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     fn public_set(&self) -> Value {
-        let (modulus, exponent) = self.public_numbers();
         json!({ "keys": [
-            { "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.id(), "n": modulus, "e": exponent }
+            { "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.id(), "x": self.public() }
         ] })
     }
+}
 
-    fn public_numbers(&self) -> (String, String) {
-        let numbers: PublicKeyComponents<Vec<u8>> = self.pair.public().into();
-        (
-            URL_SAFE_NO_PAD.encode(numbers.n),
-            URL_SAFE_NO_PAD.encode(numbers.e),
-        )
-    }
+fn signing_input(algorithm: &str, kid: &str, claims: &Value) -> String {
+    let header = json!({ "alg": algorithm, "kid": kid, "typ": "JWT" });
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", encode(&header), encode(claims))
+}
+
+fn no_randomness() -> anyhow::Error {
+    anyhow::anyhow!("the operating system has no randomness")
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -223,10 +257,24 @@ fn read(path: &Path) -> Result<String> {
         .with_context(|| format!("there is no key {}; run `cargo xtask up` first", path.display()))
 }
 
+fn rsa_thumbprint(modulus: &str, exponent: &str) -> String {
+    thumbprint(&format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#))
+}
+
+fn ed25519_thumbprint(public: &str) -> String {
+    thumbprint(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}"#))
+}
+
 /// RFC 7638: the digest of the required members, in the order of their names, without white space.
-fn thumbprint(modulus: &str, exponent: &str) -> String {
-    let members = format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#);
+fn thumbprint(members: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(members.as_bytes()))
+}
+
+fn encode_pem(der: &[u8]) -> String {
+    format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der)
+    )
 }
 
 fn decode_pem(pem: &str) -> Result<Vec<u8>> {
@@ -238,9 +286,9 @@ fn decode_pem(pem: &str) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The example of RFC 7638, section 3.1.
+    /// The examples of RFC 7638, section 3.1, and of RFC 8037, appendix A.3.
     #[test]
-    fn the_thumbprint_is_that_of_the_standard() {
+    fn the_thumbprints_are_those_of_the_standards() {
         let modulus = concat!(
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4",
             "n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0",
@@ -248,8 +296,12 @@ mod tests {
             "sFCur-kEgU8awapJzKnqDKgw",
         );
         assert_eq!(
-            thumbprint(modulus, "AQAB"),
+            rsa_thumbprint(modulus, "AQAB"),
             "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+        );
+        assert_eq!(
+            ed25519_thumbprint("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
         );
     }
 }

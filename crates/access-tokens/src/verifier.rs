@@ -9,7 +9,7 @@ use std::{
 use domain::Clock;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
-    jwk::{AlgorithmParameters, JwkSet},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
 };
 use moka::sync::Cache;
 use tokio::{
@@ -34,12 +34,14 @@ const WAITING: usize = 64;
 /// How long each of them waits at most.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Knows an issuer's keys. Only RS256 is accepted: the algorithm is ours to say, never the token's. Cloning is cheap.
+/// Knows an issuer's keys, and with each the one algorithm that it is for: RS256 or EdDSA. The token has no say in that.
+/// Cloning is cheap.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
-    keys: RwLock<HashMap<String, DecodingKey>>,
+    keys: RwLock<HashMap<String, Key>>,
+    /// What is asked of a token by any key.
     validation: Validation,
     clock: Clock,
     /// What tokens say whose signature, issuer and audience were right: the same text says the same again, and a
@@ -47,6 +49,11 @@ struct Inner {
     recognised: Cache<String, Claims>,
     /// Where the keys are asked for again, if somebody reads them.
     reader: Option<mpsc::Sender<Wish>>,
+}
+
+struct Key {
+    algorithm: Algorithm,
+    decoding: DecodingKey,
 }
 
 /// Somebody's wish that the keys be read again: answered, or dropped, when they were or will not be.
@@ -76,7 +83,7 @@ pub enum InvalidJwks {
     #[error("the key set is not valid JSON of RFC 7517")]
     Malformed(#[from] serde_json::Error),
     /// A key in it cannot be used.
-    #[error("key {kid} cannot verify RS256")]
+    #[error("key {kid} verifies neither RS256 nor EdDSA")]
     Key {
         /// The key's id.
         kid: String,
@@ -107,13 +114,15 @@ impl Verifier {
     }
 
     fn new(
-        keys: HashMap<String, DecodingKey>,
+        keys: HashMap<String, Key>,
         issuer: &str,
         audience: &str,
         clock: Clock,
         reader: Option<mpsc::Sender<Wish>>,
     ) -> Self {
         let mut validation = Validation::new(Algorithm::RS256);
+        // Each key brings its own.
+        validation.algorithms.clear();
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -198,7 +207,11 @@ impl Inner {
             return Err(InvalidToken::NoKeys);
         }
         let key = keys.get(&kid).ok_or(InvalidToken::UnknownKey)?;
-        let claims = decode::<Claims>(token, key, &self.validation)
+        let validation = Validation {
+            algorithms: vec![key.algorithm],
+            ..self.validation.clone()
+        };
+        let claims = decode::<Claims>(token, &key.decoding, &validation)
             .map_err(|_| InvalidToken::Invalid)?
             .claims;
         self.recognised.insert(token.to_owned(), claims.clone());
@@ -207,26 +220,38 @@ impl Inner {
 }
 
 /// The keys of a set, by their ids.
-fn keys_of(jwks: &str) -> Result<HashMap<String, DecodingKey>, InvalidJwks> {
+fn keys_of(jwks: &str) -> Result<HashMap<String, Key>, InvalidJwks> {
     let set: JwkSet = serde_json::from_str(jwks)?;
     let mut keys = HashMap::new();
     for jwk in set.keys {
         let Some(kid) = jwk.common.key_id.clone() else {
             continue;
         };
-        if !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
-            return Err(InvalidJwks::Key { kid, source: None });
-        }
-        let key = DecodingKey::from_jwk(&jwk).map_err(|error| InvalidJwks::Key {
+        let unusable = |source| InvalidJwks::Key {
             kid: kid.clone(),
-            source: Some(error),
-        })?;
+            source,
+        };
+        let key = Key {
+            algorithm: algorithm_of(&jwk).ok_or_else(|| unusable(None))?,
+            decoding: DecodingKey::from_jwk(&jwk).map_err(|error| unusable(Some(error)))?,
+        };
         keys.insert(kid, key);
     }
     if keys.is_empty() {
         return Err(InvalidJwks::Empty);
     }
     Ok(keys)
+}
+
+/// What a key is for.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+            Some(Algorithm::EdDSA)
+        }
+        _ => None,
+    }
 }
 
 impl std::fmt::Debug for Verifier {

@@ -74,18 +74,19 @@ impl System {
 
     /// Signs claims with the key of the role's issuer.
     pub fn sign(&self, claims: &Value, role: Role) -> String {
-        let (kid, pem) = if role == Role::Service {
+        let (kid, key, algorithm) = if role == Role::Service {
             let jwks: Value = serde_json::from_str(&self.key_file("services.jwks.json")).unwrap();
-            (jwks["keys"][0]["kid"].clone(), self.key_file("services.pem"))
+            let key = EncodingKey::from_ed_pem(self.key_file("services.pem").as_bytes());
+            (jwks["keys"][0]["kid"].clone(), key, Algorithm::EdDSA)
         } else {
-            self.persons_key()
+            let (kid, pem) = self.persons_key();
+            (kid, EncodingKey::from_rsa_pem(pem.as_bytes()), Algorithm::RS256)
         };
         let header = Header {
             kid: Some(kid.as_str().expect("the key has an id").to_owned()),
-            ..Header::new(Algorithm::RS256)
+            ..Header::new(algorithm)
         };
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
-        encode(&header, claims, &key).unwrap()
+        encode(&header, claims, &key.unwrap()).unwrap()
     }
 
     /// The id and the text of the key that signs people's tokens at this moment.

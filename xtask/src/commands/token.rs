@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cargo::{self, Executables};
 use crate::environment::Addresses;
-use crate::keys::{SERVICES_ISSUER, SigningKey};
+use crate::keys::{PeoplesKey, SERVICES_ISSUER, ServicesKey};
 use crate::paths::{Instance, Kind};
 use crate::supervise::now;
 use crate::{Role, Token, seed, signals};
@@ -64,7 +64,7 @@ pub fn for_person(
     role: &str,
     email: &str,
 ) -> Result<String> {
-    let key = SigningKey::of_people(instance)?;
+    let key = PeoplesKey::current(instance)?;
     seed::account((instance, addresses, built), user, email, role)?;
     let mut claims = claims(&addresses.front_door(), &user.to_string(), role);
     claims["email"] = email.into();
@@ -76,7 +76,7 @@ pub fn for_person(
 /// # Errors
 /// When there are no keys yet.
 pub fn for_service(instance: &Instance, name: &str) -> Result<String> {
-    SigningKey::of_services(instance)?.sign(&claims(SERVICES_ISSUER, name, "service"))
+    Ok(ServicesKey::current(instance)?.sign(&claims(SERVICES_ISSUER, name, "service")))
 }
 
 fn claims(issuer: &str, subject: &str, role: &str) -> Value {

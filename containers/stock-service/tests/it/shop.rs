@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use access_tokens::{ServiceKey, ServiceSigner, Verifier};
-use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
@@ -27,15 +27,13 @@ pub const LOW_THRESHOLD: i64 = 10;
 pub const ISSUER: &str = "https://services.test";
 pub const AUDIENCE: &str = "test";
 
-/// One pair of keys for all tests; making one takes a while.
+/// One key for all tests, private and public.
 static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
-    let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der = BASE64_STANDARD.encode(pair.as_der().unwrap().as_ref());
-    let number = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let der = BASE64_STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
     let jwks = json!({"keys": [{
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
-        "n": number(pair.public_key().modulus().big_endian_without_leading_zero()),
-        "e": number(pair.public_key().exponent().big_endian_without_leading_zero()),
+        "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
+        "x": BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()),
     }]});
     (
         format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"),
@@ -130,12 +128,12 @@ impl Shop {
 
     /// A valid token for somebody of that role.
     pub fn token_of(&self, role: &str) -> String {
-        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
         header.kid = Some("k1".into());
         let now = Clock::system().now().timestamp();
         let claims = json!({"sub": new_id(), "role": role, "iss": ISSUER, "aud": AUDIENCE,
                             "iat": now, "exp": now + 60, "jti": new_id()});
-        let key = jsonwebtoken::EncodingKey::from_rsa_pem(KEYS.0.as_bytes()).unwrap();
+        let key = jsonwebtoken::EncodingKey::from_ed_pem(KEYS.0.as_bytes()).unwrap();
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 

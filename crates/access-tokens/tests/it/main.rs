@@ -8,7 +8,11 @@ use std::sync::{
 };
 
 use access_tokens::{InvalidJwks, InvalidToken, Role, ServiceKey, ServiceSigner, Verifier};
-use aws_lc_rs::{encoding::AsDer, rsa::KeySize, signature::KeyPair};
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
+    rsa,
+    signature::{Ed25519KeyPair, KeyPair},
+};
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{Clock, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -18,38 +22,52 @@ const ISSUER: &str = "https://services.test";
 const AUDIENCE: &str = "test";
 const START: i64 = 1_800_000_000;
 
+/// A key of an issuer, for tokens by one algorithm.
 struct Keys {
     pem: String,
+    signing: EncodingKey,
+    algorithm: Algorithm,
     jwks: String,
-    modulus: Vec<u8>,
+    /// What everybody can read of it.
+    public: Vec<u8>,
 }
 
+/// As our own programs have it.
 fn keys() -> Keys {
-    let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der = pair.as_der().unwrap();
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        BASE64_STANDARD.encode(der.as_ref())
-    );
-    let modulus = pair
-        .public_key()
-        .modulus()
-        .big_endian_without_leading_zero()
-        .to_vec();
-    let exponent = pair
-        .public_key()
-        .exponent()
-        .big_endian_without_leading_zero()
-        .to_vec();
-    let jwks = json!({"keys": [{
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
-        "n": BASE64_URL_SAFE_NO_PAD.encode(&modulus), "e": BASE64_URL_SAFE_NO_PAD.encode(exponent),
-    }]});
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let public = pair.public_key().as_ref().to_vec();
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
+                     "x": BASE64_URL_SAFE_NO_PAD.encode(&public)});
+    let pem = private_pem(&pair);
     Keys {
+        signing: EncodingKey::from_ed_pem(pem.as_bytes()).unwrap(),
         pem,
-        jwks: jwks.to_string(),
-        modulus,
+        algorithm: Algorithm::EdDSA,
+        jwks: json!({"keys": [jwk]}).to_string(),
+        public,
     }
+}
+
+/// As people's issuer has it.
+fn rsa_keys() -> Keys {
+    let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
+    let modulus = pair.public_key().modulus().big_endian_without_leading_zero();
+    let exponent = pair.public_key().exponent().big_endian_without_leading_zero();
+    let jwk = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
+                     "n": BASE64_URL_SAFE_NO_PAD.encode(modulus), "e": BASE64_URL_SAFE_NO_PAD.encode(exponent)});
+    let pem = private_pem(&pair);
+    Keys {
+        signing: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
+        pem,
+        algorithm: Algorithm::RS256,
+        jwks: json!({"keys": [jwk]}).to_string(),
+        public: modulus.to_vec(),
+    }
+}
+
+fn private_pem(pair: &impl AsDer<Pkcs8V1Der<'static>>) -> String {
+    let der = BASE64_STANDARD.encode(pair.as_der().unwrap().as_ref());
+    format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")
 }
 
 /// A clock that the test moves, in seconds since [`START`].
@@ -85,26 +103,28 @@ fn claims() -> Value {
 }
 
 fn sign(header: &Header, claims: &Value, keys: &Keys) -> String {
-    encode(
-        header,
-        claims,
-        &EncodingKey::from_rsa_pem(keys.pem.as_bytes()).unwrap(),
-    )
-    .unwrap()
+    encode(header, claims, &keys.signing).unwrap()
 }
 
-fn header() -> Header {
+/// A token as it should be.
+fn token(keys: &Keys) -> String {
+    sign(&header(keys.algorithm), &claims(), keys)
+}
+
+fn header(algorithm: Algorithm) -> Header {
     Header {
         kid: Some("k1".into()),
-        ..Header::new(Algorithm::RS256)
+        ..Header::new(algorithm)
     }
 }
 
-fn named(kid: &str) -> Header {
-    Header {
-        kid: Some(kid.into()),
-        ..header()
-    }
+/// A token by a key that nobody published.
+fn token_of_unknown(keys: &Keys) -> String {
+    let header = Header {
+        kid: Some("k2".into()),
+        ..header(keys.algorithm)
+    };
+    sign(&header, &claims(), keys)
 }
 
 #[test]
@@ -136,7 +156,7 @@ fn a_program_renews_its_token_before_the_old_one_ends() {
 fn a_token_that_was_let_in_before_ends_all_the_same() {
     let (keys, hands) = (keys(), Hands::default());
     let verifier = verifier(&keys, &hands);
-    let token = sign(&header(), &claims(), &keys);
+    let token = token(&keys);
     assert!(verifier.verify(&token).is_ok());
     hands.set(329);
     assert!(verifier.verify(&token).is_ok());
@@ -148,40 +168,45 @@ fn a_token_that_was_let_in_before_ends_all_the_same() {
 
 #[test]
 fn whatever_is_wrong_with_a_token_keeps_its_bearer_out() {
-    let (ours, hands) = (keys(), Hands::default());
-    let verifier = verifier(&ours, &hands);
-    assert!(verifier.verify(&sign(&header(), &claims(), &ours)).is_ok());
+    let (programs, people) = (keys(), rsa_keys());
+    keeps_out(&programs, &keys(), &people);
+    keeps_out(&people, &rsa_keys(), &programs);
+    let rs384 = sign(&header(Algorithm::RS384), &claims(), &people);
+    assert_eq!(
+        verifier(&people, &Hands::default()).verify(&rs384),
+        Err(InvalidToken::Invalid),
+        "another algorithm"
+    );
+}
+
+/// `stranger` has a key of the same kind, `of_another_kind` one for the other algorithm.
+fn keeps_out(ours: &Keys, stranger: &Keys, of_another_kind: &Keys) {
+    let verifier = verifier(ours, &Hands::default());
+    let good = token(ours);
+    assert!(verifier.verify(&good).is_ok());
 
     let with = |field: &str, value: Value| {
         let mut claims = claims();
         claims[field] = value;
-        sign(&header(), &claims, &ours)
+        sign(&header(ours.algorithm), &claims, ours)
     };
     let none = format!(
         "{}.{}.",
         BASE64_URL_SAFE_NO_PAD.encode(json!({"alg": "none", "typ": "JWT", "kid": "k1"}).to_string()),
         BASE64_URL_SAFE_NO_PAD.encode(claims().to_string())
     );
-    let good = sign(&header(), &claims(), &ours);
     let (rest, _) = good.rsplit_once('.').unwrap();
-    let hmac = Header {
-        kid: Some("k1".into()),
-        ..Header::new(Algorithm::HS256)
-    };
-    let confused = encode(&hmac, &claims(), &EncodingKey::from_secret(&ours.modulus)).unwrap();
-    let other_algorithm = Header {
-        alg: Algorithm::RS384,
-        ..header()
-    };
+    let secret = EncodingKey::from_secret(&ours.public);
+    let confused = encode(&header(Algorithm::HS256), &claims(), &secret).unwrap();
 
     for (what, token) in [
-        ("signed by a stranger", sign(&header(), &claims(), &keys())),
+        ("signed by a stranger", token(stranger)),
+        ("signed by another algorithm", token(of_another_kind)),
         ("alg none", none),
         ("the public key taken for a shared secret", confused),
-        ("another algorithm", sign(&other_algorithm, &claims(), &ours)),
         (
             "no key named",
-            sign(&Header::new(Algorithm::RS256), &claims(), &ours),
+            sign(&Header::new(ours.algorithm), &claims(), ours),
         ),
         ("another issuer", with("iss", json!("https://elsewhere.test"))),
         ("another audience", with("aud", json!("elsewhere"))),
@@ -191,21 +216,34 @@ fn whatever_is_wrong_with_a_token_keeps_its_bearer_out() {
         ("not a token", "token".to_owned()),
         ("endless", format!("{good}{}", "A".repeat(5000))),
     ] {
-        assert_eq!(verifier.verify(&token), Err(InvalidToken::Invalid), "{what}");
+        let answer = verifier.verify(&token);
+        assert_eq!(answer, Err(InvalidToken::Invalid), "{what}, {:?}", ours.algorithm);
     }
     assert_eq!(
         verifier.verify(&with("exp", json!(START - 31))),
         Err(InvalidToken::Expired)
     );
-    let unknown = sign(&named("k2"), &claims(), &ours);
-    assert_eq!(verifier.verify(&unknown), Err(InvalidToken::UnknownKey));
+    assert_eq!(
+        verifier.verify(&token_of_unknown(ours)),
+        Err(InvalidToken::UnknownKey)
+    );
+}
+
+#[test]
+fn a_program_signs_by_ed25519_or_not_at_all() {
+    let key = ServiceKey {
+        kid: "k1".into(),
+        private_key_pem: rsa_keys().pem.into(),
+    };
+    let signer = ServiceSigner::new(&key, ISSUER, AUDIENCE, "saga", Hands::default().clock());
+    assert!(signer.is_err());
 }
 
 #[tokio::test]
 async fn a_token_by_an_unknown_key_waits_for_the_keys_to_be_read_again() {
     let (keys, hands) = (keys(), Hands::default());
     let (verifier, mut wishes) = Verifier::awaiting_keys(ISSUER, AUDIENCE, hands.clock());
-    let token = sign(&header(), &claims(), &keys);
+    let token = token(&keys);
     assert!(!verifier.has_keys());
     assert_eq!(verifier.verify(&token), Err(InvalidToken::NoKeys));
 
@@ -224,7 +262,7 @@ async fn a_token_by_an_unknown_key_waits_for_the_keys_to_be_read_again() {
         verifier.verify_by_fresh_keys(&token).await.is_ok(),
         "a known key is not asked for"
     );
-    let of_another = sign(&named("k2"), &claims(), &self::keys());
+    let of_another = token_of_unknown(&self::keys());
     assert_eq!(
         verifier.verify_by_fresh_keys(&of_another).await,
         Err(InvalidToken::UnknownKey)
@@ -246,13 +284,15 @@ fn a_key_set_without_a_usable_key_is_refused_at_start() {
     assert!(matches!(load(r#"{"keys":[]}"#), Err(InvalidJwks::Empty)));
     let shared = r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#;
     assert!(matches!(load(shared), Err(InvalidJwks::Key { .. })));
+    let other_curve = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","x":"AA","y":"AA"}]}"#;
+    assert!(matches!(load(other_curve), Err(InvalidJwks::Key { .. })));
 }
 
 #[test]
 fn a_token_that_was_good_is_no_good_after_its_end_nor_with_a_letter_changed() {
     let (keys, hands) = (keys(), Hands::default());
     let verifier = verifier(&keys, &hands);
-    let token = sign(&header(), &claims(), &keys);
+    let token = token(&keys);
     let first = verifier.verify(&token).unwrap();
     assert_eq!(
         verifier.verify(&token),

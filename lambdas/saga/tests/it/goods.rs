@@ -1,6 +1,7 @@
 //! The steps that ask stock-service, where it cannot be reached. What it answers is tested end to end.
 
 use access_tokens::{ServiceKey, ServiceSigner};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Clock;
 use lambda_shared::FunctionError;
@@ -13,12 +14,8 @@ use crate::world::World;
 
 /// A signing key as Secrets Manager keeps it.
 pub fn signing_key() -> String {
-    use aws_lc_rs::{
-        encoding::AsDer,
-        rsa::{KeyPair, KeySize},
-    };
-    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der = BASE64_STANDARD.encode(pair.as_der().unwrap().as_ref());
+    let der = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
+    let der = BASE64_STANDARD.encode(der.as_ref());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
     serde_json::json!({"kid": "test", "private_key_pem": pem}).to_string()
 }
