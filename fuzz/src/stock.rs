@@ -17,9 +17,8 @@ pub fn bodies(bytes: &[u8]) {
         traceparent: TraceParent::root(Timestamp::UNIX_EPOCH),
     };
     if let Ok(Json(body)) = Json::<ReserveBody>::from_bytes(bytes) {
-        let count = body.items.len();
-        let lines = body.items.iter().map(|line| (line.product_id, line.quantity));
-        if Reserve::new(body.reservation_id, lines, body.expires_in_seconds, cause.clone()).is_ok() {
+        let (count, id, seconds) = (body.lines().len(), body.reservation_id, body.expires_in_seconds);
+        if Reserve::new(id, body.lines(), seconds, cause.clone()).is_ok() {
             assert!((1..=MAX_LINES).contains(&count));
         }
     }

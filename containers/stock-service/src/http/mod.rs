@@ -87,8 +87,7 @@ async fn reserve(
     Json(body): Json<ReserveBody>,
 ) -> Result<(StatusCode, Json<ReservationView>), ApiError> {
     let id = body.reservation_id;
-    let lines = body.items.iter().map(|line| (line.product_id, line.quantity));
-    let reserve = Reserve::new(id, lines, body.expires_in_seconds, cause(id, trace))?;
+    let reserve = Reserve::new(id, body.lines(), body.expires_in_seconds, cause(id, trace))?;
     let reservation = engine.submit(reserve).await??;
     Ok((StatusCode::CREATED, Json(reservation.into())))
 }

@@ -4,6 +4,7 @@ use domain::{ProductId, Quantity, Timestamp};
 use events::stock::ReservedItem;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use web::Object;
 
 use crate::model::{Adjusted, Adjustment, Level, Reservation, Status};
 
@@ -14,9 +15,18 @@ pub struct ReserveBody {
     /// The caller's id; for an order, the order's.
     pub reservation_id: Uuid,
     /// What to set aside. A product may stand on several lines.
-    pub items: Vec<Line>,
+    pub items: Vec<Object<Line>>,
     /// After how many seconds it falls back by itself; never, when left out or null.
     pub expires_in_seconds: Option<u32>,
+}
+
+impl ReserveBody {
+    /// What is asked for: pieces of each product, line by line.
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = (ProductId, Quantity)> {
+        self.items
+            .iter()
+            .map(|Object(line)| (line.product_id, line.quantity))
+    }
 }
 
 /// A line of an order.

@@ -28,6 +28,10 @@ async fn bodies_that_are_refused(pool: PgPool) {
         ),
         (reservation(&|body| body["items"] = json!({})), "/items"),
         (
+            reservation(&|body| body["items"][0] = json!([product, 1])),
+            "/items/0",
+        ),
+        (
             reservation(&|body| body["items"][0]["product_id"] = json!("lantern")),
             "/items/0/product_id",
         ),
