@@ -48,7 +48,8 @@ impl Orders {
     }
 
     /// Records that the claimed payment was taken. Gives the event that tells of it, which waits in the
-    /// outbox; none when it had been recorded before.
+    /// outbox; none when it had been recorded before. Refused once the order has failed, because by then
+    /// compensation has cancelled the payment or given it back: nobody would look at the money again.
     pub async fn record_payment(
         &self,
         user_id: UserId,
@@ -56,7 +57,7 @@ impl Orders {
         payment_id: &PaymentId,
         amount: Money,
         cause: &Cause,
-    ) -> Result<Option<Outgoing>, StoreError> {
+    ) -> Result<Option<Outgoing>, ClaimError> {
         let at = self.clock.now();
         let data = PaymentProcessed {
             order_id,
@@ -69,9 +70,15 @@ impl Orders {
         let change = Change::to(user_id, order_id)
             .only_if("payment_id", payment_id)
             .only_if("payment", Payment::Claimed)
+            .unless("status", OrderStatus::Failed)
             .set("payment", Payment::Taken)
             .set("updated_at", at);
-        self.once((user_id, order_id), change, event).await
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            Outcome::Written => Ok(Some(event)),
+            Outcome::NotFound => Err(ClaimError::NotFound),
+            Outcome::Refused(order) if order.status == OrderStatus::Failed => Err(ClaimError::Closed),
+            Outcome::Refused(_) => Ok(None),
+        }
     }
 
     /// Closes an order to payment and completion, for good, unless it is completed. Gives the payment that
@@ -126,7 +133,10 @@ impl Orders {
             .unless("payment", Payment::Refunded)
             .set("payment", Payment::Refunded)
             .set("updated_at", at);
-        self.once((user_id, order_id), change, event).await
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            Outcome::Written => Ok(Some(event)),
+            Outcome::Refused(_) | Outcome::NotFound => Ok(None),
+        }
     }
 
     /// Completes an order. Gives the event that tells of it, which waits in the outbox.
@@ -195,19 +205,6 @@ impl Orders {
                 OrderStatus::Failed | OrderStatus::Cancelled => Ok(order.final_event_id),
                 OrderStatus::Pending | OrderStatus::Processing => Err(FailError::Charged),
             },
-        }
-    }
-
-    /// Writes a change that counts once, and gives its event the time it did.
-    async fn once(
-        &self,
-        key: (UserId, OrderId),
-        change: Change,
-        event: Outgoing,
-    ) -> Result<Option<Outgoing>, StoreError> {
-        match self.try_write(key, change, Some(&event)).await? {
-            Outcome::Written => Ok(Some(event)),
-            Outcome::Refused(_) | Outcome::NotFound => Ok(None),
         }
     }
 }

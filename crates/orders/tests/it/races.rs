@@ -46,7 +46,7 @@ impl Store {
             .await
     }
 
-    pub async fn paid(&self, placed: &Placed) -> bool {
+    pub async fn paid(&self, placed: &Placed) -> Result<bool, ClaimError> {
         let cause = self.order(placed).await.as_cause();
         let Placed {
             user_id,
@@ -57,8 +57,7 @@ impl Store {
         self.orders
             .record_payment(*user_id, *order_id, payment_id, *total, &cause)
             .await
-            .unwrap()
-            .is_some()
+            .map(|event| event.is_some())
     }
 
     pub async fn refunded(&self, placed: &Placed) -> bool {
@@ -83,8 +82,8 @@ async fn an_order_goes_its_way_and_each_step_counts_once() {
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     store.claim(&placed).await.unwrap();
-    assert!(store.paid(&placed).await);
-    assert!(!store.paid(&placed).await);
+    assert!(store.paid(&placed).await.unwrap());
+    assert!(!store.paid(&placed).await.unwrap());
     let event = store.complete(&placed).await.unwrap();
     assert_eq!(store.complete(&placed).await.unwrap(), event);
 
@@ -150,12 +149,24 @@ async fn an_order_whose_money_was_taken_fails_only_once_it_is_given_back() {
     let store = Store::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
-    assert!(store.paid(&placed).await);
+    assert!(store.paid(&placed).await.unwrap());
     assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
     store.close(&placed).await.unwrap();
     assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
     assert!(store.refunded(&placed).await);
     assert!(store.fail(&placed).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_order_that_has_failed_is_not_paid_any_more() {
+    let store = Store::new().await;
+    let placed = store.place().await;
+    store.claim(&placed).await.unwrap();
+    // Its payment was cancelled at the provider.
+    store.close(&placed).await.unwrap();
+    store.fail(&placed).await.unwrap();
+    assert!(matches!(store.paid(&placed).await, Err(ClaimError::Closed)));
+    assert_eq!(store.order(&placed).await.payment, Some(Payment::Claimed));
 }
 
 #[tokio::test]
@@ -185,7 +196,10 @@ async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
     ));
     assert!(store.refunded(&placed).await);
     assert!(!store.refunded(&placed).await);
-    assert!(!store.paid(&placed).await, "a late record of the payment");
+    assert!(
+        !store.paid(&placed).await.unwrap(),
+        "a late record of the payment"
+    );
     let event = store.fail(&placed).await.unwrap();
     assert_eq!(store.fail(&placed).await.unwrap(), event);
     assert_eq!(

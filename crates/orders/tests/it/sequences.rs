@@ -144,7 +144,7 @@ async fn told_once(store: &Store, order: &Order) -> TestCaseResult {
 
 proptest! {
     // Each case is some dozens of real writes.
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 256, ..ProptestConfig::default() })]
 
     /// Steps of one deed, or of two at once.
     #[test]
