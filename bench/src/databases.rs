@@ -50,7 +50,7 @@ pub async fn create_migrated(context: &Context, name: &str) -> anyhow::Result<St
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn settle(database: &str) -> anyhow::Result<()> {
+pub async fn checkpoint(database: &str) -> anyhow::Result<()> {
     PgConnection::connect(database)
         .await?
         .execute("CHECKPOINT")

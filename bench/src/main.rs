@@ -2,22 +2,22 @@
 //! writes them to docs/benchmarks.md. A figure says how something of ours compares with a reference that is measured in
 //! the same run, on the same machine, in turns with it; a number on its own would say more about the machine.
 
-mod aws;
+mod api_client;
+mod aws_stub;
+mod baseline_saga;
+mod benchmarks;
+mod cloudtrail;
 mod context;
 mod databases;
-mod empty_saga;
-mod express;
-mod figures;
-mod load;
-mod machine;
-mod percentile;
+mod dynamodb_units;
+mod express_state_machine;
+mod host_info;
+mod load_generator;
 mod process;
 mod report;
-mod shop;
 mod spread;
-mod stock;
-mod trail;
-mod units;
+mod stats;
+mod stock_service;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -27,8 +27,8 @@ use clap::Parser;
 use domain::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
-use context::{Addresses, Context};
-use figures::Figure;
+use benchmarks::Benchmark;
+use context::{Context, SystemAddresses};
 use report::{Measurement, Report};
 
 /// Measures figures of the running system.
@@ -36,7 +36,7 @@ use report::{Measurement, Report};
 struct CommandLine {
     /// Which [default: all]
     #[arg(value_enum)]
-    figures: Vec<Figure>,
+    figures: Vec<Benchmark>,
     /// Fewer and shorter rounds
     #[arg(long)]
     quick: bool,
@@ -44,7 +44,7 @@ struct CommandLine {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    addresses: Addresses,
+    addresses: SystemAddresses,
 }
 
 /// One thread drives all load: what it measures needs the other cores.
@@ -53,24 +53,24 @@ async fn main() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        measured = measure(CommandLine::parse()) => measured,
+        measured = run_benchmarks(CommandLine::parse()) => measured,
         // What the figure has started stops with it.
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     }
 }
 
-async fn measure(arguments: CommandLine) -> anyhow::Result<()> {
-    let command = arguments.command();
-    let chosen: BTreeSet<Figure> = if arguments.figures.is_empty() {
-        Figure::ALL.into()
+async fn run_benchmarks(arguments: CommandLine) -> anyhow::Result<()> {
+    let command = arguments.command_line();
+    let chosen: BTreeSet<Benchmark> = if arguments.figures.is_empty() {
+        Benchmark::ALL.into()
     } else {
         arguments.figures.into_iter().collect()
     };
     let clock = Clock::system();
-    let machine = machine::describe()?;
+    let machine = host_info::describe_hardware()?;
     let context = Context::new(arguments.addresses, arguments.quick, clock.clone())?;
-    let versions = machine::versions(&context).await?;
+    let versions = host_info::software_versions(&context).await?;
 
     let mut report = Report::read()?;
     let mut measured = Vec::new();
@@ -90,7 +90,7 @@ async fn measure(arguments: CommandLine) -> anyhow::Result<()> {
             versions: versions.clone(),
             section,
         };
-        report.put(figure, measurement.clone());
+        report.insert(figure, measurement.clone());
         // Each at once: a later figure that fails does not take this one along.
         report.write()?;
         measured.push(measurement);
@@ -103,9 +103,9 @@ async fn measure(arguments: CommandLine) -> anyhow::Result<()> {
 
 impl CommandLine {
     /// What a person types to measure this again.
-    fn command(&self) -> String {
+    fn command_line(&self) -> String {
         let mut words = vec!["cargo xtask bench".to_owned()];
-        words.extend(self.figures.iter().map(Figure::to_string));
+        words.extend(self.figures.iter().map(Benchmark::to_string));
         words.extend(self.quick.then(|| "--quick".to_owned()));
         words.join(" ")
     }

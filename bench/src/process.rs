@@ -16,14 +16,14 @@ use tokio::{
 use crate::context::Context;
 
 /// How long a program may take until it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a program is asked whether it is ready: what is measured is no more exact than that.
-const ASK_EVERY: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A running program that listens on 127.0.0.1. Dropping it kills it.
 #[derive(Debug)]
-pub struct Service {
+pub struct ServiceProcess {
     child: Child,
     /// Where it listens: address and port.
     pub address: String,
@@ -33,14 +33,14 @@ pub struct Service {
 
 /// A resident set, in MiB.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory {
+pub struct ResidentMemory {
     /// At this moment.
-    pub now: f64,
+    pub current: f64,
     /// At the worst moment so far.
-    pub highest: f64,
+    pub peak: f64,
 }
 
-impl Service {
+impl ServiceProcess {
     /// Starts a program that listens on `PORT` and waits until it is ready. It sees `variables` and nothing of ours.
     ///
     /// # Errors
@@ -87,11 +87,11 @@ impl Service {
                 bail!("{} ended instead of serving: {status}", program.display());
             }
             ensure!(
-                started.elapsed() < READY_WITHIN,
+                started.elapsed() < READY_TIMEOUT,
                 "{} is not ready",
                 program.display()
             );
-            sleep(ASK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -129,7 +129,7 @@ impl Service {
     ///
     /// # Errors
     /// When it runs no more.
-    pub fn memory(&self) -> anyhow::Result<Memory> {
+    pub fn memory(&self) -> anyhow::Result<ResidentMemory> {
         let id = self.child.id();
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let mebibytes = |name: &str| -> Option<f64> {
@@ -139,12 +139,15 @@ impl Service {
         };
         mebibytes("VmRSS:")
             .zip(mebibytes("VmHWM:"))
-            .map(|(now, highest)| Memory { now, highest })
+            .map(|(now, highest)| ResidentMemory {
+                current: now,
+                peak: highest,
+            })
             .context("the program has ended")
     }
 }
 
-impl Drop for Service {
+impl Drop for ServiceProcess {
     fn drop(&mut self) {
         // One that has ended by itself is no harm.
         let _ = self.child.kill();
@@ -154,21 +157,24 @@ impl Drop for Service {
 
 /// What our services read, with the AWS at `aws` and the database at `database`; they know the tokens of the system under
 /// test.
-pub fn variables(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
-    let mut all = aws_variables(aws);
+pub fn service_environment(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
+    let mut all = aws_environment(aws);
     all.extend([
         ("DATABASE_URL", database.to_owned()),
         ("AUTH_ISSUER", context.addresses.front_door.clone()),
-        ("AUTH_JWKS_PATH", context.service_keys().display().to_string()),
+        (
+            "AUTH_JWKS_PATH",
+            context.service_jwks_path().display().to_string(),
+        ),
         // The load comes from one address; the limits are counted all the same.
-        ("RATE_LIMIT_FACTOR", "1000000".to_owned()),
+        ("RATE_LIMIT_MULTIPLIER", "1000000".to_owned()),
     ]);
     all.extend(context.addresses.redis.clone().map(|url| ("REDIS_URL", url)));
     all
 }
 
 /// What an AWS client reads to reach the AWS at `aws` and no other.
-pub fn aws_variables(aws: &str) -> Vec<(&'static str, String)> {
+pub fn aws_environment(aws: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", aws.to_owned()),
         ("AWS_REGION", "ap-northeast-1".to_owned()),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::Figure;
+use crate::benchmarks::Benchmark;
 
 /// What was found about one figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,15 +58,15 @@ pub struct Measurement {
 
 /// Everything that was measured and not measured again since.
 #[derive(Debug, Default)]
-pub struct Report(BTreeMap<Figure, Measurement>);
+pub struct Report(BTreeMap<Benchmark, Measurement>);
 
 impl Target {
     /// A ratio that should be no smaller than `goal`.
     pub fn at_least(what: impl Into<String>, goal: f64, reached: f64) -> Self {
         Self {
             what: what.into(),
-            goal: format!("≥ {}", times(goal)),
-            reached: times(reached),
+            goal: format!("≥ {}", format_ratio(goal)),
+            reached: format_ratio(reached),
             met: reached >= goal,
         }
     }
@@ -75,15 +75,15 @@ impl Target {
     pub fn at_most(what: impl Into<String>, goal: f64, reached: f64) -> Self {
         Self {
             what: what.into(),
-            goal: format!("≤ {}", times(goal)),
-            reached: times(reached),
+            goal: format!("≤ {}", format_ratio(goal)),
+            reached: format_ratio(reached),
             met: reached <= goal,
         }
     }
 }
 
 /// A ratio as the page shows it.
-pub fn times(ratio: f64) -> String {
+pub fn format_ratio(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
@@ -106,7 +106,7 @@ impl Report {
     /// # Errors
     /// When the file is there and is not ours.
     pub fn read() -> anyhow::Result<Self> {
-        let path = docs().join("benchmarks.json");
+        let path = docs_dir().join("benchmarks.json");
         if !path.exists() {
             return Ok(Self::default());
         }
@@ -117,7 +117,7 @@ impl Report {
     }
 
     /// Replaces what is known of a figure.
-    pub fn put(&mut self, figure: Figure, measurement: Measurement) {
+    pub fn insert(&mut self, figure: Benchmark, measurement: Measurement) {
         self.0.insert(figure, measurement);
     }
 
@@ -127,14 +127,14 @@ impl Report {
     /// When it cannot be written.
     pub fn write(&self) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(&self.0)? + "\n";
-        for (name, text) in [("benchmarks.json", json), ("benchmarks.md", self.page())] {
-            let path = docs().join(name);
+        for (name, text) in [("benchmarks.json", json), ("benchmarks.md", self.render())] {
+            let path = docs_dir().join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
 
-    fn page(&self) -> String {
+    fn render(&self) -> String {
         let mut page = String::from(
             "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit. Every figure compares something of ours with a \
              reference that was\nmeasured in the same run on the same machine, in turns with it. The ratios carry over \
@@ -144,21 +144,21 @@ impl Report {
         for Measurement { section, .. } in self.0.values() {
             for target in &section.targets {
                 let mark = if target.met { "met" } else { "**missed**" };
-                row(
+                push_table_row(
                     &mut page,
                     [&section.title, &target.what, &target.goal, &target.reached, mark],
                 );
             }
         }
         for measurement in self.0.values() {
-            measurement.write(&mut page);
+            measurement.render_section(&mut page);
         }
         page
     }
 }
 
 impl Measurement {
-    fn write(&self, page: &mut String) {
+    fn render_section(&self, page: &mut String) {
         let Self {
             date,
             command,
@@ -167,18 +167,18 @@ impl Measurement {
             section,
         } = self;
         let _ = write!(page, "\n## {}\n\n{}\n\n", section.title, section.text.trim());
-        row(page, section.columns.iter().map(String::as_str));
+        push_table_row(page, section.columns.iter().map(String::as_str));
         // What a row is about stands left, numbers stand right.
         let rules = (0..section.columns.len()).map(|column| if column == 0 { "---" } else { "---:" });
-        row(page, rules);
+        push_table_row(page, rules);
         for cells in &section.rows {
-            row(page, cells.iter().map(String::as_str));
+            push_table_row(page, cells.iter().map(String::as_str));
         }
         let _ = write!(page, "\n{date}, `{command}`, on {machine}, with {versions}.\n");
     }
 }
 
-fn row<'a>(page: &mut String, cells: impl IntoIterator<Item = &'a str>) {
+fn push_table_row<'a>(page: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     page.push('|');
     for cell in cells {
         let _ = write!(page, " {cell} |");
@@ -186,7 +186,7 @@ fn row<'a>(page: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     page.push('\n');
 }
 
-fn docs() -> PathBuf {
+fn docs_dir() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))
 }
 
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_later_run_replaces_its_own_section_only() {
         let mut report = Report::default();
-        report.put(Figure::Reservations, measurement("Reservations", "yesterday"));
-        report.put(Figure::Catalogue, measurement("Catalogue", "yesterday"));
-        report.put(Figure::Catalogue, measurement("Catalogue", "today"));
-        let page = report.page();
+        report.insert(Benchmark::Reservations, measurement("Reservations", "yesterday"));
+        report.insert(Benchmark::Catalog, measurement("Catalogue", "yesterday"));
+        report.insert(Benchmark::Catalog, measurement("Catalogue", "today"));
+        let page = report.render();
         assert_eq!(
             (page.matches("yesterday").count(), page.matches("today").count()),
             (1, 1),

@@ -4,17 +4,17 @@ use std::fmt;
 
 /// The least, the middle and the greatest of what was measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Spread {
+pub struct Summary {
     min: f64,
     /// Half of the measurements are no greater.
     pub median: f64,
     max: f64,
 }
 
-impl Spread {
+impl Summary {
     /// # Panics
     /// When nothing was measured.
-    pub fn of(mut measured: Vec<f64>) -> Self {
+    pub fn from_samples(mut measured: Vec<f64>) -> Self {
         measured.sort_by(f64::total_cmp);
         let middle = measured.len() / 2;
         let median = if measured.len().is_multiple_of(2) {
@@ -31,7 +31,7 @@ impl Spread {
 }
 
 /// `median (min–max)`, whole from a hundred on, else with a digit.
-impl fmt::Display for Spread {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = usize::from(self.median < 100.0);
         let Self { min, median, max } = self;
@@ -45,9 +45,12 @@ mod tests {
 
     #[test]
     fn the_median_stands_in_the_middle() {
-        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]).to_string(), "2.0 (1.0–3.0)");
         assert_eq!(
-            Spread::of(vec![400.0, 100.0, 200.0, 300.0]).to_string(),
+            Summary::from_samples(vec![3.0, 1.0, 2.0]).to_string(),
+            "2.0 (1.0–3.0)"
+        );
+        assert_eq!(
+            Summary::from_samples(vec![400.0, 100.0, 200.0, 300.0]).to_string(),
             "250 (100–400)"
         );
     }

@@ -3,6 +3,6 @@
 //! Everything here comes in by the public door or looks into a store, a queue or the provider's books.
 //! Nothing here is part of what is deployed.
 
-pub mod books;
-pub mod supervised;
+pub mod consistency;
+pub mod process_control;
 pub mod system;

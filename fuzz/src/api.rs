@@ -8,17 +8,17 @@ use axum::{
     response::IntoResponse,
 };
 use core_api::{
-    catalogue::Details,
+    catalog::ProductDetails,
     cursor,
     http::{IdempotencyKey, ProductPatch},
-    ordering::{Lines, OrderRequest},
+    order_service::{LineRequests, OrderRequest},
 };
 use domain::OrderId;
 use futures::executor::block_on;
+use http_server::{Json, Problem};
 use serde_json::Value;
-use web::{Json, Problem};
 
-static PRODUCT: LazyLock<Details> = LazyLock::new(|| {
+static PRODUCT: LazyLock<ProductDetails> = LazyLock::new(|| {
     let product = br#"{
         "name": "Kettle", "description": "Of iron.", "price": 16800, "category": "tea-ware",
         "translations": {"ja": {"name": "Tetsubin", "description": "Iron."}}
@@ -36,31 +36,31 @@ pub fn bodies(bytes: &[u8]) {
         Ok(Json(_)) => {
             let said: Value = serde_json::from_slice(bytes).expect("an order is JSON");
             let lines = said["items"].as_array().map_or(0, Vec::len);
-            assert!((1..=Lines::MAX).contains(&lines));
+            assert!((1..=LineRequests::MAX).contains(&lines));
         }
-        Err(problem) => is_the_clients(problem),
+        Err(problem) => assert_client_error(problem),
     }
-    match Json::<Details>::from_bytes(bytes) {
-        Ok(Json(details)) => is_kept(&details),
-        Err(problem) => is_the_clients(problem),
+    match Json::<ProductDetails>::from_bytes(bytes) {
+        Ok(Json(details)) => assert_product_round_trip(&details),
+        Err(problem) => assert_client_error(problem),
     }
     match Json::<ProductPatch>::from_bytes(bytes).and_then(|Json(patch)| patch.apply_to(&PRODUCT)) {
-        Ok(changed) => is_kept(&changed),
-        Err(problem) => is_the_clients(problem),
+        Ok(changed) => assert_product_round_trip(&changed),
+        Err(problem) => assert_client_error(problem),
     }
 }
 
 /// A product that goes out comes in again as it was.
-fn is_kept(details: &Details) {
+fn assert_product_round_trip(details: &ProductDetails) {
     let written = serde_json::to_vec(details).expect("a product leaves as JSON");
-    let Ok(Json(again)) = Json::<Details>::from_bytes(&written) else {
+    let Ok(Json(again)) = Json::<ProductDetails>::from_bytes(&written) else {
         unreachable!("a product that left cannot come in again")
     };
-    let value = |details: &Details| serde_json::to_value(details).expect("a product leaves as JSON");
+    let value = |details: &ProductDetails| serde_json::to_value(details).expect("a product leaves as JSON");
     assert_eq!(value(&again), value(details));
 }
 
-fn is_the_clients(problem: Problem) {
+fn assert_client_error(problem: Problem) {
     let status = problem.into_response().status();
     assert!(
         matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY),
@@ -75,13 +75,13 @@ pub fn cursors(bytes: &[u8]) {
     };
     let list = ("orders of", "somebody");
     assert!(
-        cursor::open::<OrderId>(&list, text).is_err(),
+        cursor::decode::<OrderId>(&list, text).is_err(),
         "a cursor that nobody made"
     );
-    let sealed = cursor::seal(&list, &text);
-    assert_eq!(cursor::open::<String>(&list, &sealed).as_deref(), Ok(text));
-    assert!(cursor::open::<String>(&("orders of", "another"), &sealed).is_err());
-    assert!(cursor::open::<Value>(&list, &sealed[1..]).is_err());
+    let sealed = cursor::encode(&list, &text);
+    assert_eq!(cursor::decode::<String>(&list, &sealed).as_deref(), Ok(text));
+    assert!(cursor::decode::<String>(&("orders of", "another"), &sealed).is_err());
+    assert!(cursor::decode::<Value>(&list, &sealed[1..]).is_err());
 }
 
 /// An Idempotency-Key that is taken is 1 to 255 printable ASCII characters, and comes through as it was.
@@ -97,6 +97,6 @@ pub fn headers(bytes: &[u8]) {
             assert_eq!(key.as_bytes(), bytes);
             assert!((1..=255).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         }
-        Err(problem) => is_the_clients(problem),
+        Err(problem) => assert_client_error(problem),
     }
 }

@@ -7,21 +7,21 @@ pub mod events;
 pub mod payments;
 pub mod saga;
 pub mod stock;
-pub mod times;
+pub mod time_args;
 pub mod tokens;
 
 /// Something that takes any bytes.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// Every target, by the name of its corpus and its libFuzzer program.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, FuzzTarget); 9] = [
     ("api_bodies", api::bodies),
     ("api_cursors", api::cursors),
     ("api_headers", api::headers),
     ("events", events::events),
-    ("payment_answers", payments::answers),
+    ("payment_answers", payments::responses),
     ("saga_state", saga::state),
     ("stock_bodies", stock::bodies),
-    ("times", times::times),
+    ("times", time_args::time_args),
     ("tokens", tokens::tokens),
 ];

@@ -17,18 +17,18 @@ use uuid::Uuid;
 const STATUSES: [u16; 12] = [200, 201, 302, 400, 401, 402, 404, 409, 429, 500, 502, 503];
 
 /// One provider and its client for all runs.
-static WORLD: LazyLock<World> = LazyLock::new(World::start);
+static STUB_PROVIDER: LazyLock<StubProvider> = LazyLock::new(StubProvider::start);
 
-struct World {
+struct StubProvider {
     runtime: Runtime,
     client: Stripe,
     /// One run at a time: the provider has one answer.
-    turn: Mutex<()>,
+    run_lock: Mutex<()>,
 }
 
-static ANSWER: Mutex<(u16, Vec<u8>)> = Mutex::new((200, Vec::new()));
+static STUB_RESPONSE: Mutex<(u16, Vec<u8>)> = Mutex::new((200, Vec::new()));
 
-impl World {
+impl StubProvider {
     fn start() -> Self {
         let runtime = Runtime::new().expect("there are threads");
         let listener = runtime
@@ -44,7 +44,7 @@ impl World {
         Self {
             runtime,
             client: client.expect("the address and the key are good ones"),
-            turn: Mutex::new(()),
+            run_lock: Mutex::new(()),
         }
     }
 }
@@ -62,7 +62,7 @@ async fn serve(mut connection: TcpStream) -> std::io::Result<()> {
         // The bodies of these requests come in the same segment as their heads, or right after it.
         while let Some(length) = request_length(&heard) {
             heard.drain(..length);
-            let (status, body) = ANSWER
+            let (status, body) = STUB_RESPONSE
                 .lock()
                 .expect("nobody panics with the answer in hand")
                 .clone();
@@ -90,28 +90,30 @@ fn request_length(heard: &[u8]) -> Option<usize> {
 /// What the provider said, as far as it has to be right.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ProviderResponse {
     id: Option<String>,
     status: Option<String>,
 }
 
 /// Nothing is taken for paid, refunded or cancelled that the provider has not said so of.
-pub fn answers(bytes: &[u8]) {
+pub fn responses(bytes: &[u8]) {
     let Some((first, body)) = bytes.split_first() else {
         return;
     };
     let status = STATUSES[usize::from(*first) % STATUSES.len()];
-    let world = &*WORLD;
-    let _turn = world.turn.lock();
-    *ANSWER.lock().expect("nobody panics with the answer in hand") = (status, body.to_owned());
-    world.runtime.block_on(ask(&world.client, status, body));
+    let world = &*STUB_PROVIDER;
+    let _turn = world.run_lock.lock();
+    *STUB_RESPONSE
+        .lock()
+        .expect("nobody panics with the answer in hand") = (status, body.to_owned());
+    world.runtime.block_on(check_client(&world.client, status, body));
 }
 
-async fn ask(client: &Stripe, status: u16, body: &[u8]) {
+async fn check_client(client: &Stripe, status: u16, body: &[u8]) {
     let order = OrderId(Uuid::nil());
     let payment = PaymentId("pi_1".to_owned());
     let price = Money::new(100, Currency::JPY).expect("a hundred yen are a price");
-    let said: Said = serde_json::from_slice(body).unwrap_or_default();
+    let said: ProviderResponse = serde_json::from_slice(body).unwrap_or_default();
     let status_is = |word| said.status.as_deref() == Some(word);
     let success = (200..300).contains(&status);
 
@@ -119,18 +121,18 @@ async fn ask(client: &Stripe, status: u16, body: &[u8]) {
         Ok(PaymentStatus::Charged) => assert!(success && status_is("succeeded")),
         Ok(PaymentStatus::Cancelled) => assert!(success && status_is("canceled")),
         Ok(PaymentStatus::Open) => assert!(success && said.status.is_some()),
-        Err(error) => is_speakable(&error),
+        Err(error) => assert_safe_error_code(&error),
     }
     match client.create_intent(order, price, "pm_card_visa").await {
         Ok(PaymentId(id)) => assert!(success && said.id == Some(id)),
-        Err(error) => is_speakable(&error),
+        Err(error) => assert_safe_error_code(&error),
     }
     match client.confirm(order, &payment).await {
         Ok(()) => assert!(success && status_is("succeeded")),
-        Err(error) => is_speakable(&error),
+        Err(error) => assert_safe_error_code(&error),
     }
     if let Err(error) = client.refund(order, &payment).await {
-        is_speakable(&error);
+        assert_safe_error_code(&error);
     }
     if let Ok(PaymentStatus::Cancelled) = client.cancel(&payment).await {
         assert!(success && status_is("canceled"));
@@ -138,7 +140,7 @@ async fn ask(client: &Stripe, status: u16, body: &[u8]) {
 }
 
 /// What an error says goes into logs and stores, so nothing of what the provider wrote may be in it but one word.
-fn is_speakable(error: &PaymentError) {
+fn assert_safe_error_code(error: &PaymentError) {
     if let PaymentError::Declined { code } | PaymentError::Rejected { code, .. } = error {
         assert!(
             code.len() <= 64

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use access_tokens::Verifier;
 use axum::{
     extract::FromRequestParts,
     http::{HeaderValue, Request, header},
@@ -10,18 +9,19 @@ use axum::{
 use chrono::DateTime;
 use domain::Clock;
 use futures::executor::block_on;
-use web::Bearer;
+use http_server::Bearer;
+use tokens::TokenVerifier;
 
 /// The public half of a key whose private half signed [`GOOD`] and is gone.
-const JWKS: &str = include_str!("../tokens/jwks.json");
+const JWKS: &str = include_str!("../fixtures/jwks.json");
 
 /// A token that opens the door.
-const GOOD: &str = include_str!("../tokens/good.jwt");
+const VALID_TOKEN: &str = include_str!("../fixtures/good.jwt");
 
-static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
     let now = DateTime::from_timestamp(1_800_000_000, 0).expect("2027 can be told");
     let clock = Clock::from_fn(move || now);
-    Verifier::from_jwks(JWKS, "https://auth.fuzz", "matsuri", clock).expect("the key is one")
+    TokenVerifier::from_jwks(JWKS, "https://auth.fuzz", "matsuri", clock).expect("the key is one")
 });
 
 /// Nothing opens the door but the one token that was signed.
@@ -37,7 +37,7 @@ pub fn tokens(bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).expect("a header that was read is text");
         let (scheme, token) = text.split_once(' ').expect("a scheme and a token");
         assert!(scheme.eq_ignore_ascii_case("bearer"));
-        assert_eq!(token.trim(), GOOD.trim(), "a token that nobody signed");
+        assert_eq!(token.trim(), VALID_TOKEN.trim(), "a token that nobody signed");
     }
 }
 
@@ -47,6 +47,6 @@ mod tests {
 
     #[test]
     fn the_good_token_is_good() {
-        assert!(VERIFIER.verify(GOOD.trim()).is_ok());
+        assert!(VERIFIER.verify(VALID_TOKEN.trim()).is_ok());
     }
 }

@@ -12,11 +12,11 @@ use proptest::{
 };
 
 /// Made inputs of each target; those of the payment client go over a socket.
-fn cases(target: &str) -> u32 {
+fn case_count(target: &str) -> u32 {
     if target == "payment_answers" { 300 } else { 3000 }
 }
 
-fn corpus(target: &str) -> Vec<Vec<u8>> {
+fn read_corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -30,7 +30,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 /// What is done to an input: the bytes from a place on, so many of them, become others.
 type Edit = (Index, u8, Vec<u8>);
 
-fn edited(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {
+fn apply_edits(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {
     for (place, length, others) in edits {
         let from = place.index(bytes.len() + 1);
         let to = bytes.len().min(from + usize::from(length % 8));
@@ -39,8 +39,8 @@ fn edited(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {
     bytes
 }
 
-fn run(target: &str, body: fuzz::Target) {
-    let corpus = corpus(target);
+fn run_target(target: &str, body: fuzz::FuzzTarget) {
+    let corpus = read_corpus(target);
     corpus.iter().for_each(|bytes| body(bytes));
     let edit = (
         any::<Index>(),
@@ -48,10 +48,10 @@ fn run(target: &str, body: fuzz::Target) {
         prop::collection::vec(any::<u8>(), 0..6),
     );
     let made = (prop::sample::select(corpus), prop::collection::vec(edit, 0..5))
-        .prop_map(|(bytes, edits)| edited(bytes, edits));
+        .prop_map(|(bytes, edits)| apply_edits(bytes, edits));
     let any = prop::collection::vec(any::<u8>(), 0..200);
     let mut runner = TestRunner::new(Config {
-        cases: cases(target),
+        cases: case_count(target),
         failure_persistence: None,
         ..Config::default()
     });
@@ -65,6 +65,6 @@ fn run(target: &str, body: fuzz::Target) {
 #[test]
 fn every_target_stands_its_corpus_and_what_is_made_of_it() {
     for (target, body) in fuzz::TARGETS {
-        run(target, body);
+        run_target(target, body);
     }
 }

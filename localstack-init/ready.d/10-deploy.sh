@@ -2,7 +2,7 @@
 # Deploys the event-driven half of Matsuri to a local AWS: the same template that goes to AWS, by the same two steps.
 # A LocalStack-compatible image runs this when it is ready; `cargo xtask up` and `deploy` run it as well.
 #
-#   MATSURI_TREE       folder that holds infrastructure/sam, events/rules and step-functions as the repository does, and each
+#   DEPLOY_DIR       folder that holds infrastructure/sam, events/rules and step-functions as the repository does, and each
 #                      family's functions, zipped, at the place of its source: lambdas/auth, lambdas/processors and lambdas/saga
 #                      are zip files
 #   STOCK_SERVICE_URL  origin of stock-service, as the functions reach it
@@ -10,18 +10,18 @@
 #   CORE_API_URI       origin of core-api, as the front door reaches it
 #   AUTH_ISSUER        the front door's address, as clients, functions and core-api all name it
 #   ACCOUNTS_DATABASE_URL  the database of the accounts, as the functions reach it
-#   SIGNING_KEYS_FRESH_SECONDS  age of the signing keys that a function knows, at most; otherwise 300
+#   SIGNING_KEYS_CACHE_TTL_SECONDS  age of the signing keys that a function knows, at most; otherwise 300
 #   GOOGLE_ISSUER      an OpenID Connect provider in Google's place; otherwise nobody signs in by one
 #   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
 #   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
-#   STUCK_AFTER_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
+#   ORDER_STUCK_THRESHOLD_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
 #   MATSURI_KEYS       folder with services.pem, services.jwks.json, user-signing-keys.json and refresh-pepper; where it is
 #                      set, the secrets get their values
 #
 # The address and the credentials of the local AWS come from the usual AWS_* variables.
 set -eu
 
-tree=${MATSURI_TREE:-/opt/matsuri}
+tree=${DEPLOY_DIR:-/opt/matsuri}
 stack=matsuri
 bucket=matsuri-artifacts
 archive=ecommerce-event-archive
@@ -57,15 +57,15 @@ if ! awslocal cloudformation deploy \
     Local=true \
     Architecture="$architecture" \
     SagaType="${SAGA_TYPE:-STANDARD}" \
-    StuckAfterSeconds="${STUCK_AFTER_SECONDS:-360}" \
+    OrderStuckThresholdSeconds="${ORDER_STUCK_THRESHOLD_SECONDS:-360}" \
     StockServiceUrl="$STOCK_SERVICE_URL" \
     PaymentApiUrl="$PAYMENT_API_URL" \
     CoreApiUri="$CORE_API_URI" \
     AuthIssuer="$AUTH_ISSUER" \
-    SigningKeysFreshSeconds="${SIGNING_KEYS_FRESH_SECONDS:-300}" \
+    SigningKeysCacheTtlSeconds="${SIGNING_KEYS_CACHE_TTL_SECONDS:-300}" \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
-    FailuresPerAddress=1000000; then # everybody comes from the same address here
+    MaxLoginFailuresPerIp=1000000; then # everybody comes from the same address here
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
   exit 1

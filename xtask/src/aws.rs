@@ -12,35 +12,35 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::environment::{Addresses, REGION};
-use crate::paths::Instance;
-use crate::supervise::Lock;
+use crate::instance::Instance;
+use crate::supervisor::InstanceLock;
 use crate::{http, python};
 
 /// Where a command finds queues, bus and saga.
 #[derive(Debug)]
-pub enum Cloud {
+pub enum AwsTarget {
     /// A system of this checkout.
     Local(Addresses),
     /// The account and region that the `aws` command is set up for.
     Account,
 }
 
-impl Cloud {
+impl AwsTarget {
     /// The person's account if he wants that, otherwise the local system.
     ///
     /// # Errors
     /// When the local system is wanted and not running.
-    pub fn chosen(account: bool) -> Result<Self> {
+    pub fn from_flag(account: bool) -> Result<Self> {
         if account {
             return Ok(Self::Account);
         }
-        let instance = Instance::addressed();
-        if Lock::holder(&instance).is_none() {
+        let instance = Instance::from_env();
+        if InstanceLock::holder(&instance).is_none() {
             bail!(
                 "the system is not running; `cargo xtask up` starts it, and --aws means your account in AWS"
             );
         }
-        Ok(Self::Local(Addresses::remembered(&instance)))
+        Ok(Self::Local(Addresses::from_last_run(&instance)))
     }
 
     /// Calls `operation` of `service`, both named as in the API model (`sqs`, `ReceiveMessage`).
@@ -49,19 +49,19 @@ impl Cloud {
     /// When nobody answers, or the answer is an error.
     pub fn call(&self, service: &str, operation: &str, input: &Value) -> Result<Value> {
         match self {
-            Self::Local(addresses) => call(
+            Self::Local(addresses) => call_local(
                 addresses,
                 service,
-                &format!("{}.{operation}", target(service)),
+                &format!("{}.{operation}", target_prefix(service)),
                 input,
             ),
-            Self::Account => command(service, operation, input),
+            Self::Account => run_aws_cli(service, operation, input),
         }
     }
 }
 
 /// What stands before an operation in the header that names it.
-fn target(service: &str) -> &'static str {
+fn target_prefix(service: &str) -> &'static str {
     match service {
         "sqs" => "AmazonSQS",
         "states" => "AWSStepFunctions",
@@ -71,18 +71,24 @@ fn target(service: &str) -> &'static str {
 }
 
 /// One run of the person's own `aws`, or of ours where he has none.
-fn command(service: &str, operation: &str, input: &Value) -> Result<Value> {
+fn run_aws_cli(service: &str, operation: &str, input: &Value) -> Result<Value> {
     let path = std::env::var("PATH").unwrap_or_default();
     let service = if service == "states" {
         "stepfunctions"
     } else {
         service
     };
-    let file = InputFile::write(input)?;
+    let file = CliInputFile::write(input)?;
     let output = Command::new("aws")
-        .env("PATH", format!("{path}:{}", python::commands().display()))
+        .env("PATH", format!("{path}:{}", python::bin_dir().display()))
         .env("AWS_PAGER", "")
-        .args([service, &kebab(operation), "--output", "json", "--cli-input-json"])
+        .args([
+            service,
+            &to_kebab_case(operation),
+            "--output",
+            "json",
+            "--cli-input-json",
+        ])
         .arg(format!("file://{}", file.0.display()))
         .stdin(Stdio::null())
         .output()
@@ -95,9 +101,9 @@ fn command(service: &str, operation: &str, input: &Value) -> Result<Value> {
 }
 
 /// A request on its way to the `aws` command: too long for an argument, and nobody else's to read.
-struct InputFile(PathBuf);
+struct CliInputFile(PathBuf);
 
-impl InputFile {
+impl CliInputFile {
     fn write(input: &Value) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("xtask-{}.json", Uuid::new_v4()));
         let mut file = File::options()
@@ -111,14 +117,14 @@ impl InputFile {
     }
 }
 
-impl Drop for InputFile {
+impl Drop for CliInputFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
 }
 
 /// `ReceiveMessage` as the command line has it: `receive-message`.
-fn kebab(operation: &str) -> String {
+fn to_kebab_case(operation: &str) -> String {
     let mut name = String::new();
     for letter in operation.chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -133,14 +139,19 @@ fn kebab(operation: &str) -> String {
 ///
 /// # Errors
 /// When nobody answers, or the answer is an error; the message begins with the error's type.
-pub fn call(addresses: &Addresses, service: &str, operation: &str, input: &Value) -> Result<Value> {
+pub fn call_local(addresses: &Addresses, service: &str, operation: &str, input: &Value) -> Result<Value> {
     let mut response = http::client()
-        .post(addresses.aws())
-        .header("authorization", signature(service))
+        .post(addresses.aws_endpoint_url())
+        .header("authorization", authorization_header(service))
         .header("x-amz-target", operation)
         .content_type(content_type(service))
         .send(input.to_string())
-        .with_context(|| format!("the local AWS does not answer at {}", addresses.aws()))?;
+        .with_context(|| {
+            format!(
+                "the local AWS does not answer at {}",
+                addresses.aws_endpoint_url()
+            )
+        })?;
     let body = response.body_mut().read_to_string().unwrap_or_default();
     let value = serde_json::from_str(&body).unwrap_or(Value::Null);
     if response.status().is_success() {
@@ -156,7 +167,7 @@ pub fn call(addresses: &Addresses, service: &str, operation: &str, input: &Value
     bail!("{kind}: {message}")
 }
 
-fn signature(service: &str) -> String {
+fn authorization_header(service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     )

@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::paths;
+use crate::instance;
 
 /// Every program that a local system runs: three that listen, three families of functions.
-const PROGRAMS: [&str; 6] = [
+const REQUIRED_EXECUTABLES: [&str; 6] = [
     "core-api",
     "stock-service",
     "payment-provider",
@@ -30,13 +30,13 @@ pub type Executables = BTreeMap<String, PathBuf>;
 /// # Errors
 /// When they do not compile; cargo has said why.
 pub fn build() -> Result<Executables> {
-    let mut command = cargo();
+    let mut command = cargo_command();
     // --workspace, because cargo would otherwise unify features anew for each program and rebuild most dependencies.
     command.args(["build", "--workspace"]);
-    for program in PROGRAMS {
+    for program in REQUIRED_EXECUTABLES {
         command.args(["--bin", program]);
     }
-    executables_of(command)
+    build_executables(command)
 }
 
 /// Builds the programs and the tests together. What only tests depend on turns features on in what both do, so that
@@ -45,9 +45,9 @@ pub fn build() -> Result<Executables> {
 /// # Errors
 /// When they do not compile; cargo has said why.
 pub fn build_with_tests() -> Result<Executables> {
-    let mut command = cargo();
+    let mut command = cargo_command();
     command.args(["test", "--workspace", "--no-run"]);
-    executables_of(command)
+    build_executables(command)
 }
 
 /// Builds the programs as they are deployed to AWS, with optimisation.
@@ -55,36 +55,42 @@ pub fn build_with_tests() -> Result<Executables> {
 /// # Errors
 /// When they do not compile; cargo has said why.
 pub fn build_release() -> Result<Executables> {
-    let mut command = cargo();
+    let mut command = cargo_command();
     command.args(["build", "--workspace", "--bins", "--release"]);
-    executables_of(command)
+    build_executables(command)
 }
 
 /// The program of a package's tests, which [`build_with_tests`] has built.
 ///
 /// # Errors
 /// When there is none.
-pub fn test_program(package: &str, test: &str) -> Result<PathBuf> {
-    let mut command = cargo();
+pub fn test_executable(package: &str, test: &str) -> Result<PathBuf> {
+    let mut command = cargo_command();
     command.args(["test", "--workspace", "--no-run", "--quiet"]);
-    messages_of(command)?
+    run_for_messages(command)?
         .iter()
         .filter(|message| message.pointer("/profile/test") == Some(&Value::Bool(true)))
         .filter(|message| message.pointer("/target/name").is_some_and(|name| name == test))
-        .filter(|message| is_of_package(message, package))
+        .filter(|message| belongs_to_package(message, package))
         .find_map(|message| Some(message.get("executable")?.as_str()?.into()))
         .with_context(|| format!("cargo told nothing about the tests of {package}"))
 }
 
 /// Packages of this workspace lie in a folder of their name.
-fn is_of_package(message: &Value, package: &str) -> bool {
+fn belongs_to_package(message: &Value, package: &str) -> bool {
     let manifest = message.get("manifest_path").and_then(Value::as_str);
     manifest.is_some_and(|path| path.ends_with(&format!("/{package}/Cargo.toml")))
 }
 
-fn executables_of(command: Command) -> Result<Executables> {
-    let executables: Executables = messages_of(command)?.iter().filter_map(executable).collect();
-    if let Some(missing) = PROGRAMS.iter().find(|name| !executables.contains_key(**name)) {
+fn build_executables(command: Command) -> Result<Executables> {
+    let executables: Executables = run_for_messages(command)?
+        .iter()
+        .filter_map(parse_executable)
+        .collect();
+    if let Some(missing) = REQUIRED_EXECUTABLES
+        .iter()
+        .find(|name| !executables.contains_key(**name))
+    {
         bail!("cargo built everything but told nothing about {missing}");
     }
     fs::write(executables_file(), serde_json::to_vec_pretty(&executables)?)?;
@@ -92,7 +98,7 @@ fn executables_of(command: Command) -> Result<Executables> {
 }
 
 /// Runs cargo; returns what it tells in JSON.
-fn messages_of(mut command: Command) -> Result<Vec<Value>> {
+fn run_for_messages(mut command: Command) -> Result<Vec<Value>> {
     command.arg("--message-format=json-render-diagnostics");
     let mut child = command
         .stdin(Stdio::null())
@@ -114,17 +120,17 @@ fn messages_of(mut command: Command) -> Result<Vec<Value>> {
 ///
 /// # Errors
 /// When nothing was built yet.
-pub fn built() -> Result<Executables> {
+pub fn last_build() -> Result<Executables> {
     let bytes = fs::read(executables_file()).context("nothing is built yet; run `cargo xtask up` first")?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
 fn executables_file() -> PathBuf {
-    paths::shared().join("executables.json")
+    instance::local_dir().join("executables.json")
 }
 
 /// One of cargo's messages: a program's name and place, if it tells one.
-fn executable(message: &Value) -> Option<(String, PathBuf)> {
+fn parse_executable(message: &Value) -> Option<(String, PathBuf)> {
     // A program's unit tests are an executable that has the program's name.
     if message.pointer("/profile/test") == Some(&Value::Bool(true)) {
         return None;
@@ -135,21 +141,21 @@ fn executable(message: &Value) -> Option<(String, PathBuf)> {
 }
 
 /// The command `cargo` in the checkout, with the surroundings that a person's own call would have.
-pub fn cargo() -> Command {
+pub fn cargo_command() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
-    command.current_dir(paths::checkout());
+    command.current_dir(instance::repository_root());
     // What cargo set for this tool is not meant for another build: build scripts that watch these variables would
     // run again each time a person and this tool take turns.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(is_of_this_package) {
+        if name.to_str().is_some_and(is_set_by_cargo) {
             command.env_remove(name);
         }
     }
     command
 }
 
-fn is_of_this_package(variable: &str) -> bool {
+fn is_set_by_cargo(variable: &str) -> bool {
     const NAMES: [&str; 6] = [
         "CARGO",
         "CARGO_CRATE_NAME",
@@ -172,16 +178,19 @@ mod tests {
         let program = json!({
             "reason": "compiler-artifact", "target": {"name": "saga", "kind": ["bin"]}, "executable": "/t/saga",
         });
-        assert_eq!(executable(&program), Some(("saga".to_owned(), "/t/saga".into())));
+        assert_eq!(
+            parse_executable(&program),
+            Some(("saga".to_owned(), "/t/saga".into()))
+        );
         let tests =
             json!({"target": {"name": "saga"}, "profile": {"test": true}, "executable": "/t/deps/saga-1"});
-        assert_eq!(executable(&tests), None);
+        assert_eq!(parse_executable(&tests), None);
         assert_eq!(
-            executable(&json!({"reason": "build-finished", "success": true})),
+            parse_executable(&json!({"reason": "build-finished", "success": true})),
             None
         );
         assert_eq!(
-            executable(&json!({"target": {"name": "domain"}, "executable": null})),
+            parse_executable(&json!({"target": {"name": "domain"}, "executable": null})),
             None
         );
     }

@@ -13,18 +13,18 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::cargo::Executables;
-use crate::environment::{Addresses, assignments};
-use crate::paths::{self, Instance, Kind};
-use crate::{aws, digest, http, keys, programs, python};
+use crate::environment::{Addresses, to_env_vars};
+use crate::instance::{self, Instance, InstanceKind};
+use crate::{aws, digest, http, keys, python, services};
 
 /// The families of functions: one executable each, at the place of its source folder in the deploy tree.
-const FAMILIES: [&str; 3] = ["auth", "processors", "saga"];
+const FUNCTION_PACKAGES: [&str; 3] = ["auth", "processors", "saga"];
 
 /// What the template takes in besides the functions.
-const SOURCES: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
+const TEMPLATE_INPUTS: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
 
 /// The script that deploys a tree. People with Docker run the same one.
-const SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
+const DEPLOY_SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
 
 /// Where the local AWS keeps what was deployed last: it goes when the deployment goes.
 const DIGEST_PARAMETER: &str = "/matsuri/deployment-digest";
@@ -36,7 +36,7 @@ const CONCURRENCY_PER_CORE: usize = 4;
 
 /// What came of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeployOutcome {
     /// Functions or template differ from before.
     Deployed,
     /// Nothing had changed.
@@ -47,66 +47,69 @@ pub enum Outcome {
 ///
 /// # Errors
 /// When the local AWS refuses; the error holds what it said.
-pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Outcome> {
+pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<DeployOutcome> {
     let tree = instance.directory().join("deploy");
-    for family in FAMILIES {
-        let function = programs::executable(built, family)?;
+    for family in FUNCTION_PACKAGES {
+        let function = services::executable_path(built, family)?;
         let zip = tree.join("lambdas").join(family);
-        if instance.kind().has_faults() {
-            let wrapper = programs::executable(built, "faulty-bootstrap")?;
-            package(&[("bootstrap", &wrapper), ("function", &function)], &zip)?;
+        if instance.kind().has_fault_injection() {
+            let wrapper = services::executable_path(built, "fault-injecting-bootstrap")?;
+            write_zip(&[("bootstrap", &wrapper), ("function", &function)], &zip)?;
         } else {
-            package(&[("bootstrap", &function)], &zip)?;
+            write_zip(&[("bootstrap", &function)], &zip)?;
         }
     }
-    for source in SOURCES {
-        copy_files(&paths::checkout().join(source), &tree.join(source))?;
+    for source in TEMPLATE_INPUTS {
+        mirror_folder(&instance::repository_root().join(source), &tree.join(source))?;
     }
-    let parameters = parameters(instance, addresses);
+    let parameters = deploy_parameters(instance, addresses);
     let digest = inputs_digest(instance, &tree, &parameters)?;
-    if deployed(addresses).as_deref() == Some(digest.as_str()) {
-        return Ok(Outcome::Unchanged);
+    if deployed_digest(addresses).as_deref() == Some(digest.as_str()) {
+        return Ok(DeployOutcome::Unchanged);
     }
-    run_script(instance, addresses, &tree, parameters)?;
+    run_deploy_script(instance, addresses, &tree, parameters)?;
     limit_concurrency(addresses)?;
-    remember(addresses, &digest)?;
-    Ok(Outcome::Deployed)
+    save_digest(addresses, &digest)?;
+    Ok(DeployOutcome::Deployed)
 }
 
 /// What differs from one local system to the next.
-fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
+fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
     let architecture = if cfg!(target_arch = "aarch64") {
         "arm64"
     } else {
         "x86_64"
     };
-    let saga_type = if instance.kind() == Kind::Express {
+    let saga_type = if instance.kind() == InstanceKind::Express {
         "EXPRESS"
     } else {
         "STANDARD"
     };
-    let seen = addresses.of_programs();
+    let seen = addresses.via_proxies();
     let stuck_after = match instance.kind() {
         // A test does not wait for minutes until a saga that died is started again.
-        Kind::Test | Kind::Express | Kind::Chaos => "15",
-        Kind::Development | Kind::Bench | Kind::Sqlx => "360",
+        InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "15",
+        InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "360",
     };
     let keys_fresh = match instance.kind() {
         // A test does not wait for minutes until a key that was just made signs.
-        Kind::Test | Kind::Express | Kind::Chaos => "2",
-        Kind::Development | Kind::Bench | Kind::Sqlx => "60",
+        InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "2",
+        InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "60",
     };
-    assignments([
-        ("STOCK_SERVICE_URL", seen.stock_service()),
-        ("CORE_API_URI", addresses.core_api()),
-        ("AUTH_ISSUER", addresses.front_door()),
-        ("ACCOUNTS_DATABASE_URL", seen.database.clone()),
-        ("SIGNING_KEYS_FRESH_SECONDS", keys_fresh.to_owned()),
-        ("PAYMENT_API_URL", seen.payment_provider()),
-        ("GOOGLE_ISSUER", addresses.identity_provider().unwrap_or_default()),
+    to_env_vars([
+        ("STOCK_SERVICE_URL", seen.stock_service_url()),
+        ("CORE_API_URI", addresses.core_api_url()),
+        ("AUTH_ISSUER", addresses.gateway_url()),
+        ("ACCOUNTS_DATABASE_URL", seen.database_url.clone()),
+        ("SIGNING_KEYS_CACHE_TTL_SECONDS", keys_fresh.to_owned()),
+        ("PAYMENT_API_URL", seen.payment_provider_url()),
+        (
+            "GOOGLE_ISSUER",
+            addresses.identity_provider_url().unwrap_or_default(),
+        ),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
-        ("STUCK_AFTER_SECONDS", stuck_after.to_owned()),
+        ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_after.to_owned()),
     ])
 }
 
@@ -114,14 +117,20 @@ fn parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String
 fn limit_concurrency(addresses: &Addresses) -> Result<()> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let limit = json!({ "ReservedConcurrentExecutions": cores * CONCURRENCY_PER_CORE }).to_string();
-    let listed = http::get_json(&format!("{}/2015-03-31/functions", addresses.aws()), None)?;
+    let listed = http::get_json(
+        &format!("{}/2015-03-31/functions", addresses.aws_endpoint_url()),
+        None,
+    )?;
     let functions = listed.get("Functions").and_then(Value::as_array);
     for function in functions.context("the local AWS lists no functions")? {
         let name = function
             .get("FunctionName")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let url = format!("{}/2017-10-31/functions/{name}/concurrency", addresses.aws());
+        let url = format!(
+            "{}/2017-10-31/functions/{name}/concurrency",
+            addresses.aws_endpoint_url()
+        );
         let answer = http::client().put(url).send(&limit)?;
         if !answer.status().is_success() {
             bail!("the local AWS sets no limit for {name}: {}", answer.status());
@@ -133,10 +142,10 @@ fn limit_concurrency(addresses: &Addresses) -> Result<()> {
 /// Packs executables as Lambda wants them: Lambda runs the one called `bootstrap`. The zip's bytes depend on nothing
 /// else, so that an unchanged family keeps its name in S3 and its functions stay warm. Nothing happens when they are
 /// packed already.
-fn package(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
+fn write_zip(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
     let mut source = String::new();
     for (name, executable) in executables {
-        source.push_str(&format!("{name} {}\n", digest::of_file(executable)?));
+        source.push_str(&format!("{name} {}\n", digest::file_sha256_hex(executable)?));
     }
     let stamp = zip.with_extension("sha256");
     if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|packed| packed == source) {
@@ -152,7 +161,7 @@ fn package(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
     let mut writer = ZipWriter::new(File::create(zip).with_context(context)?);
     for (name, executable) in executables {
         writer.start_file(*name, options)?;
-        io::copy(&mut stripped(executable, zip)?, &mut writer).with_context(context)?;
+        io::copy(&mut strip_debug_info(executable, zip)?, &mut writer).with_context(context)?;
     }
     writer.finish()?.flush()?;
     fs::write(stamp, source).with_context(context)
@@ -160,7 +169,7 @@ fn package(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
 
 /// The executable without what only a debugger reads: ten functions hold it in memory, and on disk when the local AWS
 /// stops. Where there are no binutils, it goes as it is.
-fn stripped(executable: &Path, beside: &Path) -> Result<File> {
+fn strip_debug_info(executable: &Path, beside: &Path) -> Result<File> {
     let target = beside.with_extension("stripped");
     let done = Command::new("strip")
         .arg("--strip-debug")
@@ -180,7 +189,7 @@ fn stripped(executable: &Path, beside: &Path) -> Result<File> {
 }
 
 /// Makes a folder hold the files of another one, and no others.
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
+fn mirror_folder(from: &Path, to: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
@@ -194,36 +203,40 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 
 /// What decides whether a deployment would change anything.
 fn inputs_digest(instance: &Instance, tree: &Path, parameters: &[(String, String)]) -> Result<String> {
-    let mut files: Vec<PathBuf> = FAMILIES
+    let mut files: Vec<PathBuf> = FUNCTION_PACKAGES
         .iter()
         .map(|family| tree.join("lambdas").join(family))
         .collect();
-    for source in SOURCES {
+    for source in TEMPLATE_INPUTS {
         let folder = fs::read_dir(tree.join(source))?.collect::<Result<Vec<_>, _>>()?;
         files.extend(folder.into_iter().map(|entry| entry.path()));
     }
-    files.push(paths::checkout().join(SCRIPT));
-    files.extend(keys::files(instance));
+    files.push(instance::repository_root().join(DEPLOY_SCRIPT));
+    files.extend(keys::secret_files(instance));
     files.sort();
     let mut inputs = format!("{parameters:?}\n");
     for file in files {
-        inputs.push_str(&format!("{} {}\n", file.display(), digest::of_file(&file)?));
+        inputs.push_str(&format!(
+            "{} {}\n",
+            file.display(),
+            digest::file_sha256_hex(&file)?
+        ));
     }
-    Ok(digest::of(inputs.as_bytes()))
+    Ok(digest::sha256_hex(inputs.as_bytes()))
 }
 
-fn deployed(addresses: &Addresses) -> Option<String> {
+fn deployed_digest(addresses: &Addresses) -> Option<String> {
     let input = json!({ "Name": DIGEST_PARAMETER });
-    let answer = aws::call(addresses, "ssm", "AmazonSSM.GetParameter", &input).ok()?;
+    let answer = aws::call_local(addresses, "ssm", "AmazonSSM.GetParameter", &input).ok()?;
     Some(answer.pointer("/Parameter/Value")?.as_str()?.to_owned())
 }
 
-fn remember(addresses: &Addresses, digest: &str) -> Result<()> {
+fn save_digest(addresses: &Addresses, digest: &str) -> Result<()> {
     let input = json!({ "Name": DIGEST_PARAMETER, "Value": digest, "Type": "String", "Overwrite": true });
-    aws::call(addresses, "ssm", "AmazonSSM.PutParameter", &input).map(drop)
+    aws::call_local(addresses, "ssm", "AmazonSSM.PutParameter", &input).map(drop)
 }
 
-fn run_script(
+fn run_deploy_script(
     instance: &Instance,
     addresses: &Addresses,
     tree: &Path,
@@ -231,26 +244,29 @@ fn run_script(
 ) -> Result<()> {
     let path = format!(
         "{}:{}",
-        python::commands().display(),
+        python::bin_dir().display(),
         std::env::var("PATH").unwrap_or_default()
     );
     let output = Command::new("sh")
-        .arg(paths::checkout().join(SCRIPT))
+        .arg(instance::repository_root().join(DEPLOY_SCRIPT))
         .current_dir(tree)
         .env_clear()
-        .envs(programs::surroundings(instance))
-        .envs(addresses.aws_variables())
+        .envs(services::base_env(instance))
+        .envs(addresses.aws_env())
         .envs(parameters)
         .env("PATH", path)
-        .env("MATSURI_TREE", tree)
-        .env("MATSURI_KEYS", instance.keys())
+        .env("DEPLOY_DIR", tree)
+        .env("MATSURI_KEYS", instance.keys_dir())
         .env("DISABLE_DEPRECATION_NOTICE", "1")
         .stdin(Stdio::null())
         .output()
         .context("cannot run sh")?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        bail!("{SCRIPT} failed:\n{}", String::from_utf8_lossy(&said).trim());
+        bail!(
+            "{DEPLOY_SCRIPT} failed:\n{}",
+            String::from_utf8_lossy(&said).trim()
+        );
     }
     Ok(())
 }

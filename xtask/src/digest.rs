@@ -8,15 +8,15 @@ use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
 /// The digest of some bytes, in hexadecimal digits.
-pub fn of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    to_hex(&Sha256::digest(bytes))
 }
 
 /// The digest of a file's content, in hexadecimal digits.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn of_file(path: &Path) -> Result<String> {
+pub fn file_sha256_hex(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut read = || -> io::Result<()> {
         let mut file = File::open(path)?;
@@ -29,10 +29,10 @@ pub fn of_file(path: &Path) -> Result<String> {
         }
     };
     read().with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(hex(&hasher.finalize()))
+    Ok(to_hex(&hasher.finalize()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn the_digest_of_abc_is_that_of_the_standard() {
         assert_eq!(
-            of(b"abc"),
+            sha256_hex(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
     }

@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::paths::Instance;
-use crate::ports::{FAULTS, Ports};
+use crate::instance::Instance;
+use crate::ports::{FAULT_INJECTION, Ports};
 use crate::{ports, postgres, python, redis};
 
 /// The region of everything, locally as in the cloud.
@@ -16,34 +16,34 @@ pub const REGION: &str = "ap-northeast-1";
 pub struct Addresses {
     ports: Ports,
     /// The database, ours or the one that `DATABASE_URL` named.
-    pub database: String,
+    pub database_url: String,
 }
 
 impl Addresses {
     /// The addresses that follow from ports, and from a database elsewhere if there is one.
     pub fn new(ports: &Ports, external_database: Option<String>) -> Self {
-        let database = external_database.unwrap_or_else(|| postgres::url(port_of(ports, "postgres")));
+        let database_url = external_database.unwrap_or_else(|| postgres::url(port_of(ports, "postgres")));
         Self {
             ports: ports.clone(),
-            database,
+            database_url,
         }
     }
 
     /// The addresses of the instance's last start.
-    pub fn remembered(instance: &Instance) -> Self {
-        Self::new(&ports::remembered(instance), external_database(instance))
+    pub fn from_last_run(instance: &Instance) -> Self {
+        Self::new(&ports::last_used(instance), load_external_database(instance))
     }
 
     /// The addresses as our own programs are given them: those of the proxies, in a system that has faults.
-    pub fn of_programs(&self) -> Self {
+    pub fn via_proxies(&self) -> Self {
         let mut seen = self.clone();
         for (name, port) in &self.ports {
             if let Some(behind) = name.strip_prefix("faults-") {
                 seen.ports.insert(behind.to_owned(), *port);
             }
         }
-        if self.database == postgres::url(self.port("postgres")) {
-            seen.database = postgres::url(seen.port("postgres"));
+        if self.database_url == postgres::url(self.port("postgres")) {
+            seen.database_url = postgres::url(seen.port("postgres"));
         }
         seen
     }
@@ -59,58 +59,60 @@ impl Addresses {
 
     /// The front door: where clients come in, and who issues people's tokens. It is the address that stands in tokens, so
     /// it leads around the proxies for everybody.
-    pub fn front_door(&self) -> String {
-        format!("{}/_aws/execute-api/matsuri/$default", self.aws())
+    pub fn gateway_url(&self) -> String {
+        format!("{}/_aws/execute-api/matsuri/$default", self.aws_endpoint_url())
     }
 
     /// The shop's REST API behind it.
-    pub fn core_api(&self) -> String {
+    pub fn core_api_url(&self) -> String {
         self.url("core-api")
     }
 
     /// The stock service.
-    pub fn stock_service(&self) -> String {
+    pub fn stock_service_url(&self) -> String {
         self.url("stock-service")
     }
 
     /// The payment provider's stand-in.
-    pub fn payment_provider(&self) -> String {
+    pub fn payment_provider_url(&self) -> String {
         self.url("payment-provider")
     }
 
     /// The OpenID Connect provider in Google's place, where there is one.
-    pub fn identity_provider(&self) -> Option<String> {
+    pub fn identity_provider_url(&self) -> Option<String> {
         self.ports
             .contains_key("identity-provider")
             .then(|| self.url("identity-provider"))
     }
 
     /// The local AWS, all of its services.
-    pub fn aws(&self) -> String {
+    pub fn aws_endpoint_url(&self) -> String {
         self.url("ministack")
     }
 
     /// Where core-api counts what everybody asks for, if this machine has a Redis.
-    pub fn redis(&self) -> Option<String> {
+    pub fn redis_url(&self) -> Option<String> {
         self.ports
             .contains_key("redis")
             .then(|| redis::url(self.port("redis")))
     }
 
     /// Forgets Redis, because there is none on this machine.
-    pub fn without_redis(&mut self) {
+    pub fn remove_redis(&mut self) {
         self.ports.remove("redis");
     }
 
     /// What disturbs the system on command, if this one has it.
-    pub fn faults(&self) -> Option<String> {
-        self.ports.contains_key(FAULTS).then(|| self.url(FAULTS))
+    pub fn faults_url(&self) -> Option<String> {
+        self.ports
+            .contains_key(FAULT_INJECTION)
+            .then(|| self.url(FAULT_INJECTION))
     }
 
     /// The database as a person may see it: ours with its password, another one without.
-    pub fn shown_database(&self) -> String {
+    pub fn display_database(&self) -> String {
         let ours = postgres::url(self.port("postgres"));
-        if self.database == ours {
+        if self.database_url == ours {
             ours
         } else {
             "the one that DATABASE_URL names".to_owned()
@@ -118,9 +120,9 @@ impl Addresses {
     }
 
     /// What every AWS client needs to reach the local AWS and never another one.
-    pub fn aws_variables(&self) -> Vec<(String, String)> {
-        assignments([
-            ("AWS_ENDPOINT_URL", self.aws()),
+    pub fn aws_env(&self) -> Vec<(String, String)> {
+        to_env_vars([
+            ("AWS_ENDPOINT_URL", self.aws_endpoint_url()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
@@ -129,23 +131,23 @@ impl Addresses {
     }
 
     /// Everything that a developer's shell or a test needs, but for the PATH.
-    pub fn variables(&self, instance: &Instance) -> Vec<(String, String)> {
-        let mut all = self.aws_variables();
-        all.extend(assignments([
-            ("HTTP_API_URL", self.front_door()),
-            ("CORE_API_URL", self.core_api()),
-            ("STOCK_SERVICE_URL", self.stock_service()),
-            ("PAYMENT_API_URL", self.payment_provider()),
-            ("DATABASE_URL", self.database.clone()),
+    pub fn env_vars(&self, instance: &Instance) -> Vec<(String, String)> {
+        let mut all = self.aws_env();
+        all.extend(to_env_vars([
+            ("HTTP_API_URL", self.gateway_url()),
+            ("CORE_API_URL", self.core_api_url()),
+            ("STOCK_SERVICE_URL", self.stock_service_url()),
+            ("PAYMENT_API_URL", self.payment_provider_url()),
+            ("DATABASE_URL", self.database_url.clone()),
             ("MATSURI_LOCAL", instance.directory().display().to_string()),
-            ("MATSURI_KEYS", instance.keys().display().to_string()),
+            ("MATSURI_KEYS", instance.keys_dir().display().to_string()),
             // The query macros read the committed .sqlx, whether or not the database of DATABASE_URL runs.
             ("SQLX_OFFLINE", "true".to_owned()),
             ("AWS_PAGER", String::new()),
             ("DISABLE_DEPRECATION_NOTICE", "1".to_owned()),
         ]));
-        all.extend(self.redis().map(|url| ("REDIS_URL".to_owned(), url)));
-        all.extend(self.faults().map(|url| ("FAULTS_URL".to_owned(), url)));
+        all.extend(self.redis_url().map(|url| ("REDIS_URL".to_owned(), url)));
+        all.extend(self.faults_url().map(|url| ("FAULTS_URL".to_owned(), url)));
         all
     }
 
@@ -157,10 +159,10 @@ impl Addresses {
         let mut text = String::from(
             "# The addresses of the local system, for a shell: `. .local/env`. Written by xtask.\n",
         );
-        for (name, value) in self.variables(instance) {
-            text.push_str(&format!("export {name}={}\n", quote(&value)));
+        for (name, value) in self.env_vars(instance) {
+            text.push_str(&format!("export {name}={}\n", shell_quote(&value)));
         }
-        let folder = quote(&python::commands().display().to_string());
+        let folder = shell_quote(&python::bin_dir().display().to_string());
         text.push_str(&format!("export PATH={folder}:\"$PATH\"\n"));
         // A profile or a session of the real AWS would go before the credentials above.
         text.push_str("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
@@ -171,7 +173,7 @@ impl Addresses {
 
 /// The database that the last start was told to use instead of one of ours; remembered, because the commands that
 /// come later run in other shells.
-fn external_database(instance: &Instance) -> Option<String> {
+fn load_external_database(instance: &Instance) -> Option<String> {
     fs::read_to_string(instance.directory().join("database_url")).ok()
 }
 
@@ -179,7 +181,7 @@ fn external_database(instance: &Instance) -> Option<String> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn remember_external_database(instance: &Instance, url: Option<&str>) -> Result<()> {
+pub fn save_external_database(instance: &Instance, url: Option<&str>) -> Result<()> {
     let path = instance.directory().join("database_url");
     match url {
         Some(url) => fs::write(&path, url).with_context(|| format!("cannot write {}", path.display())),
@@ -195,12 +197,12 @@ fn port_of(ports: &Ports, program: &str) -> u16 {
 }
 
 /// Variables in the form that commands take them.
-pub fn assignments<const N: usize>(variables: [(&str, String); N]) -> Vec<(String, String)> {
+pub fn to_env_vars<const N: usize>(variables: [(&str, String); N]) -> Vec<(String, String)> {
     variables.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// A value that a shell reads back as it is.
-fn quote(value: &str) -> String {
+fn shell_quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
@@ -214,7 +216,7 @@ mod tests {
     fn a_shell_reads_back_what_was_quoted() {
         let nasty = "it's $HOME `date` \"two\" \\ words\nand lines";
         let output = Command::new("sh")
-            .args(["-c", &format!("printf %s {}", quote(nasty))])
+            .args(["-c", &format!("printf %s {}", shell_quote(nasty))])
             .output()
             .unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), nasty);

@@ -17,16 +17,16 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::paths::Instance;
+use crate::instance::Instance;
 use crate::python;
-use crate::signing_keys::{MadeKey, SigningKeys};
+use crate::signing_keys::{NewKey, SigningKeys};
 
 /// The issuer's name in the tokens of our own programs. That of people's tokens is the front door.
-pub const SERVICES_ISSUER: &str = "https://services.matsuri.local";
+pub const SERVICE_TOKEN_ISSUER: &str = "https://services.matsuri.local";
 
 /// Makes an RSA key in PKCS #8, without a password. ring signs with such keys and does not make them. People's tokens are
 /// RS256, because API Gateway verifies nothing else; our own programs' tokens never get there and are EdDSA.
-const GENERATE: &str = "
+const GENERATE_RSA_SCRIPT: &str = "
 import sys
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -35,30 +35,30 @@ sys.stdout.buffer.write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8,
 ";
 
 /// The public key of our own programs, for those who verify.
-pub fn services_key_set(instance: &Instance) -> PathBuf {
-    instance.keys().join("services.jwks.json")
+pub fn service_jwks_file(instance: &Instance) -> PathBuf {
+    instance.keys_dir().join("services.jwks.json")
 }
 
-fn services_private_key(instance: &Instance) -> PathBuf {
-    instance.keys().join("services.pem")
+fn service_private_key_file(instance: &Instance) -> PathBuf {
+    instance.keys_dir().join("services.pem")
 }
 
 /// The keys that sign people's tokens, as the secret `ecommerce/user-signing-keys` holds them.
-fn user_signing_keys(instance: &Instance) -> PathBuf {
-    instance.keys().join("user-signing-keys.json")
+fn user_signing_keys_file(instance: &Instance) -> PathBuf {
+    instance.keys_dir().join("user-signing-keys.json")
 }
 
 /// By what a refresh token leads to the next one, as the secret `ecommerce/refresh-pepper` holds it.
-fn refresh_pepper(instance: &Instance) -> PathBuf {
-    instance.keys().join("refresh-pepper")
+fn refresh_pepper_file(instance: &Instance) -> PathBuf {
+    instance.keys_dir().join("refresh-pepper")
 }
 
 /// Everything here that a deployment puts into Secrets Manager.
-pub fn files(instance: &Instance) -> [PathBuf; 3] {
+pub fn secret_files(instance: &Instance) -> [PathBuf; 3] {
     [
-        services_key_set(instance),
-        user_signing_keys(instance),
-        refresh_pepper(instance),
+        service_jwks_file(instance),
+        user_signing_keys_file(instance),
+        refresh_pepper_file(instance),
     ]
 }
 
@@ -66,35 +66,38 @@ pub fn files(instance: &Instance) -> [PathBuf; 3] {
 ///
 /// # Errors
 /// When a key cannot be made or written.
-pub fn prepare(instance: &Instance) -> Result<bool> {
-    fs::create_dir_all(instance.keys())?;
-    fs::set_permissions(instance.keys(), fs::Permissions::from_mode(0o700))?;
-    let mut missing: Vec<PathBuf> = files(instance)
+pub fn create_missing(instance: &Instance) -> Result<bool> {
+    fs::create_dir_all(instance.keys_dir())?;
+    fs::set_permissions(instance.keys_dir(), fs::Permissions::from_mode(0o700))?;
+    let mut missing: Vec<PathBuf> = secret_files(instance)
         .into_iter()
         .filter(|file| !file.exists())
         .collect();
     // One of another kind is from an earlier version.
-    if ServicesKey::current(instance).is_err() && !missing.contains(&services_key_set(instance)) {
-        missing.push(services_key_set(instance));
+    if ServiceTokenKey::load(instance).is_err() && !missing.contains(&service_jwks_file(instance)) {
+        missing.push(service_jwks_file(instance));
     }
     // The set is written last: where it stands, its private key is complete.
-    if missing.contains(&services_key_set(instance)) {
-        let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| no_randomness())?;
+    if missing.contains(&service_jwks_file(instance)) {
+        let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| no_randomness_error())?;
         let pem = encode_pem(der.as_ref());
-        write_private(&services_private_key(instance), &pem)?;
-        let set = ServicesKey::from_pem(&pem)?.public_set();
-        fs::write(services_key_set(instance), serde_json::to_vec_pretty(&set)?)?;
+        write_private_file(&service_private_key_file(instance), &pem)?;
+        let set = ServiceTokenKey::from_pem(&pem)?.jwks();
+        fs::write(service_jwks_file(instance), serde_json::to_vec_pretty(&set)?)?;
     }
-    if missing.contains(&user_signing_keys(instance)) {
-        let keys = SigningKeys::first(SystemTime::now().into(), [made()?, made()?]);
-        write_user_signing_keys(instance, &keys)?;
+    if missing.contains(&user_signing_keys_file(instance)) {
+        let keys = SigningKeys::initial(
+            SystemTime::now().into(),
+            [generate_user_key()?, generate_user_key()?],
+        );
+        save_user_signing_keys(instance, &keys)?;
     }
-    if missing.contains(&refresh_pepper(instance)) {
+    if missing.contains(&refresh_pepper_file(instance)) {
         let mut pepper = [0; 32];
         SystemRandom::new()
             .fill(&mut pepper)
-            .map_err(|_| no_randomness())?;
-        write_private(&refresh_pepper(instance), &STANDARD.encode(pepper))?;
+            .map_err(|_| no_randomness_error())?;
+        write_private_file(&refresh_pepper_file(instance), &STANDARD.encode(pepper))?;
     }
     Ok(!missing.is_empty())
 }
@@ -103,10 +106,10 @@ pub fn prepare(instance: &Instance) -> Result<bool> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn made() -> Result<MadeKey> {
-    let private_key_pem = generate_rsa()?;
-    Ok(MadeKey {
-        kid: PeoplesKey::from_pem(&private_key_pem)?.id(),
+pub fn generate_user_key() -> Result<NewKey> {
+    let private_key_pem = generate_rsa_pem()?;
+    Ok(NewKey {
+        kid: UserTokenKey::from_pem(&private_key_pem)?.kid(),
         private_key_pem,
     })
 }
@@ -115,13 +118,16 @@ pub fn made() -> Result<MadeKey> {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn write_user_signing_keys(instance: &Instance, keys: &SigningKeys) -> Result<()> {
-    write_private(&user_signing_keys(instance), &serde_json::to_string_pretty(keys)?)
+pub fn save_user_signing_keys(instance: &Instance, keys: &SigningKeys) -> Result<()> {
+    write_private_file(
+        &user_signing_keys_file(instance),
+        &serde_json::to_string_pretty(keys)?,
+    )
 }
 
-fn generate_rsa() -> Result<String> {
-    let output = Command::new(python::SYSTEM.command("python"))
-        .args(["-c", GENERATE])
+fn generate_rsa_pem() -> Result<String> {
+    let output = Command::new(python::LOCAL_SYSTEM.command("python"))
+        .args(["-c", GENERATE_RSA_SCRIPT])
         .output()
         .context("cannot run the environment's python")?;
     if !output.status.success() {
@@ -134,7 +140,7 @@ fn generate_rsa() -> Result<String> {
 }
 
 /// Writes a file whole, for nobody else to read.
-fn write_private(path: &Path, content: &str) -> Result<()> {
+fn write_private_file(path: &Path, content: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
     let beside = path.with_extension("new");
     let mut file = File::options()
@@ -150,16 +156,16 @@ fn write_private(path: &Path, content: &str) -> Result<()> {
 
 /// A private key that signs people's tokens.
 #[derive(Debug)]
-pub struct PeoplesKey(RsaKeyPair);
+pub struct UserTokenKey(RsaKeyPair);
 
-impl PeoplesKey {
+impl UserTokenKey {
     /// The one that signs at this moment.
     ///
     /// # Errors
     /// When there is none yet.
-    pub fn current(instance: &Instance) -> Result<Self> {
-        let keys: SigningKeys = serde_json::from_str(&read(&user_signing_keys(instance))?)?;
-        let key = keys.signing(SystemTime::now().into());
+    pub fn load_active(instance: &Instance) -> Result<Self> {
+        let keys: SigningKeys = serde_json::from_str(&read_key_file(&user_signing_keys_file(instance))?)?;
+        let key = keys.active_key(SystemTime::now().into());
         Self::from_pem(
             &key.context("no key for people's tokens signs yet")?
                 .private_key_pem,
@@ -173,7 +179,7 @@ impl PeoplesKey {
     }
 
     /// The key's number: its RFC 7638 thumbprint.
-    fn id(&self) -> String {
+    fn kid(&self) -> String {
         let numbers: PublicKeyComponents<Vec<u8>> = self.0.public().into();
         rsa_thumbprint(
             &URL_SAFE_NO_PAD.encode(numbers.n),
@@ -186,7 +192,7 @@ impl PeoplesKey {
     /// # Errors
     /// When the operating system has no randomness for the signature's blinding.
     pub fn sign(&self, claims: &Value) -> Result<String> {
-        let message = signing_input("RS256", &self.id(), claims);
+        let message = signing_input("RS256", &self.kid(), claims);
         let mut signature = vec![0; self.0.public().modulus_len()];
         self.0
             .sign(
@@ -195,22 +201,22 @@ impl PeoplesKey {
                 message.as_bytes(),
                 &mut signature,
             )
-            .map_err(|_| no_randomness())?;
+            .map_err(|_| no_randomness_error())?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }
 
 /// The private key that signs the tokens of our own programs.
 #[derive(Debug)]
-pub struct ServicesKey(Ed25519KeyPair);
+pub struct ServiceTokenKey(Ed25519KeyPair);
 
-impl ServicesKey {
+impl ServiceTokenKey {
     /// The one there is.
     ///
     /// # Errors
     /// When there is none yet.
-    pub fn current(instance: &Instance) -> Result<Self> {
-        Self::from_pem(&read(&services_private_key(instance))?)
+    pub fn load(instance: &Instance) -> Result<Self> {
+        Self::from_pem(&read_key_file(&service_private_key_file(instance))?)
     }
 
     fn from_pem(pem: &str) -> Result<Self> {
@@ -219,25 +225,25 @@ impl ServicesKey {
         Ok(Self(pair))
     }
 
-    fn id(&self) -> String {
-        ed25519_thumbprint(&self.public())
+    fn kid(&self) -> String {
+        ed25519_thumbprint(&self.public_key())
     }
 
-    fn public(&self) -> String {
+    fn public_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.public_key())
     }
 
     /// Signs claims as a compact JWT.
     #[must_use]
     pub fn sign(&self, claims: &Value) -> String {
-        let message = signing_input("EdDSA", &self.id(), claims);
+        let message = signing_input("EdDSA", &self.kid(), claims);
         let signature = self.0.sign(message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn public_set(&self) -> Value {
+    fn jwks(&self) -> Value {
         json!({ "keys": [
-            { "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.id(), "x": self.public() }
+            { "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.kid(), "x": self.public_key() }
         ] })
     }
 }
@@ -248,11 +254,11 @@ fn signing_input(algorithm: &str, kid: &str, claims: &Value) -> String {
     format!("{}.{}", encode(&header), encode(claims))
 }
 
-fn no_randomness() -> anyhow::Error {
+fn no_randomness_error() -> anyhow::Error {
     anyhow::anyhow!("the operating system has no randomness")
 }
 
-fn read(path: &Path) -> Result<String> {
+fn read_key_file(path: &Path) -> Result<String> {
     fs::read_to_string(path)
         .with_context(|| format!("there is no key {}; run `cargo xtask up` first", path.display()))
 }

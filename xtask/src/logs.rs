@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// How much of a file is looked at for its last lines.
-const WINDOW: u64 = 1 << 20;
+const TAIL_WINDOW_BYTES: u64 = 1 << 20;
 
 /// The last lines of a file.
 ///
@@ -16,9 +16,9 @@ const WINDOW: u64 = 1 << 20;
 pub fn tail(path: &Path, lines: usize) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(WINDOW)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_WINDOW_BYTES)))?;
     let mut bytes = Vec::new();
-    file.take(WINDOW).read_to_end(&mut bytes)?;
+    file.take(TAIL_WINDOW_BYTES).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();
     Ok(all[all.len().saturating_sub(lines)..].join("\n"))

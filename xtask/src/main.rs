@@ -1,31 +1,31 @@
 //! `cargo xtask`: the developer's command. This file is its command line; each command is a module.
 
+mod apt;
 mod aws;
 mod cargo;
 mod commands;
 mod deployment;
 mod digest;
+mod dynoxide;
 mod environment;
-mod front_door;
+mod gateway;
 mod http;
+mod instance;
 mod keys;
 mod logs;
 mod ministack;
-mod packages;
-mod paths;
 mod ports;
 mod postgres;
-mod programs;
 mod progress;
 mod python;
 mod redis;
 mod seed;
+mod services;
 mod signals;
 mod signing_keys;
-mod supervise;
+mod supervisor;
 mod system;
 mod times;
-mod tools;
 
 use std::process::ExitCode;
 
@@ -39,27 +39,27 @@ use uuid::Uuid;
     bin_name = "cargo xtask",
     disable_help_subcommand = true
 )]
-struct CommandLine {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Up(Up),
-    Down(Down),
-    Status(Status),
-    Logs(Logs),
-    Order(Order),
-    Deploy(Deploy),
-    Redrive(Redrive),
-    Replay(Replay),
-    Test(Test),
-    Bench(Bench),
-    Chaos(Chaos),
-    Token(Token),
-    Keys(Keys),
-    Sqlx(Sqlx),
+    Up(UpArgs),
+    Down(DownArgs),
+    Status(StatusArgs),
+    Logs(LogsArgs),
+    Order(OrderArgs),
+    Deploy(DeployArgs),
+    Redrive(RedriveArgs),
+    Replay(ReplayArgs),
+    Test(TestArgs),
+    Bench(BenchArgs),
+    Chaos(ChaosArgs),
+    Token(TokenArgs),
+    Keys(KeysArgs),
+    Sqlx(SqlxArgs),
 }
 
 /// Build everything and bring it up: database, local AWS, services, functions, a catalogue with stock
@@ -67,7 +67,7 @@ enum Command {
 /// Stays in the foreground and sees that everything keeps running; Ctrl-C stops it. What it keeps lies in
 /// .local/ and survives a restart. A DATABASE_URL in the environment is used instead of a database of our own.
 #[derive(Debug, Args)]
-struct Up {
+struct UpArgs {
     /// Return once everything is ready, and leave it running
     #[arg(long)]
     detach: bool,
@@ -83,7 +83,7 @@ struct Up {
 ///
 /// Nothing of it keeps running and no temporary file remains, also when its supervisor was killed.
 #[derive(Debug, Args)]
-struct Down {
+struct DownArgs {
     /// Remove everything in .local/ as well: data, keys, logs, the Python environment
     #[arg(long)]
     purge: bool,
@@ -91,7 +91,7 @@ struct Down {
 
 /// Show each program: its state, process, port, age, restarts and health. The exit code tells whether all is well.
 #[derive(Debug, Args)]
-struct Status {
+struct StatusArgs {
     /// For programs
     #[arg(long)]
     json: bool,
@@ -101,7 +101,7 @@ struct Status {
 ///
 /// On a terminal their JSON becomes readable lines; behind a pipe (`… | jq`) it stays as it is.
 #[derive(Debug, Args)]
-struct Logs {
+struct LogsArgs {
     /// A program (core-api, stock-service, payment-provider, ministack, postgres, redis, supervisor) or a function
     /// (order-processor, reserve-stock, …); without it, all of them
     program: Option<String>,
@@ -118,7 +118,7 @@ struct Logs {
 /// Without options a new customer buys one piece of something, which succeeds. What is refused is put back in full:
 /// try `--payment-method pm_card_chargeDeclined`, or a `--quantity` above the stock.
 #[derive(Debug, Args)]
-struct Order {
+struct OrderArgs {
     /// What to buy [default: something that there is enough of]
     #[arg(long, value_name = "ID")]
     product: Option<Uuid>,
@@ -135,15 +135,15 @@ struct Order {
 
 /// Rebuild, and replace what changed in the running system: functions, template, migrations, services.
 #[derive(Debug, Args)]
-struct Deploy {}
+struct DeployArgs {}
 
 /// Give messages that were set aside another try: dead letters, parked orders, parked events.
 ///
 /// Dead letters go back to the queue that they came from, parked orders' sagas start again, parked events are
 /// published. Shows first what is there, and asks. Each message is deleted after it was sent, so Ctrl-C loses none.
 #[derive(Debug, Args)]
-struct Redrive {
-    /// Such as notification-queue-dlq, order-parking-queue, event-parking-queue
+struct RedriveArgs {
+    /// Such as notification-dlq, order-parking-queue, event-parking-queue
     queue: String,
     /// Messages per second, at most
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -164,7 +164,7 @@ struct Redrive {
 /// Every consumer knows the events that it has seen, so this repairs what one of them missed and changes nothing
 /// otherwise. Times are RFC 3339 (2026-11-21T09:00:00Z), or spans before now (-15m, -2h30m, -1d).
 #[derive(Debug, Args)]
-struct Replay {
+struct ReplayArgs {
     /// The first moment
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: String,
@@ -188,7 +188,7 @@ struct Replay {
 /// end-to-end tests that make the course of an order. With arguments, only the tests that they choose. May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
 /// DATABASE_URL. The tests find the addresses in their environment, as .local/test/env has them.
 #[derive(Debug, Args)]
-struct Test {
+struct TestArgs {
     /// Only with Express executions; arguments are then filters of the end-to-end tests
     #[arg(long)]
     express: bool,
@@ -202,7 +202,7 @@ struct Test {
 /// Brings up a system of its own, whose database waits for the disk. Each figure is a comparison within the run; close
 /// what else keeps the machine busy.
 #[derive(Debug, Args)]
-struct Bench {
+struct BenchArgs {
     /// Which, by the names of the files in bench/src/figures [default: all]
     figures: Vec<String>,
     /// Fewer and shorter rounds
@@ -218,7 +218,7 @@ struct Bench {
 /// In a system made for it and removed after it: function faults, lost answers, outages, kill -9, events twice, late
 /// and out of order. The exit code tells whether anything was lost.
 #[derive(Debug, Args)]
-struct Chaos {
+struct ChaosArgs {
     /// How many orders
     #[arg(long, default_value_t = 500, value_name = "N")]
     orders: usize,
@@ -232,13 +232,13 @@ struct Chaos {
 
 /// Print a signed access token for the local system, valid for 15 minutes, and nothing else.
 #[derive(Debug, Args)]
-struct Token {
+struct TokenArgs {
     /// Whom the token speaks for
     #[arg(long, value_name = "UUID")]
     user: Uuid,
     /// What the bearer may do: customers and admins call core-api, services call stock-service
-    #[arg(long, value_enum, default_value_t = Role::Customer)]
-    role: Role,
+    #[arg(long, value_enum, default_value_t = TokenRole::Customer)]
+    role: TokenRole,
     /// The customer's address [default: <UUID>@example.com]
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
@@ -249,14 +249,14 @@ struct Token {
 
 /// Make the keys that sign and verify tokens, for `docker compose up`; `cargo xtask up` makes them by itself.
 #[derive(Debug, Args)]
-struct Keys {
+struct KeysArgs {
     #[command(subcommand)]
     command: Option<KeysCommand>,
 }
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    Rotate(Rotate),
+    Rotate(RotateArgs),
 }
 
 /// Let the next key sign people's tokens, make the one after it, and remove those of which no token is around.
@@ -264,7 +264,7 @@ enum KeysCommand {
 /// Nobody is signed out: a key is published before it signs and after it has signed its last. On a secret without a
 /// value it makes the first keys.
 #[derive(Debug, Args)]
-struct Rotate {
+struct RotateArgs {
     /// How long a key is published before it signs: longer than anybody keeps the keys that were read last. API Gateway
     /// does so for two hours
     #[arg(long, default_value_t = 10_800, value_name = "N")]
@@ -276,7 +276,7 @@ struct Rotate {
 
 /// What the bearer of a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
+enum TokenRole {
     /// Buys
     Customer,
     /// Looks after the catalogue
@@ -289,28 +289,28 @@ enum Role {
 ///
 /// Starts a database for the purpose, applies the migrations, and lets the compiler look at every query.
 #[derive(Debug, Args)]
-struct Sqlx {
+struct SqlxArgs {
     /// Change nothing; fail when the committed data differs
     #[arg(long)]
     check: bool,
 }
 
 fn main() -> ExitCode {
-    let result = match CommandLine::parse().command {
+    let result = match Cli::parse().command {
         Command::Up(arguments) => commands::up::run(&arguments),
         Command::Down(arguments) => commands::down::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Logs(arguments) => commands::logs::run(&arguments),
         Command::Order(arguments) => commands::order::run(&arguments),
-        Command::Deploy(Deploy {}) => commands::deploy::run(),
+        Command::Deploy(DeployArgs {}) => commands::deploy::run(),
         Command::Redrive(arguments) => commands::redrive::run(&arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Test(arguments) => commands::test::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Chaos(arguments) => commands::chaos::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
-        Command::Keys(Keys { command: None }) => commands::keys::run(),
-        Command::Keys(Keys {
+        Command::Keys(KeysArgs { command: None }) => commands::keys::run(),
+        Command::Keys(KeysArgs {
             command: Some(KeysCommand::Rotate(arguments)),
         }) => commands::keys::rotate(&arguments),
         Command::Sqlx(arguments) => commands::sqlx::run(&arguments),

@@ -8,22 +8,22 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::environment::{Addresses, REGION, assignments};
-use crate::paths::{Instance, Kind};
-use crate::supervise::{Health, Program};
-use crate::{aws, programs, python};
+use crate::environment::{Addresses, REGION, to_env_vars};
+use crate::instance::{Instance, InstanceKind};
+use crate::supervisor::{HealthCheck, ServiceSpec};
+use crate::{aws, python, services};
 
 /// How long orders under way may take to end before the local AWS is stopped under them.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the local AWS is run.
-pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
-    let data = instance.ministack();
+pub fn service_spec(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
+    let data = instance.ministack_dir();
     let port = addresses.port("ministack");
-    let mut environment = programs::surroundings(instance);
+    let mut environment = services::base_env(instance);
     // It asks nobody; what stands here reaches the functions.
-    environment.extend(addresses.of_programs().aws_variables());
-    environment.extend(assignments([
+    environment.extend(addresses.via_proxies().aws_env());
+    environment.extend(to_env_vars([
         ("GATEWAY_PORT", port.to_string()),
         ("BIND_HOST", "127.0.0.1".to_owned()),
         ("MINISTACK_HOST", "localhost".to_owned()),
@@ -36,29 +36,29 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
         ("S3_DATA_DIR", data.join("s3").display().to_string()),
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ]));
-    if let Some(faults) = addresses.faults() {
-        environment.extend(assignments([("FAULTS_URL", faults)]));
+    if let Some(faults) = addresses.faults_url() {
+        environment.extend(to_env_vars([("FAULTS_URL", faults)]));
         // The saga waits two minutes for a provider that stays broken, and half an hour for a compensation that fails
         // for good; tests see the same retries sooner. What chaos kills must have time to come back meanwhile.
-        let scale = if instance.kind() == Kind::Chaos {
+        let scale = if instance.kind() == InstanceKind::Chaos {
             "0.1"
         } else {
             "0.05"
         };
-        environment.extend(assignments([("SFN_WAIT_SCALE", scale.to_owned())]));
+        environment.extend(to_env_vars([("SFN_WAIT_SCALE", scale.to_owned())]));
     }
-    Program {
+    ServiceSpec {
         name: "ministack",
-        executable: python::SYSTEM.command("ministack"),
+        executable: python::LOCAL_SYSTEM.command("ministack"),
         arguments: Vec::new(),
         environment,
         directory: instance.directory().to_owned(),
         user: None,
         port,
-        health: Health::Http("/_ministack/ready".to_owned()),
+        health_check: HealthCheck::Http("/_ministack/ready".to_owned()),
         stop_signal: Signal::TERM,
         // It writes its state while it stops, and only then.
-        stop_within: Duration::from_secs(30),
+        stop_timeout: Duration::from_secs(30),
     }
 }
 
@@ -67,9 +67,9 @@ pub fn program(instance: &Instance, addresses: &Addresses) -> Program {
 ///
 /// # Errors
 /// When the state cannot be rewritten.
-pub fn adopt_port(instance: &Instance, port: u16) -> Result<()> {
-    let state = instance.ministack().join("state");
-    let record = instance.ministack().join("port");
+pub fn update_persisted_port(instance: &Instance, port: u16) -> Result<()> {
+    let state = instance.ministack_dir().join("state");
+    let record = instance.ministack_dir().join("port");
     let context = || format!("cannot rewrite {}", state.display());
     let last = fs::read_to_string(&record)
         .ok()
@@ -81,14 +81,14 @@ pub fn adopt_port(instance: &Instance, port: u16) -> Result<()> {
                 continue;
             }
             let text = fs::read_to_string(&path).with_context(context)?;
-            fs::write(&path, readdress(&text, &last, port)).with_context(context)?;
+            fs::write(&path, replace_port(&text, &last, port)).with_context(context)?;
         }
     }
-    fs::create_dir_all(instance.ministack()).with_context(context)?;
+    fs::create_dir_all(instance.ministack_dir()).with_context(context)?;
     fs::write(record, port.to_string()).with_context(context)
 }
 
-fn readdress(text: &str, last: &str, port: u16) -> String {
+fn replace_port(text: &str, last: &str, port: u16) -> String {
     let mut text = text.to_owned();
     for host in ["localhost", "127.0.0.1"] {
         text = text.replace(
@@ -100,10 +100,10 @@ fn readdress(text: &str, last: &str, port: u16) -> String {
 }
 
 /// Waits until no execution of a state machine runs, or until it has taken too long. Returns how many still do.
-pub fn await_executions(addresses: &Addresses) -> usize {
-    let deadline = Instant::now() + DRAIN;
+pub fn wait_for_executions(addresses: &Addresses) -> usize {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
     loop {
-        let running = running_executions(addresses).unwrap_or(0);
+        let running = count_running_executions(addresses).unwrap_or(0);
         if running == 0 || Instant::now() > deadline {
             return running;
         }
@@ -111,8 +111,8 @@ pub fn await_executions(addresses: &Addresses) -> usize {
     }
 }
 
-fn running_executions(addresses: &Addresses) -> Result<usize> {
-    let machines = aws::call(
+fn count_running_executions(addresses: &Addresses) -> Result<usize> {
+    let machines = aws::call_local(
         addresses,
         "states",
         "AWSStepFunctions.ListStateMachines",
@@ -121,7 +121,7 @@ fn running_executions(addresses: &Addresses) -> Result<usize> {
     let mut running = 0;
     for machine in machines["stateMachines"].as_array().into_iter().flatten() {
         let input = json!({ "stateMachineArn": machine["stateMachineArn"], "statusFilter": "RUNNING" });
-        let answer = aws::call(addresses, "states", "AWSStepFunctions.ListExecutions", &input)?;
+        let answer = aws::call_local(addresses, "states", "AWSStepFunctions.ListExecutions", &input)?;
         running += answer["executions"].as_array().map_or(0, Vec::len);
     }
     Ok(running)
@@ -135,6 +135,6 @@ mod tests {
     fn only_addresses_of_the_old_port_change() {
         let text = r#"{"QueueUrl":"http://localhost:4566/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
         let expected = r#"{"QueueUrl":"http://localhost:4567/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
-        assert_eq!(readdress(text, "4566", 4567), expected);
+        assert_eq!(replace_port(text, "4566", 4567), expected);
     }
 }

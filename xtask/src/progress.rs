@@ -35,22 +35,22 @@ pub struct Step {
 
 impl Step {
     /// Says what is being done at this moment; seen only where a person watches.
-    pub fn doing(&self, what: impl Into<String>) {
+    pub fn set_message(&self, what: impl Into<String>) {
         self.bar.set_message(what.into());
     }
 
     /// Says something that everybody should know, such as a long download.
-    pub fn tell(&self, what: &str) {
+    pub fn print_note(&self, what: &str) {
         self.bar.suspend(|| anstream::eprintln!("  {DIM}…{DIM:#} {what}"));
     }
 
     /// Says what came of the step, for its last line.
-    pub fn outcome(&self, what: impl Into<String>) {
+    pub fn set_outcome(&self, what: impl Into<String>) {
         self.outcome.replace(what.into());
     }
 
     /// Leaves the terminal to a program that shows its own progress.
-    pub fn hand_over<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
     }
 }
@@ -59,7 +59,7 @@ impl Step {
 ///
 /// # Errors
 /// That of the work.
-pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
+pub fn run_step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
     let started = Instant::now();
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new_spinner()
@@ -84,7 +84,7 @@ pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
         ("✗", RED)
     };
     let outcome = step.outcome.into_inner();
-    let time = duration(started.elapsed());
+    let time = format_duration(started.elapsed());
     anstream::eprintln!(
         "  {style}{mark}{style:#} {name:NAME_WIDTH$} {outcome:OUTCOME_WIDTH$} {DIM}{time:>7}{DIM:#}"
     );
@@ -92,7 +92,7 @@ pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
 }
 
 /// A span of time in a few characters: `0.4 s`, `12.0 s`, `3 min 20 s`, `2 h 5 min`.
-pub fn duration(span: Duration) -> String {
+pub fn format_duration(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", span.as_secs_f64()),
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn durations_are_short_at_every_size() {
-        assert_eq!(duration(Duration::from_millis(440)), "0.4 s");
-        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
-        assert_eq!(duration(Duration::from_secs(7500)), "2 h 5 min");
+        assert_eq!(format_duration(Duration::from_millis(440)), "0.4 s");
+        assert_eq!(format_duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(format_duration(Duration::from_secs(7500)), "2 h 5 min");
     }
 }

@@ -7,45 +7,45 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::apt;
 use crate::digest;
+use crate::instance;
 use crate::logs;
-use crate::packages;
-use crate::paths;
 use crate::progress::Step;
 
 /// A virtual environment with pinned packages.
 #[derive(Debug)]
-pub struct Environment {
+pub struct VirtualEnv {
     /// Its folder in `.local`.
     folder: &'static str,
     /// The file in xtask/ that names its packages, and what that holds.
     requirements: (&'static str, &'static str),
     /// What the person is told before it is downloaded.
-    announcement: &'static str,
+    download_notice: &'static str,
 }
 
 /// What every local system needs.
-pub const SYSTEM: Environment = Environment {
+pub const LOCAL_SYSTEM: VirtualEnv = VirtualEnv {
     folder: "venv",
     requirements: ("requirements.txt", include_str!("../requirements.txt")),
-    announcement: "downloading the local AWS and the aws command from PyPI: about 50 MB, once, into .local/venv",
+    download_notice: "downloading the local AWS and the aws command from PyPI: about 50 MB, once, into .local/venv",
 };
 
 /// What tests the API by its description. An environment of its own: its packages and the local AWS's need not agree.
-pub const API_TESTS: Environment = Environment {
+pub const API_TESTS: VirtualEnv = VirtualEnv {
     folder: "api-tests-venv",
     requirements: (
         "api-tests-requirements.txt",
         include_str!("../api-tests-requirements.txt"),
     ),
-    announcement: "downloading schemathesis from PyPI: about 20 MB, once, into .local/api-tests-venv",
+    download_notice: "downloading schemathesis from PyPI: about 20 MB, once, into .local/api-tests-venv",
 };
 
 /// What MiniStack needs at least.
-const MINIMUM: (u8, u8) = (3, 10);
+const MIN_VERSION: (u8, u8) = (3, 10);
 
 /// Names under which a new enough Python may be found, the newest last.
-const CANDIDATES: [&str; 6] = [
+const INTERPRETERS: [&str; 6] = [
     "python3",
     "python3.14",
     "python3.13",
@@ -55,16 +55,16 @@ const CANDIDATES: [&str; 6] = [
 ];
 
 /// Commands of the environment that developers use; no other one should shadow what they have.
-const COMMANDS: [&str; 2] = ["aws", "awslocal"];
+const EXPOSED_COMMANDS: [&str; 2] = ["aws", "awslocal"];
 
 /// The folder that goes on a developer's PATH.
-pub fn commands() -> PathBuf {
-    paths::shared().join("bin")
+pub fn bin_dir() -> PathBuf {
+    instance::local_dir().join("bin")
 }
 
-impl Environment {
+impl VirtualEnv {
     fn path(&self) -> PathBuf {
-        paths::shared().join(self.folder)
+        instance::local_dir().join(self.folder)
     }
 
     /// One of its commands.
@@ -76,8 +76,8 @@ impl Environment {
     ///
     /// # Errors
     /// When there is no suitable Python, or the packages cannot be installed.
-    pub fn prepare(&self, step: &Step) -> Result<()> {
-        fs::create_dir_all(paths::shared())?;
+    pub fn install(&self, step: &Step) -> Result<()> {
+        fs::create_dir_all(instance::local_dir())?;
         // Two commands of one checkout that start together must not install into the same folder.
         let lock = File::create(self.path().with_extension("lock"))?;
         lock.lock().context("cannot lock the Python environment")?;
@@ -87,53 +87,55 @@ impl Environment {
         // The interpreter is a link to the machine's own, which an upgrade may have taken away.
         let is_whole = self.command("python").exists();
         if is_whole && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            step.outcome("up to date");
+            step.set_outcome("up to date");
             return Ok(());
         }
-        step.tell(self.announcement);
-        step.doing("python3 -m venv");
-        self.create(step)?;
-        step.doing("pip install");
+        step.print_note(self.download_notice);
+        step.set_message("python3 -m venv");
+        self.create_or_install_venv(step)?;
+        step.set_message("pip install");
         let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.requirements.0);
-        run(Command::new(self.command("pip"))
-            .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(requirements))?;
+        run_logged(
+            Command::new(self.command("pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+                .arg(requirements),
+        )?;
         link_commands()?;
         fs::write(stamp, wanted)?;
-        step.outcome("installed");
+        step.set_outcome("installed");
         Ok(())
     }
 
     /// What the environment holds when it is complete: the packages, and the place, because a virtual environment
     /// does not survive being moved.
     fn stamp_text(&self) -> String {
-        let packages = digest::of(self.requirements.1.as_bytes());
+        let packages = digest::sha256_hex(self.requirements.1.as_bytes());
         format!("{packages} {}\n", self.path().display())
     }
 
     /// Makes an empty environment. Debian may lack Python, or ship it without the module's better half.
-    fn create(&self, step: &Step) -> Result<()> {
+    fn create_or_install_venv(&self, step: &Step) -> Result<()> {
         let Err(error) = self.try_create() else {
             return Ok(());
         };
-        if !packages::apt_available() {
+        if !apt::is_available() {
             return Err(
                 error.context("cannot make a Python environment (on Debian: apt install python3-venv)")
             );
         }
-        step.tell("Python with its venv module is missing; installing Debian's python3-venv, once");
-        packages::apt_install(&["python3-venv"])?;
+        step.print_note("Python with its venv module is missing; installing Debian's python3-venv, once");
+        apt::install(&["python3-venv"])?;
         self.try_create()
     }
 
     fn try_create(&self) -> Result<()> {
-        let mut command = Command::new(find()?);
-        run(command.args(["-m", "venv", "--clear"]).arg(self.path()))
+        let mut command = Command::new(find_interpreter()?);
+        run_logged(command.args(["-m", "venv", "--clear"]).arg(self.path()))
     }
 }
 
-fn find() -> Result<&'static str> {
-    let (major, minor) = MINIMUM;
+fn find_interpreter() -> Result<&'static str> {
+    let (major, minor) = MIN_VERSION;
     let script = format!("import sys; sys.exit(sys.version_info < ({major}, {minor}))");
     let suitable = |name: &&&str| {
         let mut command = Command::new(name);
@@ -143,23 +145,24 @@ fn find() -> Result<&'static str> {
             .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let found = CANDIDATES.iter().find(suitable).copied();
+    let found = INTERPRETERS.iter().find(suitable).copied();
     found.with_context(|| format!("the local AWS needs Python {major}.{minor} or later"))
 }
 
 fn link_commands() -> Result<()> {
-    fs::create_dir_all(commands())?;
-    for name in COMMANDS {
-        let link = commands().join(name);
+    fs::create_dir_all(bin_dir())?;
+    for name in EXPOSED_COMMANDS {
+        let link = bin_dir().join(name);
         let _ = fs::remove_file(&link);
-        symlink(SYSTEM.command(name), &link).with_context(|| format!("cannot make {}", link.display()))?;
+        symlink(LOCAL_SYSTEM.command(name), &link)
+            .with_context(|| format!("cannot make {}", link.display()))?;
     }
     Ok(())
 }
 
 /// Runs a command whose output only matters when it fails.
-fn run(command: &mut Command) -> Result<()> {
-    let path = paths::shared().join("venv.log");
+fn run_logged(command: &mut Command) -> Result<()> {
+    let path = instance::local_dir().join("venv.log");
     let log = File::create(&path)?;
     let program = command.get_program().display().to_string();
     let status = command

@@ -8,14 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::paths::{self, Instance};
+use crate::instance::{self, Instance};
 use crate::progress::Step;
-use crate::supervise::{Health, Program};
-use crate::{packages, programs};
+use crate::supervisor::{HealthCheck, ServiceSpec};
+use crate::{apt, services};
 
 /// Redis' server under the name that Debian has for it in `redis-tools`. It goes by the name that it is called by; the
 /// package that has it as `redis-server` starts one, which nobody asked for and nobody would stop.
-const OF_DEBIAN: &str = "/usr/bin/redis-check-rdb";
+const DEBIAN_SERVER_PATH: &str = "/usr/bin/redis-check-rdb";
 
 /// The address of the Redis that listens on the given port.
 pub fn url(port: u16) -> String {
@@ -30,11 +30,11 @@ pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     if let Some(found) = find()? {
         return Ok(found);
     }
-    if !packages::apt_available() {
+    if !apt::is_available() {
         bail!("Redis is missing (Debian: apt install redis-tools, macOS: brew install redis)");
     }
-    step.tell("Redis is missing; installing Debian's package, about 2 MB, once");
-    packages::apt_install(&["redis-tools"])?;
+    step.print_note("Redis is missing; installing Debian's package, about 2 MB, once");
+    apt::install(&["redis-tools"])?;
     find()?.context("Debian's redis-tools is installed and yet there is no Redis")
 }
 
@@ -43,21 +43,21 @@ fn find() -> Result<Option<PathBuf>> {
     let named = std::env::split_paths(&path)
         .flat_map(|folder| ["redis-server", "valkey-server"].map(|name| folder.join(name)))
         .find(|program| program.exists());
-    if named.is_some() || !Path::new(OF_DEBIAN).exists() {
+    if named.is_some() || !Path::new(DEBIAN_SERVER_PATH).exists() {
         return Ok(named);
     }
-    let link = paths::shared().join("tools/redis-server");
+    let link = instance::local_dir().join("tools/redis-server");
     if !link.exists() {
-        fs::create_dir_all(paths::shared().join("tools"))?;
+        fs::create_dir_all(instance::local_dir().join("tools"))?;
         // One that leads nowhere is in the way.
         let _ = fs::remove_file(&link);
-        symlink(OF_DEBIAN, &link).with_context(|| format!("cannot make {}", link.display()))?;
+        symlink(DEBIAN_SERVER_PATH, &link).with_context(|| format!("cannot make {}", link.display()))?;
     }
     Ok(Some(link))
 }
 
 /// How the server is run.
-pub fn program(instance: &Instance, executable: PathBuf, port: u16) -> Program {
+pub fn service_spec(instance: &Instance, executable: PathBuf, port: u16) -> ServiceSpec {
     let arguments = [
         "--bind",
         "127.0.0.1",
@@ -72,16 +72,16 @@ pub fn program(instance: &Instance, executable: PathBuf, port: u16) -> Program {
         "--maxmemory-policy",
         "allkeys-lru",
     ];
-    Program {
+    ServiceSpec {
         name: "redis",
         executable,
         arguments: arguments.map(str::to_owned).into(),
-        environment: programs::surroundings(instance),
-        directory: instance.temporary(),
+        environment: services::base_env(instance),
+        directory: instance.temp_dir(),
         user: None,
         port,
-        health: Health::Redis,
+        health_check: HealthCheck::Redis,
         stop_signal: Signal::TERM,
-        stop_within: Duration::from_secs(5),
+        stop_timeout: Duration::from_secs(5),
     }
 }

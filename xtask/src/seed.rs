@@ -14,14 +14,14 @@ use uuid::Uuid;
 use crate::cargo::Executables;
 use crate::commands::token;
 use crate::environment::Addresses;
-use crate::paths::{self, Instance};
-use crate::{digest, http, programs};
+use crate::instance::{self, Instance};
+use crate::{digest, http, services};
 
 /// How many adjustments are under way at once: stock-service decides those that wait together in one transaction.
-const PARALLEL: usize = 16;
+const WORKERS: usize = 16;
 
 #[derive(Debug, Deserialize)]
-struct Product {
+struct SeedProduct {
     id: String,
     quantity: i64,
 }
@@ -31,7 +31,7 @@ struct Product {
 /// # Errors
 /// When one fails.
 pub fn migrate(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<()> {
-    core_api(instance, addresses, built, &["migrate".into()])
+    run_core_api(instance, addresses, built, &["migrate".into()])
 }
 
 /// Brings the catalogue into the database and its opening stock into stock-service, once: what people change later
@@ -41,26 +41,30 @@ pub fn migrate(instance: &Instance, addresses: &Addresses, built: &Executables) 
 ///
 /// # Errors
 /// When either refuses.
-pub fn seed(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<Option<usize>> {
-    let catalogue = paths::checkout().join("catalogue/products.json");
+pub fn seed_catalog(
+    instance: &Instance,
+    addresses: &Addresses,
+    built: &Executables,
+) -> Result<Option<usize>> {
+    let catalogue = instance::repository_root().join("fixtures/catalog/products.json");
     let content = fs::read(&catalogue).with_context(|| format!("cannot read {}", catalogue.display()))?;
-    let stamp = format!("{} {}\n", digest::of(&content), addresses.database);
+    let stamp = format!("{} {}\n", digest::sha256_hex(&content), addresses.database_url);
     if fs::read_to_string(stamp_file(instance)).is_ok_and(|seeded| seeded == stamp) {
         return Ok(None);
     }
-    core_api(instance, addresses, built, &["seed".into(), catalogue.clone()])?;
-    let products: Vec<Product> = serde_json::from_slice(&content)
+    run_core_api(instance, addresses, built, &["seed".into(), catalogue.clone()])?;
+    let products: Vec<SeedProduct> = serde_json::from_slice(&content)
         .with_context(|| format!("{} is no catalogue", catalogue.display()))?;
     let token = token::for_service(instance, "xtask")?;
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let worker = || {
             while let Some(product) = products.get(next.fetch_add(1, Ordering::Relaxed)) {
-                open_stock(addresses, &token, product)?;
+                post_opening_stock(addresses, &token, product)?;
             }
             Ok(())
         };
-        let workers: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
         workers
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
@@ -73,7 +77,7 @@ pub fn seed(instance: &Instance, addresses: &Addresses, built: &Executables) -> 
 ///
 /// # Errors
 /// When the database does not take it: another account has the address.
-pub fn account(
+pub fn upsert_account(
     (instance, addresses, built): (&Instance, &Addresses, &Executables),
     user: Uuid,
     email: &str,
@@ -81,11 +85,11 @@ pub fn account(
 ) -> Result<()> {
     let user = user.to_string();
     let arguments = ["account", "--id", &user, "--email", email, "--role", role];
-    core_api(instance, addresses, built, &arguments.map(PathBuf::from))
+    run_core_api(instance, addresses, built, &arguments.map(PathBuf::from))
 }
 
 /// Forgets that there is a catalogue, when the data goes.
-pub fn forget(instance: &Instance) {
+pub fn remove_stamp(instance: &Instance) {
     let _ = fs::remove_file(stamp_file(instance));
 }
 
@@ -93,14 +97,14 @@ fn stamp_file(instance: &Instance) -> PathBuf {
     instance.directory().join("seeded")
 }
 
-fn open_stock(addresses: &Addresses, token: &str, product: &Product) -> Result<()> {
+fn post_opening_stock(addresses: &Addresses, token: &str, product: &SeedProduct) -> Result<()> {
     // An adjustment by nothing is none; such a product has no stock until somebody brings some.
     if product.quantity == 0 {
         return Ok(());
     }
     let url = format!(
         "{}/v1/stock/{}/adjustments",
-        addresses.stock_service(),
+        addresses.stock_service_url(),
         product.id
     );
     let body = json!({ "adjustment_id": product.id, "delta": product.quantity, "reason": "opening stock" });
@@ -116,15 +120,15 @@ fn open_stock(addresses: &Addresses, token: &str, product: &Product) -> Result<(
     Ok(())
 }
 
-fn core_api(
+fn run_core_api(
     instance: &Instance,
     addresses: &Addresses,
     built: &Executables,
     arguments: &[PathBuf],
 ) -> Result<()> {
-    let mut environment = programs::surroundings(instance);
-    environment.extend(programs::core_api_environment(addresses));
-    let output = Command::new(programs::executable(built, "core-api")?)
+    let mut environment = services::base_env(instance);
+    environment.extend(services::core_api_env(addresses));
+    let output = Command::new(services::executable_path(built, "core-api")?)
         .args(arguments)
         .env_clear()
         .envs(environment)

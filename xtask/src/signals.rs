@@ -9,8 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1};
 /// The wish of a person (Ctrl-C), of `down` or of a closing terminal that we stop.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
-    stop: Arc<AtomicUsize>,
-    deployed: Arc<AtomicBool>,
+    stop_requested: Arc<AtomicUsize>,
+    restart_requested: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -25,12 +25,15 @@ impl Interrupt {
             signal_hook::flag::register_usize(signal, Arc::clone(&stop), 1)?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&deployed))?;
-        Ok(Self { stop, deployed })
+        Ok(Self {
+            stop_requested: stop,
+            restart_requested: deployed,
+        })
     }
 
     /// Whether we are to stop.
     pub fn is_set(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) != 0
+        self.stop_requested.load(Ordering::Relaxed) != 0
     }
 
     /// # Errors
@@ -40,8 +43,8 @@ impl Interrupt {
     }
 
     /// Whether `deploy` has built programs anew since this was last asked (it sends SIGUSR1).
-    pub fn take_deployed(&self) -> bool {
-        self.deployed.swap(false, Ordering::Relaxed)
+    pub fn take_restart_request(&self) -> bool {
+        self.restart_requested.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -49,7 +52,7 @@ impl Interrupt {
 ///
 /// # Errors
 /// When the operating system refuses to.
-pub fn end_with_reader() -> Result<()> {
+pub fn restore_default_sigpipe() -> Result<()> {
     signal_hook::flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))?;
     Ok(())
 }

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use axum::http::HeaderName;
+use http_server::Network;
 use secrecy::SecretString;
-use web::Network;
 
 /// The configuration of the service.
 #[derive(Clone, Debug, clap::Parser)]
@@ -20,7 +20,7 @@ pub struct Config {
 
     /// Where products, accounts and events are.
     #[command(flatten)]
-    pub database: Database,
+    pub database: DatabaseConfig,
 
     /// Who issues people's tokens: the front door.
     #[arg(long, env = "AUTH_ISSUER")]
@@ -64,7 +64,7 @@ pub struct Config {
     pub redis_url: Option<SecretString>,
 
     /// How many times as large every limit is. Tests and measurements ask for more than people do.
-    #[arg(long, env = "RATE_LIMIT_FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "RATE_LIMIT_MULTIPLIER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_limit_factor: u32,
 
     /// The addresses and networks of the proxies that may say from where a request comes, separated by commas.
@@ -72,7 +72,7 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
 
     /// The header they say it in; its last entry counts.
-    #[arg(long, env = "CLIENT_ADDRESS_HEADER", default_value = "x-forwarded-for")]
+    #[arg(long, env = "CLIENT_IP_HEADER", default_value = "x-forwarded-for")]
     pub client_address_header: HeaderName,
 
     /// For how many seconds after SIGTERM requests are still taken, until the load balancer has noticed.
@@ -95,7 +95,7 @@ impl Config {
 
 /// The database, which is all that the commands need.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Database {
+pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/name`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,

@@ -15,15 +15,15 @@ pub struct InvalidCursor;
 
 /// A cursor to `position` in `list`, which is everything that tells this list from others: its kind, its
 /// filter, its owner.
-pub fn seal(list: &impl Serialize, position: &impl Serialize) -> String {
-    let position = json(position);
+pub fn encode(list: &impl Serialize, position: &impl Serialize) -> String {
+    let position = to_json(position);
     let mut cursor = digest(list, &position).to_vec();
     cursor.extend(position);
     BASE64_URL_SAFE_NO_PAD.encode(cursor)
 }
 
 /// The position in `list` that `cursor` was made of.
-pub fn open<P: DeserializeOwned>(list: &impl Serialize, cursor: &str) -> Result<P, InvalidCursor> {
+pub fn decode<P: DeserializeOwned>(list: &impl Serialize, cursor: &str) -> Result<P, InvalidCursor> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor)?;
     let (claimed, position) = bytes.split_at_checked(DIGEST_BYTES).ok_or(InvalidCursor)?;
     if claimed != digest(list, position) {
@@ -34,13 +34,13 @@ pub fn open<P: DeserializeOwned>(list: &impl Serialize, cursor: &str) -> Result<
 
 fn digest(list: &impl Serialize, position: &[u8]) -> [u8; DIGEST_BYTES] {
     let whole = Sha256::new()
-        .chain_update(json(list))
+        .chain_update(to_json(list))
         .chain_update(position)
         .finalize();
     std::array::from_fn(|i| whole[i])
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("what a list is told by has string keys and finite numbers only")
 }
 
@@ -50,25 +50,25 @@ mod tests {
 
     #[test]
     fn a_cursor_opens_its_own_list_only() {
-        let cursor = seal(&("orders", 1), &42);
-        assert_eq!(open(&("orders", 1), &cursor), Ok(42));
-        assert_eq!(open::<i32>(&("orders", 2), &cursor), Err(InvalidCursor));
+        let cursor = encode(&("orders", 1), &42);
+        assert_eq!(decode(&("orders", 1), &cursor), Ok(42));
+        assert_eq!(decode::<i32>(&("orders", 2), &cursor), Err(InvalidCursor));
     }
 
     #[test]
     fn no_character_of_it_can_be_changed() {
-        let cursor = seal(&"list", &"a position");
+        let cursor = encode(&"list", &"a position");
         for at in 0..cursor.len() {
             let other = if &cursor[at..=at] == "A" { "B" } else { "A" };
             let tampered = format!("{}{other}{}", &cursor[..at], &cursor[at + 1..]);
             assert_eq!(
-                open::<String>(&"list", &tampered),
+                decode::<String>(&"list", &tampered),
                 Err(InvalidCursor),
                 "{tampered}"
             );
         }
         for odd in ["", "A", "!", "AAAA", &cursor[1..]] {
-            assert_eq!(open::<String>(&"list", odd), Err(InvalidCursor), "{odd}");
+            assert_eq!(decode::<String>(&"list", odd), Err(InvalidCursor), "{odd}");
         }
     }
 }

@@ -7,41 +7,41 @@ use std::{
     time::Duration,
 };
 
-use access_tokens::{Role, Verifier};
 use anyhow::Context;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
-use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use core_api::{
+    accounts::AccountStatusCache,
     carts::Carts,
-    catalogue::{self, Catalogue, Seedling},
-    config::{Config, Database},
-    dynamo,
-    http::{self, App},
-    limits::Limits,
-    ordering::Checkout,
-    people::Standings,
-    peoples_keys::PeoplesKeys,
+    catalog::{self, Catalog, SeedProduct},
+    config::{Config, DatabaseConfig},
+    dynamodb,
+    http::{self, AppState},
+    jwks_refresh::JwksRefresher,
+    order_service::OrderService,
+    rate_limit::RateLimiter,
 };
 use domain::{Clock, UserId};
+use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
+use http_server::{Readiness, ReadinessCheck, TrustedProxies};
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
 use sqlx::PgPool;
+use tokens::{Role, TokenVerifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use users::{EmailAddress, PersonName, Users};
-use web::{Check, Proxies, Readiness};
+use users::{DisplayName, EmailAddress, Users};
 
 /// Each request has several boxes of more than a kilobyte, which glibc's allocator looks for anew each time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A request holds a connection for the time of its statements only.
-const MAX_CONNECTIONS: u32 = 10;
+const MAX_DATABASE_CONNECTIONS: u32 = 10;
 
 /// How long events that wait may take to leave after the last request.
-const FLUSH_WITHIN: Duration = Duration::from_secs(10);
+const OUTBOX_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Catalogue, accounts, carts and orders over HTTP.
 #[derive(Parser)]
@@ -50,7 +50,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(10);
     about,
     after_help = "Without a command it serves, as its environment says."
 )]
-struct Program {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -60,12 +60,12 @@ enum Command {
     /// Brings the database's schema up to date.
     Migrate {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseConfig,
     },
     /// Brings the catalogue to what a file says.
     Seed {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseConfig,
         /// A JSON array of products.
         file: PathBuf,
     },
@@ -74,7 +74,7 @@ enum Command {
     /// It has no password; its person chooses one by `password/forgot`.
     Account {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseConfig,
         /// Whose; a new one if it is not given.
         #[arg(long)]
         id: Option<UserId>,
@@ -85,7 +85,7 @@ enum Command {
         #[arg(long, default_value = "Matsuri")]
         name: String,
         /// What they may do: `customer`, `support` or `admin`.
-        #[arg(long, value_parser = role_of_person)]
+        #[arg(long, value_parser = parse_user_role)]
         role: Role,
     },
     /// Prints the OpenAPI document.
@@ -94,52 +94,52 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Program::parse().command {
+    match Cli::parse().command {
         None => serve(Config::parse()).await,
-        Some(Command::Migrate { database }) => database::migrate(&connect(&database)?)
+        Some(Command::Migrate { database }) => database::migrate(&connect_database(&database)?)
             .await
             .context("the migrations did not run"),
-        Some(Command::Seed { database, file }) => seed(&connect(&database)?, &file).await,
+        Some(Command::Seed { database, file }) => seed(&connect_database(&database)?, &file).await,
         Some(Command::Account {
             database,
             id,
             email,
             name,
             role,
-        }) => make_account(&connect(&database)?, id, &email, &name, role).await,
-        Some(Command::Openapi) => say(&http::document().to_pretty_json()?),
+        }) => upsert_account(&connect_database(&database)?, id, &email, &name, role).await,
+        Some(Command::Openapi) => print(&http::openapi_document().to_pretty_json()?),
     }
 }
 
 async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let products: Vec<Seedling> =
+    let products: Vec<SeedProduct> =
         serde_json::from_str(&text).with_context(|| format!("{} is not a catalogue", file.display()))?;
-    let done = catalogue::seed(pool, &Clock::system(), &products)
+    let done = catalog::seed(pool, &Clock::system(), &products)
         .await
         .context("the catalogue is as it was")?;
-    say(&done.to_string())
+    print(&done.to_string())
 }
 
-async fn make_account(
+async fn upsert_account(
     pool: &PgPool,
     id: Option<UserId>,
     email: &str,
     name: &str,
     role: Role,
 ) -> anyhow::Result<()> {
-    let (email, name) = (EmailAddress::parse(email)?, PersonName::parse(name)?);
+    let (email, name) = (EmailAddress::parse(email)?, DisplayName::parse(name)?);
     let clock = Clock::system();
     let id = id.unwrap_or_else(|| UserId::new(clock.now()));
     Users::new(pool.clone(), clock)
-        .make(id, &email, &name, role)
+        .upsert_account(id, &email, &name, role)
         .await
         .context("the accounts are as they were")?;
-    say(&id.to_string())
+    print(&id.to_string())
 }
 
 /// Programs have no accounts.
-fn role_of_person(name: &str) -> Result<Role, String> {
+fn parse_user_role(name: &str) -> Result<Role, String> {
     let roles = Role::ALL.into_iter().filter(|role| *role != Role::Service);
     let mut named = roles.filter(|role| role.to_string() == name);
     named
@@ -149,14 +149,14 @@ fn role_of_person(name: &str) -> Result<Role, String> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
-    let metrics = web::metrics_routes()?;
+    let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
     let (verifier, wishes) =
-        Verifier::awaiting_keys(&config.auth_issuer, &config.auth_audience, clock.clone());
-    let keys = PeoplesKeys::new(config.jwks_url(), verifier.clone(), wishes)?;
-    let pool = connect(&config.database)?;
-    let aws = cloud::sdk_config().await;
-    let dynamo = dynamo::client(&aws);
+        TokenVerifier::with_key_refresh(&config.auth_issuer, &config.auth_audience, clock.clone());
+    let keys = JwksRefresher::new(config.jwks_url(), verifier.clone(), wishes)?;
+    let pool = connect_database(&config.database)?;
+    let aws = aws_client::sdk_config().await;
+    let dynamo = dynamodb::client(&aws);
     let bus = aws_sdk_eventbridge::Client::new(&aws);
 
     let publisher = Publisher::new(bus.clone(), &config.event_bus);
@@ -176,31 +176,31 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     );
     let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
     let users = Users::new(pool.clone(), clock.clone());
-    let catalogue = Catalogue::new(pool, product_events, clock.clone());
-    let checkout = Checkout::new(catalogue.clone(), orders.clone(), order_events);
+    let catalogue = Catalog::new(pool, product_events, clock.clone());
+    let checkout = OrderService::new(catalogue.clone(), orders.clone(), order_events);
 
     let readiness = Readiness::default();
-    let checks = checks(
+    let checks = readiness_checks(
         catalogue.clone(),
         orders.clone(),
         bus,
         config.event_bus,
         verifier.clone(),
     );
-    let limits = Limits::new(config.rate_limit_factor, config.redis_url.as_ref(), clock.clone())
+    let limits = RateLimiter::new(config.rate_limit_factor, config.redis_url.as_ref(), clock.clone())
         .context("REDIS_URL is no address of Redis")?;
-    let app = App {
+    let app = AppState {
         carts,
-        catalogue,
-        checkout,
-        limits,
+        catalog: catalogue,
+        order_service: checkout,
+        rate_limiter: limits,
         orders,
-        proxies: Proxies::new(config.trusted_proxies, config.client_address_header),
-        standings: Standings::new(users.clone()),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_address_header),
+        account_status: AccountStatusCache::new(users.clone()),
         users,
         verifier,
     };
-    let health = web::health_routes(readiness.clone(), checks);
+    let health = http_server::health_routes(readiness.clone(), checks);
     let router = http::routes(app).merge(health).merge(metrics);
     let listener = TcpListener::bind((config.bind_address, config.port))
         .await
@@ -210,12 +210,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop_relays = CancellationToken::new();
     let relays = [product_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
-    web::serve(listener, web::with_defaults(router, clock), readiness, drain)
-        .await
-        .context("serving ended")?;
+    http_server::serve(
+        listener,
+        http_server::with_common_middleware(router, clock),
+        readiness,
+        drain,
+    )
+    .await
+    .context("serving ended")?;
 
     stop_relays.cancel();
-    if tokio::time::timeout(FLUSH_WITHIN, join_all(relays))
+    if tokio::time::timeout(OUTBOX_FLUSH_TIMEOUT, join_all(relays))
         .await
         .is_err()
     {
@@ -226,31 +231,31 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn connect(database: &Database) -> anyhow::Result<PgPool> {
+fn connect_database(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let config = database::Config {
         url: database.database_url.clone(),
-        max_connections: MAX_CONNECTIONS,
+        max_connections: MAX_DATABASE_CONNECTIONS,
     };
-    database::connect(&config).context("DATABASE_URL is not a PostgreSQL address")
+    database::connect_lazy(&config).context("DATABASE_URL is not a PostgreSQL address")
 }
 
 /// What `/ready` asks.
-fn checks(
-    catalogue: Catalogue,
+fn readiness_checks(
+    catalogue: Catalog,
     orders: Orders,
     bus: aws_sdk_eventbridge::Client,
     bus_name: String,
-    verifier: Verifier,
-) -> Vec<(&'static str, Check)> {
-    let database: Check = Arc::new(move || {
+    verifier: TokenVerifier,
+) -> Vec<(&'static str, ReadinessCheck)> {
+    let database: ReadinessCheck = Arc::new(move || {
         let catalogue = catalogue.clone();
-        async move { catalogue.check().await.map_err(|error| error.to_string()) }.boxed()
+        async move { catalogue.ping().await.map_err(|error| error.to_string()) }.boxed()
     });
-    let table: Check = Arc::new(move || {
+    let table: ReadinessCheck = Arc::new(move || {
         let orders = orders.clone();
         async move { orders.check().await.map_err(|error| error.to_string()) }.boxed()
     });
-    let bus: Check = Arc::new(move || {
+    let bus: ReadinessCheck = Arc::new(move || {
         let asked = bus.describe_event_bus().name(&bus_name).send();
         async move {
             asked
@@ -260,7 +265,7 @@ fn checks(
         }
         .boxed()
     });
-    let keys: Check = Arc::new(move || {
+    let keys: ReadinessCheck = Arc::new(move || {
         let here = verifier.has_keys();
         async move { here.then_some(()).ok_or_else(|| "none was read yet".to_owned()) }.boxed()
     });
@@ -273,6 +278,6 @@ fn checks(
 }
 
 /// Commands answer on standard output.
-fn say(text: &str) -> anyhow::Result<()> {
+fn print(text: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{text}").context("nobody listens")
 }

@@ -10,31 +10,33 @@ use aws_sdk_sqs::{
     error::DisplayErrorContext,
     types::{DeleteMessageBatchRequestEntry, Message},
 };
-use events::{BridgeEvent, bridge::NotThisEvent, product::ProductCreated, stock::StockAdjustmentRequested};
+use events::{
+    EventBridgeEvent, eventbridge::EventParseError, product::ProductCreated, stock::StockAdjustmentRequested,
+};
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::{
-        Engine, StoreError, Unavailable,
-        commands::{Adjust, InvalidCommand, OpenStock},
+        Engine, StoreError, SubmitError,
+        commands::{Adjust, CreateStock, InvalidCommand},
         ping,
     },
-    model::{Adjustment, Refusal},
+    model::{Adjustment, StockError},
 };
 
 /// The most that SQS gives at once.
-const MESSAGES_AT_ONCE: i32 = 10;
+const MAX_MESSAGES: i32 = 10;
 
 /// The longest that SQS lets a poll wait, in seconds.
 const LONG_POLL_SECONDS: i32 = 20;
 
 /// How long to wait after the first failure; it doubles up to [`MAX_PAUSE`].
-const MIN_PAUSE: Duration = Duration::from_millis(500);
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
 
 /// The longest wait between two attempts to reach what is down.
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
 /// Consumes a queue. Cloning is cheap.
 #[derive(Clone)]
@@ -56,18 +58,18 @@ pub enum ConsumeError {
     Store(#[from] StoreError),
     /// The engine did not decide. The messages come again.
     #[error("messages were not decided")]
-    Engine(#[from] Unavailable),
+    Engine(#[from] SubmitError),
 }
 
 /// Why a message stays in the queue, and in the end goes to the dead-letter queue.
 #[derive(Debug, thiserror::Error)]
-enum Unwanted {
+enum RejectedMessage {
     #[error("it is none of the events that are expected here")]
-    Unexpected(#[from] NotThisEvent),
+    UnexpectedEvent(#[from] EventParseError),
     #[error("its adjustment is not valid")]
     Invalid(#[from] InvalidCommand),
     #[error("it is refused")]
-    Refused(#[from] Refusal),
+    Rejected(#[from] StockError),
 }
 
 impl Consumer {
@@ -86,11 +88,11 @@ impl Consumer {
     pub async fn run(self, stop: CancellationToken) {
         let mut url = None;
         let mut failing = false;
-        let mut pause = MIN_PAUSE;
+        let mut pause = MIN_BACKOFF;
         while !stop.is_cancelled() {
-            match self.consume(&mut url, &stop).await {
+            match self.poll_once(&mut url, &stop).await {
                 Ok(()) => {
-                    pause = MIN_PAUSE;
+                    pause = MIN_BACKOFF;
                     if std::mem::take(&mut failing) {
                         tracing::info!(queue = self.queue, "the queue is consumed again");
                     }
@@ -104,7 +106,7 @@ impl Consumer {
                     }
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = tokio::time::sleep(pause) => pause = MAX_PAUSE.min(pause * 2),
+                        () = tokio::time::sleep(pause) => pause = MAX_BACKOFF.min(pause * 2),
                     }
                 }
             }
@@ -117,7 +119,11 @@ impl Consumer {
     }
 
     /// Polls once, works on what comes and deletes what is done.
-    async fn consume(&self, url: &mut Option<String>, stop: &CancellationToken) -> Result<(), ConsumeError> {
+    async fn poll_once(
+        &self,
+        url: &mut Option<String>,
+        stop: &CancellationToken,
+    ) -> Result<(), ConsumeError> {
         // A message that comes while nothing can be decided uses up one of its receives, and would be in the
         // dead-letter queue before a longer outage is over.
         ping(&self.pool).await?;
@@ -129,15 +135,15 @@ impl Consumer {
             .client
             .receive_message()
             .queue_url(&*url)
-            .max_number_of_messages(MESSAGES_AT_ONCE)
+            .max_number_of_messages(MAX_MESSAGES)
             .wait_time_seconds(LONG_POLL_SECONDS)
             .send();
         let messages = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            polled = poll => polled.map_err(queue_failed)?.messages.unwrap_or_default(),
+            polled = poll => polled.map_err(queue_error)?.messages.unwrap_or_default(),
         };
 
-        let outcomes = join_all(messages.iter().map(|message| self.work_on(message))).await;
+        let outcomes = join_all(messages.iter().map(|message| self.process_message(message))).await;
         let mut done = Vec::new();
         let mut undecided = None;
         for (message, outcome) in messages.iter().zip(outcomes) {
@@ -156,25 +162,29 @@ impl Consumer {
                 Err(unavailable) => undecided = Some(unavailable),
             }
         }
-        self.delete(url, &done).await?;
+        self.delete_processed(url, &done).await?;
         undecided.map_or(Ok(()), |unavailable| Err(unavailable.into()))
     }
 
-    async fn work_on(&self, message: &Message) -> Result<Result<(), Unwanted>, Unavailable> {
-        Ok(match read(message.body().unwrap_or_default()) {
-            Ok(Wish::Open(open)) => self.engine.submit_patiently(open).await?.map_err(Unwanted::from),
-            Ok(Wish::Adjust(adjust)) => self
+    async fn process_message(&self, message: &Message) -> Result<Result<(), RejectedMessage>, SubmitError> {
+        Ok(match parse_command(message.body().unwrap_or_default()) {
+            Ok(QueueCommand::CreateStock(open)) => self
                 .engine
-                .submit_patiently(adjust)
+                .submit_waiting(open)
+                .await?
+                .map_err(RejectedMessage::from),
+            Ok(QueueCommand::Adjust(adjust)) => self
+                .engine
+                .submit_waiting(adjust)
                 .await?
                 .map(drop)
-                .map_err(Unwanted::from),
+                .map_err(RejectedMessage::from),
             Err(unwanted) => Err(unwanted),
         })
     }
 
     /// A message that cannot be deleted comes again, and changes nothing then.
-    async fn delete(&self, url: &str, done: &[&Message]) -> Result<(), ConsumeError> {
+    async fn delete_processed(&self, url: &str, done: &[&Message]) -> Result<(), ConsumeError> {
         let entries: Vec<DeleteMessageBatchRequestEntry> = done
             .iter()
             .enumerate()
@@ -194,7 +204,7 @@ impl Consumer {
             .delete_message_batch()
             .queue_url(url)
             .set_entries(Some(entries));
-        let answer = delete.send().await.map_err(queue_failed)?;
+        let answer = delete.send().await.map_err(queue_error)?;
         for failed in answer.failed() {
             tracing::warn!(
                 code = failed.code(),
@@ -212,36 +222,36 @@ impl Consumer {
             .queue_name(&self.queue)
             .send()
             .await
-            .map_err(queue_failed)?;
+            .map_err(queue_error)?;
         found
             .queue_url
             .ok_or_else(|| ConsumeError::Queue("it has no address".to_owned()))
     }
 }
 
-fn queue_failed(error: impl std::error::Error) -> ConsumeError {
+fn queue_error(error: impl std::error::Error) -> ConsumeError {
     ConsumeError::Queue(DisplayErrorContext(error).to_string())
 }
 
 /// What a message asks for.
 #[derive(Debug)]
-enum Wish {
-    Open(OpenStock),
+enum QueueCommand {
+    CreateStock(CreateStock),
     Adjust(Adjust),
 }
 
-fn read(body: &str) -> Result<Wish, Unwanted> {
-    match BridgeEvent::<ProductCreated>::parse(body) {
+fn parse_command(body: &str) -> Result<QueueCommand, RejectedMessage> {
+    match EventBridgeEvent::<ProductCreated>::parse(body) {
         Ok(event) => {
-            return Ok(Wish::Open(OpenStock {
+            return Ok(QueueCommand::CreateStock(CreateStock {
                 product_id: event.detail.data.0.product_id,
             }));
         }
-        Err(NotThisEvent::Other { .. }) => {}
+        Err(EventParseError::UnexpectedDetailType { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let event = BridgeEvent::<StockAdjustmentRequested>::parse(body)?.detail;
-    let cause = event.as_cause();
+    let event = EventBridgeEvent::<StockAdjustmentRequested>::parse(body)?.detail;
+    let cause = event.follow_up_context();
     let StockAdjustmentRequested {
         adjustment_id,
         product_id,
@@ -254,5 +264,5 @@ fn read(body: &str) -> Result<Wish, Unwanted> {
         delta,
         reason,
     };
-    Ok(Wish::Adjust(Adjust::new(adjustment, cause)?))
+    Ok(QueueCommand::Adjust(Adjust::new(adjustment, cause)?))
 }

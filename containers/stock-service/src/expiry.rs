@@ -6,20 +6,20 @@
 use std::time::Duration;
 
 use domain::Clock;
-use events::{Cause, TraceParent};
+use events::{EventContext, TraceParent};
 use futures::future::try_join_all;
 use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::engine::{Engine, StoreError, Unavailable, commands::Expire, lapsed_reservations};
+use crate::engine::{Engine, StoreError, SubmitError, commands::Expire, find_expired_reservations};
 
 /// How often the sweep looks.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many reservations the sweep hands to the engine at once.
-const SWEEP_LIMIT: i64 = 200;
+const SWEEP_BATCH_SIZE: i64 = 200;
 
 /// Why a sweep ended early. The next one finds what this one left.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,12 @@ pub enum SweepError {
     Store(#[from] StoreError),
     /// The engine could not decide.
     #[error("expired reservations could not be decided")]
-    Engine(#[from] Unavailable),
+    Engine(#[from] SubmitError),
 }
 
 /// Sweeps until `stop` is cancelled.
 pub async fn run(engine: Engine, pool: PgPool, clock: Clock, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
@@ -42,7 +42,7 @@ pub async fn run(engine: Engine, pool: PgPool, clock: Clock, stop: CancellationT
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        match sweep(&engine, &pool, &clock).await {
+        match expire_due_reservations(&engine, &pool, &clock).await {
             Ok(()) if failing => tracing::info!("expired reservations are swept again"),
             Err(error) if !failing => {
                 tracing::warn!(
@@ -57,18 +57,22 @@ pub async fn run(engine: Engine, pool: PgPool, clock: Clock, stop: CancellationT
 }
 
 /// Expires every reservation whose time has run out by now.
-pub async fn sweep(engine: &Engine, pool: &PgPool, clock: &Clock) -> Result<(), SweepError> {
+pub async fn expire_due_reservations(
+    engine: &Engine,
+    pool: &PgPool,
+    clock: &Clock,
+) -> Result<(), SweepError> {
     loop {
         let now = clock.now();
-        let lapsed: Vec<Uuid> = lapsed_reservations(pool, now, SWEEP_LIMIT).await?;
-        let last = lapsed.len() < usize::try_from(SWEEP_LIMIT).unwrap_or(usize::MAX);
+        let lapsed: Vec<Uuid> = find_expired_reservations(pool, now, SWEEP_BATCH_SIZE).await?;
+        let last = lapsed.len() < usize::try_from(SWEEP_BATCH_SIZE).unwrap_or(usize::MAX);
         try_join_all(lapsed.into_iter().map(|id| {
-            let cause = Cause {
+            let cause = EventContext {
                 correlation_id: id,
                 causation_id: None,
                 traceparent: TraceParent::root(now),
             };
-            engine.submit_patiently(Expire { id, cause })
+            engine.submit_waiting(Expire { id, context: cause })
         }))
         .await?;
         if last {

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use access_tokens::Verifier;
 use anyhow::Context;
-use bus::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use clap::Parser;
 use domain::Clock;
+use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use futures::FutureExt;
+use http_server::{Readiness, ReadinessCheck};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -17,52 +17,56 @@ use stock_service::{
     consumer::Consumer,
     engine::{self, Engine},
     expiry,
-    http::{self, App},
+    http::{self, AppState},
 };
+use tokens::TokenVerifier;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use web::{Check, Readiness};
 
 /// Connections for reading and sweeping; the engine has one of its own.
 const MAX_CONNECTIONS: u32 = 8;
 
 /// Connections for the outbox.
-const RELAYS_CONNECTIONS: u32 = 2;
+const RELAY_MAX_CONNECTIONS: u32 = 2;
 
 /// How long what still runs may take to end after the last request.
-const FINISH_WITHIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
-    let metrics = web::metrics_routes()?;
+    let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
-    let verifier = read_verifier(&config, clock.clone())?;
+    let verifier = load_verifier(&config, clock.clone())?;
     let database = database::Config {
         url: config.database_url.clone(),
         max_connections: MAX_CONNECTIONS,
     };
-    let pool = database::connect(&database).context("DATABASE_URL is not a PostgreSQL address")?;
-    let aws = cloud::sdk_config().await;
+    let pool = database::connect_lazy(&database).context("DATABASE_URL is not a PostgreSQL address")?;
+    let aws = aws_client::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
     let queue = aws_sdk_sqs::Client::new(&aws);
     let parking = ParkingQueue::new(queue.clone(), &config.event_parking_queue);
-    let outbox = PostgresOutbox::new(relays_pool(&pool));
+    let outbox = PostgresOutbox::new(relay_pool(&pool));
     let (relay, committed) = Relay::new(outbox, publisher, parking, clock.clone());
     let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
     let consumer = Consumer::new(queue, &config.stock_update_queue, engine.clone(), pool.clone());
 
     let readiness = Readiness::default();
-    let health = web::health_routes(readiness.clone(), checks(pool.clone(), consumer.clone()));
-    let app = App {
+    let health = http_server::health_routes(
+        readiness.clone(),
+        readiness_checks(pool.clone(), consumer.clone()),
+    );
+    let app = AppState {
         engine: engine.clone(),
         pool: pool.clone(),
         clock: clock.clone(),
         verifier,
     };
-    let router = web::with_defaults(http::routes(app).merge(health).merge(metrics), clock.clone());
+    let router =
+        http_server::with_common_middleware(http::routes(app).merge(health).merge(metrics), clock.clone());
     let listener = TcpListener::bind((config.bind_address, config.port))
         .await
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;
@@ -76,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
 
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
     tokio::select! {
-        served = web::serve(listener, router, readiness, drain) => served.context("serving ended")?,
+        served = http_server::serve(listener, router, readiness, drain) => served.context("serving ended")?,
         // The batches end by themselves only when nobody can ask for one any more.
         _ = &mut batches => anyhow::bail!("the engine has failed"),
     }
@@ -84,11 +88,11 @@ async fn main() -> anyhow::Result<()> {
     // In this order each finds the ones that it needs still there.
     stop_work.cancel();
     for task in work {
-        finish(task).await;
+        await_task(task).await;
     }
-    finish(batches).await;
+    await_task(batches).await;
     stop_relay.cancel();
-    finish(relay).await;
+    await_task(relay).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -96,36 +100,36 @@ async fn main() -> anyhow::Result<()> {
 /// The relay's own way to the database. What it strikes off the outbox may come back after a crash of
 /// PostgreSQL, and is then published twice, as it may be anyway; so it need not wait for the disk, nor make the
 /// batches wait for theirs.
-fn relays_pool(pool: &PgPool) -> PgPool {
+fn relay_pool(pool: &PgPool) -> PgPool {
     let options = PgConnectOptions::clone(&pool.connect_options()).options([("synchronous_commit", "off")]);
     PgPoolOptions::clone(pool.options())
-        .max_connections(RELAYS_CONNECTIONS)
+        .max_connections(RELAY_MAX_CONNECTIONS)
         .connect_lazy_with(options)
 }
 
-fn read_verifier(config: &Config, clock: Clock) -> anyhow::Result<Verifier> {
+fn load_verifier(config: &Config, clock: Clock) -> anyhow::Result<TokenVerifier> {
     let path = &config.auth_jwks_path;
     let jwks = std::fs::read_to_string(path)
         .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
-    Verifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
+    TokenVerifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
         .with_context(|| format!("AUTH_JWKS_PATH: {} is not usable", path.display()))
 }
 
 /// What `/ready` asks.
-fn checks(pool: PgPool, consumer: Consumer) -> Vec<(&'static str, Check)> {
-    let database: Check = Arc::new(move || {
+fn readiness_checks(pool: PgPool, consumer: Consumer) -> Vec<(&'static str, ReadinessCheck)> {
+    let database: ReadinessCheck = Arc::new(move || {
         let pool = pool.clone();
         async move { engine::ping(&pool).await.map_err(|error| error.to_string()) }.boxed()
     });
-    let queue: Check = Arc::new(move || {
+    let queue: ReadinessCheck = Arc::new(move || {
         let consumer = consumer.clone();
         async move { consumer.check().await.map_err(|error| error.to_string()) }.boxed()
     });
     vec![("database", database), ("stock-update-queue", queue)]
 }
 
-async fn finish(task: JoinHandle<()>) {
-    if tokio::time::timeout(FINISH_WITHIN, task).await.is_err() {
+async fn await_task(task: JoinHandle<()>) {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, task).await.is_err() {
         tracing::warn!("something was still running at the end");
     }
 }

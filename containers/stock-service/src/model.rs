@@ -13,7 +13,7 @@ pub const MAX_QUANTITY: i64 = 1_000_000_000_000;
 
 /// How much there is of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
+pub struct StockLevel {
     /// Pieces in the house.
     pub quantity: i64,
     /// Of these, pieces set aside.
@@ -22,7 +22,7 @@ pub struct Level {
     pub updated_at: Timestamp,
 }
 
-impl Level {
+impl StockLevel {
     /// Pieces that can be bought.
     #[must_use]
     pub fn available(&self) -> i64 {
@@ -41,7 +41,7 @@ impl Level {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum ReservationStatus {
     /// Its pieces are set aside.
     Reserved,
     /// Its pieces are sold and gone.
@@ -54,7 +54,7 @@ pub enum Status {
     Refused,
 }
 
-impl Status {
+impl ReservationStatus {
     const ALL: [Self; 5] = [
         Self::Reserved,
         Self::Committed,
@@ -82,7 +82,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ReservationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -94,7 +94,7 @@ pub struct Reservation {
     /// The caller's id; for an order, the order's.
     pub id: Uuid,
     /// Where it stands.
-    pub status: Status,
+    pub status: ReservationStatus,
     /// What it holds, held or asked for: each product once, in the order of their ids.
     pub items: Vec<ReservedItem>,
     /// When it falls back by itself, if ever.
@@ -106,15 +106,15 @@ pub struct Reservation {
 impl Reservation {
     /// Whether it holds pieces that its time has taken away at `now`.
     #[must_use]
-    pub fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.status == Status::Reserved && self.expires_at.is_some_and(|end| end <= now)
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.status == ReservationStatus::Reserved && self.expires_at.is_some_and(|end| end <= now)
     }
 
     /// As it is to be seen at `now`: time ends a reservation, even before its pieces have been put back.
     #[must_use]
-    pub fn seen_at(mut self, now: Timestamp) -> Self {
-        if self.has_lapsed(now) {
-            self.status = Status::Expired;
+    pub fn as_of(mut self, now: Timestamp) -> Self {
+        if self.is_expired(now) {
+            self.status = ReservationStatus::Expired;
         }
         self
     }
@@ -146,18 +146,18 @@ pub struct Adjustment {
 
 /// An adjustment and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adjusted {
+pub struct AdjustmentOutcome {
     /// The adjustment.
     pub adjustment: Adjustment,
     /// Whether it was applied. It is refused when it would take pieces that are set aside.
     pub applied: bool,
     /// The level after it was applied, or that it was refused at, and when that was.
-    pub level: Level,
+    pub level: StockLevel,
 }
 
 /// Why stock-service does not do what it is asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum StockError {
     /// There is not enough. The answer is remembered.
     #[error("there is not enough stock")]
     InsufficientStock(Vec<Shortage>),
@@ -181,7 +181,7 @@ pub enum Refusal {
     UnknownProduct,
     /// The adjustment leads past [`MAX_QUANTITY`].
     #[error("a product's stock cannot exceed {MAX_QUANTITY} pieces")]
-    TooMuchStock,
+    StockLimitExceeded,
 }
 
 /// One entry for each product, in the order of their ids, from an order's lines. Equal products are summed.

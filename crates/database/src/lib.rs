@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 /// Every change to the schema, in order.
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
+pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Config {
 
 /// The pool of a program. It connects when it is first used, so that a program starts, and answers that it
 /// is not ready, while the database is down.
-pub fn connect(config: &Config) -> Result<PgPool, sqlx::Error> {
+pub fn connect_lazy(config: &Config) -> Result<PgPool, sqlx::Error> {
     let options: PgConnectOptions = config.url.expose_secret().parse()?;
     // A statement that takes this long is stuck behind a lock, and holds locks of its own.
     let options = options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
@@ -39,5 +39,5 @@ pub fn connect(config: &Config) -> Result<PgPool, sqlx::Error> {
 
 /// Brings the schema up to date. Safe to run twice, and at once from several places.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    MIGRATIONS.run(pool).await
+    MIGRATOR.run(pool).await
 }

@@ -42,6 +42,6 @@ impl std::fmt::Debug for Clock {
 
 /// Microseconds are what PostgreSQL keeps; a moment cut to them reads back equal from every store.
 #[must_use]
-pub fn to_micros(at: Timestamp) -> Timestamp {
+pub fn truncate_to_micros(at: Timestamp) -> Timestamp {
     DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
 }

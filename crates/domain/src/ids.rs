@@ -18,7 +18,7 @@ pub fn uuid_v7(at: Timestamp) -> Uuid {
     ))
 }
 
-macro_rules! id {
+macro_rules! define_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,29 +55,29 @@ macro_rules! id {
     };
 }
 
-id!(
+define_id!(
     /// An order. Its reservation in stock-service and its saga's execution carry the same id.
     OrderId
 );
 impl OrderId {
     /// When the order was placed, to the millisecond: a UUIDv7 begins with it.
     #[must_use]
-    pub fn placed_at(self) -> Timestamp {
+    pub fn created_at(self) -> Timestamp {
         let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |at| at.to_unix());
         let seconds = i64::try_from(seconds).unwrap_or(0);
         Timestamp::from_timestamp(seconds, nanos).unwrap_or_default()
     }
 }
 
-id!(
+define_id!(
     /// A product of the catalogue.
     ProductId
 );
-id!(
+define_id!(
     /// A person who buys or administers.
     UserId
 );
-id!(
+define_id!(
     /// An event. Consumers recognise a second delivery by it.
     EventId
 );
@@ -104,7 +104,7 @@ mod tests {
         let (first, second) = (OrderId::new(early), OrderId::new(late));
         assert_eq!(first.0.get_version_num(), 7);
         assert!(first < second);
-        assert_eq!((first.placed_at(), second.placed_at()), (early, late));
+        assert_eq!((first.created_at(), second.created_at()), (early, late));
     }
 
     use chrono::DateTime;

@@ -49,7 +49,7 @@ pub enum MoneyError {
     TooLarge,
     /// Amounts of two currencies met.
     #[error("amounts of different currencies cannot be added")]
-    MixedCurrencies,
+    CurrencyMismatch,
 }
 
 impl Money {
@@ -85,9 +85,9 @@ impl Money {
     }
 
     /// The sum, when both are of one currency and it is in range.
-    pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
+    pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
-            return Err(MoneyError::MixedCurrencies);
+            return Err(MoneyError::CurrencyMismatch);
         }
         let sum = self
             .amount
@@ -97,7 +97,7 @@ impl Money {
     }
 
     /// The price of `quantity` pieces.
-    pub fn times(self, quantity: Quantity) -> Result<Self, MoneyError> {
+    pub fn checked_mul(self, quantity: Quantity) -> Result<Self, MoneyError> {
         let product = self
             .amount
             .checked_mul(i64::from(quantity.get()))
@@ -127,7 +127,7 @@ mod tests {
         );
         let most = Money::new(Money::MAX, Currency::JPY).unwrap();
         assert_eq!(
-            most.plus(Money::new(1, Currency::JPY).unwrap()),
+            most.checked_add(Money::new(1, Currency::JPY).unwrap()),
             Err(MoneyError::TooLarge)
         );
     }
@@ -136,8 +136,8 @@ mod tests {
         #[test]
         fn a_line_costs_its_price_added_up(price in 0..=10_000_000_i64, pieces in 1..=50_u32) {
             let price = Money::new(price, Currency::JPY).unwrap();
-            let added = (0..pieces).try_fold(Money::zero(Currency::JPY), |sum, _| sum.plus(price)).unwrap();
-            prop_assert_eq!(price.times(Quantity::new(pieces).unwrap()).unwrap(), added);
+            let added = (0..pieces).try_fold(Money::zero(Currency::JPY), |sum, _| sum.checked_add(price)).unwrap();
+            prop_assert_eq!(price.checked_mul(Quantity::new(pieces).unwrap()).unwrap(), added);
         }
     }
 }

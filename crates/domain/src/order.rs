@@ -58,14 +58,14 @@ impl OrderStatus {
 
     /// Whether an order in this status may go to `next`.
     #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
+    pub fn can_transition_to(self, next: Self) -> bool {
         next.predecessors().contains(&self)
     }
 
     /// Whether the order has come to its end.
     #[must_use]
     pub fn is_final(self) -> bool {
-        Self::ALL.iter().all(|next| !self.may_become(*next))
+        Self::ALL.iter().all(|next| !self.can_transition_to(*next))
     }
 
     /// The name on the wire and in the store.
@@ -122,7 +122,7 @@ mod tests {
         let allowed: Vec<String> = OrderStatus::ALL
             .iter()
             .flat_map(|from| OrderStatus::ALL.iter().map(move |to| (from, to)))
-            .filter(|(from, to)| from.may_become(**to))
+            .filter(|(from, to)| from.can_transition_to(**to))
             .map(|(from, to)| format!("{from} → {to}"))
             .collect();
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
             let mut way = vec![OrderStatus::Pending];
             for next in wishes {
                 let status = way[way.len() - 1];
-                if status.may_become(next) {
+                if status.can_transition_to(next) {
                     prop_assert!(!status.is_final(), "{status} was left for {next}");
                     way.push(next);
                 }

@@ -18,7 +18,7 @@ pub trait EventData: Serialize + DeserializeOwned {
 
 /// Why an event comes about: the business transaction it belongs to and what led to it.
 #[derive(Clone, Debug)]
-pub struct Cause {
+pub struct EventContext {
     /// The same for everything that one business transaction brings about; for an order, the order's id.
     pub correlation_id: Uuid,
     /// The event or request that led to this one, where there is one.
@@ -52,7 +52,7 @@ pub struct Envelope<D> {
 
 impl<D: EventData> Envelope<D> {
     /// An event that happens at `at`.
-    pub fn new(data: D, at: Timestamp, cause: Cause) -> Self {
+    pub fn new(data: D, at: Timestamp, cause: EventContext) -> Self {
         Self {
             event_id: EventId::new(at),
             schema_version: D::SCHEMA_VERSION,
@@ -66,8 +66,8 @@ impl<D: EventData> Envelope<D> {
 
     /// The cause of whatever a consumer does because of this event.
     #[must_use]
-    pub fn as_cause(&self) -> Cause {
-        Cause {
+    pub fn follow_up_context(&self) -> EventContext {
+        EventContext {
             correlation_id: self.correlation_id,
             causation_id: Some(self.event_id.0),
             traceparent: self.traceparent,
@@ -77,7 +77,7 @@ impl<D: EventData> Envelope<D> {
 
 /// An event made ready to leave: what an outbox keeps and PutEvents takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outgoing {
+pub struct OutboxEvent {
     /// The event's identity.
     pub event_id: EventId,
     /// EventBridge's `Source`.
@@ -90,7 +90,7 @@ pub struct Outgoing {
     pub occurred_at: Timestamp,
 }
 
-impl<D: EventData> From<&Envelope<D>> for Outgoing {
+impl<D: EventData> From<&Envelope<D>> for OutboxEvent {
     fn from(event: &Envelope<D>) -> Self {
         Self {
             event_id: event.event_id,

@@ -3,17 +3,17 @@
 //! The contract for others is `events/schemas`: a test holds these types against it, both ways. Nothing here
 //! sends or receives; that is the crate `bus` and the consumers.
 
-pub mod bridge;
+pub mod account_mail_request;
 pub mod envelope;
-pub mod mail;
+pub mod eventbridge;
 pub mod order;
 pub mod payment;
 pub mod product;
 pub mod stock;
-pub mod trace;
+pub mod traceparent;
 pub mod user;
 
-pub use bridge::BridgeEvent;
-pub use envelope::{Cause, Envelope, EventData, Outgoing};
-pub use mail::{AccountMail, LinkToken, MailRequest};
-pub use trace::TraceParent;
+pub use account_mail_request::{AccountMail, AccountMailRequest, LinkToken};
+pub use envelope::{Envelope, EventContext, EventData, OutboxEvent};
+pub use eventbridge::EventBridgeEvent;
+pub use traceparent::TraceParent;

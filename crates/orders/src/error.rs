@@ -18,12 +18,12 @@ pub enum StoreError {
     Unreadable(#[from] serde_dynamo::Error),
     /// The event's place in the outbox could not be made.
     #[error(transparent)]
-    Outbox(#[from] bus::OutboxError),
+    Outbox(#[from] event_publishing::OutboxError),
 }
 
 impl StoreError {
     /// The SDK's errors tell what happened only along their source chain.
-    pub(crate) fn aws(error: impl std::error::Error) -> Self {
+    pub(crate) fn from_sdk(error: impl std::error::Error) -> Self {
         Self::Unavailable(DisplayErrorContext(error).to_string())
     }
 }
@@ -119,16 +119,16 @@ pub enum FailError {
 }
 
 /// What stopped a write.
-pub(crate) enum Refusal {
+pub(crate) enum WriteRejection {
     /// The conditions of these writes, by their position, were broken.
-    Conditions(Vec<usize>),
+    ConditionsFailed(Vec<usize>),
     /// Another transaction is at the same items.
     Conflict,
     /// Anything else.
     Failed(StoreError),
 }
 
-impl From<SdkError<TransactWriteItemsError>> for Refusal {
+impl From<SdkError<TransactWriteItemsError>> for WriteRejection {
     fn from(error: SdkError<TransactWriteItemsError>) -> Self {
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
@@ -136,23 +136,23 @@ impl From<SdkError<TransactWriteItemsError>> for Refusal {
             let reasons = cancelled.cancellation_reasons();
             let broken = positions(reasons, "ConditionalCheckFailed");
             if !broken.is_empty() {
-                return Self::Conditions(broken);
+                return Self::ConditionsFailed(broken);
             }
             if !positions(reasons, "TransactionConflict").is_empty() {
                 return Self::Conflict;
             }
         }
-        Self::Failed(StoreError::aws(error))
+        Self::Failed(StoreError::from_sdk(error))
     }
 }
 
-impl From<SdkError<UpdateItemError>> for Refusal {
+impl From<SdkError<UpdateItemError>> for WriteRejection {
     fn from(error: SdkError<UpdateItemError>) -> Self {
         match error.as_service_error() {
             // It is the only write there is.
-            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Self::Conditions(vec![0]),
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Self::ConditionsFailed(vec![0]),
             Some(UpdateItemError::TransactionConflictException(_)) => Self::Conflict,
-            _ => Self::Failed(StoreError::aws(error)),
+            _ => Self::Failed(StoreError::from_sdk(error)),
         }
     }
 }

@@ -12,17 +12,17 @@
 //! An order that has not ended stands in an index of such orders, which the write that ends it takes it out of;
 //! so what is stuck can be found, and on a quiet day there is nothing to read.
 
-mod anonymise;
+mod customer_commands;
+mod erasure;
 mod error;
 mod model;
-mod open;
-mod place;
-mod read;
-mod saga;
+mod open_orders;
+mod queries;
+mod saga_commands;
 mod store;
 
-pub use anonymise::AnonymiseError;
+pub use erasure::AnonymiseError;
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
 pub use model::{NewOrder, Order, OrderItem, Page, Payment, StatusChange};
-pub use open::{OPEN_ORDERS_INDEX, OpenOrders};
+pub use open_orders::{OPEN_ORDERS_INDEX, OpenOrders};
 pub use store::{Orders, Tables};

@@ -4,10 +4,10 @@ use chrono::TimeDelta;
 use domain::{
     Currency, FailureReason, Money, OrderId, OrderStatus, PaymentId, ProductId, Quantity, Timestamp, UserId,
 };
-use events::{Cause, TraceParent, order::OrderLine};
+use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
 
-use crate::open;
+use crate::open_orders;
 
 /// How long an order is kept.
 const RETENTION: TimeDelta = TimeDelta::days(365);
@@ -31,7 +31,7 @@ pub enum Payment {
     /// The provider knows of it; it may or may not have been taken.
     Claimed,
     /// Taken.
-    Taken,
+    Captured,
     /// Taken and given back.
     Refunded,
 }
@@ -123,7 +123,7 @@ pub struct Page {
 }
 
 impl Order {
-    pub(crate) fn place(new: &NewOrder, at: Timestamp) -> Self {
+    pub(crate) fn new(new: &NewOrder, at: Timestamp) -> Self {
         let order_id = OrderId::new(at);
         Self {
             user_id: new.user_id,
@@ -146,7 +146,7 @@ impl Order {
             payment_closed: false,
             final_event_id: None,
             created_event_id: None,
-            open: Some(open::part(order_id)),
+            open: Some(open_orders::shard(order_id)),
             restarts: 0,
             restarted_at: None,
             traceparent: new.traceparent,
@@ -161,13 +161,13 @@ impl Order {
         self.updated_at = self.created_at;
         self.history.truncate(1);
         self.reason = None;
-        self.open = Some(open::part(self.order_id));
+        self.open = Some(open_orders::shard(self.order_id));
         self
     }
 
     /// How many pieces of each product, over all lines that name it, in the products' order.
     #[must_use]
-    pub fn pieces(&self) -> Vec<(ProductId, i64)> {
+    pub fn quantities(&self) -> Vec<(ProductId, i64)> {
         let mut pieces = std::collections::BTreeMap::new();
         for OrderItem {
             product_id, quantity, ..
@@ -180,8 +180,8 @@ impl Order {
 
     /// The cause of what happens to the order without an event or request of its own.
     #[must_use]
-    pub fn as_cause(&self) -> Cause {
-        Cause {
+    pub fn event_context(&self) -> EventContext {
+        EventContext {
             correlation_id: self.order_id.0,
             causation_id: None,
             traceparent: self.traceparent,

@@ -4,15 +4,15 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
-use bus::DynamoOutbox;
 use domain::{Clock, OrderId, OrderStatus, Timestamp, UserId};
-use events::Outgoing;
+use event_publishing::DynamoOutbox;
+use events::OutboxEvent;
 use serde::Serialize;
 
-use crate::{Order, StatusChange, StoreError, error::Refusal};
+use crate::{Order, StatusChange, StoreError, error::WriteRejection};
 
 /// How often a write is tried again that met another transaction at the same item.
-const CONFLICT_ATTEMPTS: u32 = 5;
+const MAX_CONFLICT_ATTEMPTS: u32 = 5;
 
 /// The names of the tables.
 #[derive(Clone, Debug)]
@@ -54,13 +54,19 @@ impl Orders {
     }
 
     /// Writes the change and the event that tells of it, both or neither.
-    pub(crate) async fn write(&self, change: Change, event: Option<&Outgoing>) -> Result<(), Refusal> {
+    pub(crate) async fn write(
+        &self,
+        change: OrderUpdate,
+        event: Option<&OutboxEvent>,
+    ) -> Result<(), WriteRejection> {
         let at = self.clock.now();
-        let update = change.into_update(&self.tables.orders).map_err(Refusal::Failed)?;
+        let update = change
+            .into_update(&self.tables.orders)
+            .map_err(WriteRejection::Failed)?;
         let put = event
             .map(|event| self.outbox.put(event, at))
             .transpose()
-            .map_err(|error| Refusal::Failed(error.into()))?;
+            .map_err(|error| WriteRejection::Failed(error.into()))?;
         let mut attempt = 1;
         loop {
             let sent = match &put {
@@ -69,13 +75,13 @@ impl Orders {
             };
             match sent {
                 // Both sides of a conflict may lose; the one that comes again finds the other's result.
-                Err(Refusal::Conflict) if attempt < CONFLICT_ATTEMPTS => attempt += 1,
+                Err(WriteRejection::Conflict) if attempt < MAX_CONFLICT_ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    async fn transact(&self, update: &Update, put: &Put) -> Result<(), Refusal> {
+    async fn transact(&self, update: &Update, put: &Put) -> Result<(), WriteRejection> {
         let sent = self
             .client
             .transact_write_items()
@@ -83,11 +89,11 @@ impl Orders {
             .transact_items(TransactWriteItem::builder().put(put.clone()).build())
             .send()
             .await;
-        sent.map(drop).map_err(Refusal::from)
+        sent.map(drop).map_err(WriteRejection::from)
     }
 
     /// One item's write is whole by itself, and costs half of a transaction's.
-    async fn update(&self, update: &Update) -> Result<(), Refusal> {
+    async fn update(&self, update: &Update) -> Result<(), WriteRejection> {
         let sent = self
             .client
             .update_item()
@@ -99,12 +105,12 @@ impl Orders {
             .set_expression_attribute_values(update.expression_attribute_values().cloned())
             .send()
             .await;
-        sent.map(drop).map_err(Refusal::from)
+        sent.map(drop).map_err(WriteRejection::from)
     }
 }
 
 /// A change to one order, under a condition.
-pub(crate) struct Change {
+pub(crate) struct OrderUpdate {
     key: (UserId, OrderId),
     assignments: Vec<String>,
     removals: Vec<String>,
@@ -113,9 +119,9 @@ pub(crate) struct Change {
     values: Vec<(String, Result<AttributeValue, serde_dynamo::Error>)>,
 }
 
-impl Change {
+impl OrderUpdate {
     /// A change to an order that exists.
-    pub(crate) fn to(user_id: UserId, order_id: OrderId) -> Self {
+    pub(crate) fn for_order(user_id: UserId, order_id: OrderId) -> Self {
         Self {
             key: (user_id, order_id),
             assignments: Vec::new(),
@@ -127,10 +133,10 @@ impl Change {
     }
 
     /// To another status, from one of those that may become it. An order that ends is open no more.
-    pub(crate) fn status(self, next: OrderStatus, at: Timestamp) -> Self {
+    pub(crate) fn transition_to(self, next: OrderStatus, at: Timestamp) -> Self {
         let entry = [StatusChange { status: next, at }];
         let mut change = self
-            .only_from(next.predecessors())
+            .require_status(next.predecessors())
             .set("status", next)
             .set("updated_at", at);
         change.names.push(("#history".to_owned(), "history".to_owned()));
@@ -147,7 +153,7 @@ impl Change {
     }
 
     /// Only when the order is in one of these statuses.
-    pub(crate) fn only_from(mut self, statuses: &[OrderStatus]) -> Self {
+    pub(crate) fn require_status(mut self, statuses: &[OrderStatus]) -> Self {
         let names: Vec<String> = statuses.iter().map(|status| format!(":from_{status}")).collect();
         for (name, status) in names.iter().zip(statuses) {
             self.values
@@ -159,7 +165,7 @@ impl Change {
     }
 
     /// Only when this attribute has this value.
-    pub(crate) fn only_if(mut self, attribute: &str, value: impl Serialize) -> Self {
+    pub(crate) fn require_eq(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.values.push((
             format!(":if_{attribute}"),
@@ -170,7 +176,7 @@ impl Change {
     }
 
     /// Only when this attribute does not have this value.
-    pub(crate) fn unless(mut self, attribute: &str, value: impl Serialize) -> Self {
+    pub(crate) fn require_ne(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.values.push((
             format!(":unless_{attribute}"),
@@ -215,16 +221,16 @@ impl Change {
         for (placeholder, value) in self.values {
             update = update.expression_attribute_values(placeholder, value?);
         }
-        update.build().map_err(StoreError::aws)
+        update.build().map_err(StoreError::from_sdk)
     }
 }
 
 /// What the item looked like is what tells why a condition was broken.
-pub(crate) enum Outcome {
+pub(crate) enum WriteOutcome {
     /// The change was written.
-    Written,
+    Applied,
     /// The order as it is, which does not permit the change.
-    Refused(Box<Order>),
+    Rejected(Box<Order>),
     /// There is no such order.
     NotFound,
 }
@@ -234,19 +240,19 @@ impl Orders {
     pub(crate) async fn try_write(
         &self,
         key: (UserId, OrderId),
-        change: Change,
-        event: Option<&Outgoing>,
-    ) -> Result<Outcome, StoreError> {
+        change: OrderUpdate,
+        event: Option<&OutboxEvent>,
+    ) -> Result<WriteOutcome, StoreError> {
         match self.write(change, event).await {
-            Ok(()) => Ok(Outcome::Written),
-            Err(Refusal::Conditions(_)) => Ok(match self.find(key.0, key.1).await? {
-                Some(order) => Outcome::Refused(Box::new(order)),
-                None => Outcome::NotFound,
+            Ok(()) => Ok(WriteOutcome::Applied),
+            Err(WriteRejection::ConditionsFailed(_)) => Ok(match self.find(key.0, key.1).await? {
+                Some(order) => WriteOutcome::Rejected(Box::new(order)),
+                None => WriteOutcome::NotFound,
             }),
-            Err(Refusal::Conflict) => Err(StoreError::Unavailable(
+            Err(WriteRejection::Conflict) => Err(StoreError::Unavailable(
                 "other transactions stayed at the same order".to_owned(),
             )),
-            Err(Refusal::Failed(error)) => Err(error),
+            Err(WriteRejection::Failed(error)) => Err(error),
         }
     }
 }

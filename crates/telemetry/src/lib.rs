@@ -3,13 +3,13 @@
 //! A line carries a sentence, its facts as fields and the spans it stands in; the outermost span of every
 //! request, message and invocation has the field `trace_id`. Never a token, an address or a payment method.
 
-mod lines;
+mod json_lines;
 
 use std::{fs::File, io, os::fd::AsFd as _};
 
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use lines::Lines;
+use json_lines::JsonLinesLayer;
 
 /// What a program logs unless it is told otherwise.
 pub const DEFAULT_FILTER: &str = "info";
@@ -21,7 +21,7 @@ pub fn init(filter: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     tracing_subscriber::registry()
         .with(filter.parse::<Targets>()?)
-        .with(Lines(output))
+        .with(JsonLinesLayer(output))
         .try_init()?;
     Ok(())
 }

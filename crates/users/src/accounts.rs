@@ -1,14 +1,17 @@
 //! Registering, being found by one's address, and proving that the address or the password is one's own.
 
-use access_tokens::Role;
-use bus::PostgresOutbox;
 use chrono::TimeDelta;
-use domain::{Timestamp, UserId, clock::to_micros};
-use events::{Cause, Envelope, Outgoing, TraceParent, user::UserRegistered};
+use domain::{Timestamp, UserId, clock::truncate_to_micros};
+use event_publishing::PostgresOutbox;
+use events::{Envelope, EventContext, OutboxEvent, TraceParent, user::UserRegistered};
 use sqlx::PgConnection;
+use tokens::Role;
 use uuid::Uuid;
 
-use crate::{EmailAddress, Entry, Identity, PersonName, User, Users, audit, identities, standing::role};
+use crate::{
+    DisplayName, EmailAddress, Identity, NewAuditEntry, User, Users, audit, identities,
+    token_validity::parse_role,
+};
 
 /// A person who is not here yet.
 #[derive(Clone, Debug)]
@@ -16,16 +19,16 @@ pub struct NewUser {
     /// Where mail reaches them.
     pub email: EmailAddress,
     /// How they want to be called.
-    pub name: PersonName,
+    pub name: DisplayName,
     /// By what they come in.
-    pub key: Key,
+    pub credential: Credential,
 }
 
 /// By what a new person comes in.
 #[derive(Clone)]
-pub enum Key {
+pub enum Credential {
     /// A password, hashed: argon2id in the PHC format. That the address is theirs has yet to be shown.
-    Password(String),
+    PasswordHash(String),
     /// An account at a provider that says of the address that it is theirs. One that does not say so opens no
     /// account here: its owner would hold another's address, and keep the key when that other comes.
     Identity(Identity),
@@ -33,16 +36,16 @@ pub enum Key {
 
 /// What became of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Registered {
+pub enum Registration {
     /// The person is here now, and `UserRegistered` waits in the outbox.
-    New(User),
+    Created(User),
     /// Somebody with this address was here before. Nothing has changed.
-    Taken(User),
+    AlreadyRegistered(User),
 }
 
 /// A person, and what their password is checked against.
 #[derive(Clone)]
-pub struct Credentials {
+pub struct StoredCredentials {
     /// The person.
     pub user: User,
     /// argon2id in the PHC format; none when they only come by a provider.
@@ -63,12 +66,12 @@ struct Row {
 impl Users {
     /// Takes a new person in: the account, the provider's identity if that is how they come, and the event, in
     /// one transaction. An address is had by one person at a time, whoever registers at the same moment.
-    pub async fn register(&self, new: &NewUser, trace: TraceParent) -> Result<Registered, sqlx::Error> {
-        let now = to_micros(self.clock.now());
+    pub async fn register(&self, new: &NewUser, trace: TraceParent) -> Result<Registration, sqlx::Error> {
+        let now = truncate_to_micros(self.clock.now());
         let user_id = UserId::new(now);
-        let (password_hash, identity) = match &new.key {
-            Key::Password(hash) => (Some(hash.as_str()), None),
-            Key::Identity(identity) => (None, Some(identity)),
+        let (password_hash, identity) = match &new.credential {
+            Credential::PasswordHash(hash) => (Some(hash.as_str()), None),
+            Credential::Identity(identity) => (None, Some(identity)),
         };
         let mut transaction = self.pool.begin().await?;
         let added = sqlx::query_as!(
@@ -88,11 +91,11 @@ impl Users {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(row) = added else {
-            let found = find(&mut transaction, &new.email).await?;
+            let found = find_credentials(&mut transaction, &new.email).await?;
             transaction.rollback().await?;
             // The account may have been deleted between the two statements; then the address is free again.
             return found
-                .map(|found| Registered::Taken(found.user))
+                .map(|found| Registration::AlreadyRegistered(found.user))
                 .ok_or(sqlx::Error::RowNotFound);
         };
         if let Some(identity) = identity
@@ -100,20 +103,27 @@ impl Users {
         {
             transaction.rollback().await?;
             let found = self.find_by_identity(identity).await?;
-            return found.map(Registered::Taken).ok_or(sqlx::Error::RowNotFound);
+            return found
+                .map(Registration::AlreadyRegistered)
+                .ok_or(sqlx::Error::RowNotFound);
         }
-        PostgresOutbox::enqueue(&mut transaction, &[registered(user_id, now, trace)], now).await?;
+        PostgresOutbox::enqueue(
+            &mut transaction,
+            &[user_registered_event(user_id, now, trace)],
+            now,
+        )
+        .await?;
         transaction.commit().await?;
-        Ok(Registered::New(row.into()))
+        Ok(Registration::Created(row.into()))
     }
 
     /// Makes an account without its person, who comes in by `password-forgot`: the first administrator, say. An account that
     /// has this id already gets the address, the name and the role. That it was made is noted in the same transaction.
-    pub async fn make(
+    pub async fn upsert_account(
         &self,
         user_id: UserId,
         email: &EmailAddress,
-        name: &PersonName,
+        name: &DisplayName,
         as_role: Role,
     ) -> Result<(), sqlx::Error> {
         let now = self.now();
@@ -133,25 +143,28 @@ impl Users {
         )
         .execute(&mut *transaction)
         .await?;
-        let entry = Entry {
+        let entry = NewAuditEntry {
             actor: None,
-            action: "account_made",
+            action: "account_created",
             subject: Some(user_id.to_string()),
-            address: None,
+            client_ip: None,
             trace_id: None,
             details: serde_json::json!({"role": as_role}),
         };
-        audit::write(&mut transaction, &entry, now).await?;
+        audit::insert(&mut transaction, &entry, now).await?;
         transaction.commit().await
     }
 
     /// The person with this address, and what their password is checked against.
-    pub async fn find_by_email(&self, email: &EmailAddress) -> Result<Option<Credentials>, sqlx::Error> {
-        find(&mut *self.pool.acquire().await?, email).await
+    pub async fn find_by_email(
+        &self,
+        email: &EmailAddress,
+    ) -> Result<Option<StoredCredentials>, sqlx::Error> {
+        find_credentials(&mut *self.pool.acquire().await?, email).await
     }
 
     /// A person who is here.
-    pub async fn account(&self, user_id: UserId) -> Result<Option<User>, sqlx::Error> {
+    pub async fn find_by_id(&self, user_id: UserId) -> Result<Option<User>, sqlx::Error> {
         let row = sqlx::query_as!(
             Row,
             "SELECT id, email, name, role, email_verified_at, created_at, updated_at FROM users
@@ -165,8 +178,8 @@ impl Users {
 
     /// Notes that `email` was found to be the person's own. False when it is not their address any more; the
     /// first time is kept.
-    pub async fn verify_address(&self, user_id: UserId, email: &str) -> Result<bool, sqlx::Error> {
-        let now = to_micros(self.clock.now());
+    pub async fn mark_email_verified(&self, user_id: UserId, email: &str) -> Result<bool, sqlx::Error> {
+        let now = truncate_to_micros(self.clock.now());
         let written = sqlx::query!(
             "UPDATE users SET updated_at = CASE WHEN email_verified_at IS NULL THEN $3 ELSE updated_at END,
                               email_verified_at = COALESCE(email_verified_at, $3)
@@ -189,7 +202,7 @@ impl Users {
         password_hash: &str,
         proven: Option<&str>,
     ) -> Result<bool, sqlx::Error> {
-        let now = to_micros(self.clock.now());
+        let now = truncate_to_micros(self.clock.now());
         let written = sqlx::query!(
             "UPDATE users SET password_hash = $2, tokens_valid_from = $5, updated_at = $4,
                               email_verified_at = CASE WHEN $3::text IS NULL THEN email_verified_at
@@ -199,7 +212,7 @@ impl Users {
             password_hash,
             proven,
             now,
-            later(now),
+            next_millisecond(now),
         )
         .execute(&self.pool)
         .await?;
@@ -208,7 +221,7 @@ impl Users {
 
     /// Signs the person out everywhere: all tokens that were issued before are refused.
     pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), sqlx::Error> {
-        let from = later(to_micros(self.clock.now()));
+        let from = next_millisecond(truncate_to_micros(self.clock.now()));
         sqlx::query!(
             "UPDATE users SET tokens_valid_from = GREATEST(tokens_valid_from, $2) WHERE id = $1",
             user_id.0,
@@ -221,14 +234,14 @@ impl Users {
 }
 
 /// From when on tokens are good if those of this millisecond are not.
-fn later(now: Timestamp) -> Timestamp {
+fn next_millisecond(now: Timestamp) -> Timestamp {
     now + TimeDelta::milliseconds(1)
 }
 
-async fn find(
+async fn find_credentials(
     connection: &mut PgConnection,
     email: &EmailAddress,
-) -> Result<Option<Credentials>, sqlx::Error> {
+) -> Result<Option<StoredCredentials>, sqlx::Error> {
     let row = sqlx::query!(
         "SELECT id, email, name, role, email_verified_at, created_at, updated_at, password_hash FROM users
          WHERE email = $1",
@@ -236,7 +249,7 @@ async fn find(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Credentials {
+    Ok(row.map(|row| StoredCredentials {
         user: User::from(Row {
             id: row.id,
             email: row.email,
@@ -250,8 +263,8 @@ async fn find(
     }))
 }
 
-fn registered(user_id: UserId, at: Timestamp, traceparent: TraceParent) -> Outgoing {
-    let cause = Cause {
+fn user_registered_event(user_id: UserId, at: Timestamp, traceparent: TraceParent) -> OutboxEvent {
+    let cause = EventContext {
         correlation_id: user_id.0,
         causation_id: None,
         traceparent,
@@ -260,7 +273,7 @@ fn registered(user_id: UserId, at: Timestamp, traceparent: TraceParent) -> Outgo
         user_id,
         registered_at: at,
     };
-    Outgoing::from(&Envelope::new(data, at, cause))
+    OutboxEvent::from(&Envelope::new(data, at, cause))
 }
 
 impl From<Row> for User {
@@ -270,7 +283,7 @@ impl From<Row> for User {
             // A constraint of the table: only deleted accounts have none.
             email: row.email.unwrap_or_default(),
             name: row.name,
-            role: role(&row.role),
+            role: parse_role(&row.role),
             email_verified_at: row.email_verified_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -278,16 +291,16 @@ impl From<Row> for User {
     }
 }
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Password(_) => "Password",
+            Self::PasswordHash(_) => "Password",
             Self::Identity(_) => "Identity",
         })
     }
 }
 
-impl std::fmt::Debug for Credentials {
+impl std::fmt::Debug for StoredCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("user_id", &self.user.id)

@@ -51,7 +51,7 @@ pub enum AddressError {
     TooMany,
     /// There is no such account, or none any more.
     #[error("there is no such account")]
-    NoAccount,
+    AccountNotFound,
     /// The database failed.
     #[error("the accounts' database failed")]
     Database(#[from] sqlx::Error),
@@ -129,8 +129,8 @@ impl Users {
         let now = self.now();
         let id = uuid_v7(now);
         let mut transaction = self.pool.begin().await?;
-        if !lock(&mut transaction, user_id).await? {
-            return Err(AddressError::NoAccount);
+        if !lock_account(&mut transaction, user_id).await? {
+            return Err(AddressError::AccountNotFound);
         }
         let count = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM user_addresses WHERE user_id = $1"#,
@@ -216,7 +216,10 @@ impl Users {
 }
 
 /// Holds the account, so that two who add at once count one after the other, and none adds to what is deleted.
-async fn lock(transaction: &mut Transaction<'_, Postgres>, user_id: UserId) -> Result<bool, sqlx::Error> {
+async fn lock_account(
+    transaction: &mut Transaction<'_, Postgres>,
+    user_id: UserId,
+) -> Result<bool, sqlx::Error> {
     let held = sqlx::query!(
         "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         user_id.0

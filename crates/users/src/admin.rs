@@ -1,11 +1,11 @@
 //! What those who run the shop see and change of people's accounts.
 
-use access_tokens::Role;
 use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
+use tokens::Role;
 
-use crate::{Entry, Preferences, Profile, Users, audit, profile::Row, standing::role};
+use crate::{NewAuditEntry, Preferences, Profile, Users, audit, profile::Row, token_validity::parse_role};
 
 /// Which accounts; what is none filters nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,19 +32,19 @@ pub struct UserPage {
 
 /// Why somebody's role was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum RoleError {
+pub enum SetRoleError {
     /// There is no such account, or none any more.
     #[error("there is no such account")]
     NotFound,
     /// Nobody changes their own.
     #[error("nobody changes their own role")]
-    Own,
+    OwnRole,
     /// The one who asks was an administrator a moment ago.
     #[error("only administrators change roles")]
-    NotAllowed,
+    NotAdministrator,
     /// Programs have no accounts.
     #[error("no person can have this role")]
-    NoPersons,
+    NotAssignable,
     /// The database failed.
     #[error("the accounts' database failed")]
     Database(#[from] sqlx::Error),
@@ -94,13 +94,13 @@ impl Users {
         actor: UserId,
         user_id: UserId,
         new: Role,
-        mut entry: Entry,
-    ) -> Result<(), RoleError> {
+        mut entry: NewAuditEntry,
+    ) -> Result<(), SetRoleError> {
         if actor == user_id {
-            return Err(RoleError::Own);
+            return Err(SetRoleError::OwnRole);
         }
         if new == Role::Service {
-            return Err(RoleError::NoPersons);
+            return Err(SetRoleError::NotAssignable);
         }
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
@@ -110,11 +110,15 @@ impl Users {
         )
         .fetch_all(&mut *transaction)
         .await?;
-        let role_of = |id: UserId| held.iter().find(|row| row.id == id.0).map(|row| role(&row.role));
+        let role_of = |id: UserId| {
+            held.iter()
+                .find(|row| row.id == id.0)
+                .map(|row| parse_role(&row.role))
+        };
         if role_of(actor) != Some(Role::Admin) {
-            return Err(RoleError::NotAllowed);
+            return Err(SetRoleError::NotAdministrator);
         }
-        let old = role_of(user_id).ok_or(RoleError::NotFound)?;
+        let old = role_of(user_id).ok_or(SetRoleError::NotFound)?;
         if old == new {
             return Ok(());
         }
@@ -127,7 +131,7 @@ impl Users {
         .execute(&mut *transaction)
         .await?;
         entry.details = serde_json::json!({"from": old, "to": new});
-        audit::write(&mut transaction, &entry, now).await?;
+        audit::insert(&mut transaction, &entry, now).await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::Users;
 
 /// Something that was done, or tried. It holds no secret: no password, no token, no address of mail.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct NewAuditEntry {
     /// Who did it; none where nobody was signed in.
     pub actor: Option<UserId>,
     /// What: `login`, `login_refused`, `role_changed`, …
@@ -17,7 +17,7 @@ pub struct Entry {
     /// Whom or what it was done to; a person by their id alone.
     pub subject: Option<String>,
     /// From where, as the front door saw it.
-    pub address: Option<String>,
+    pub client_ip: Option<String>,
     /// The trace of the request.
     pub trace_id: Option<String>,
     /// What else there is to know.
@@ -26,11 +26,11 @@ pub struct Entry {
 
 /// An entry as it is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct AuditEntry {
     /// Which: a UUIDv7, so a later entry sorts later, to the millisecond.
     pub id: Uuid,
     /// When.
-    pub at: Timestamp,
+    pub recorded_at: Timestamp,
     /// Who did it.
     pub actor: Option<UserId>,
     /// What.
@@ -38,7 +38,7 @@ pub struct Record {
     /// Whom or what it was done to.
     pub subject: Option<String>,
     /// From where.
-    pub address: Option<String>,
+    pub client_ip: Option<String>,
     /// The trace of the request.
     pub trace_id: Option<String>,
     /// What else there is to know.
@@ -60,16 +60,16 @@ pub struct AuditFilter {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditPage {
     /// The entries.
-    pub records: Vec<Record>,
+    pub entries: Vec<AuditEntry>,
     /// After which entry the next page begins; none when this is the last.
     pub next: Option<Uuid>,
 }
 
 impl Users {
     /// Writes down what was done.
-    pub async fn audit(&self, entry: &Entry) -> Result<(), sqlx::Error> {
+    pub async fn record_audit(&self, entry: &NewAuditEntry) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        write(&mut connection, entry, self.now()).await
+        insert(&mut connection, entry, self.now()).await
     }
 
     /// Up to `limit` entries that the filter lets through, newest first, after the one named by `after`.
@@ -93,15 +93,15 @@ impl Users {
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut records: Vec<Record> = rows
+        let mut records: Vec<AuditEntry> = rows
             .into_iter()
-            .map(|row| Record {
+            .map(|row| AuditEntry {
                 id: row.id,
-                at: row.at,
+                recorded_at: row.at,
                 actor: row.actor_id.map(UserId),
                 action: row.action,
                 subject: row.subject,
-                address: row.address,
+                client_ip: row.address,
                 trace_id: row.trace_id,
                 details: row.details,
             })
@@ -109,12 +109,15 @@ impl Users {
         let more = records.len() > limit as usize;
         records.truncate(limit as usize);
         let next = records.last().filter(|_| more).map(|record| record.id);
-        Ok(AuditPage { records, next })
+        Ok(AuditPage {
+            entries: records,
+            next,
+        })
     }
 
     /// Every entry about a person, oldest first: what they did, and what was done to them. Where another did it,
     /// that other's name and whereabouts are not theirs to know.
-    pub async fn audit_about(&self, user_id: UserId) -> Result<Vec<Record>, sqlx::Error> {
+    pub async fn audit_log_about_user(&self, user_id: UserId) -> Result<Vec<AuditEntry>, sqlx::Error> {
         let rows = sqlx::query!(
             "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM audit_log
              WHERE actor_id = $1 OR subject = $2 ORDER BY id",
@@ -126,13 +129,13 @@ impl Users {
         let records = rows.into_iter().map(|row| {
             // Where nobody was signed in, it was somebody at the door in this person's name.
             let theirs = row.actor_id.is_none_or(|actor| actor == user_id.0);
-            Record {
+            AuditEntry {
                 id: row.id,
-                at: row.at,
+                recorded_at: row.at,
                 actor: row.actor_id.filter(|_| theirs).map(UserId),
                 action: row.action,
                 subject: row.subject,
-                address: row.address.filter(|_| theirs),
+                client_ip: row.address.filter(|_| theirs),
                 trace_id: row.trace_id,
                 details: row.details,
             }
@@ -142,9 +145,9 @@ impl Users {
 }
 
 /// Writes an entry where the change that it tells of is written: both or neither.
-pub(crate) async fn write(
+pub(crate) async fn insert(
     connection: &mut PgConnection,
-    entry: &Entry,
+    entry: &NewAuditEntry,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
@@ -155,7 +158,7 @@ pub(crate) async fn write(
         entry.actor.map(|actor| actor.0),
         entry.action,
         entry.subject.as_deref(),
-        entry.address.as_deref(),
+        entry.client_ip.as_deref(),
         entry.trace_id.as_deref(),
         &entry.details,
     )

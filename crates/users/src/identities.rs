@@ -1,6 +1,6 @@
 //! By which providers' accounts people sign in.
 
-use domain::{Timestamp, UserId, clock::to_micros};
+use domain::{Timestamp, UserId, clock::truncate_to_micros};
 use sqlx::PgConnection;
 
 use crate::{User, Users};
@@ -35,7 +35,7 @@ impl Provider {
 
     /// The provider of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "google" => Some(Self::Google),
             "github" => Some(Self::GitHub),
@@ -55,7 +55,7 @@ impl Users {
         .fetch_optional(&self.pool)
         .await?;
         match row {
-            Some(row) => self.account(UserId(row.user_id)).await,
+            Some(row) => self.find_by_id(UserId(row.user_id)).await,
             None => Ok(None),
         }
     }
@@ -63,7 +63,7 @@ impl Users {
     /// Lets the person sign in by this account at a provider from now on. Whose it already is keeps it; false
     /// when that is somebody else.
     pub async fn link_identity(&self, user_id: UserId, identity: &Identity) -> Result<bool, sqlx::Error> {
-        let now = to_micros(self.clock.now());
+        let now = truncate_to_micros(self.clock.now());
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, identity, user_id, now).await?;
         let row = sqlx::query!(

@@ -9,20 +9,20 @@ mod admin;
 mod audit;
 mod identities;
 mod profile;
-mod standing;
-mod values;
+mod token_validity;
+mod validation;
 
-use domain::{Clock, Timestamp, UserId, clock::to_micros};
+use domain::{Clock, Timestamp, UserId, clock::truncate_to_micros};
 use sqlx::PgPool;
 
-pub use accounts::{Credentials, Key, NewUser, Registered};
+pub use accounts::{Credential, NewUser, Registration, StoredCredentials};
 pub use addresses::{Address, AddressDetails, AddressError, MAX_ADDRESSES};
-pub use admin::{RoleError, UserFilter, UserPage, UserPosition};
-pub use audit::{AuditFilter, AuditPage, Entry, Record};
+pub use admin::{SetRoleError, UserFilter, UserPage, UserPosition};
+pub use audit::{AuditEntry, AuditFilter, AuditPage, NewAuditEntry};
 pub use identities::{Identity, Provider};
 pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
-pub use standing::Standing;
-pub use values::{EmailAddress, InvalidEmail, InvalidName, PersonName};
+pub use token_validity::AccountStatus;
+pub use validation::{DisplayName, EmailAddress, InvalidDisplayName, InvalidEmailAddress};
 
 /// The accounts. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct User {
     /// How they want to be called.
     pub name: String,
     /// What they may do.
-    pub role: access_tokens::Role,
+    pub role: tokens::Role,
     /// When the address was found to be theirs.
     pub email_verified_at: Option<Timestamp>,
     /// When they registered.
@@ -59,6 +59,6 @@ impl Users {
 
     /// A moment that reads back from the database as it was written.
     fn now(&self) -> Timestamp {
-        to_micros(self.clock.now())
+        truncate_to_micros(self.clock.now())
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{Entry, User, Users, audit, standing::role};
+use crate::{NewAuditEntry, User, Users, audit, token_validity::parse_role};
 
 /// In what language somebody is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct LinkedIdentity {
 pub enum ProfileError {
     /// It is no longer as it was when the change was decided, or no longer there.
     #[error("the account has changed meanwhile")]
-    Outdated,
+    Conflict,
     /// The database failed.
     #[error("the accounts' database failed")]
     Database(#[from] sqlx::Error),
@@ -87,7 +87,7 @@ impl From<Row> for Profile {
                 id: UserId(row.id),
                 email: row.email,
                 name: row.name,
-                role: role(&row.role),
+                role: parse_role(&row.role),
                 email_verified_at: row.email_verified_at,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
@@ -113,12 +113,12 @@ impl Users {
     }
 
     /// Gives `profile`, as the caller has read it, another name and other preferences. The same ones change nothing.
-    pub async fn change_profile(
+    pub async fn update_profile(
         &self,
         profile: Profile,
         name: String,
         preferences: Preferences,
-        entry: &Entry,
+        entry: &NewAuditEntry,
     ) -> Result<Profile, ProfileError> {
         if (&profile.user.name, profile.preferences) == (&name, preferences) {
             return Ok(profile);
@@ -138,8 +138,8 @@ impl Users {
         )
         .fetch_optional(&mut *transaction)
         .await?
-        .ok_or(ProfileError::Outdated)?;
-        audit::write(&mut transaction, entry, now).await?;
+        .ok_or(ProfileError::Conflict)?;
+        audit::insert(&mut transaction, entry, now).await?;
         transaction.commit().await?;
         Ok(Profile {
             user: User {
@@ -152,7 +152,7 @@ impl Users {
     }
 
     /// The providers' accounts by which a person may sign in.
-    pub async fn identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
+    pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
         sqlx::query_as!(
             LinkedIdentity,
             "SELECT provider, subject, created_at FROM user_identities WHERE user_id = $1
@@ -165,7 +165,7 @@ impl Users {
 
     /// Empties an account: its address of mail is free again, and nobody signs in to it or comes with a token of it.
     /// The row stays, because orders name it. Returns whether there was an account.
-    pub async fn delete(&self, user_id: UserId, entry: &Entry) -> Result<bool, sqlx::Error> {
+    pub async fn delete(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<bool, sqlx::Error> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let emptied = sqlx::query!(
@@ -186,7 +186,7 @@ impl Users {
         sqlx::query!("DELETE FROM user_addresses WHERE user_id = $1", user_id.0)
             .execute(&mut *transaction)
             .await?;
-        audit::write(&mut transaction, entry, now).await?;
+        audit::insert(&mut transaction, entry, now).await?;
         transaction.commit().await?;
         Ok(true)
     }

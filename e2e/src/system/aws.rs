@@ -10,18 +10,18 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::{System, eventually, send};
-use crate::books::EARS;
+use super::{TestSystem, eventually, send};
+use crate::consistency::EARS;
 
 /// Set up once a run.
-static LISTENING: OnceCell<()> = OnceCell::const_new();
+static EVENT_CAPTURE: OnceCell<()> = OnceCell::const_new();
 
-impl System {
+impl TestSystem {
     /// Has everything on the bus kept from now on. What is kept is never received, so every test sees all.
-    pub async fn listen(&self) {
-        LISTENING
+    pub async fn capture_events(&self) {
+        EVENT_CAPTURE
             .get_or_init(async || {
-                let config = cloud::sdk_config().await;
+                let config = aws_client::sdk_config().await;
                 let queue = aws_sdk_sqs::Client::new(&config)
                     .create_queue()
                     .queue_name(EARS)
@@ -54,10 +54,10 @@ impl System {
 
     /// What was said in a business transaction: each event with its detail type, in the order in which it
     /// happened, once all of `expected` were heard.
-    pub async fn heard(&self, correlation_id: Uuid, expected: &[&str]) -> Vec<Value> {
+    pub async fn wait_for_events(&self, correlation_id: Uuid, expected: &[&str]) -> Vec<Value> {
         eventually(&format!("{expected:?} on the bus"), async || {
             let mut events: Vec<Value> = self
-                .messages(EARS)
+                .queue_messages(EARS)
                 .await
                 .iter()
                 .filter_map(|message| serde_json::from_str::<Value>(message["Body"].as_str()?).ok())
@@ -73,11 +73,11 @@ impl System {
     }
 
     /// What is in a queue, looked at without receiving it.
-    pub async fn messages(&self, queue: &str) -> Vec<Value> {
-        let url = format!("{}/_ministack/sqs/messages", self.aws_endpoint);
+    pub async fn queue_messages(&self, queue: &str) -> Vec<Value> {
+        let url = format!("{}/_ministack/sqs/messages", self.aws_endpoint_url);
         let answer = send(self.http.get(url).query(&[("QueueUrl", queue)]))
             .await
-            .expect(200);
+            .expect_status(200);
         let accounts = answer["messages"]
             .as_object()
             .into_iter()
@@ -92,7 +92,7 @@ impl System {
 
     /// Puts a message into a queue.
     pub async fn send_message(&self, queue: &str, body: &str) {
-        let sqs = aws_sdk_sqs::Client::new(&cloud::sdk_config().await);
+        let sqs = aws_sdk_sqs::Client::new(&aws_client::sdk_config().await);
         let url = sqs
             .get_queue_url()
             .queue_name(queue)
@@ -108,7 +108,7 @@ impl System {
 }
 
 /// Runs a line of shell as a developer would; its standard output, of a success.
-pub async fn shell(folder: &Path, line: &str) -> String {
+pub async fn run_shell(folder: &Path, line: &str) -> String {
     let mut command = Command::new("sh");
     command
         .args(["-euc", line])

@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api_client;
+mod auth_client;
 pub mod aws;
-mod front_door;
-pub mod people;
-mod shop;
+pub mod test_users;
 
 use std::{env, fs, future::Future, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use domain::Clock;
-use faults::Faults;
+use fault_injection::FaultClient;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -22,47 +22,47 @@ use tokio::{
 
 use users::Users;
 
-pub use front_door::{Session, Visitor};
-pub use people::Person;
+pub use auth_client::{Session, TestUser};
+pub use test_users::ApiCaller;
 
 /// How long a condition is waited for. Orders take a second on a quiet machine; this one may be busy.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Tests that switch a part of the system off hold this alone; all others hold it together.
-static SYSTEM: RwLock<()> = RwLock::const_new(());
+static SYSTEM_LOCK: RwLock<()> = RwLock::const_new(());
 
 /// The running system.
-pub struct System {
+pub struct TestSystem {
     /// Whom all requests go out by.
     pub http: Client,
     /// The front door: where clients come in, and who issues people's tokens.
-    pub front_door: String,
+    pub gateway_url: String,
     /// Where core-api is.
-    pub core_api: String,
+    pub core_api_url: String,
     /// Where stock-service is.
-    pub stock_service: String,
+    pub stock_service_url: String,
     /// Where the payment provider is.
-    pub payment_api: String,
+    pub payment_api_url: String,
     /// Where the local AWS is.
-    pub aws_endpoint: String,
+    pub aws_endpoint_url: String,
     /// What makes parts of the system fail.
-    pub faults: Faults,
+    pub faults: FaultClient,
     /// What time it is.
     pub clock: Clock,
     users: Users,
-    keys: PathBuf,
-    _held: Held,
+    keys_dir: PathBuf,
+    _access: SystemAccess,
 }
 
 #[expect(dead_code, reason = "held, never looked at")]
-enum Held {
-    Together(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+enum SystemAccess {
+    Shared(RwLockReadGuard<'static, ()>),
+    Exclusive(RwLockWriteGuard<'static, ()>),
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its header fields.
@@ -71,30 +71,30 @@ pub struct Answer {
     pub body: Value,
 }
 
-impl System {
+impl TestSystem {
     /// The system, used together with other tests.
     pub async fn shared() -> Self {
-        Self::hold(Held::Together(SYSTEM.read().await))
+        Self::with_access(SystemAccess::Shared(SYSTEM_LOCK.read().await))
     }
 
     /// The system, with no other test at it.
-    pub async fn alone() -> Self {
-        Self::hold(Held::Alone(SYSTEM.write().await))
+    pub async fn exclusive() -> Self {
+        Self::with_access(SystemAccess::Exclusive(SYSTEM_LOCK.write().await))
     }
 
-    fn hold(held: Held) -> Self {
+    fn with_access(held: SystemAccess) -> Self {
         Self {
             http: Client::new(),
-            front_door: variable("HTTP_API_URL"),
-            core_api: variable("CORE_API_URL"),
-            stock_service: variable("STOCK_SERVICE_URL"),
-            payment_api: variable("PAYMENT_API_URL"),
-            aws_endpoint: variable("AWS_ENDPOINT_URL"),
-            faults: Faults::new(variable("FAULTS_URL")),
+            gateway_url: env_var("HTTP_API_URL"),
+            core_api_url: env_var("CORE_API_URL"),
+            stock_service_url: env_var("STOCK_SERVICE_URL"),
+            payment_api_url: env_var("PAYMENT_API_URL"),
+            aws_endpoint_url: env_var("AWS_ENDPOINT_URL"),
+            faults: FaultClient::new(env_var("FAULTS_URL")),
             clock: Clock::system(),
-            users: Users::new(accounts(), Clock::system()),
-            keys: variable("MATSURI_KEYS").into(),
-            _held: held,
+            users: Users::new(account_database(), Clock::system()),
+            keys_dir: env_var("MATSURI_KEYS").into(),
+            _access: held,
         }
     }
 
@@ -103,60 +103,60 @@ impl System {
         self.clock.now()
     }
 
-    fn key_file(&self, name: &str) -> String {
-        let path = self.keys.join(name);
+    fn read_key_file(&self, name: &str) -> String {
+        let path = self.keys_dir.join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// A request to core-api.
-    pub fn api(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.core_api))
+    pub fn core_api_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.core_api_url))
     }
 }
 
 /// The accounts' database; a test is there once, and asks one thing at a time.
-fn accounts() -> PgPool {
+fn account_database() -> PgPool {
     let pool = PgPoolOptions::new().max_connections(1);
-    pool.connect_lazy(&variable("DATABASE_URL"))
+    pool.connect_lazy(&env_var("DATABASE_URL"))
         .expect("DATABASE_URL is an address")
 }
 
 /// A variable that `cargo xtask test` sets.
 #[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
-pub fn variable(name: &str) -> String {
+pub fn env_var(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by `cargo xtask test`"))
 }
 
 /// Sends a request and reads the answer; a body that is not JSON becomes a JSON string.
-pub async fn send(request: RequestBuilder) -> Answer {
+pub async fn send(request: RequestBuilder) -> ApiResponse {
     let response = request.send().await.expect("the system answers");
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.expect("the answer has an end");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer {
+    ApiResponse {
         status,
         headers,
         body,
     }
 }
 
-impl Answer {
+impl ApiResponse {
     /// The body, of an answer with this status.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
+    pub fn expect_status(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self.body
     }
 
     /// The last part of the problem's type, of an answer with this status.
     #[track_caller]
-    pub fn problem(self, status: u16) -> String {
+    pub fn expect_problem(self, status: u16) -> String {
         assert_eq!(
             self.headers["content-type"], "application/problem+json",
             "{}",
             self.body
         );
-        let body = self.expect(status);
+        let body = self.expect_status(status);
         assert_eq!(body["status"], status);
         body["type"]
             .as_str()
@@ -174,7 +174,7 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut pause = Duration::from_millis(50);
         loop {
             if let Some(found) = look().await {

@@ -2,33 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use e2e::system::System;
-use faults::{Rule, Upstream, WireFault};
+use e2e::system::TestSystem;
+use fault_injection::{NetworkFault, Rule, Upstream};
 use futures::future::join_all;
 use serde_json::json;
 
 /// How many answers of the store are lost: those to all attempts of two requests at least.
-const LOST: u64 = 8;
+const LOST_RESPONSES: u64 = 8;
 
 #[tokio::test]
 async fn at_once_later_and_with_another_body() {
-    let system = System::shared().await;
+    let system = TestSystem::shared().await;
     let customer = system.customer().await;
-    let lantern = system.product(7500, 10).await;
+    let lantern = system.create_product(7500, 10).await;
     let order = |quantity: u32| {
         json!({
             "items": [{"product_id": lantern, "quantity": quantity}],
             "payment_method": "pm_card_visa",
         })
     };
-    let lost = Rule::request(
+    let lost = Rule::for_operation(
         Upstream::Aws,
         "DynamoDB.TransactWriteItems",
-        WireFault::LoseAnswer,
+        NetworkFault::DropResponse,
     );
     let lost = system
         .faults
-        .set(&lost.mentioning(&customer.id).times(LOST))
+        .add_rule(&lost.containing(&customer.id).limit_hits(LOST_RESPONSES))
         .await
         .unwrap();
 
@@ -45,21 +45,22 @@ async fn at_once_later_and_with_another_body() {
         }
     }
     assert!(system.faults.hits(lost).await.unwrap() > 0);
-    system.faults.lift(lost).await.unwrap();
+    system.faults.remove_rule(lost).await.unwrap();
 
-    let other = system
-        .post_order_until_answered(&customer, "key", &order(2))
-        .await;
-    assert_eq!(other.problem(422), "idempotency-key-reused");
+    let other = system.post_order_with_retry(&customer, "key", &order(2)).await;
+    assert_eq!(other.expect_problem(422), "idempotency-key-reused");
     let later = system
-        .post_order_until_answered(&customer, "key", &one)
+        .post_order_with_retry(&customer, "key", &one)
         .await
-        .expect(202);
+        .expect_status(202);
     ids.insert(later["order_id"].as_str().unwrap().to_owned());
     assert_eq!(ids.len(), 1, "{ids:?}");
 
     let order_id = ids.first().unwrap().parse().unwrap();
-    assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
-    assert_eq!(system.stock(&lantern).await, (9, 0));
+    assert_eq!(
+        system.wait_for_final_status(&customer, order_id).await["status"],
+        "completed"
+    );
+    assert_eq!(system.stock_quantities(&lantern).await, (9, 0));
     assert_eq!(system.payments(order_id).await.len(), 1);
 }

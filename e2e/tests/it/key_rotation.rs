@@ -8,18 +8,18 @@ use std::{
 use futures::future::join_all;
 use serde_json::Value;
 
-use e2e::system::{Session, System, aws::shell, eventually};
+use e2e::system::{Session, TestSystem, aws::run_shell, eventually};
 
 /// Refreshes, reads and signs in anew until `stop`; the keys that signed for this person.
-async fn come_and_go(system: &System, stop: &AtomicBool) -> BTreeSet<String> {
-    let person = system.visitor().await;
+async fn use_session_until(system: &TestSystem, stop: &AtomicBool) -> BTreeSet<String> {
+    let person = system.register_user().await;
     let mut session = system.sign_in(&person).await;
     let first = session.clone();
     let mut kids = BTreeSet::new();
     let mut turns = 0;
     while !stop.load(Ordering::SeqCst) {
         kids.insert(session.kid());
-        works(system, &session).await;
+        assert_token_accepted(system, &session).await;
         session = system.refresh(&session).await;
         turns += 1;
         if turns % 5 == 0 {
@@ -27,19 +27,19 @@ async fn come_and_go(system: &System, stop: &AtomicBool) -> BTreeSet<String> {
         }
     }
     // What the key of before signed is good until it ends.
-    works(system, &first).await;
-    works(system, &session).await;
+    assert_token_accepted(system, &first).await;
+    assert_token_accepted(system, &session).await;
     kids.insert(session.kid());
     kids
 }
 
-async fn works(system: &System, session: &Session) {
-    let me = system.get_door("/v1/me", &session.access_token).await;
+async fn assert_token_accepted(system: &TestSystem, session: &Session) {
+    let me = system.get_gateway("/v1/me", &session.access_token).await;
     assert_eq!(me.status, 200, "signed by {}: {me:?}", session.kid());
 }
 
-async fn published(system: &System) -> Vec<String> {
-    let url = format!("{}/.well-known/jwks.json", system.front_door);
+async fn published_key_ids(system: &TestSystem) -> Vec<String> {
+    let url = format!("{}/.well-known/jwks.json", system.gateway_url);
     let keys: Value = system.http.get(url).send().await.unwrap().json().await.unwrap();
     let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
     keys["keys"].as_array().unwrap().iter().map(kid).collect()
@@ -49,16 +49,16 @@ async fn published(system: &System) -> Vec<String> {
 /// knows it as well.
 #[tokio::test]
 async fn nobody_loses_a_session_when_the_key_is_rotated() {
-    let system = System::alone().await;
-    let before = published(&system).await;
+    let system = TestSystem::exclusive().await;
+    let before = published_key_ids(&system).await;
     assert!(before.len() >= 2, "one signs, another waits: {before:?}");
     let stop = AtomicBool::new(false);
-    let people = join_all((0..5).map(|_| come_and_go(&system, &stop)));
+    let people = join_all((0..5).map(|_| use_session_until(&system, &stop)));
     let rotation = async {
-        let probe = system.visitor().await;
+        let probe = system.register_user().await;
         let old = system.sign_in(&probe).await.kid();
         assert!(before.contains(&old));
-        shell(
+        run_shell(
             &std::env::temp_dir(),
             r#""$XTASK" keys rotate --overlap-seconds 0 2>&1"#,
         )
@@ -83,7 +83,7 @@ async fn nobody_loses_a_session_when_the_key_is_rotated() {
             "everybody saw both"
         );
     }
-    let after = published(&system).await;
+    let after = published_key_ids(&system).await;
     assert!(after.contains(&old), "its tokens are around");
     assert!(after.contains(&new));
     assert!(

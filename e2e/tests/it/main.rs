@@ -5,24 +5,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod attacks;
-mod bad_input;
-mod calls;
-mod cancelling;
+mod authentication;
+mod await_quiescence;
+mod aws_cli;
+mod cancellation;
 mod carts;
-mod duplicates;
+mod contention;
+mod crash_recovery;
+mod dead_letters;
+mod duplicate_delivery;
 mod idempotency;
-mod identity;
+mod input_validation;
 mod key_rotation;
-mod kills;
-mod ordering;
+mod oauth_sign_in;
+mod order_lifecycle;
 mod payments;
-mod poison;
-mod providers;
-mod quiet;
 mod redrive;
 mod replay;
 mod saga_matrix;
-mod sale;
+mod security;
 mod stock;
-mod tokens;
+mod token_forgery;

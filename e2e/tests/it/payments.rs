@@ -2,24 +2,24 @@
 
 use serde_json::Value;
 
-use e2e::system::System;
+use e2e::system::TestSystem;
 
 /// Orders one piece and tells how it ended, and what the provider took for it in the end.
-async fn buy(system: &System, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {
+async fn order_and_wait(system: &TestSystem, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {
     let customer = system.customer().await;
-    let lantern = system.product(7500, 10).await;
-    let order_id = system.order(&customer, &lantern, 1, payment_method).await;
-    let order = system.settled(&customer, order_id).await;
+    let lantern = system.create_product(7500, 10).await;
+    let order_id = system.place_order(&customer, &lantern, 1, payment_method).await;
+    let order = system.wait_for_final_status(&customer, order_id).await;
     (
         order,
         system.payments(order_id).await,
-        system.stock(&lantern).await,
+        system.stock_quantities(&lantern).await,
     )
 }
 
-async fn is_completed_and_charged_once(payment_method: &str) {
-    let system = System::shared().await;
-    let (order, payments, stock) = buy(&system, payment_method).await;
+async fn assert_completed_and_charged_once(payment_method: &str) {
+    let system = TestSystem::shared().await;
+    let (order, payments, stock) = order_and_wait(&system, payment_method).await;
     assert_eq!(order["status"], "completed");
     assert_eq!(payments.len(), 1, "{payments:?}");
     assert_eq!(
@@ -35,28 +35,28 @@ async fn is_completed_and_charged_once(payment_method: &str) {
 
 #[tokio::test]
 async fn a_slow_provider_delays_an_order() {
-    is_completed_and_charged_once("pm_slow").await;
+    assert_completed_and_charged_once("pm_slow").await;
 }
 
 #[tokio::test]
 async fn an_error_before_the_charge_is_tried_again() {
-    is_completed_and_charged_once("pm_error_before_effect").await;
+    assert_completed_and_charged_once("pm_error_before_effect").await;
 }
 
 #[tokio::test]
 async fn an_error_after_the_charge_charges_once() {
-    is_completed_and_charged_once("pm_error_after_effect").await;
+    assert_completed_and_charged_once("pm_error_after_effect").await;
 }
 
 #[tokio::test]
 async fn a_provider_that_is_away_for_a_while_is_waited_for() {
-    is_completed_and_charged_once("pm_unavailable").await;
+    assert_completed_and_charged_once("pm_unavailable").await;
 }
 
 #[tokio::test]
 async fn a_provider_that_stays_broken_charges_nothing() {
-    let system = System::shared().await;
-    let (order, payments, stock) = buy(&system, "pm_broken").await;
+    let system = TestSystem::shared().await;
+    let (order, payments, stock) = order_and_wait(&system, "pm_broken").await;
     assert_eq!(
         (&order["status"], &order["reason"]),
         (&"failed".into(), &"internal_error".into())

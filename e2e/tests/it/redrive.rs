@@ -3,36 +3,39 @@
 use std::collections::BTreeSet;
 
 use domain::OrderId;
-use e2e::system::{Person, System, aws::shell, eventually};
+use e2e::system::{ApiCaller, TestSystem, aws::run_shell, eventually};
 use serde_json::{Value, json};
 
-use crate::cancelling::deliver_orders;
+use crate::cancellation::set_order_delivery;
 
 /// Runs the command as an operator would; what it reports.
 async fn redrive(queue: &str) -> Value {
-    let report = run(&format!(r#""$XTASK" redrive {queue} --yes --json"#)).await;
+    let report = run_command(&format!(r#""$XTASK" redrive {queue} --yes --json"#)).await;
     serde_json::from_str(&report).expect("the report is JSON")
 }
 
-async fn run(line: &str) -> String {
-    shell(&std::env::temp_dir(), line).await
+async fn run_command(line: &str) -> String {
+    run_shell(&std::env::temp_dir(), line).await
 }
 
 /// The bodies of the messages in a queue.
-async fn bodies(system: &System, queue: &str) -> Vec<String> {
-    let messages = system.messages(queue).await;
+async fn message_bodies(system: &TestSystem, queue: &str) -> Vec<String> {
+    let messages = system.queue_messages(queue).await;
     messages
         .iter()
         .map(|message| message["Body"].as_str().expect("a message has a body").to_owned())
         .collect()
 }
 
-async fn mails(system: &System, customer: &Person) -> usize {
-    system.mails(&format!("{}@example.com", customer.id)).await.len()
+async fn mail_count(system: &TestSystem, customer: &ApiCaller) -> usize {
+    system
+        .sent_mails(&format!("{}@example.com", customer.id))
+        .await
+        .len()
 }
 
 async fn configure_notification_sender(handler: &str, visibility: u32) {
-    run(&format!(
+    run_command(&format!(
         "awslocal lambda update-function-configuration --function-name notification-sender --handler {handler}
          url=$(awslocal sqs get-queue-url --queue-name notification-queue --query QueueUrl --output text)
          awslocal sqs set-queue-attributes --queue-url $url --attributes VisibilityTimeout={visibility}"
@@ -42,24 +45,24 @@ async fn configure_notification_sender(handler: &str, visibility: u32) {
 
 #[tokio::test]
 async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
-    let system = System::alone().await;
+    let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
-    let lantern = system.product(100, 5).await;
+    let lantern = system.create_product(100, 5).await;
 
     // A deployment that cannot start; the queue's patience is shortened, so that it runs out within seconds.
     configure_notification_sender("not-a-function", 1).await;
-    let order_id = system.order(&customer, &lantern, 1, "pm_card_visa").await;
+    let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     let letter = eventually("a dead letter", async || {
-        let letters = bodies(&system, "notification-queue-dlq").await;
+        let letters = message_bodies(&system, "notification-dlq").await;
         letters
             .into_iter()
             .find(|letter| letter.contains(&order_id.to_string()))
     })
     .await;
     configure_notification_sender("notification-sender", 30).await;
-    assert_eq!(mails(&system, &customer).await, 0);
+    assert_eq!(mail_count(&system, &customer).await, 0);
 
-    let report = redrive("notification-queue-dlq").await;
+    let report = redrive("notification-dlq").await;
     let first = report["first"].as_array().expect("a preview");
     let order = json!(order_id.to_string());
     assert!(
@@ -69,38 +72,42 @@ async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
         "{report}"
     );
     eventually("the mail", async || {
-        (mails(&system, &customer).await == 1).then_some(())
+        (mail_count(&system, &customer).await == 1).then_some(())
     })
     .await;
-    assert!(!bodies(&system, "notification-queue-dlq").await.contains(&letter));
+    assert!(
+        !message_bodies(&system, "notification-dlq")
+            .await
+            .contains(&letter)
+    );
 }
 
 /// Makes an order wait for ever: what would have started its saga is taken out of the queue. Gives what that was.
-async fn stuck_order(system: &System, customer: &Person) -> (OrderId, Value) {
-    let lantern = system.product(100, 5).await;
-    deliver_orders(false).await;
-    let order_id = system.order(customer, &lantern, 2, "pm_card_visa").await;
+async fn create_stuck_order(system: &TestSystem, customer: &ApiCaller) -> (OrderId, Value) {
+    let lantern = system.create_product(100, 5).await;
+    set_order_delivery(false).await;
+    let order_id = system.place_order(customer, &lantern, 2, "pm_card_visa").await;
     let event = eventually("the order's event", async || {
-        let events = bodies(system, "order-processing-queue").await;
+        let events = message_bodies(system, "order-processing-queue").await;
         events
             .into_iter()
             .find(|event| event.contains(&order_id.to_string()))
     })
     .await;
-    run(
+    run_command(
         "url=$(awslocal sqs get-queue-url --queue-name order-processing-queue --query QueueUrl --output text)
          awslocal sqs purge-queue --queue-url $url",
     )
     .await;
-    deliver_orders(true).await;
+    set_order_delivery(true).await;
     (order_id, serde_json::from_str(&event).expect("an event is JSON"))
 }
 
 #[tokio::test]
 async fn a_parked_orders_saga_starts_again() {
-    let system = System::alone().await;
+    let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
-    let (order_id, event) = stuck_order(&system, &customer).await;
+    let (order_id, event) = create_stuck_order(&system, &customer).await;
     let mut state = event["detail"]["data"].clone();
     for member in ["traceparent", "correlation_id", "causation_id"] {
         state[member] = event["detail"][member].clone();
@@ -116,20 +123,23 @@ async fn a_parked_orders_saga_starts_again() {
     let report = redrive("order-parking-queue").await;
     assert_eq!((&report["redriven"], &report["left"]), (&json!(1), &json!(0)));
     assert_eq!(report["first"][0]["order_id"], order_id.to_string());
-    assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
+    assert_eq!(
+        system.wait_for_final_status(&customer, order_id).await["status"],
+        "completed"
+    );
     eventually("the mail", async || {
-        (mails(&system, &customer).await == 1).then_some(())
+        (mail_count(&system, &customer).await == 1).then_some(())
     })
     .await;
-    assert!(bodies(&system, "order-parking-queue").await.is_empty());
+    assert!(message_bodies(&system, "order-parking-queue").await.is_empty());
 }
 
 #[tokio::test]
 async fn parked_events_are_published_and_what_is_none_stays() {
-    let system = System::alone().await;
+    let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
     // An event like any other: the order that it tells of waits for it.
-    let (order_id, event) = stuck_order(&system, &customer).await;
+    let (order_id, event) = create_stuck_order(&system, &customer).await;
     let entry = json!({
         "EventBusName": "ecommerce-event-bus", "Source": event["source"], "DetailType": event["detail-type"],
         "Detail": event["detail"].to_string(),
@@ -139,19 +149,25 @@ async fn parked_events_are_published_and_what_is_none_stays() {
         .send_message("event-parking-queue", &entry.to_string())
         .await;
 
-    let refused = run(r#""$XTASK" redrive event-parking-queue --yes --json || echo FAILED"#).await;
+    let refused = run_command(r#""$XTASK" redrive event-parking-queue --yes --json || echo FAILED"#).await;
     assert!(
         refused.ends_with("FAILED\n") && refused.contains(r#""left": 1"#),
         "{refused}"
     );
-    assert_eq!(system.settled(&customer, order_id).await["status"], "completed");
-    assert_eq!(bodies(&system, "event-parking-queue").await, ["not an event"]);
+    assert_eq!(
+        system.wait_for_final_status(&customer, order_id).await["status"],
+        "completed"
+    );
+    assert_eq!(
+        message_bodies(&system, "event-parking-queue").await,
+        ["not an event"]
+    );
 }
 
 #[tokio::test]
 async fn an_interrupted_redrive_loses_nothing() {
-    let system = System::shared().await;
-    run("dead=$(awslocal sqs create-queue --queue-name trial-dlq --query QueueUrl --output text)
+    let system = TestSystem::shared().await;
+    run_command("dead=$(awslocal sqs create-queue --queue-name trial-dlq --query QueueUrl --output text)
          arn=arn:aws:sqs:ap-northeast-1:000000000000:trial-dlq
          policy='{\"deadLetterTargetArn\":\"'$arn'\",\"maxReceiveCount\":\"5\"}'
          printf '{\"RedrivePolicy\":\"%s\"}' \"$(printf %s \"$policy\" | sed 's/\"/\\\\\"/g')\" >trial-attributes.json
@@ -164,8 +180,11 @@ async fn an_interrupted_redrive_loses_nothing() {
     let sent: BTreeSet<String> = (1..=12).map(|number| format!("message {number}")).collect();
 
     // Two a second, for a few seconds.
-    run(r#"timeout --signal=INT 3 "$XTASK" redrive trial-dlq --yes --rate 2 || true"#).await;
-    let (gone, left) = (bodies(&system, "trial").await, bodies(&system, "trial-dlq").await);
+    run_command(r#"timeout --signal=INT 3 "$XTASK" redrive trial-dlq --yes --rate 2 || true"#).await;
+    let (gone, left) = (
+        message_bodies(&system, "trial").await,
+        message_bodies(&system, "trial-dlq").await,
+    );
     assert!(
         !gone.is_empty() && gone.len() <= 8,
         "the rate is kept, and something was done: {gone:?}"
@@ -178,20 +197,20 @@ async fn an_interrupted_redrive_loses_nothing() {
         report["waiting"], report["redriven"],
         "what was held is there at once"
     );
-    let arrived = bodies(&system, "trial").await;
+    let arrived = message_bodies(&system, "trial").await;
     assert_eq!(arrived.len(), 12);
     assert_eq!(arrived.into_iter().collect::<BTreeSet<_>>(), sent);
     let attributes = "url=$(awslocal sqs get-queue-url --queue-name trial --query QueueUrl --output text)
         awslocal sqs receive-message --queue-url $url --message-attribute-names All \
           --query Messages[0].MessageAttributes.Colour.StringValue --output text";
-    assert_eq!(run(attributes).await, "red\n");
+    assert_eq!(run_command(attributes).await, "red\n");
 
     assert_eq!(
         redrive("trial-dlq").await["waiting"],
         0,
         "an empty queue is no error"
     );
-    let unknown = run(r#""$XTASK" redrive nothing 2>&1 || true"#).await;
+    let unknown = run_command(r#""$XTASK" redrive nothing 2>&1 || true"#).await;
     assert!(
         unknown.contains("there is no queue nothing") && unknown.contains("order-parking-queue"),
         "{unknown}"

@@ -1,11 +1,11 @@
 //! A replay of everything that was ever said changes nothing.
 
-use e2e::system::{System, aws::shell, eventually, send};
+use e2e::system::{TestSystem, aws::run_shell, eventually, send};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
 /// What PostgreSQL holds of stock, each table as JSON.
-const STOCK: [&str; 4] = [
+const STOCK_QUERIES: [&str; 4] = [
     "SELECT json_agg(t ORDER BY product_id)::text FROM stock t",
     "SELECT json_agg(t ORDER BY reservation_id)::text FROM reservations t",
     "SELECT json_agg(t ORDER BY reservation_id, product_id)::text FROM reservation_items t",
@@ -13,7 +13,7 @@ const STOCK: [&str; 4] = [
 ];
 
 /// Queues whose consumers act on events.
-const QUEUES: [&str; 3] = [
+const WORK_QUEUES: [&str; 3] = [
     "order-processing-queue",
     "stock-update-queue",
     "notification-queue",
@@ -21,7 +21,7 @@ const QUEUES: [&str; 3] = [
 
 /// Everything that an event can change.
 #[derive(Debug, PartialEq)]
-struct World {
+struct PersistedState {
     orders: Vec<Value>,
     stock: Vec<Option<String>>,
     payments: Vec<Value>,
@@ -29,15 +29,15 @@ struct World {
     mails: Vec<Value>,
 }
 
-impl World {
-    async fn look(system: &System) -> Self {
-        let url = format!("{}/_ministack/ses/messages", system.aws_endpoint);
-        let mails = send(system.http.get(url)).await.expect(200);
+impl PersistedState {
+    async fn capture(system: &TestSystem) -> Self {
+        let url = format!("{}/_ministack/ses/messages", system.aws_endpoint_url);
+        let mails = send(system.http.get(url)).await.expect_status(200);
         Self {
-            orders: orders().await,
-            stock: stock().await,
-            payments: system.ledger("/v1/payment_intents").await,
-            refunds: system.ledger("/v1/refunds").await,
+            orders: scan_orders().await,
+            stock: read_stock_tables().await,
+            payments: system.list_provider_objects("/v1/payment_intents").await,
+            refunds: system.list_provider_objects("/v1/refunds").await,
             mails: mails["messages"]
                 .as_object()
                 .expect("mails by account")
@@ -48,20 +48,20 @@ impl World {
     }
 }
 
-async fn orders() -> Vec<Value> {
+async fn scan_orders() -> Vec<Value> {
     let scan = "awslocal dynamodb scan --table-name ecommerce-orders --query Items --output json";
     let mut orders: Vec<Value> =
-        serde_json::from_str(&shell(&std::env::temp_dir(), scan).await).expect("the table as JSON");
+        serde_json::from_str(&run_shell(&std::env::temp_dir(), scan).await).expect("the table as JSON");
     orders.sort_by_key(|order| order["order_id"]["S"].as_str().map(str::to_owned));
     orders
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
-async fn stock() -> Vec<Option<String>> {
+async fn read_stock_tables() -> Vec<Option<String>> {
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `cargo xtask test`");
     let mut database = PgConnection::connect(&url).await.expect("the database is up");
     let mut tables = Vec::new();
-    for table in STOCK {
+    for table in STOCK_QUERIES {
         tables.push(
             sqlx::query_scalar(table)
                 .fetch_one(&mut database)
@@ -73,24 +73,24 @@ async fn stock() -> Vec<Option<String>> {
 }
 
 /// Waits until nothing is on its way any more: no message in a queue or a consumer's hands, no saga under way.
-async fn quiet(system: &System) {
+async fn await_quiescence(system: &TestSystem) {
     eventually("quiet", async || {
-        for queue in QUEUES {
-            if !system.messages(queue).await.is_empty() {
+        for queue in WORK_QUEUES {
+            if !system.queue_messages(queue).await.is_empty() {
                 return None;
             }
         }
         let running = "awslocal stepfunctions list-executions --status-filter RUNNING --query 'length(executions)' \
             --state-machine-arn arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga";
-        (shell(&std::env::temp_dir(), running).await.trim() == "0").then_some(())
+        (run_shell(&std::env::temp_dir(), running).await.trim() == "0").then_some(())
     })
     .await;
 }
 
 #[tokio::test]
 async fn of_a_whole_run_changes_nothing() {
-    let system = System::alone().await;
-    let lantern = system.product(1000, 10).await;
+    let system = TestSystem::exclusive().await;
+    let lantern = system.create_product(1000, 10).await;
     let mut outcomes = Vec::new();
     for (quantity, card) in [
         (1, "pm_card_visa"),
@@ -99,23 +99,23 @@ async fn of_a_whole_run_changes_nothing() {
         (1, "pm_error_after_effect"),
     ] {
         let customer = system.customer().await;
-        let order_id = system.order(&customer, &lantern, quantity, card).await;
-        outcomes.push(system.settled(&customer, order_id).await["status"].clone());
+        let order_id = system.place_order(&customer, &lantern, quantity, card).await;
+        outcomes.push(system.wait_for_final_status(&customer, order_id).await["status"].clone());
         let address = format!("{}@example.com", customer.id);
         eventually("a mail", async || {
-            (!system.mails(&address).await.is_empty()).then_some(())
+            (!system.sent_mails(&address).await.is_empty()).then_some(())
         })
         .await;
     }
     assert_eq!(outcomes, ["completed", "failed", "failed", "completed"]);
 
-    quiet(&system).await;
-    let before = World::look(&system).await;
-    let said = shell(&std::env::temp_dir(), r#""$XTASK" replay --from -1d --yes"#).await;
+    await_quiescence(&system).await;
+    let before = PersistedState::capture(&system).await;
+    let said = run_shell(&std::env::temp_dir(), r#""$XTASK" replay --from -1d --yes"#).await;
     for kind in ["OrderCreated", "OrderCompleted", "OrderFailed", "ProductCreated"] {
         assert!(said.contains(kind), "the archive holds all of it: {said}");
     }
-    quiet(&system).await;
-    let after = World::look(&system).await;
+    await_quiescence(&system).await;
+    let after = PersistedState::capture(&system).await;
     assert!(before == after, "before: {before:#?}\nafter: {after:#?}");
 }

@@ -3,12 +3,12 @@
 use domain::ids::uuid_v7;
 use serde_json::{Value, json};
 
-use e2e::system::{System, eventually, send};
+use e2e::system::{TestSystem, eventually, send};
 
 #[tokio::test]
 async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
-    let system = System::shared().await;
-    let lantern = system.product(100, 5).await;
+    let system = TestSystem::shared().await;
+    let lantern = system.create_product(100, 5).await;
     let at = system.now();
     let entry = |adjustment_id: uuid::Uuid, delta: i64| {
         let detail = json!({
@@ -25,7 +25,7 @@ async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
             .build()
     };
     let (delivery, loss) = (uuid_v7(at), uuid_v7(at));
-    let bus = aws_sdk_eventbridge::Client::new(&cloud::sdk_config().await);
+    let bus = aws_sdk_eventbridge::Client::new(&aws_client::sdk_config().await);
     let events = bus
         .put_events()
         .entries(entry(delivery, 20))
@@ -34,16 +34,16 @@ async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
     events.send().await.expect("the bus takes the events");
 
     eventually("the adjusted stock", async || {
-        (system.stock(&lantern).await == (22, 0)).then_some(())
+        (system.stock_quantities(&lantern).await == (22, 0)).then_some(())
     })
     .await;
     let again = json!({"adjustment_id": delivery, "delta": 20, "reason": "delivery"});
     let answer = system
-        .post_stock(&format!("/v1/stock/{lantern}/adjustments"), &again)
+        .post_to_stock_service(&format!("/v1/stock/{lantern}/adjustments"), &again)
         .await;
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(
-        system.stock(&lantern).await,
+        system.stock_quantities(&lantern).await,
         (22, 0),
         "the same adjustment counts once, by whichever way it comes"
     );
@@ -51,43 +51,49 @@ async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
 
 #[tokio::test]
 async fn a_reservation_expires_by_itself() {
-    let system = System::shared().await;
-    let lantern = system.product(100, 5).await;
+    let system = TestSystem::shared().await;
+    let lantern = system.create_product(100, 5).await;
     let id = uuid_v7(system.now());
     let body = json!({
         "reservation_id": id, "expires_in_seconds": 1,
         "items": [{"product_id": lantern, "quantity": 2}, {"product_id": lantern, "quantity": 1}],
     });
-    let reserved = system.post_stock("/v1/reservations", &body).await.expect(201);
+    let reserved = system
+        .post_to_stock_service("/v1/reservations", &body)
+        .await
+        .expect_status(201);
     assert_eq!(reserved["items"], json!([{"product_id": lantern, "quantity": 3}]));
-    assert_eq!(system.stock(&lantern).await, (5, 3));
+    assert_eq!(system.stock_quantities(&lantern).await, (5, 3));
     eventually("the reservation to expire", async || {
-        (system.stock(&lantern).await == (5, 0)).then_some(())
+        (system.stock_quantities(&lantern).await == (5, 0)).then_some(())
     })
     .await;
     let commit = system
-        .post_stock(&format!("/v1/reservations/{id}/commit"), &Value::Null)
+        .post_to_stock_service(&format!("/v1/reservations/{id}/commit"), &Value::Null)
         .await;
-    assert_eq!(commit.problem(409), "reservation-expired");
+    assert_eq!(commit.expect_problem(409), "reservation-expired");
 }
 
 #[tokio::test]
 async fn only_our_own_programs_are_let_in() {
-    let system = System::shared().await;
-    let lantern = system.product(100, 5).await;
-    let url = format!("{}/v1/stock/{lantern}", system.stock_service);
-    assert_eq!(send(system.http.get(&url)).await.problem(401), "unauthorized");
+    let system = TestSystem::shared().await;
+    let lantern = system.create_product(100, 5).await;
+    let url = format!("{}/v1/stock/{lantern}", system.stock_service_url);
+    assert_eq!(
+        send(system.http.get(&url)).await.expect_problem(401),
+        "unauthorized"
+    );
     for person in [system.customer().await, system.admin().await] {
         assert_eq!(
             send(system.http.get(&url).bearer_auth(person.token))
                 .await
-                .problem(401),
+                .expect_problem(401),
             "unauthorized"
         );
     }
     // A program's token does not open the shop either.
     let orders = system
-        .api(reqwest::Method::GET, "/v1/orders")
-        .bearer_auth(system.program().token);
-    assert_eq!(send(orders).await.problem(401), "unauthorized");
+        .core_api_request(reqwest::Method::GET, "/v1/orders")
+        .bearer_auth(system.service_caller().token);
+    assert_eq!(send(orders).await.expect_problem(401), "unauthorized");
 }

@@ -27,23 +27,23 @@
 //! | `NOTIFICATION_QUEUE_URL` | all that send mail | |
 //! | `AUTH_ISSUER` | `login`, `refresh`, `oauth-callback`, `jwks` | in whose name tokens are issued |
 //! | `USER_SIGNING_KEYS_SECRET` | the same | `ecommerce/user-signing-keys` if it is not set |
-//! | `SIGNING_KEYS_FRESH_SECONDS` | the same | after how long they are read again; 300 if it is not set |
+//! | `SIGNING_KEYS_CACHE_TTL_SECONDS` | the same | after how long they are read again; 300 if it is not set |
 //! | `REFRESH_PEPPER_SECRET` | `login`, `refresh`, `logout`, `oauth-callback` | `ecommerce/refresh-pepper` if it is not set |
 //! | `AUTH_JWKS_URI` | `jwks` | where the keys are, if not below the issuer |
-//! | `FAILURES_PER_ADDRESS` | those with a password or a mail | wrong passwords an hour from one address; 100 if it is not set |
+//! | `MAX_LOGIN_FAILURES_PER_IP` | those with a password or a mail | wrong passwords an hour from one address; 100 if it is not set |
 //! | `OAUTH_…`, `GOOGLE_…`, `GITHUB_…` | `oauth-start`, `oauth-callback` | see `oauth::Providers::of` |
 
-pub mod access;
+pub mod access_token;
+mod api_gateway;
+mod audit;
+pub mod backoff;
+mod bootstrap;
+pub mod email_link;
 pub mod email_verify;
 mod error;
-mod fields;
-pub mod guard;
-mod http;
-mod journal;
 pub mod jwks;
-pub mod keys;
-pub mod links;
 pub mod login;
+pub mod login_throttle;
 pub mod logout;
 mod mailer;
 mod oauth;
@@ -52,17 +52,17 @@ pub mod oauth_start;
 pub mod password;
 pub mod password_forgot;
 pub mod password_reset;
+pub mod random_token;
 pub mod refresh;
 pub mod refresh_token;
 pub mod register;
-pub mod secret;
-pub mod secrets;
+pub mod secrets_manager;
 pub mod sessions;
-pub mod slow_down;
-mod start;
-pub mod store;
+pub mod sessions_table;
+pub mod signing_keys;
 #[cfg(test)]
 mod testing;
-mod tokens;
+mod token_response;
+mod validation;
 
 pub use error::AuthError;

@@ -4,62 +4,62 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::Users;
 
 use crate::{
     AuthError,
-    access::Issuer,
-    fields,
-    guard::{Admission, Guard},
-    http::{self, Reply, Request},
-    journal, password,
+    access_token::UserTokenIssuer,
+    api_gateway::{self, Request, Response},
+    audit, bootstrap,
+    login_throttle::{LoginThrottle, ThrottleDecision},
+    password,
     sessions::Sessions,
-    start,
-    tokens::Tokens,
+    token_response::TokenResponse,
+    validation,
 };
 
-struct Login {
+struct LoginHandler {
     users: Users,
-    guard: Guard,
+    throttle: LoginThrottle,
     sessions: Sessions,
-    issuer: Issuer,
+    token_issuer: UserTokenIssuer,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RequestBody {
     email: String,
     password: String,
 }
 
 /// Makes the function; see [`crate`] for its variables.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let store = start::store(&init).await?;
-    let login = Arc::new(Login {
-        users: start::users(&init).await?,
-        guard: start::guard(&init, store.clone())?,
-        sessions: start::sessions(&init, store).await?,
-        issuer: start::issuer(&init).await?,
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let store = bootstrap::sessions_table(&init).await?;
+    let login = Arc::new(LoginHandler {
+        users: bootstrap::users(&init).await?,
+        throttle: bootstrap::login_throttle(&init, store.clone())?,
+        sessions: bootstrap::sessions(&init, store).await?,
+        token_issuer: bootstrap::issuer(&init).await?,
     });
-    Ok(http::handler(init.clock, move |request| {
+    Ok(api_gateway::handler(init.clock, move |request| {
         let login = Arc::clone(&login);
-        async move { login.answer(&request).await }
+        async move { login.handle(&request).await }
     }))
 }
 
-impl Login {
-    async fn answer(&self, request: &Request) -> Result<Reply, AuthError> {
-        let body: Body = request.json()?;
-        let email = fields::email(&body.email)?;
-        let permit = match self.guard.admit(email.as_str(), &request.address).await? {
-            Admission::Now(permit) => permit,
-            Admission::Wait(wait) => {
+impl LoginHandler {
+    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
+        let body: RequestBody = request.json()?;
+        let email = validation::validate_email(&body.email)?;
+        let permit = match self.throttle.check(email.as_str(), &request.client_ip).await? {
+            ThrottleDecision::Allowed(permit) => permit,
+            ThrottleDecision::Blocked(wait) => {
                 let details = json!({"reason": "too_many_tries"});
-                journal::note(&self.users, request, "login_refused", None, None, details).await;
-                return Err(AuthError::Wait(wait));
+                audit::record(&self.users, request, "login_refused", None, None, details).await;
+                return Err(AuthError::TooManyAttempts(wait));
             }
         };
         let found = self.users.find_by_email(&email).await?;
@@ -68,15 +68,15 @@ impl Login {
         let subject = found.as_ref().map(|found| found.user.id);
         let Some(found) = found.filter(|_| right) else {
             let details = json!({"reason": "wrong_credentials"});
-            journal::note(&self.users, request, "login_refused", None, subject, details).await;
-            return Err(AuthError::Credentials);
+            audit::record(&self.users, request, "login_refused", None, subject, details).await;
+            return Err(AuthError::InvalidCredentials);
         };
 
-        self.guard.succeeded(permit).await?;
-        let refresh_token = self.sessions.begin(found.user.id).await?;
-        let access_token = self.issuer.issue(&found.user).await?;
-        journal::note(&self.users, request, "login", subject, subject, json!({})).await;
-        let tokens = Tokens::new(access_token, refresh_token);
-        Ok(Reply::json(StatusCode::OK, &tokens))
+        self.throttle.record_success(permit).await?;
+        let refresh_token = self.sessions.create(found.user.id).await?;
+        let access_token = self.token_issuer.issue(&found.user).await?;
+        audit::record(&self.users, request, "login", subject, subject, json!({})).await;
+        let tokens = TokenResponse::new(access_token, refresh_token);
+        Ok(Response::json(StatusCode::OK, &tokens))
     }
 }

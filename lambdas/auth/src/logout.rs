@@ -4,23 +4,22 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::Users;
 
 use crate::{
     AuthError,
-    http::{self, Reply, Request},
-    journal,
+    api_gateway::{self, Request, Response},
+    audit, bootstrap,
     mailer::Mailer,
-    refresh::revoked,
+    refresh::report_session_revoked,
     refresh_token::RefreshToken,
-    sessions::{Left, Sessions},
-    start,
+    sessions::{LogoutOutcome, Sessions},
 };
 
-struct Logout {
+struct LogoutHandler {
     users: Users,
     sessions: Sessions,
     mailer: Mailer,
@@ -28,7 +27,7 @@ struct Logout {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RequestBody {
     refresh_token: String,
     /// On all devices.
     #[serde(default)]
@@ -36,23 +35,23 @@ struct Body {
 }
 
 /// Makes the function; see [`crate`] for its variables.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let store = start::store(&init).await?;
-    let logout = Arc::new(Logout {
-        users: start::users(&init).await?,
-        sessions: start::sessions(&init, store).await?,
-        mailer: start::mailer(&init)?,
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let store = bootstrap::sessions_table(&init).await?;
+    let logout = Arc::new(LogoutHandler {
+        users: bootstrap::users(&init).await?,
+        sessions: bootstrap::sessions(&init, store).await?,
+        mailer: bootstrap::mailer(&init)?,
     });
-    Ok(http::handler(init.clock, move |request| {
+    Ok(api_gateway::handler(init.clock, move |request| {
         let logout = Arc::clone(&logout);
-        async move { logout.answer(&request).await }
+        async move { logout.handle(&request).await }
     }))
 }
 
-impl Logout {
-    async fn answer(&self, request: &Request) -> Result<Reply, AuthError> {
-        let body: Body = request.json()?;
-        let done = Reply::empty(StatusCode::NO_CONTENT);
+impl LogoutHandler {
+    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
+        let body: RequestBody = request.json()?;
+        let done = Response::empty(StatusCode::NO_CONTENT);
         let Ok(token) = body.refresh_token.parse::<RefreshToken>() else {
             return Ok(done);
         };
@@ -62,20 +61,20 @@ impl Logout {
         {
             self.users.revoke_tokens(user_id).await?;
         }
-        match self.sessions.leave(&token).await? {
+        match self.sessions.logout(&token).await? {
             None => {}
-            Some(Left {
+            Some(LogoutOutcome {
                 user_id,
-                stolen: true,
+                reuse_detected: true,
             }) => {
-                revoked(&self.users, &self.mailer, user_id, request).await?;
+                report_session_revoked(&self.users, &self.mailer, user_id, request).await?;
             }
-            Some(Left {
+            Some(LogoutOutcome {
                 user_id,
-                stolen: false,
+                reuse_detected: false,
             }) => {
                 let (who, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
-                journal::note(&self.users, request, "logout", who, who, details).await;
+                audit::record(&self.users, request, "logout", who, who, details).await;
             }
         }
         Ok(done)

@@ -1,10 +1,10 @@
 //! Mails, as far as `notification-queue`.
 
 use aws_sdk_sqs::{Client, error::DisplayErrorContext};
-use events::{AccountMail, MailRequest};
+use events::{AccountMail, AccountMailRequest};
 use users::User;
 
-use crate::http::Request;
+use crate::api_gateway::Request;
 use domain::Clock;
 
 /// Puts mails into the queue. Cloning is cheap.
@@ -28,17 +28,17 @@ impl Mailer {
 
     /// Has a mail sent. One that cannot be is logged: what it tells of has happened, and a link can be asked for
     /// again.
-    pub async fn tell(&self, user: &User, mail: AccountMail, request: &Request) {
-        self.put(&user.email, &user.name, mail, request).await;
+    pub async fn send(&self, user: &User, mail: AccountMail, request: &Request) {
+        self.enqueue(&user.email, &user.name, mail, request).await;
     }
 
     /// Does what [`Self::tell`] does, for nobody.
-    pub async fn tell_nobody(&self, request: &Request) {
-        self.put("", "", AccountMail::Nothing, request).await;
+    pub async fn send_decoy(&self, request: &Request) {
+        self.enqueue("", "", AccountMail::Decoy, request).await;
     }
 
-    async fn put(&self, to: &str, name: &str, mail: AccountMail, request: &Request) {
-        let mail = MailRequest::new(mail, to, name, request.trace, self.clock.now());
+    async fn enqueue(&self, to: &str, name: &str, mail: AccountMail, request: &Request) {
+        let mail = AccountMailRequest::new(mail, to, name, request.traceparent, self.clock.now());
         let body = serde_json::to_string(&mail).expect("a mail has string keys");
         let sent = self
             .client

@@ -6,21 +6,21 @@ use auth::{
     email_verify, jwks, login, logout, oauth_callback, oauth_start, password_forgot, password_reset, refresh,
     register,
 };
-use lambda_shared::Family;
+use lambda_shared::FunctionRegistry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    Family::new()
-        .function("register", register::start)
-        .function("login", login::start)
-        .function("refresh", refresh::start)
-        .function("logout", logout::start)
-        .function("password-forgot", password_forgot::start)
-        .function("password-reset", password_reset::start)
-        .function("email-verify", email_verify::start)
-        .function("oauth-start", oauth_start::start)
-        .function("oauth-callback", oauth_callback::start)
-        .function("jwks", jwks::start)
+    FunctionRegistry::new()
+        .register("register", register::init)
+        .register("login", login::init)
+        .register("refresh", refresh::init)
+        .register("logout", logout::init)
+        .register("password-forgot", password_forgot::init)
+        .register("password-reset", password_reset::init)
+        .register("email-verify", email_verify::init)
+        .register("oauth-start", oauth_start::init)
+        .register("oauth-callback", oauth_callback::init)
+        .register("jwks", jwks::init)
         .run()
         .await
 }

@@ -5,71 +5,75 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use chrono::TimeDelta;
 use domain::Clock;
-use lambda_shared::{Handler, Init, InitError};
+use http_server::Problem;
+use lambda_shared::{FunctionContext, Handler, InitError};
 use users::Provider;
-use web::Problem;
 
 use crate::{
     AuthError,
-    http::{self, Reply, Request},
-    oauth::{self, Beginning, COOKIE, Providers},
-    start,
-    store::Store,
+    api_gateway::{self, Request, Response},
+    bootstrap,
+    oauth::{self, NewSignIn, Providers, SIGN_IN_COOKIE},
+    sessions_table::SessionsTable,
 };
 
 /// So long a person may take at the provider.
-const LIFETIME: TimeDelta = TimeDelta::minutes(10);
+const SIGN_IN_TIMEOUT: TimeDelta = TimeDelta::minutes(10);
 
-struct OauthStart {
+struct OauthStartHandler {
     providers: Providers,
-    store: Store,
+    sessions_table: SessionsTable,
     clock: Clock,
 }
 
 /// Makes the function; see [`crate`] for its variables.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let oauth = Arc::new(OauthStart {
-        providers: Providers::of(&init).await?,
-        store: start::store(&init).await?,
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let oauth = Arc::new(OauthStartHandler {
+        providers: Providers::from_env(&init).await?,
+        sessions_table: bootstrap::sessions_table(&init).await?,
         clock: init.clock.clone(),
     });
-    Ok(http::handler(init.clock, move |request| {
+    Ok(api_gateway::handler(init.clock, move |request| {
         let oauth = Arc::clone(&oauth);
-        async move { oauth.answer(&request).await }
+        async move { oauth.handle(&request).await }
     }))
 }
 
-impl OauthStart {
-    async fn answer(&self, request: &Request) -> Result<Reply, AuthError> {
-        let provider = request.parameter("provider").and_then(Provider::named);
+impl OauthStartHandler {
+    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
+        let provider = request.path_parameter("provider").and_then(Provider::from_name);
         let provider = provider.ok_or_else(Problem::not_found)?;
-        let redirect_to = request.query("redirect_to");
-        if redirect_to.is_some_and(|url| !self.providers.may_redirect_to(url)) {
-            return Err(elsewhere().into());
+        let redirect_to = request.query_parameter("redirect_to");
+        if redirect_to.is_some_and(|url| !self.providers.is_allowed_redirect(url)) {
+            return Err(redirect_not_allowed().into());
         }
-        let beginning = Beginning::new(provider, redirect_to.map(str::to_owned));
-        let door = self.providers.door(provider, &beginning).await?;
+        let beginning = NewSignIn::new(provider, redirect_to.map(str::to_owned));
+        let door = self.providers.authorization_url(provider, &beginning).await?;
         let door = door.ok_or_else(Problem::not_found)?;
-        let ends = self.clock.now() + LIFETIME;
-        self.store
-            .keep(&oauth::id(&beginning.state), &beginning.begun, ends)
+        let ends = self.clock.now() + SIGN_IN_TIMEOUT;
+        self.sessions_table
+            .insert(
+                &oauth::pending_sign_in_key(&beginning.state),
+                &beginning.pending,
+                ends,
+            )
             .await?;
         let door = HeaderValue::from_str(door.as_str()).map_err(|_| Problem::not_found())?;
-        Ok(Reply::empty(StatusCode::SEE_OTHER)
+        Ok(Response::empty(StatusCode::SEE_OTHER)
             .header(header::LOCATION, door)
             .cookie(format!(
-                "{COOKIE}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
+                "{SIGN_IN_COOKIE}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
                 beginning.cookie,
-                LIFETIME.num_seconds()
+                SIGN_IN_TIMEOUT.num_seconds()
             )))
     }
 }
 
-fn elsewhere() -> Problem {
+fn redirect_not_allowed() -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "invalid-redirect",
-        "You cannot be sent there",
+        "Redirect URL not allowed",
     )
-    .detail("Leave `redirect_to` out, or give one of the shop's own pages.")
+    .detail("Omit `redirect_to`, or use an allowed redirect URL.")
 }

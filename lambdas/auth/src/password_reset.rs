@@ -5,102 +5,108 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use events::AccountMail;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use serde::Deserialize;
 use serde_json::json;
-use users::{EmailAddress, PersonName, User, Users};
+use users::{DisplayName, EmailAddress, User, Users};
 
 use crate::{
-    AuthError, fields,
-    guard::Guard,
-    http::{self, Reply, Request},
-    journal,
-    links::{Link, Links, Purpose},
+    AuthError,
+    api_gateway::{self, Request, Response},
+    audit, bootstrap,
+    email_link::{EmailLink, EmailLinks, LinkPurpose},
+    login_throttle::LoginThrottle,
     mailer::Mailer,
-    start,
+    validation,
 };
 
-struct PasswordReset {
+struct PasswordResetHandler {
     users: Users,
-    links: Links,
-    guard: Guard,
+    email_links: EmailLinks,
+    throttle: LoginThrottle,
     mailer: Mailer,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RequestBody {
     token: String,
     password: String,
 }
 
 /// Makes the function; see [`crate`] for its variables.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let store = start::store(&init).await?;
-    let reset = Arc::new(PasswordReset {
-        users: start::users(&init).await?,
-        links: start::links(&init, store.clone()),
-        guard: start::guard(&init, store)?,
-        mailer: start::mailer(&init)?,
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let store = bootstrap::sessions_table(&init).await?;
+    let reset = Arc::new(PasswordResetHandler {
+        users: bootstrap::users(&init).await?,
+        email_links: bootstrap::email_links(&init, store.clone()),
+        throttle: bootstrap::login_throttle(&init, store)?,
+        mailer: bootstrap::mailer(&init)?,
     });
-    Ok(http::handler(init.clock, move |request| {
+    Ok(api_gateway::handler(init.clock, move |request| {
         let reset = Arc::clone(&reset);
-        async move { reset.answer(&request).await }
+        async move { reset.handle(&request).await }
     }))
 }
 
-impl PasswordReset {
-    async fn answer(&self, request: &Request) -> Result<Reply, AuthError> {
-        let body: Body = request.json()?;
-        let link = self.links.find(Purpose::Reset, &body.token).await?;
+impl PasswordResetHandler {
+    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
+        let body: RequestBody = request.json()?;
+        let link = self
+            .email_links
+            .find(LinkPurpose::ResetPassword, &body.token)
+            .await?;
         let user = match link {
-            Some(link) => self.reader(&link).await?,
+            Some(link) => self.find_recipient(&link).await?,
             None => None,
         };
-        let user = user.ok_or(AuthError::Link)?;
+        let user = user.ok_or(AuthError::InvalidLink)?;
         // A password that is refused leaves the link as it is, for another try.
-        let hash = new_password(&user, &body.password)?;
-        let taken = self.links.take(Purpose::Reset, &body.token).await?;
-        taken.ok_or(AuthError::Link)?;
+        let hash = hash_new_password(&user, &body.password)?;
+        let taken = self
+            .email_links
+            .consume(LinkPurpose::ResetPassword, &body.token)
+            .await?;
+        taken.ok_or(AuthError::InvalidLink)?;
         if !self
             .users
             .change_password(user.id, &hash, Some(&user.email))
             .await?
         {
-            return Err(AuthError::Link);
+            return Err(AuthError::InvalidLink);
         }
 
-        self.guard.welcome(&user.email, &request.address).await?;
+        self.throttle.trust_ip(&user.email, &request.client_ip).await?;
         self.mailer
-            .tell(&user, AccountMail::PasswordChanged, request)
+            .send(&user, AccountMail::PasswordChanged, request)
             .await;
         let who = Some(user.id);
-        journal::note(&self.users, request, "password_reset", who, who, json!({})).await;
-        Ok(Reply::empty(StatusCode::NO_CONTENT))
+        audit::record(&self.users, request, "password_reset", who, who, json!({})).await;
+        Ok(Response::empty(StatusCode::NO_CONTENT))
     }
 
     /// The person that the link was sent to, if it still speaks for them.
-    async fn reader(&self, link: &Link) -> Result<Option<User>, AuthError> {
-        let Some(standing) = self.users.standing(link.user_id).await? else {
+    async fn find_recipient(&self, link: &EmailLink) -> Result<Option<User>, AuthError> {
+        let Some(standing) = self.users.account_status(link.user_id).await? else {
             return Ok(None);
         };
         // The password has changed since, by another link perhaps.
         if link.sent_at < standing.tokens_valid_from.timestamp_millis() {
             return Ok(None);
         }
-        let user = self.users.account(link.user_id).await?;
-        Ok(user.filter(|user| link.speaks_for(&user.email)))
+        let user = self.users.find_by_id(link.user_id).await?;
+        Ok(user.filter(|user| link.matches_email(&user.email)))
     }
 }
 
-fn new_password(user: &User, text: &str) -> Result<String, AuthError> {
+fn hash_new_password(user: &User, text: &str) -> Result<String, AuthError> {
     // Whatever an older rule let through is good enough to be compared with.
     let Ok(email) = EmailAddress::parse(&user.email) else {
-        return Err(AuthError::Link);
+        return Err(AuthError::InvalidLink);
     };
-    let name = PersonName::parse(&user.name).or_else(|_| PersonName::parse("-"));
+    let name = DisplayName::parse(&user.name).or_else(|_| DisplayName::parse("-"));
     let Ok(name) = name else {
-        return Err(AuthError::Link);
+        return Err(AuthError::InvalidLink);
     };
-    Ok(fields::password(text, &email, &name)?.hash()?)
+    Ok(validation::validate_password(text, &email, &name)?.hash()?)
 }

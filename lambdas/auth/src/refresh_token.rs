@@ -12,11 +12,11 @@ use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
 use uuid::Uuid;
 
-use crate::secret;
+use crate::random_token;
 
 /// For so long after a token was used it may be used once more: the first answer may have been lost on its way,
 /// or two pages have asked at once.
-const GRACE: TimeDelta = TimeDelta::seconds(10);
+const REUSE_GRACE_PERIOD: TimeDelta = TimeDelta::seconds(10);
 
 /// The digits of 32 bytes in base64 without padding.
 const SECRET_LEN: usize = 43;
@@ -24,14 +24,14 @@ const SECRET_LEN: usize = 43;
 /// A refresh token, as its bearer shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshToken {
-    family: Uuid,
+    family_id: Uuid,
     text: String,
 }
 
 /// Text that was never a refresh token of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a refresh token")]
-pub struct NotARefreshToken;
+pub struct InvalidRefreshToken;
 
 /// What the next token is computed with, besides the one before.
 #[derive(Clone)]
@@ -44,85 +44,85 @@ pub struct InvalidPepper;
 
 /// What is kept of a family: digests, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Family {
+pub struct TokenFamily {
     /// Whose.
     pub user_id: UserId,
     /// The digest of the newest token.
-    pub current: String,
+    pub current_digest: String,
     /// The digest of the one before.
-    pub previous: Option<String>,
+    pub previous_digest: Option<String>,
     /// When the newest became that.
     pub rotated_at: Timestamp,
     /// When its person signed in.
-    pub began_at: Timestamp,
+    pub signed_in_at: Timestamp,
 }
 
 /// What is to be done with a token that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RotationDecision {
     /// It is the newest: its successor takes its place.
     Rotate,
     /// It was the newest a moment ago: its bearer gets the same successor once more.
-    Repeat,
+    RepeatSuccessor,
     /// It is an old one. Two have it, and one of them has stolen it.
-    Reused,
+    ReuseDetected,
 }
 
 impl RefreshToken {
     /// The first token of a family.
     #[must_use]
-    pub fn first(family: Uuid) -> Self {
-        Self::of(family, &secret::fresh())
+    pub fn generate(family: Uuid) -> Self {
+        Self::from_parts(family, &random_token::generate())
     }
 
     /// The token that takes this one's place.
     #[must_use]
     pub fn successor(&self, pepper: &Pepper) -> Self {
         let tag = hmac::sign(&pepper.0, self.text.as_bytes());
-        Self::of(self.family, &BASE64_URL_SAFE_NO_PAD.encode(tag))
+        Self::from_parts(self.family_id, &BASE64_URL_SAFE_NO_PAD.encode(tag))
     }
 
     /// Which family it belongs to.
     #[must_use]
-    pub fn family(&self) -> Uuid {
-        self.family
+    pub fn family_id(&self) -> Uuid {
+        self.family_id
     }
 
     /// What is kept of it.
     #[must_use]
     pub fn digest(&self) -> String {
-        secret::digest(&self.text)
+        random_token::digest(&self.text)
     }
 
     /// As its bearer gets it.
     #[must_use]
-    pub fn into_text(self) -> String {
+    pub fn into_string(self) -> String {
         self.text
     }
 
-    fn of(family: Uuid, secret: &str) -> Self {
+    fn from_parts(family_id: Uuid, secret: &str) -> Self {
         Self {
-            family,
-            text: format!("{family}.{secret}"),
+            family_id,
+            text: format!("{family_id}.{secret}"),
         }
     }
 }
 
 impl FromStr for RefreshToken {
-    type Err = NotARefreshToken;
+    type Err = InvalidRefreshToken;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (family, secret) = text.split_once('.').ok_or(NotARefreshToken)?;
+        let (family, secret) = text.split_once('.').ok_or(InvalidRefreshToken)?;
         let digits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if secret.len() != SECRET_LEN || !secret.bytes().all(digits) {
-            return Err(NotARefreshToken);
+            return Err(InvalidRefreshToken);
         }
-        let token = Self::of(family.parse().map_err(|_| NotARefreshToken)?, secret);
+        let token = Self::from_parts(family.parse().map_err(|_| InvalidRefreshToken)?, secret);
         // An UUID may be written in several ways, and a token only in one.
         if token.text == text {
             Ok(token)
         } else {
-            Err(NotARefreshToken)
+            Err(InvalidRefreshToken)
         }
     }
 }
@@ -139,22 +139,24 @@ impl FromStr for Pepper {
     }
 }
 
-impl Family {
+impl TokenFamily {
     /// Whether it is the digest of the newest token, or of the one before.
     #[must_use]
-    pub fn is_recent(&self, digest: &str) -> bool {
-        self.current == digest || self.previous.as_deref() == Some(digest)
+    pub fn is_current_or_previous(&self, digest: &str) -> bool {
+        self.current_digest == digest || self.previous_digest.as_deref() == Some(digest)
     }
 
     /// What to do with a token of this family of which `digest` is the digest.
     #[must_use]
-    pub fn judge(&self, digest: &str, now: Timestamp) -> Verdict {
-        if self.current == digest {
-            Verdict::Rotate
-        } else if self.previous.as_deref() == Some(digest) && now - self.rotated_at <= GRACE {
-            Verdict::Repeat
+    pub fn evaluate(&self, digest: &str, now: Timestamp) -> RotationDecision {
+        if self.current_digest == digest {
+            RotationDecision::Rotate
+        } else if self.previous_digest.as_deref() == Some(digest)
+            && now - self.rotated_at <= REUSE_GRACE_PERIOD
+        {
+            RotationDecision::RepeatSuccessor
         } else {
-            Verdict::Reused
+            RotationDecision::ReuseDetected
         }
     }
 }
@@ -185,10 +187,10 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_it_was_written_and_nothing_else_does() {
-        let token = RefreshToken::first(uuid_v7(NOW));
-        let text = token.clone().into_text();
+        let token = RefreshToken::generate(uuid_v7(NOW));
+        let text = token.clone().into_string();
         assert_eq!(text.parse::<RefreshToken>().unwrap(), token);
-        let family = token.family();
+        let family = token.family_id();
         for wrong in [
             "",
             ".",
@@ -207,14 +209,14 @@ mod tests {
 
     #[test]
     fn the_successor_is_the_same_for_all_who_ask_and_unknown_without_the_pepper() {
-        let token = RefreshToken::first(uuid_v7(NOW));
+        let token = RefreshToken::generate(uuid_v7(NOW));
         let next = token.successor(&pepper(1));
         assert_eq!(next, token.successor(&pepper(1)));
         assert_ne!(next, token.successor(&pepper(2)));
         assert_ne!(next, token);
-        assert_eq!(next.family(), token.family());
+        assert_eq!(next.family_id(), token.family_id());
         assert_ne!(next.successor(&pepper(1)), next);
-        assert_eq!(next.clone().into_text().parse::<RefreshToken>().unwrap(), next);
+        assert_eq!(next.clone().into_string().parse::<RefreshToken>().unwrap(), next);
     }
 
     #[test]
@@ -231,26 +233,26 @@ mod tests {
 
     #[test]
     fn the_newest_is_followed_the_one_before_repeated_for_a_moment_and_any_other_betrays() {
-        let family = Family {
+        let family = TokenFamily {
             user_id: UserId::new(NOW),
-            current: "c".to_owned(),
-            previous: Some("b".to_owned()),
+            current_digest: "c".to_owned(),
+            previous_digest: Some("b".to_owned()),
             rotated_at: NOW,
-            began_at: NOW,
+            signed_in_at: NOW,
         };
         let at = |seconds| NOW + TimeDelta::seconds(seconds);
-        assert_eq!(family.judge("c", at(0)), Verdict::Rotate);
-        assert_eq!(family.judge("c", at(1_000_000)), Verdict::Rotate);
-        assert_eq!(family.judge("b", at(0)), Verdict::Repeat);
-        assert_eq!(family.judge("b", at(10)), Verdict::Repeat);
-        assert_eq!(family.judge("b", at(11)), Verdict::Reused);
-        assert_eq!(family.judge("a", at(0)), Verdict::Reused);
+        assert_eq!(family.evaluate("c", at(0)), RotationDecision::Rotate);
+        assert_eq!(family.evaluate("c", at(1_000_000)), RotationDecision::Rotate);
+        assert_eq!(family.evaluate("b", at(0)), RotationDecision::RepeatSuccessor);
+        assert_eq!(family.evaluate("b", at(10)), RotationDecision::RepeatSuccessor);
+        assert_eq!(family.evaluate("b", at(11)), RotationDecision::ReuseDetected);
+        assert_eq!(family.evaluate("a", at(0)), RotationDecision::ReuseDetected);
 
-        let fresh = Family {
-            previous: None,
+        let fresh = TokenFamily {
+            previous_digest: None,
             ..family
         };
-        assert_eq!(fresh.judge("c", at(0)), Verdict::Rotate);
-        assert_eq!(fresh.judge("b", at(0)), Verdict::Reused);
+        assert_eq!(fresh.evaluate("c", at(0)), RotationDecision::Rotate);
+        assert_eq!(fresh.evaluate("b", at(0)), RotationDecision::ReuseDetected);
     }
 }

@@ -5,74 +5,79 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use events::AccountMail;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use serde::Deserialize;
 use serde_json::json;
-use users::{Key, NewUser, Registered, User, Users};
+use users::{Credential, NewUser, Registration, User, Users};
 
 use crate::{
-    AuthError, fields,
-    guard::Guard,
-    http::{self, Reply, Request},
-    journal,
-    links::{Links, Purpose},
+    AuthError,
+    api_gateway::{self, Request, Response},
+    audit, bootstrap,
+    email_link::{EmailLinks, LinkPurpose},
+    login_throttle::LoginThrottle,
     mailer::Mailer,
-    start,
+    validation,
 };
 
-struct Register {
+struct RegisterHandler {
     users: Users,
-    links: Links,
-    guard: Guard,
+    email_links: EmailLinks,
+    throttle: LoginThrottle,
     mailer: Mailer,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RequestBody {
     email: String,
     password: String,
     name: String,
 }
 
 /// Makes the function; see [`crate`] for its variables.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let store = start::store(&init).await?;
-    let register = Arc::new(Register {
-        users: start::users(&init).await?,
-        links: start::links(&init, store.clone()),
-        guard: start::guard(&init, store)?,
-        mailer: start::mailer(&init)?,
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let store = bootstrap::sessions_table(&init).await?;
+    let register = Arc::new(RegisterHandler {
+        users: bootstrap::users(&init).await?,
+        email_links: bootstrap::email_links(&init, store.clone()),
+        throttle: bootstrap::login_throttle(&init, store)?,
+        mailer: bootstrap::mailer(&init)?,
     });
-    Ok(http::handler(init.clock, move |request| {
+    Ok(api_gateway::handler(init.clock, move |request| {
         let register = Arc::clone(&register);
-        async move { register.answer(&request).await }
+        async move { register.handle(&request).await }
     }))
 }
 
-impl Register {
-    async fn answer(&self, request: &Request) -> Result<Reply, AuthError> {
-        let body: Body = request.json()?;
-        let asked = fields::registration(&body.email, &body.name, &body.password)?;
+impl RegisterHandler {
+    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
+        let body: RequestBody = request.json()?;
+        let asked = validation::validate_registration(&body.email, &body.name, &body.password)?;
         let new = NewUser {
-            key: Key::Password(asked.password.hash()?),
+            credential: Credential::PasswordHash(asked.password.hash()?),
             email: asked.email,
             name: asked.name,
         };
-        let may_mail = self.guard.may_mail(new.email.as_str()).await?;
-        match self.users.register(&new, request.trace).await? {
-            Registered::New(user) => self.welcome(&user, request).await?,
-            Registered::Taken(user) => self.warn(&user, may_mail, request).await?,
+        let may_mail = self.throttle.check_mail_quota(new.email.as_str()).await?;
+        match self.users.register(&new, request.traceparent).await? {
+            Registration::Created(user) => self.send_welcome(&user, request).await?,
+            Registration::AlreadyRegistered(user) => {
+                self.send_already_registered(&user, may_mail, request).await?
+            }
         }
         let answer = json!({"detail": "We have sent a mail that says how to go on."});
-        Ok(Reply::json(StatusCode::ACCEPTED, &answer))
+        Ok(Response::json(StatusCode::ACCEPTED, &answer))
     }
 
-    async fn welcome(&self, user: &User, request: &Request) -> Result<(), AuthError> {
-        let token = self.links.issue(Purpose::Verify, user.id, &user.email).await?;
+    async fn send_welcome(&self, user: &User, request: &Request) -> Result<(), AuthError> {
+        let token = self
+            .email_links
+            .create(LinkPurpose::VerifyEmail, user.id, &user.email)
+            .await?;
         let welcome = AccountMail::Welcome { token };
-        self.mailer.tell(user, welcome, request).await;
-        journal::note(
+        self.mailer.send(user, welcome, request).await;
+        audit::record(
             &self.users,
             request,
             "registered",
@@ -85,17 +90,24 @@ impl Register {
     }
 
     /// Tells the owner that somebody tried, themselves perhaps.
-    async fn warn(&self, user: &User, may_mail: bool, request: &Request) -> Result<(), AuthError> {
+    async fn send_already_registered(
+        &self,
+        user: &User,
+        may_mail: bool,
+        request: &Request,
+    ) -> Result<(), AuthError> {
         // A link that nobody gets: it takes as long to make as the one of a new person.
-        self.links.issue(Purpose::Verify, user.id, "").await?;
+        self.email_links
+            .create(LinkPurpose::VerifyEmail, user.id, "")
+            .await?;
         if may_mail {
             let warning = AccountMail::RegistrationRepeated;
-            self.mailer.tell(user, warning, request).await;
+            self.mailer.send(user, warning, request).await;
         } else {
-            self.mailer.tell_nobody(request).await;
+            self.mailer.send_decoy(request).await;
         }
-        let action = "registration_repeated";
-        journal::note(&self.users, request, action, None, Some(user.id), json!({})).await;
+        let action = "duplicate_registration";
+        audit::record(&self.users, request, action, None, Some(user.id), json!({})).await;
         Ok(())
     }
 }

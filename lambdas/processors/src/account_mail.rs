@@ -4,35 +4,35 @@
 //! name that is plainly one.
 
 use askama::Template;
-use events::{AccountMail, LinkToken, MailRequest};
+use events::{AccountMail, AccountMailRequest, LinkToken};
 
-use crate::mail::{Mail, MailError, address};
+use crate::order_mail::{Mail, MailError, validate_address};
 
 /// A longer name is not used to greet with.
 const MAX_NAME_CHARS: usize = 40;
 
 /// The shop as people reach it, where the links of mails lead.
 #[derive(Clone, Debug)]
-pub struct Shop {
+pub struct StorefrontLinks {
     origin: String,
 }
 
 #[derive(Template)]
 #[template(path = "account.txt")]
-struct Text<'a>(&'a Content);
+struct TextBody<'a>(&'a MailContent);
 
 #[derive(Template)]
 #[template(path = "account.html")]
-struct Html<'a>(&'a Content);
+struct HtmlBody<'a>(&'a MailContent);
 
 /// What both forms of a mail say.
-struct Content {
-    english: Words,
-    japanese: Words,
+struct MailContent {
+    english: MailCopy,
+    japanese: MailCopy,
     link: Option<String>,
 }
 
-struct Words {
+struct MailCopy {
     greeting: String,
     /// What happened.
     news: &'static str,
@@ -48,33 +48,33 @@ struct Draft {
     link: Option<String>,
 }
 
-impl Shop {
+impl StorefrontLinks {
     /// The shop at `url`, with or without a slash at its end.
     #[must_use]
-    pub fn at(url: &str) -> Self {
+    pub fn new(url: &str) -> Self {
         Self {
             origin: url.trim_end_matches('/').to_owned(),
         }
     }
 
-    fn page(&self, page: &str) -> Option<String> {
+    fn page_url(&self, page: &str) -> Option<String> {
         Some(format!("{}/{page}", self.origin))
     }
 
     /// Tokens are made of what may stand in a query as it is; whatever else came here would not be one.
-    fn page_with(&self, page: &str, LinkToken(token): &LinkToken) -> Result<Option<String>, MailError> {
+    fn token_url(&self, page: &str, LinkToken(token): &LinkToken) -> Result<Option<String>, MailError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if token.is_empty() || !token.bytes().all(plain) {
-            return Err(MailError::Link);
+            return Err(MailError::InvalidLinkToken);
         }
         Ok(Some(format!("{}/{page}?token={token}", self.origin)))
     }
 }
 
 /// The mail that is asked for; none where none is meant.
-pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailError> {
+pub fn render(request: &AccountMailRequest, shop: &StorefrontLinks) -> Result<Option<Mail>, MailError> {
     let draft = match &request.mail {
-        AccountMail::Nothing => return Ok(None),
+        AccountMail::Decoy => return Ok(None),
         AccountMail::Welcome { token } => Draft {
             subject: "Welcome to Matsuri / Matsuriへようこそ",
             english: (
@@ -85,7 +85,7 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "Matsuriにご登録いただき、ありがとうございます。24時間以内に下のリンクを開き、メールアドレスをご確認ください。",
                 "お心当たりのない場合は、このメールを破棄してください。",
             ),
-            link: shop.page_with("verify", token)?,
+            link: shop.token_url("verify", token)?,
         },
         AccountMail::VerifyAddress { token } => Draft {
             subject: "Verify your address / メールアドレスのご確認",
@@ -97,7 +97,7 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "24時間以内に下のリンクを開き、メールアドレスをご確認ください。",
                 "お心当たりのない場合は、このメールを破棄してください。",
             ),
-            link: shop.page_with("verify", token)?,
+            link: shop.token_url("verify", token)?,
         },
         AccountMail::RegistrationRepeated => Draft {
             subject: "You have an account at Matsuri / すでにご登録済みです",
@@ -111,7 +111,7 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "ご本人の場合は、そのままサインインするか、パスワードを再設定してください。\
                  お心当たりのない場合も、登録内容に変わりはありませんのでご安心ください。",
             ),
-            link: shop.page("login"),
+            link: shop.page_url("login"),
         },
         AccountMail::ResetPassword { token } => Draft {
             subject: "Choose a new password / パスワードの再設定",
@@ -124,7 +124,7 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "お心当たりのない場合は、このメールを破棄してください。パスワードは変わりません。\
                  リンクは誰にも教えないでください。",
             ),
-            link: shop.page_with("reset", token)?,
+            link: shop.token_url("reset", token)?,
         },
         AccountMail::PasswordChanged => Draft {
             subject: "Your password has changed / パスワードが変更されました",
@@ -136,7 +136,7 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "Matsuriのパスワードが変更されました。すべての端末からサインアウトしています。",
                 "お心当たりのない場合は、すぐにパスワードを再設定してください。",
             ),
-            link: shop.page("forgot"),
+            link: shop.page_url("forgot"),
         },
         AccountMail::SessionRevoked => Draft {
             subject: "We have ended one of your sessions / セッションを終了しました",
@@ -149,17 +149,17 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
                 "あらためてサインインしてください。お心当たりのない場合は、パスワードを再設定してください。\
                  すべての端末からサインアウトします。",
             ),
-            link: shop.page("forgot"),
+            link: shop.page_url("forgot"),
         },
     };
-    let name = name(&request.name);
-    let content = Content {
-        english: Words {
+    let name = plain_name(&request.name);
+    let content = MailContent {
+        english: MailCopy {
             greeting: name.map_or("Hello,".to_owned(), |name| format!("Hello {name},")),
             news: draft.english.0,
             advice: draft.english.1,
         },
-        japanese: Words {
+        japanese: MailCopy {
             greeting: name.map_or("お客様".to_owned(), |name| format!("{name} 様")),
             news: draft.japanese.0,
             advice: draft.japanese.1,
@@ -167,15 +167,15 @@ pub fn write(request: &MailRequest, shop: &Shop) -> Result<Option<Mail>, MailErr
         link: draft.link,
     };
     Ok(Some(Mail {
-        to: address(&request.to)?,
+        to: validate_address(&request.to)?,
         subject: draft.subject,
-        text: Text(&content).render()?,
-        html: Html(&content).render()?,
+        text: TextBody(&content).render()?,
+        html: HtmlBody(&content).render()?,
     }))
 }
 
 /// The name, if it is one: letters and little else, so that nobody sends advertisements in it.
-fn name(name: &str) -> Option<&str> {
+fn plain_name(name: &str) -> Option<&str> {
     let plain = |c: char| c.is_alphabetic() || matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '・' | 'ー');
     let short = name.chars().count() <= MAX_NAME_CHARS;
     (short && !name.trim().is_empty() && name.chars().all(plain)).then(|| name.trim())
@@ -188,23 +188,23 @@ mod tests {
 
     use super::*;
 
-    fn request(mail: AccountMail) -> MailRequest {
+    fn request(mail: AccountMail) -> AccountMailRequest {
         let at = Timestamp::UNIX_EPOCH;
-        MailRequest::new(mail, "hanako@example.com", "花子", TraceParent::root(at), at)
+        AccountMailRequest::new(mail, "hanako@example.com", "花子", TraceParent::root(at), at)
     }
 
     fn token() -> LinkToken {
         LinkToken("se-cr_et".to_owned())
     }
 
-    fn written(mail: AccountMail) -> Mail {
-        let shop = Shop::at("https://shop.test/");
-        write(&request(mail), &shop).unwrap().unwrap()
+    fn rendered(mail: AccountMail) -> Mail {
+        let shop = StorefrontLinks::new("https://shop.test/");
+        render(&request(mail), &shop).unwrap().unwrap()
     }
 
     #[test]
     fn a_welcome_reads_well() {
-        let mail = written(AccountMail::Welcome { token: token() });
+        let mail = rendered(AccountMail::Welcome { token: token() });
         assert_eq!(mail.to, "hanako@example.com");
         insta::assert_snapshot!(mail.text, @r"
         Hello 花子,
@@ -246,15 +246,19 @@ mod tests {
             (AccountMail::PasswordChanged, "https://shop.test/forgot"),
             (AccountMail::SessionRevoked, "https://shop.test/forgot"),
         ] {
-            let mail = written(mail);
+            let mail = rendered(mail);
             assert!(mail.text.lines().any(|line| line == link), "{}", mail.text);
         }
     }
 
     #[test]
     fn a_mail_of_nothing_is_none() {
-        let nothing = request(AccountMail::Nothing);
-        assert!(write(&nothing, &Shop::at("https://shop.test")).unwrap().is_none());
+        let nothing = request(AccountMail::Decoy);
+        assert!(
+            render(&nothing, &StorefrontLinks::new("https://shop.test"))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -269,7 +273,9 @@ mod tests {
         ] {
             let mut request = request(AccountMail::PasswordChanged);
             request.name = wrong.to_owned();
-            let mail = write(&request, &Shop::at("https://shop.test")).unwrap().unwrap();
+            let mail = render(&request, &StorefrontLinks::new("https://shop.test"))
+                .unwrap()
+                .unwrap();
             assert!(mail.text.starts_with("Hello,\n"), "{}", mail.text);
             assert!(mail.text.contains("お客様\n"), "{}", mail.text);
         }
@@ -277,12 +283,12 @@ mod tests {
 
     #[test]
     fn what_is_no_token_makes_no_link_and_what_is_no_address_no_mail() {
-        let shop = Shop::at("https://shop.test");
+        let shop = StorefrontLinks::new("https://shop.test");
         let odd = LinkToken("x\"><script>".to_owned());
-        let odd = write(&request(AccountMail::ResetPassword { token: odd }), &shop);
-        assert!(matches!(odd, Err(MailError::Link)));
+        let odd = render(&request(AccountMail::ResetPassword { token: odd }), &shop);
+        assert!(matches!(odd, Err(MailError::InvalidLinkToken)));
         let mut nobody = request(AccountMail::PasswordChanged);
         nobody.to = "a@example.com,b@example.com".to_owned();
-        assert!(matches!(write(&nobody, &shop), Err(MailError::Address)));
+        assert!(matches!(render(&nobody, &shop), Err(MailError::InvalidAddress)));
     }
 }

@@ -14,20 +14,21 @@ use aws_sdk_sesv2::{
 };
 use domain::{OrderId, UserId};
 use events::{
-    AccountMail, BridgeEvent, Cause, Envelope, EventData, MailRequest,
-    bridge::{Kind, NotThisEvent},
+    AccountMail, AccountMailRequest, Envelope, EventBridgeEvent, EventContext, EventData,
+    eventbridge::{EventHeader, EventParseError},
     order::{OrderCompleted, OrderFailed},
 };
 use lambda_shared::{
-    Handler, Idempotency, Init, InitError, idempotency::OnceError, sqs, sqs::Message, trace,
+    FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
+    trace_context,
 };
 use orders::{Order, Orders, StoreError, Tables};
 use serde::Deserialize;
 
 use crate::{
-    REMEMBERED,
-    account_mail::{self, Shop},
-    mail::{self, Mail, MailError},
+    RECORD_RETENTION,
+    account_mail::{self, StorefrontLinks},
+    order_mail::{self, Mail, MailError},
 };
 
 /// How many mails one invocation sends at once. SES gives an account so many a second.
@@ -35,30 +36,30 @@ const CONCURRENCY: usize = 5;
 
 struct NotificationSender {
     orders: Orders,
-    sent: Idempotency,
+    sent_mails: Idempotency,
     ses: Ses,
-    from: String,
-    shop: Shop,
+    from_address: String,
+    links: StorefrontLinks,
 }
 
 /// Why no mail was sent.
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
     #[error(transparent)]
-    Event(#[from] NotThisEvent),
+    Event(#[from] EventParseError),
     #[error("the message is not JSON")]
-    NoJson(#[source] serde_json::Error),
+    InvalidJson(#[source] serde_json::Error),
     #[error("no mail is sent for {0}")]
-    UnknownEvent(String),
+    UnsupportedEvent(String),
     #[error(transparent)]
-    Once(#[from] OnceError<SendError>),
+    Idempotency(#[from] IdempotencyError<SendError>),
 }
 
 /// Why a mail that should be sent was not.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     #[error("the order {0} is not there")]
-    NoOrder(OrderId),
+    OrderNotFound(OrderId),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -69,28 +70,28 @@ enum SendError {
 
 /// The envelope in which SNS puts what it delivers to a queue, unless it is asked for the bare message.
 #[derive(Deserialize)]
-struct Notification {
+struct SnsNotification {
     #[serde(rename = "Message")]
     message: String,
 }
 
-/// Makes the function: mail comes from `MAIL_FROM`, its links lead to `SHOP_URL`, orders are read from
+/// Makes the function: mail comes from `MAIL_FROM`, its links lead to `STOREFRONT_URL`, orders are read from
 /// `ORDERS_TABLE`, and what was sent is recorded in `IDEMPOTENCY_TABLE`.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
     let from = init.environment.required("MAIL_FROM")?;
     let idempotency: String = init.environment.required("IDEMPOTENCY_TABLE")?;
     let orders = init.environment.required("ORDERS_TABLE")?;
-    let shop: String = init.environment.required("SHOP_URL")?;
+    let shop: String = init.environment.required("STOREFRONT_URL")?;
 
     let dynamo = DynamoDb::new(&init.aws);
     let sent = Idempotency::new(
         dynamo.clone(),
         &idempotency,
         "notification-sender",
-        REMEMBERED,
+        RECORD_RETENTION,
         init.clock.clone(),
     );
-    sent.connect().await?;
+    sent.warm_up().await?;
     // It only reads orders.
     let tables = Tables {
         orders,
@@ -101,56 +102,56 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 
     let sender = Arc::new(NotificationSender {
         orders,
-        sent,
+        sent_mails: sent,
         ses: Ses::new(&init.aws),
-        from,
-        shop: Shop::at(&shop),
+        from_address: from,
+        links: StorefrontLinks::new(&shop),
     });
     Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
         let sender = Arc::clone(&sender);
-        async move { sender.notify(message).await }
+        async move { sender.process_message(message).await }
     }))
 }
 
 impl NotificationSender {
-    async fn notify(&self, message: Message) -> Result<(), NotifyError> {
+    async fn process_message(&self, message: Message) -> Result<(), NotifyError> {
         // Only as it was sent: SNS delivers what came over the bus, which is no place for these.
         if let Ok(request) = serde_json::from_str(&message.body) {
             return self.send_account_mail(&request, message.deadline).await;
         }
-        let body = unwrapped(message.body);
-        let kind: Kind = serde_json::from_str(&body).map_err(NotifyError::NoJson)?;
+        let body = unwrap_sns_envelope(message.body);
+        let kind: EventHeader = serde_json::from_str(&body).map_err(NotifyError::InvalidJson)?;
         match kind.detail_type.as_str() {
             OrderCompleted::DETAIL_TYPE => {
-                let event = BridgeEvent::<OrderCompleted>::parse(&body)?.detail;
+                let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let of = (event.data.user_id, event.data.order_id);
-                self.send_once(&event, of, message.deadline, mail::completed)
+                self.send_order_mail(&event, of, message.deadline, order_mail::render_completed)
                     .await
             }
             OrderFailed::DETAIL_TYPE => {
-                let event = BridgeEvent::<OrderFailed>::parse(&body)?.detail;
+                let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
                 let of = (event.data.user_id, event.data.order_id);
-                let write = |order: &Order| mail::failed(order, event.data.reason);
-                self.send_once(&event, of, message.deadline, write).await
+                let write = |order: &Order| order_mail::render_failed(order, event.data.reason);
+                self.send_order_mail(&event, of, message.deadline, write).await
             }
-            _ => Err(NotifyError::UnknownEvent(kind.detail_type)),
+            _ => Err(NotifyError::UnsupportedEvent(kind.detail_type)),
         }
     }
 
-    async fn send_once<D: EventData>(
+    async fn send_order_mail<D: EventData>(
         &self,
         event: &Envelope<D>,
         (user_id, order_id): (UserId, OrderId),
         deadline: domain::Timestamp,
         write: impl Fn(&Order) -> Result<Mail, MailError>,
     ) -> Result<(), NotifyError> {
-        trace::follow(&event.as_cause());
+        trace_context::attach(&event.follow_up_context());
         let send = async || -> Result<Option<String>, SendError> {
             let order = self
                 .orders
                 .find(user_id, order_id)
                 .await?
-                .ok_or(SendError::NoOrder(order_id))?;
+                .ok_or(SendError::OrderNotFound(order_id))?;
             // The customer's account is deleted, and their address with it.
             if order.contact_email.is_empty() {
                 return Ok(None);
@@ -158,8 +159,8 @@ impl NotificationSender {
             self.send(write(&order)?).await.map(Some)
         };
         let message_id = self
-            .sent
-            .once(&event.event_id.to_string(), event, deadline, send)
+            .sent_mails
+            .run_once(&event.event_id.to_string(), event, deadline, send)
             .await?;
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the customer knows how the order ended"),
@@ -170,26 +171,26 @@ impl NotificationSender {
 
     async fn send_account_mail(
         &self,
-        request: &MailRequest,
+        request: &AccountMailRequest,
         deadline: domain::Timestamp,
     ) -> Result<(), NotifyError> {
-        trace::follow(&Cause {
+        trace_context::attach(&EventContext {
             correlation_id: request.mail_id,
             causation_id: None,
             traceparent: request.traceparent,
         });
-        if request.mail == AccountMail::Nothing {
+        if request.mail == AccountMail::Decoy {
             return Ok(());
         }
         let send = async || -> Result<String, SendError> {
-            match account_mail::write(request, &self.shop)? {
+            match account_mail::render(request, &self.links)? {
                 Some(mail) => self.send(mail).await,
                 None => Ok(String::new()),
             }
         };
         let message_id = self
-            .sent
-            .once(&request.mail_id.to_string(), request, deadline, send)
+            .sent_mails
+            .run_once(&request.mail_id.to_string(), request, deadline, send)
             .await?;
         tracing::info!(message_id, "the person knows what happened to their account");
         Ok(())
@@ -208,7 +209,7 @@ impl NotificationSender {
         let sent = self
             .ses
             .send_email()
-            .from_email_address(&self.from)
+            .from_email_address(&self.from_address)
             .destination(Destination::builder().to_addresses(mail.to).build())
             .content(
                 EmailContent::builder()
@@ -223,8 +224,8 @@ impl NotificationSender {
 }
 
 /// The event in a message, with SNS's envelope around it or without.
-fn unwrapped(body: String) -> String {
-    match serde_json::from_str::<Notification>(&body) {
+fn unwrap_sns_envelope(body: String) -> String {
+    match serde_json::from_str::<SnsNotification>(&body) {
         Ok(notification) => notification.message,
         Err(_) => body,
     }
@@ -238,8 +239,8 @@ mod tests {
     fn an_envelope_of_sns_is_taken_off() {
         let event = r#"{"detail-type":"OrderCompleted"}"#;
         let wrapped = serde_json::json!({"Type": "Notification", "MessageId": "1", "Message": event});
-        assert_eq!(unwrapped(wrapped.to_string()), event);
-        assert_eq!(unwrapped(event.to_owned()), event);
-        assert_eq!(unwrapped("not JSON".to_owned()), "not JSON");
+        assert_eq!(unwrap_sns_envelope(wrapped.to_string()), event);
+        assert_eq!(unwrap_sns_envelope(event.to_owned()), event);
+        assert_eq!(unwrap_sns_envelope("not JSON".to_owned()), "not JSON");
     }
 }

@@ -15,32 +15,33 @@ use aws_sdk_sfn::{
     operation::start_execution::StartExecutionError,
     types::StateMachineType,
 };
-use events::{BridgeEvent, Envelope, bridge::NotThisEvent, order::OrderCreated};
+use events::{Envelope, EventBridgeEvent, eventbridge::EventParseError, order::OrderCreated};
 use lambda_shared::{
-    Handler, Idempotency, Init, InitError, idempotency::OnceError, sqs, sqs::Message, trace,
+    FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
+    trace_context,
 };
 
-use crate::{REMEMBERED, saga_input::SagaInput};
+use crate::{RECORD_RETENTION, saga_input::SagaInput};
 
 /// How many sagas one invocation starts at once: all of a batch.
 const CONCURRENCY: usize = 10;
 
 struct OrderProcessor {
-    sagas: StepFunctions,
-    state_machine: String,
+    step_functions: StepFunctions,
+    state_machine_arn: String,
     /// Which events have started their saga; only where Step Functions does not know it.
-    started: Option<Idempotency>,
+    started_sagas: Option<Idempotency>,
 }
 
 /// Why no saga was started.
 #[derive(Debug, thiserror::Error)]
 enum ProcessError {
     #[error(transparent)]
-    Event(#[from] NotThisEvent),
+    Event(#[from] EventParseError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Once(#[from] OnceError<StartError>),
+    Idempotency(#[from] IdempotencyError<StartError>),
 }
 
 /// Step Functions did not start an execution. The SDK's errors tell what happened only along their chain.
@@ -49,7 +50,7 @@ enum ProcessError {
 struct StartError(String);
 
 /// Makes the function, for the state machine `STATE_MACHINE_ARN`, with records in `IDEMPOTENCY_TABLE`.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
     let state_machine: String = init.environment.required("STATE_MACHINE_ARN")?;
     let table: String = init.environment.required("IDEMPOTENCY_TABLE")?;
 
@@ -61,17 +62,23 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
         .await?;
     let started = if described.r#type == StateMachineType::Express {
         let records = DynamoDb::new(&init.aws);
-        let started = Idempotency::new(records, table, "order-processor", REMEMBERED, init.clock.clone());
-        started.connect().await?;
+        let started = Idempotency::new(
+            records,
+            table,
+            "order-processor",
+            RECORD_RETENTION,
+            init.clock.clone(),
+        );
+        started.warm_up().await?;
         Some(started)
     } else {
         None
     };
 
     let processor = Arc::new(OrderProcessor {
-        sagas,
-        state_machine,
-        started,
+        step_functions: sagas,
+        state_machine_arn: state_machine,
+        started_sagas: started,
     });
     Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
         let processor = Arc::clone(&processor);
@@ -81,14 +88,14 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 
 impl OrderProcessor {
     async fn process(&self, Message { body, deadline }: Message) -> Result<(), ProcessError> {
-        let event = BridgeEvent::<OrderCreated>::parse(&body)?.detail;
-        trace::follow(&event.as_cause());
-        match &self.started {
+        let event = EventBridgeEvent::<OrderCreated>::parse(&body)?.detail;
+        trace_context::attach(&event.follow_up_context());
+        match &self.started_sagas {
             None => self.start_saga(&event).await?,
             Some(started) => {
                 let key = event.event_id.to_string();
                 started
-                    .once(&key, &event, deadline, || self.start_saga(&event))
+                    .run_once(&key, &event, deadline, || self.start_saga(&event))
                     .await?;
             }
         }
@@ -97,9 +104,9 @@ impl OrderProcessor {
 
     async fn start_saga(&self, event: &Envelope<OrderCreated>) -> Result<(), StartError> {
         let starting = self
-            .sagas
+            .step_functions
             .start_execution()
-            .state_machine_arn(&self.state_machine)
+            .state_machine_arn(&self.state_machine_arn)
             .name(event.data.order_id.to_string())
             .input(SagaInput::from(event).to_json());
         match starting.send().await.map_err(SdkError::into_service_error) {

@@ -14,7 +14,7 @@
 //! which has to be longer than the five minutes that an Express execution lives.
 //!
 //! Starting a saga too often does no harm: its steps are idempotent, and the order's item is the arbiter of
-//! whatever two executions want of it. `docs/decisions/reconciler.md` says why every half-way state is found.
+//! whatever two executions want of it. `docs/adr/0004-reconciler.md` says why every half-way state is found.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ use aws_sdk_sqs::Client as Sqs;
 use chrono::TimeDelta;
 use domain::{OrderId, Timestamp, UserId};
 use futures::{StreamExt, stream};
-use lambda_shared::{FunctionError, Handler, Init, InitError, Invocation, trace};
+use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, Invocation, trace_context};
 use orders::{Order, Orders, StoreError, Tables};
 use serde::Serialize;
 use serde_json::json;
 use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{emf, saga_input::SagaInput};
+use crate::{cloudwatch_emf, saga_input::SagaInput};
 
 /// How many orders one run looks at. DescribeExecution gives an account fifteen calls a second.
-const ORDERS_A_RUN: usize = 200;
+const MAX_ORDERS_PER_RUN: usize = 200;
 
 /// How many it looks at side by side.
 const CONCURRENCY: usize = 8;
@@ -51,13 +51,13 @@ const PARKED_BY_SAGA: &str = "OrderParked";
 
 struct Reconciler {
     orders: Orders,
-    sagas: StepFunctions,
-    state_machine: String,
+    step_functions: StepFunctions,
+    state_machine_arn: String,
     /// Whether Step Functions tells what executions did.
-    tells: bool,
+    can_describe_executions: bool,
     sqs: Sqs,
-    parking_queue: String,
-    stuck_after: TimeDelta,
+    parking_queue_url: String,
+    stuck_threshold: TimeDelta,
     clock: domain::Clock,
 }
 
@@ -68,14 +68,14 @@ enum ReconcileError {
     Store(#[from] StoreError),
     /// The SDK's errors tell what happened only along their chain.
     #[error("Step Functions failed: {0}")]
-    Sagas(String),
+    StepFunctions(String),
     #[error("the parking queue does not take the order: {0}")]
-    Parking(String),
+    ParkingQueue(String),
 }
 
 /// What a run found and did.
 #[derive(Debug, Default, Serialize)]
-struct Run {
+struct RunSummary {
     open: u64,
     oldest_age_seconds: u64,
     restarted: u64,
@@ -84,24 +84,24 @@ struct Run {
 }
 
 /// What became of an order.
-enum Deed {
-    LeftAlone,
+enum Action {
+    Skipped,
     Restarted,
     Parked,
 }
 
 /// What the newest execution of a saga is doing.
-enum Execution {
+enum ExecutionState {
     Running,
     Missing,
     Ended { parked: bool },
 }
 
-/// Makes the function, for orders in `ORDERS_TABLE` that are open for longer than `STUCK_AFTER_SECONDS`, the
+/// Makes the function, for orders in `ORDERS_TABLE` that are open for longer than `ORDER_STUCK_THRESHOLD_SECONDS`, the
 /// state machine `STATE_MACHINE_ARN` and the queue `ORDER_PARKING_QUEUE_URL`.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
     let state_machine: String = init.environment.required("STATE_MACHINE_ARN")?;
-    let stuck_after: u32 = init.environment.required("STUCK_AFTER_SECONDS")?;
+    let stuck_after: u32 = init.environment.required("ORDER_STUCK_THRESHOLD_SECONDS")?;
     // It places no orders and tells of none.
     let tables = Tables {
         orders: init.environment.required("ORDERS_TABLE")?,
@@ -116,12 +116,12 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
         .await?;
     let reconciler = Arc::new(Reconciler {
         orders: Orders::new(DynamoDb::new(&init.aws), tables, init.clock.clone()),
-        sagas,
-        state_machine,
-        tells: described.r#type == StateMachineType::Standard,
+        step_functions: sagas,
+        state_machine_arn: state_machine,
+        can_describe_executions: described.r#type == StateMachineType::Standard,
         sqs: Sqs::new(&init.aws),
-        parking_queue: init.environment.required("ORDER_PARKING_QUEUE_URL")?,
-        stuck_after: TimeDelta::seconds(i64::from(stuck_after)),
+        parking_queue_url: init.environment.required("ORDER_PARKING_QUEUE_URL")?,
+        stuck_threshold: TimeDelta::seconds(i64::from(stuck_after)),
         clock: init.clock,
     });
     Ok(Handler::new(move |_: Invocation| {
@@ -131,29 +131,32 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 }
 
 impl Reconciler {
-    async fn run(&self) -> Result<Run, ReconcileError> {
+    async fn run(&self) -> Result<RunSummary, ReconcileError> {
         let now = self.clock.now();
-        let open = self.orders.open(now - self.stuck_after, ORDERS_A_RUN).await?;
+        let open = self
+            .orders
+            .open_orders(now - self.stuck_threshold, MAX_ORDERS_PER_RUN)
+            .await?;
         let age = open
             .oldest
-            .map_or(0, |oldest| (now - oldest.placed_at()).num_seconds());
-        let mut run = Run {
+            .map_or(0, |oldest| (now - oldest.created_at()).num_seconds());
+        let mut run = RunSummary {
             open: open.count,
             oldest_age_seconds: u64::try_from(age).unwrap_or(0),
-            ..Run::default()
+            ..RunSummary::default()
         };
         let mut deeds = stream::iter(open.overdue)
-            .map(|of| self.look_at(of, now))
+            .map(|of| self.try_reconcile(of, now))
             .buffer_unordered(CONCURRENCY);
         while let Some(deed) = deeds.next().await {
             match deed {
-                Some(Deed::LeftAlone) => {}
-                Some(Deed::Restarted) => run.restarted += 1,
-                Some(Deed::Parked) => run.parked += 1,
+                Some(Action::Skipped) => {}
+                Some(Action::Restarted) => run.restarted += 1,
+                Some(Action::Parked) => run.parked += 1,
                 None => run.failed += 1,
             }
         }
-        emf::emit(
+        cloudwatch_emf::emit(
             "Matsuri/Orders",
             now,
             &[
@@ -167,7 +170,7 @@ impl Reconciler {
     }
 
     /// One order that fails does not keep the others waiting; the next run finds it again.
-    async fn look_at(&self, of: (UserId, OrderId), now: Timestamp) -> Option<Deed> {
+    async fn try_reconcile(&self, of: (UserId, OrderId), now: Timestamp) -> Option<Action> {
         let span = info_span!(
             "order",
             trace_id = Empty,
@@ -175,7 +178,7 @@ impl Reconciler {
             causation_id = Empty
         );
         let looking = async {
-            self.deal_with(of, now)
+            self.reconcile(of, now)
                 .await
                 .inspect_err(|error| {
                     let error: &dyn std::error::Error = error;
@@ -186,59 +189,63 @@ impl Reconciler {
         looking.instrument(span).await
     }
 
-    async fn deal_with(
+    async fn reconcile(
         &self,
         (user_id, order_id): (UserId, OrderId),
         now: Timestamp,
-    ) -> Result<Deed, ReconcileError> {
+    ) -> Result<Action, ReconcileError> {
         let Some(mut order) = self.orders.find(user_id, order_id).await? else {
-            return Ok(Deed::LeftAlone);
+            return Ok(Action::Skipped);
         };
-        trace::follow(&order.as_cause());
+        trace_context::attach(&order.event_context());
         let since = order.restarted_at.unwrap_or(order.created_at);
         // The index may be a moment behind.
-        if order.status.is_final() || now - since < self.stuck_after {
-            return Ok(Deed::LeftAlone);
+        if order.status.is_final() || now - since < self.stuck_threshold {
+            return Ok(Action::Skipped);
         }
-        match self.newest_execution(&order).await? {
-            Execution::Running => Ok(Deed::LeftAlone),
-            Execution::Missing => self.start_saga(&order).await,
-            Execution::Ended { parked } if order.restarts >= MAX_RESTARTS => self.park(&order, parked).await,
-            Execution::Ended { .. } if self.orders.count_restart(&order).await? => {
+        match self.latest_execution(&order).await? {
+            ExecutionState::Running => Ok(Action::Skipped),
+            ExecutionState::Missing => self.start_saga(&order).await,
+            ExecutionState::Ended { parked } if order.restarts >= MAX_RESTARTS => {
+                self.park(&order, parked).await
+            }
+            ExecutionState::Ended { .. } if self.orders.increment_restarts(&order).await? => {
                 order.restarts += 1;
                 self.start_saga(&order).await
             }
             // It has ended just now, or another run was faster.
-            Execution::Ended { .. } => Ok(Deed::LeftAlone),
+            ExecutionState::Ended { .. } => Ok(Action::Skipped),
         }
     }
 
-    async fn newest_execution(&self, order: &Order) -> Result<Execution, ReconcileError> {
-        if !self.tells {
-            return Ok(Execution::Ended { parked: false });
+    async fn latest_execution(&self, order: &Order) -> Result<ExecutionState, ReconcileError> {
+        if !self.can_describe_executions {
+            return Ok(ExecutionState::Ended { parked: false });
         }
         let described = self
-            .sagas
+            .step_functions
             .describe_execution()
             .execution_arn(self.execution_arn(order))
             .send()
             .await;
         match described.map_err(SdkError::into_service_error) {
-            Ok(execution) if execution.status == ExecutionStatus::Running => Ok(Execution::Running),
-            Ok(execution) => Ok(Execution::Ended {
+            Ok(execution) if execution.status == ExecutionStatus::Running => Ok(ExecutionState::Running),
+            Ok(execution) => Ok(ExecutionState::Ended {
                 parked: execution.error.as_deref() == Some(PARKED_BY_SAGA),
             }),
-            Err(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(Execution::Missing),
-            Err(error) => Err(ReconcileError::Sagas(DisplayErrorContext(error).to_string())),
+            Err(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(ExecutionState::Missing),
+            Err(error) => Err(ReconcileError::StepFunctions(
+                DisplayErrorContext(error).to_string(),
+            )),
         }
     }
 
     /// Under a name that is refused a second time, whoever starts it.
-    async fn start_saga(&self, order: &Order) -> Result<Deed, ReconcileError> {
+    async fn start_saga(&self, order: &Order) -> Result<Action, ReconcileError> {
         let starting = self
-            .sagas
+            .step_functions
             .start_execution()
-            .state_machine_arn(&self.state_machine)
+            .state_machine_arn(&self.state_machine_arn)
             .name(execution_name(order))
             .input(SagaInput::from(order).to_json());
         match starting.send().await.map_err(SdkError::into_service_error) {
@@ -249,15 +256,17 @@ impl Reconciler {
                     restarts,
                     "the saga of an order that was stuck has started"
                 );
-                Ok(Deed::Restarted)
+                Ok(Action::Restarted)
             }
-            Err(error) => Err(ReconcileError::Sagas(DisplayErrorContext(error).to_string())),
+            Err(error) => Err(ReconcileError::StepFunctions(
+                DisplayErrorContext(error).to_string(),
+            )),
         }
     }
 
     /// The message has the shape of the saga's own. First the queue, then the order: in between the order may be
     /// parked a second time, but is never forgotten.
-    async fn park(&self, order: &Order, parked_by_saga: bool) -> Result<Deed, ReconcileError> {
+    async fn park(&self, order: &Order, parked_by_saga: bool) -> Result<Action, ReconcileError> {
         if !parked_by_saga {
             let body = json!({
                 "order_id": order.order_id,
@@ -266,21 +275,23 @@ impl Reconciler {
             });
             self.sqs
                 .send_message()
-                .queue_url(&self.parking_queue)
+                .queue_url(&self.parking_queue_url)
                 .message_body(body.to_string())
                 .send()
                 .await
-                .map_err(|error| ReconcileError::Parking(DisplayErrorContext(error).to_string()))?;
+                .map_err(|error| ReconcileError::ParkingQueue(DisplayErrorContext(error).to_string()))?;
         }
-        if !self.orders.leave_to_a_person(order).await? {
-            return Ok(Deed::LeftAlone);
+        if !self.orders.mark_for_operator(order).await? {
+            return Ok(Action::Skipped);
         }
         tracing::warn!(restarts = order.restarts, "an order that stays stuck is parked");
-        Ok(Deed::Parked)
+        Ok(Action::Parked)
     }
 
     fn execution_arn(&self, order: &Order) -> String {
-        let machine = self.state_machine.replacen(":stateMachine:", ":execution:", 1);
+        let machine = self
+            .state_machine_arn
+            .replacen(":stateMachine:", ":execution:", 1);
         format!("{machine}:{}", execution_name(order))
     }
 }
@@ -298,7 +309,7 @@ impl FunctionError for ReconcileError {
         "Unavailable"
     }
 
-    fn is_refusal(&self) -> bool {
+    fn is_business_error(&self) -> bool {
         false
     }
 }

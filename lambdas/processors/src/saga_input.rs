@@ -17,7 +17,7 @@ pub struct SagaInput {
     user_id: UserId,
     currency: Currency,
     total_amount: i64,
-    items: Vec<Line>,
+    items: Vec<LineItem>,
     payment_method: String,
     traceparent: TraceParent,
     correlation_id: Uuid,
@@ -25,12 +25,12 @@ pub struct SagaInput {
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct Line {
+struct LineItem {
     product_id: ProductId,
     quantity: Quantity,
 }
 
-impl From<&OrderLine> for Line {
+impl From<&OrderLine> for LineItem {
     fn from(line: &OrderLine) -> Self {
         Self {
             product_id: line.product_id,
@@ -41,13 +41,13 @@ impl From<&OrderLine> for Line {
 
 impl From<&Envelope<OrderCreated>> for SagaInput {
     fn from(event: &Envelope<OrderCreated>) -> Self {
-        let (order, cause) = (&event.data, event.as_cause());
+        let (order, cause) = (&event.data, event.follow_up_context());
         Self {
             order_id: order.order_id,
             user_id: order.user_id,
             currency: order.currency,
             total_amount: order.total_amount,
-            items: order.items.iter().map(Line::from).collect(),
+            items: order.items.iter().map(LineItem::from).collect(),
             payment_method: order.payment_method.clone(),
             traceparent: cause.traceparent,
             correlation_id: cause.correlation_id,
@@ -63,7 +63,7 @@ impl From<&Order> for SagaInput {
             user_id: order.user_id,
             currency: order.currency,
             total_amount: order.total_amount,
-            items: order.items.iter().map(Line::from).collect(),
+            items: order.items.iter().map(LineItem::from).collect(),
             payment_method: order.payment_method.clone(),
             traceparent: order.traceparent,
             correlation_id: order.order_id.0,

@@ -2,26 +2,31 @@
 //!
 //! Again: a completed order stays completed, and the answer names the event of the first time.
 
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::Orders;
 
-use crate::{Ending, State, StepError, start, state::step};
+use crate::{OrderOutcome, SagaState, StepError, bootstrap, state::step_handler};
 
 /// Makes the function.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let orders = start::orders(&init).await?;
-    Ok(step(move |state| {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let orders = bootstrap::order_store(&init).await?;
+    Ok(step_handler(move |state| {
         let orders = orders.clone();
         async move { complete_order(&orders, &state).await }
     }))
 }
 
 /// Does the step. Fails with `OrderClosed` when a compensation came first.
-pub async fn complete_order(orders: &Orders, state: &State) -> Result<Ending, StepError> {
+pub async fn complete_order(orders: &Orders, state: &SagaState) -> Result<OrderOutcome, StepError> {
     let event_id = orders
-        .complete(state.user_id, state.order_id, state.total()?, &state.as_cause())
+        .complete(
+            state.user_id,
+            state.order_id,
+            state.total()?,
+            &state.event_context(),
+        )
         .await?;
-    Ok(Ending {
+    Ok(OrderOutcome {
         event_id: Some(event_id),
     })
 }

@@ -5,7 +5,7 @@ use orders::{ClaimError, CloseError, CompleteError, StoreError};
 
 use crate::payments::PaymentError;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a step did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +28,12 @@ pub enum StepError {
     /// The reservation's time ran out before it was committed.
     #[error("the reservation has expired")]
     ReservationExpired,
-    /// The reservation was released before.
+    /// Reservation released before.
     #[error("the reservation was released")]
     ReservationReleased,
     /// The step cannot be done as it is asked, now or ever.
     #[error("the step cannot be done as it is asked")]
-    InvalidInput(#[source] Cause),
+    InvalidInput(#[source] BoxedError),
     /// Something that the step needs failed. What it was asked to do may or may not have happened.
     #[error("{dependency} failed")]
     Unavailable {
@@ -41,16 +41,16 @@ pub enum StepError {
         dependency: &'static str,
         /// How.
         #[source]
-        source: Cause,
+        source: BoxedError,
     },
 }
 
 impl StepError {
-    pub(crate) fn invalid(why: impl Into<Cause>) -> Self {
+    pub(crate) fn invalid_input(why: impl Into<BoxedError>) -> Self {
         Self::InvalidInput(why.into())
     }
 
-    pub(crate) fn unavailable(dependency: &'static str, source: impl Into<Cause>) -> Self {
+    pub(crate) fn unavailable(dependency: &'static str, source: impl Into<BoxedError>) -> Self {
         Self::Unavailable {
             dependency,
             source: source.into(),
@@ -73,7 +73,7 @@ impl FunctionError for StepError {
         }
     }
 
-    fn is_refusal(&self) -> bool {
+    fn is_business_error(&self) -> bool {
         !matches!(self, Self::InvalidInput(_) | Self::Unavailable { .. })
     }
 }
@@ -90,7 +90,7 @@ impl From<ClaimError> for StepError {
             ClaimError::Cancelled => Self::OrderCancelled,
             ClaimError::Closed => Self::OrderClosed,
             ClaimError::Store(error) => error.into(),
-            ClaimError::NotFound => Self::invalid(error),
+            ClaimError::NotFound => Self::invalid_input(error),
         }
     }
 }
@@ -100,7 +100,7 @@ impl From<CompleteError> for StepError {
         match error {
             CompleteError::Closed(_) => Self::OrderClosed,
             CompleteError::Store(error) => error.into(),
-            CompleteError::NotFound => Self::invalid(error),
+            CompleteError::NotFound => Self::invalid_input(error),
         }
     }
 }
@@ -110,7 +110,7 @@ impl From<CloseError> for StepError {
         match error {
             CloseError::Completed => Self::OrderAlreadyCompleted,
             CloseError::Store(error) => error.into(),
-            CloseError::NotFound => Self::invalid(error),
+            CloseError::NotFound => Self::invalid_input(error),
         }
     }
 }
@@ -124,7 +124,7 @@ impl From<PaymentError> for StepError {
             | PaymentError::Rejected {
                 status: 401 | 403, ..
             } => Self::unavailable("the payment provider", error),
-            PaymentError::Rejected { .. } | PaymentError::NotFound => Self::invalid(error),
+            PaymentError::Rejected { .. } | PaymentError::NotFound => Self::invalid_input(error),
         }
     }
 }
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn faults_are_no_refusals() {
-        assert!(StepError::PaymentDeclined("expired_card".into()).is_refusal());
-        assert!(StepError::OrderCancelled.is_refusal());
-        assert!(!StepError::invalid("no such order").is_refusal());
-        assert!(!StepError::unavailable("stock-service", "timeout").is_refusal());
+        assert!(StepError::PaymentDeclined("expired_card".into()).is_business_error());
+        assert!(StepError::OrderCancelled.is_business_error());
+        assert!(!StepError::invalid_input("no such order").is_business_error());
+        assert!(!StepError::unavailable("stock-service", "timeout").is_business_error());
     }
 }

@@ -5,24 +5,29 @@
 //! An order whose money was taken and not given back does not fail: whatever led here, a person has to look.
 
 use domain::FailureReason;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::{FailError, Orders};
 
-use crate::{Ending, State, StepError, start, state::step};
+use crate::{OrderOutcome, SagaState, StepError, bootstrap, state::step_handler};
 
 /// Makes the function.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let orders = start::orders(&init).await?;
-    Ok(step(move |state| {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let orders = bootstrap::order_store(&init).await?;
+    Ok(step_handler(move |state| {
         let orders = orders.clone();
         async move { fail_order(&orders, &state).await }
     }))
 }
 
 /// Does the step.
-pub async fn fail_order(orders: &Orders, state: &State) -> Result<Ending, StepError> {
+pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutcome, StepError> {
     let event_id = match orders
-        .fail(state.user_id, state.order_id, reason(state), &state.as_cause())
+        .fail(
+            state.user_id,
+            state.order_id,
+            failure_reason(state),
+            &state.event_context(),
+        )
         .await
     {
         Ok(event_id) => event_id,
@@ -32,15 +37,15 @@ pub async fn fail_order(orders: &Orders, state: &State) -> Result<Ending, StepEr
             tracing::error!(order_id = %state.order_id, "a saga ran for an order that does not exist");
             None
         }
-        Err(error @ FailError::Charged) => return Err(StepError::invalid(error)),
+        Err(error @ FailError::Charged) => return Err(StepError::invalid_input(error)),
         Err(FailError::Store(error)) => return Err(error.into()),
     };
-    Ok(Ending { event_id })
+    Ok(OrderOutcome { event_id })
 }
 
 /// Why the order failed, as its customer may know it: what the saga turned back for.
-fn reason(state: &State) -> FailureReason {
-    match state.error.as_ref().map(|caught| caught.error.as_str()) {
+fn failure_reason(state: &SagaState) -> FailureReason {
+    match state.error.as_ref().map(|caught| caught.name.as_str()) {
         Some("InsufficientStock") => FailureReason::InsufficientStock,
         Some("PaymentDeclined") => FailureReason::PaymentDeclined,
         _ => FailureReason::InternalError,

@@ -36,23 +36,23 @@
 //!
 //! Only these functions take or return money. None of them writes stock: stock-service does.
 
-mod announce;
+mod bootstrap;
 pub mod complete_order;
 mod error;
 pub mod fail_order;
-mod http;
+mod http_client;
+mod outbox_publisher;
 pub mod payments;
 pub mod process_payment;
 pub mod refund_payment;
 pub mod release_stock;
 pub mod reserve_stock;
 pub mod send_notification;
-mod start;
 mod state;
-mod stock;
+mod stock_client;
 pub mod update_stock;
 
-pub use announce::Announcer;
 pub use error::StepError;
-pub use state::{Caught, Ending, Line, State};
-pub use stock::{Reservation, StockService};
+pub use outbox_publisher::OutboxPublisher;
+pub use state::{CaughtError, LineItem, OrderOutcome, SagaState};
+pub use stock_client::{Reservation, StockClient};

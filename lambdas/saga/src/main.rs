@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lambda_shared::Family;
+use lambda_shared::FunctionRegistry;
 use saga::{
     complete_order, fail_order, process_payment, refund_payment, release_stock, reserve_stock,
     send_notification, update_stock,
@@ -10,15 +10,15 @@ use saga::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    Family::new()
-        .function("reserve-stock", reserve_stock::start)
-        .function("process-payment", process_payment::start)
-        .function("update-stock", update_stock::start)
-        .function("complete-order", complete_order::start)
-        .function("send-notification", send_notification::start)
-        .function("release-stock", release_stock::start)
-        .function("refund-payment", refund_payment::start)
-        .function("fail-order", fail_order::start)
+    FunctionRegistry::new()
+        .register("reserve-stock", reserve_stock::init)
+        .register("process-payment", process_payment::init)
+        .register("update-stock", update_stock::init)
+        .register("complete-order", complete_order::init)
+        .register("send-notification", send_notification::init)
+        .register("release-stock", release_stock::init)
+        .register("refund-payment", refund_payment::init)
+        .register("fail-order", fail_order::init)
         .run()
         .await
 }

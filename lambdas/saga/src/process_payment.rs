@@ -13,30 +13,30 @@
 use std::sync::Arc;
 
 use domain::PaymentId;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::Orders;
 use serde::Serialize;
 
 use crate::{
-    Announcer, State, StepError,
+    OutboxPublisher, SagaState, StepError, bootstrap,
     payments::{PaymentError, PaymentProvider},
-    start,
-    state::step,
+    state::step_handler,
 };
 
 /// What was paid with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Payment {
+pub struct ConfirmedPayment {
     /// The payment at the provider.
     pub payment_id: PaymentId,
 }
 
 /// Makes the function.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let (orders, provider) = tokio::try_join!(start::orders(&init), start::payments(&init))?;
-    let announcer = start::announcer(&init, &orders)?;
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let (orders, provider) =
+        tokio::try_join!(bootstrap::order_store(&init), bootstrap::payment_provider(&init))?;
+    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
     let provider = Arc::new(provider);
-    Ok(step(move |state| {
+    Ok(step_handler(move |state| {
         let (orders, announcer, provider) = (orders.clone(), announcer.clone(), Arc::clone(&provider));
         async move { process_payment(&orders, &*provider, &announcer, &state).await }
     }))
@@ -47,9 +47,9 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 pub async fn process_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
-    announcer: &Announcer,
-    state: &State,
-) -> Result<Payment, StepError> {
+    announcer: &OutboxPublisher,
+    state: &SagaState,
+) -> Result<ConfirmedPayment, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let created = provider
@@ -69,10 +69,10 @@ pub async fn process_payment(
     provider.confirm(order_id, &payment_id).await?;
 
     let event = orders
-        .record_payment(user_id, order_id, &payment_id, total, &state.as_cause())
+        .record_payment(user_id, order_id, &payment_id, total, &state.event_context())
         .await?;
     if let Some(event) = event {
-        announcer.try_to_publish(&event).await;
+        announcer.publish_or_log(&event).await;
     }
-    Ok(Payment { payment_id })
+    Ok(ConfirmedPayment { payment_id })
 }

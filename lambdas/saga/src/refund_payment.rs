@@ -12,21 +12,20 @@
 use std::sync::Arc;
 
 use domain::PaymentId;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::{CloseError, Orders};
 use serde::Serialize;
 
 use crate::{
-    Announcer, State, StepError,
+    OutboxPublisher, SagaState, StepError, bootstrap,
     payments::{PaymentProvider, PaymentStatus},
-    start,
-    state::step,
+    state::step_handler,
 };
 
 /// How it came that the customer has all their money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-pub enum Refund {
+pub enum RefundOutcome {
     /// It was taken and given back.
     Refunded {
         /// The payment at the provider.
@@ -42,11 +41,12 @@ pub enum Refund {
 }
 
 /// Makes the function.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let (orders, provider) = tokio::try_join!(start::orders(&init), start::payments(&init))?;
-    let announcer = start::announcer(&init, &orders)?;
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let (orders, provider) =
+        tokio::try_join!(bootstrap::order_store(&init), bootstrap::payment_provider(&init))?;
+    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
     let provider = Arc::new(provider);
-    Ok(step(move |state| {
+    Ok(step_handler(move |state| {
         let (orders, announcer, provider) = (orders.clone(), announcer.clone(), Arc::clone(&provider));
         async move { refund_payment(&orders, &*provider, &announcer, &state).await }
     }))
@@ -57,15 +57,15 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 pub async fn refund_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
-    announcer: &Announcer,
-    state: &State,
-) -> Result<Refund, StepError> {
+    announcer: &OutboxPublisher,
+    state: &SagaState,
+) -> Result<RefundOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let payment_id = match orders.close_to_payment(user_id, order_id).await {
         Ok(Some(payment_id)) => payment_id,
         // What does not exist cannot have been claimed.
-        Ok(None) | Err(CloseError::NotFound) => return Ok(Refund::NothingCharged),
+        Ok(None) | Err(CloseError::NotFound) => return Ok(RefundOutcome::NothingCharged),
         Err(error) => return Err(error.into()),
     };
     let standing = match provider.find(&payment_id).await? {
@@ -77,16 +77,16 @@ pub async fn refund_payment(
             "the payment provider",
             "the payment is still open",
         )),
-        PaymentStatus::Cancelled => Ok(Refund::Cancelled { payment_id }),
+        PaymentStatus::Cancelled => Ok(RefundOutcome::Cancelled { payment_id }),
         PaymentStatus::Charged => {
             provider.refund(order_id, &payment_id).await?;
             let event = orders
-                .record_refund(user_id, order_id, &payment_id, total, &state.as_cause())
+                .record_refund(user_id, order_id, &payment_id, total, &state.event_context())
                 .await?;
             if let Some(event) = event {
-                announcer.try_to_publish(&event).await;
+                announcer.publish_or_log(&event).await;
             }
-            Ok(Refund::Refunded { payment_id })
+            Ok(RefundOutcome::Refunded { payment_id })
         }
     }
 }

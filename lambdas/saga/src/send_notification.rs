@@ -4,24 +4,24 @@
 //! it and the outbox keeps it, it goes out twice under one id.
 
 use domain::EventId;
-use lambda_shared::{Handler, Init, InitError};
+use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::Orders;
 use serde::Serialize;
 
-use crate::{Announcer, State, StepError, start, state::step};
+use crate::{OutboxPublisher, SagaState, StepError, bootstrap, state::step_handler};
 
 /// What was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Announcement {
+pub struct NotificationOutcome {
     /// The event that was published now; none when there is none, or it had been published before.
     pub published: Option<EventId>,
 }
 
 /// Makes the function.
-pub async fn start(init: Init) -> Result<Handler, InitError> {
-    let orders = start::orders(&init).await?;
-    let announcer = start::announcer(&init, &orders)?;
-    Ok(step(move |state| {
+pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
+    let orders = bootstrap::order_store(&init).await?;
+    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
+    Ok(step_handler(move |state| {
         let (orders, announcer) = (orders.clone(), announcer.clone());
         async move { send_notification(&orders, &announcer, &state).await }
     }))
@@ -30,18 +30,18 @@ pub async fn start(init: Init) -> Result<Handler, InitError> {
 /// Does the step.
 pub async fn send_notification(
     orders: &Orders,
-    announcer: &Announcer,
-    state: &State,
-) -> Result<Announcement, StepError> {
-    let nothing = Announcement { published: None };
-    let Some(event_id) = event_id(orders, state).await? else {
+    announcer: &OutboxPublisher,
+    state: &SagaState,
+) -> Result<NotificationOutcome, StepError> {
+    let nothing = NotificationOutcome { published: None };
+    let Some(event_id) = final_event_id(orders, state).await? else {
         return Ok(nothing);
     };
-    let waiting = announcer.waiting(event_id).await;
+    let waiting = announcer.find_pending(event_id).await;
     match waiting.map_err(|error| StepError::unavailable("the outbox", error))? {
         Some(event) => {
             announcer.publish(&event).await?;
-            Ok(Announcement {
+            Ok(NotificationOutcome {
                 published: Some(event_id),
             })
         }
@@ -51,7 +51,7 @@ pub async fn send_notification(
 
 /// The step before names the event. When its answer was lost, which is so when the refund finds the order
 /// completed, the order knows it.
-async fn event_id(orders: &Orders, state: &State) -> Result<Option<EventId>, StepError> {
+async fn final_event_id(orders: &Orders, state: &SagaState) -> Result<Option<EventId>, StepError> {
     match state.completion.or(state.failure) {
         Some(ending) => Ok(ending.event_id),
         None => {

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use domain::{Currency, EventId, Money, OrderId, ProductId, Quantity, UserId};
-use events::{Cause, TraceParent};
-use lambda_shared::{Handler, Invocation, trace};
+use events::{EventContext, TraceParent};
+use lambda_shared::{Handler, Invocation, trace_context};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::StepError;
 
 /// The saga's input, and what its steps have answered so far.
 #[derive(Clone, Debug, Deserialize)]
-pub struct State {
+pub struct SagaState {
     /// The order. Its reservation has the same id.
     pub order_id: OrderId,
     /// Its customer.
@@ -22,7 +22,7 @@ pub struct State {
     /// The whole price in minor units.
     pub total_amount: i64,
     /// The lines, as the customer gave them: one product may stand on several.
-    pub items: Vec<Line>,
+    pub items: Vec<LineItem>,
     /// The payment provider's name of what pays.
     pub payment_method: String,
     /// The trace that the order belongs to.
@@ -33,18 +33,18 @@ pub struct State {
     pub causation_id: Option<Uuid>,
     /// What complete-order answered.
     #[serde(default)]
-    pub completion: Option<Ending>,
+    pub completion: Option<OrderOutcome>,
     /// What fail-order answered.
     #[serde(default)]
-    pub failure: Option<Ending>,
+    pub failure: Option<OrderOutcome>,
     /// Why the saga turned back.
     #[serde(default)]
-    pub error: Option<Caught>,
+    pub error: Option<CaughtError>,
 }
 
 /// A line of the order, as far as stock is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct LineItem {
     /// What is bought.
     pub product_id: ProductId,
     /// How many pieces.
@@ -53,29 +53,29 @@ pub struct Line {
 
 /// The answer of the step that ended the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ending {
+pub struct OrderOutcome {
     /// The event that tells of it and waits in the outbox; none when there is nothing to tell.
     pub event_id: Option<EventId>,
 }
 
 /// An error as Step Functions puts it into the state.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Caught {
+pub struct CaughtError {
     /// A step's error name, or one of Step Functions' own.
     #[serde(rename = "Error")]
-    pub error: String,
+    pub name: String,
 }
 
-impl State {
+impl SagaState {
     /// The price.
     pub fn total(&self) -> Result<Money, StepError> {
-        Money::new(self.total_amount, self.currency).map_err(StepError::invalid)
+        Money::new(self.total_amount, self.currency).map_err(StepError::invalid_input)
     }
 
     /// The cause of what a step brings about.
     #[must_use]
-    pub fn as_cause(&self) -> Cause {
-        Cause {
+    pub fn event_context(&self) -> EventContext {
+        EventContext {
             correlation_id: self.correlation_id,
             causation_id: self.causation_id,
             traceparent: self.traceparent,
@@ -84,20 +84,20 @@ impl State {
 }
 
 /// A function that does `work` with the state it is handed, in the order's trace.
-pub(crate) fn step<F, Fut, R>(work: F) -> Handler
+pub(crate) fn step_handler<F, Fut, R>(work: F) -> Handler
 where
-    F: Fn(State) -> Fut + Send + Sync + 'static,
+    F: Fn(SagaState) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, StepError>> + Send + 'static,
     R: Serialize,
 {
     Handler::new(move |Invocation { payload, .. }| {
-        let working = serde_json::from_value::<State>(payload).map(|state| {
-            let cause = state.as_cause();
+        let working = serde_json::from_value::<SagaState>(payload).map(|state| {
+            let cause = state.event_context();
             (cause, work(state))
         });
         async move {
-            let (cause, working) = working.map_err(StepError::invalid)?;
-            trace::follow(&cause);
+            let (cause, working) = working.map_err(StepError::invalid_input)?;
+            trace_context::attach(&cause);
             working.await
         }
     })
@@ -126,10 +126,10 @@ mod tests {
 
     #[test]
     fn reads_the_state_at_every_stage() {
-        let fresh: State = serde_json::from_value(input()).unwrap();
+        let fresh: SagaState = serde_json::from_value(input()).unwrap();
         assert_eq!(fresh.completion, None);
         assert_eq!(
-            fresh.as_cause().traceparent.trace_id(),
+            fresh.event_context().traceparent.trace_id(),
             "0af7651916cd43dd8448eb211c80319c"
         );
 
@@ -137,14 +137,15 @@ mod tests {
         late["reservation"] = json!({"status": "reserved", "expires_at": null});
         late["error"] = json!({"Error": "PaymentDeclined", "Cause": "{\"errorType\":\"PaymentDeclined\"}"});
         late["failure"] = json!({"event_id": null});
-        let late: State = serde_json::from_value(late).unwrap();
-        assert_eq!(late.error.unwrap().error, "PaymentDeclined");
-        assert_eq!(late.failure, Some(Ending { event_id: None }));
+        let late: SagaState = serde_json::from_value(late).unwrap();
+        assert_eq!(late.error.unwrap().name, "PaymentDeclined");
+        assert_eq!(late.failure, Some(OrderOutcome { event_id: None }));
     }
 
     #[tokio::test]
     async fn what_is_no_state_is_refused_for_good() {
-        let untouched = step(async |_: State| -> Result<(), StepError> { panic!("the step must not run") });
+        let untouched =
+            step_handler(async |_: SagaState| -> Result<(), StepError> { panic!("the step must not run") });
         for (member, wrong) in [("items", json!([{"quantity": 0}])), ("order_id", json!("17"))] {
             let mut payload = input();
             payload[member] = wrong;
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_price_out_of_range_is_refused_for_good() {
-        let mut state: State = serde_json::from_value(input()).unwrap();
+        let mut state: SagaState = serde_json::from_value(input()).unwrap();
         state.total_amount = -1;
         assert_eq!(state.total().unwrap_err().name(), "InvalidInput");
     }

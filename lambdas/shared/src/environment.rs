@@ -23,7 +23,7 @@ pub struct Environment(HashMap<String, String>);
 
 /// A variable that a program cannot start with. It never shows the value, which may be a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidEnvironment {
+pub enum EnvironmentError {
     /// It is not there, or empty.
     #[error("the variable {0} is not set")]
     Missing(&'static str),
@@ -40,7 +40,7 @@ pub enum InvalidEnvironment {
 impl Environment {
     /// The variables of this process. What is not Unicode is left out.
     #[must_use]
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
@@ -48,19 +48,19 @@ impl Environment {
     }
 
     /// A variable that has to be there. Fails when it is not, or does not parse.
-    pub fn required<T>(&self, name: &'static str) -> Result<T, InvalidEnvironment>
+    pub fn required<T>(&self, name: &'static str) -> Result<T, EnvironmentError>
     where
         T: FromStr<Err: fmt::Display>,
     {
-        self.optional(name)?.ok_or(InvalidEnvironment::Missing(name))
+        self.optional(name)?.ok_or(EnvironmentError::Missing(name))
     }
 
     /// A variable that may be there. Fails when it is there and does not parse.
-    pub fn optional<T>(&self, name: &'static str) -> Result<Option<T>, InvalidEnvironment>
+    pub fn optional<T>(&self, name: &'static str) -> Result<Option<T>, EnvironmentError>
     where
         T: FromStr<Err: fmt::Display>,
     {
-        let invalid = |reason: T::Err| InvalidEnvironment::Invalid {
+        let invalid = |reason: T::Err| EnvironmentError::Invalid {
             name,
             reason: reason.to_string(),
         };
@@ -95,7 +95,7 @@ mod tests {
         let environment = Environment::from([("TABLE", "")]);
         assert_eq!(
             environment.required::<String>("TABLE"),
-            Err(InvalidEnvironment::Missing("TABLE"))
+            Err(EnvironmentError::Missing("TABLE"))
         );
         assert_eq!(environment.optional::<u16>("TABLE"), Ok(None));
     }

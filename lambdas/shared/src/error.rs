@@ -41,32 +41,32 @@ pub trait FunctionError: std::error::Error {
 
     /// Whether it is an answer of the business, such as a declined card, and not a fault of any program.
     /// Answers are logged as information, faults as errors, which alarms count.
-    fn is_refusal(&self) -> bool;
+    fn is_business_error(&self) -> bool;
 }
 
 /// A [`FunctionError`] on its way out: its name, and its message with those of all that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct InvocationFailure {
     /// See [`FunctionError::name`].
     pub name: &'static str,
     /// What happened, and why, and why that.
     pub message: String,
     /// See [`FunctionError::is_refusal`].
-    pub refusal: bool,
+    pub is_business_error: bool,
 }
 
-impl<E: FunctionError> From<E> for Failure {
+impl<E: FunctionError> From<E> for InvocationFailure {
     fn from(error: E) -> Self {
         Self {
             name: error.name(),
-            message: chain(&error),
-            refusal: error.is_refusal(),
+            message: error_chain(&error),
+            is_business_error: error.is_business_error(),
         }
     }
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
+impl From<InvocationFailure> for Diagnostic {
+    fn from(failure: InvocationFailure) -> Self {
         Self {
             error_type: failure.name.to_owned(),
             error_message: failure.message,
@@ -75,7 +75,7 @@ impl From<Failure> for Diagnostic {
 }
 
 /// An error's message and those of its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -93,14 +93,14 @@ mod tests {
             "Unavailable"
         }
 
-        fn is_refusal(&self) -> bool {
+        fn is_business_error(&self) -> bool {
             false
         }
     }
 
     #[test]
     fn the_message_tells_the_whole_story_under_the_bare_name() {
-        let failure = Failure::from(StoreFailed(std::io::Error::other("connection refused")));
+        let failure = InvocationFailure::from(StoreFailed(std::io::Error::other("connection refused")));
         let diagnostic = Diagnostic::from(failure);
         assert_eq!(diagnostic.error_type, "Unavailable");
         assert_eq!(diagnostic.error_message, "the store failed: connection refused");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{Failure, FunctionError, panics::caught};
+use crate::{FunctionError, InvocationFailure, catch_panic::catch_panic};
 
 /// One call of a function.
 #[derive(Clone, Debug)]
@@ -21,14 +21,15 @@ pub struct Invocation {
 }
 
 /// A function, ready to be invoked.
-pub struct Handler(Run);
+pub struct Handler(HandlerFn);
 
-type Run = Box<dyn Fn(Invocation) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
+type HandlerFn =
+    Box<dyn Fn(Invocation) -> BoxFuture<'static, Result<Value, InvocationFailure>> + Send + Sync>;
 
 /// The answer cannot be written as JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is not JSON")]
-struct NoJson(#[source] serde_json::Error);
+struct SerializeError(#[source] serde_json::Error);
 
 impl Handler {
     /// A function that does `work` with each invocation. Everything that it needs was made before.
@@ -58,17 +59,21 @@ impl Handler {
     {
         Self(Box::new(move |invocation| {
             let working = work(invocation);
-            Box::pin(async move { Ok(serde_json::to_value(working.await?).map_err(NoJson)?) })
+            Box::pin(async move { Ok(serde_json::to_value(working.await?).map_err(SerializeError)?) })
         }))
     }
 
     /// Runs the function once. A panic is a failure like others.
-    pub async fn call(&self, invocation: Invocation) -> Result<Value, Failure> {
-        caught(async { (self.0)(invocation).await }).await?
+    pub async fn call(&self, invocation: Invocation) -> Result<Value, InvocationFailure> {
+        catch_panic(async { (self.0)(invocation).await }).await?
     }
 
     /// Runs the function for Lambda, and logs one line about it.
-    pub(crate) async fn serve(&self, function: &str, event: LambdaEvent<Value>) -> Result<Value, Failure> {
+    pub(crate) async fn serve(
+        &self,
+        function: &str,
+        event: LambdaEvent<Value>,
+    ) -> Result<Value, InvocationFailure> {
         let started = Instant::now();
         let LambdaEvent { payload, context } = event;
         let span = info_span!(
@@ -81,7 +86,7 @@ impl Handler {
         );
         let invocation = Invocation {
             payload,
-            deadline: moment(context.deadline),
+            deadline: deadline_from_millis(context.deadline),
         };
         async {
             let outcome = self.call(invocation).await;
@@ -90,7 +95,7 @@ impl Handler {
                 Ok(_) => tracing::info!(duration_ms, "the invocation succeeded"),
                 Err(failure) => {
                     let (error_name, reason) = (failure.name, &failure.message);
-                    if failure.refusal {
+                    if failure.is_business_error {
                         tracing::info!(
                             duration_ms,
                             error_name,
@@ -110,19 +115,19 @@ impl Handler {
 }
 
 /// Lambda tells its deadline in milliseconds since 1970.
-fn moment(deadline_ms: u64) -> Timestamp {
+fn deadline_from_millis(deadline_ms: u64) -> Timestamp {
     i64::try_from(deadline_ms)
         .ok()
         .and_then(Timestamp::from_timestamp_millis)
         .unwrap_or(Timestamp::MAX_UTC)
 }
 
-impl FunctionError for NoJson {
+impl FunctionError for SerializeError {
     fn name(&self) -> &'static str {
         "InvalidAnswer"
     }
 
-    fn is_refusal(&self) -> bool {
+    fn is_business_error(&self) -> bool {
         false
     }
 }
@@ -139,24 +144,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failure_with_a_name() {
-        let broken = Handler::new(async |invocation: Invocation| -> Result<(), NoJson> {
+        let broken = Handler::new(async |invocation: Invocation| -> Result<(), SerializeError> {
             panic!("cannot bear {}", invocation.payload)
         });
         let failure = broken
             .call(Invocation {
                 payload: 13.into(),
-                deadline: moment(0),
+                deadline: deadline_from_millis(0),
             })
             .await
             .unwrap_err();
-        assert_eq!((failure.name, failure.refusal), ("Panicked", false));
+        assert_eq!((failure.name, failure.is_business_error), ("Panicked", false));
         assert!(failure.message.ends_with("cannot bear 13"), "{}", failure.message);
     }
 
     #[test]
     fn a_deadline_is_in_milliseconds() {
         assert_eq!(
-            moment(1_800_000_000_123).to_rfc3339(),
+            deadline_from_millis(1_800_000_000_123).to_rfc3339(),
             "2027-01-15T08:00:00.123+00:00"
         );
     }

@@ -41,19 +41,21 @@
 //! }
 //! ```
 
+#![warn(missing_docs)]
+
+mod catch_panic;
 mod environment;
 mod error;
-mod family;
+mod function_registry;
 mod handler;
 pub mod idempotency;
-mod panics;
 pub mod sqs;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod trace;
+pub mod trace_context;
 
-pub use environment::{Environment, InvalidEnvironment};
-pub use error::{Failure, FunctionError};
-pub use family::{Family, Init, InitError};
+pub use environment::{Environment, EnvironmentError};
+pub use error::{FunctionError, InvocationFailure};
+pub use function_registry::{FunctionContext, FunctionRegistry, InitError};
 pub use handler::{Handler, Invocation};
 pub use idempotency::Idempotency;

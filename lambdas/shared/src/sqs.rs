@@ -16,11 +16,11 @@ use futures::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{FunctionError, Handler, Invocation, error::chain, panics::caught};
+use crate::{FunctionError, Handler, Invocation, catch_panic::catch_panic, error::error_chain};
 
 /// So long before its deadline an invocation gives up the messages that are not done, so that the answer
 /// still arrives and the others count as done.
-const TO_ANSWER: Duration = Duration::from_millis(500);
+const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
 /// A message of a batch.
 #[derive(Clone, Debug)]
@@ -34,15 +34,15 @@ pub struct Message {
 /// The function was invoked with something else than a batch, by hand perhaps.
 #[derive(Debug, thiserror::Error)]
 #[error("this function takes an SQS event: {{\"Records\":[{{\"messageId\":…,\"body\":…}}]}}")]
-struct NotABatch(#[source] serde_json::Error);
+struct InvalidBatch(#[source] serde_json::Error);
 
 /// Why a message failed, where its handler did not say.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum MessageError {
     #[error("the message has no body")]
-    NoBody,
+    MissingBody,
     #[error("the message was not done in time")]
-    OutOfTime,
+    TimedOut,
 }
 
 /// A function that does `work` with each message of a batch, with at most `concurrency` at once.
@@ -75,24 +75,24 @@ where
         let left = (deadline - clock.now())
             .to_std()
             .unwrap_or_default()
-            .saturating_sub(TO_ANSWER);
+            .saturating_sub(RESPONSE_MARGIN);
         let until = Instant::now() + left;
         async move {
-            let batch: SqsEvent = serde_json::from_value(payload).map_err(NotABatch)?;
+            let batch: SqsEvent = serde_json::from_value(payload).map_err(InvalidBatch)?;
             let failed = stream::iter(batch.records)
-                .map(|record| one(record, deadline, until, &*work))
+                .map(|record| process_message(record, deadline, until, &*work))
                 .buffer_unordered(concurrency)
                 .filter_map(async |failed| failed);
             let mut answer = SqsBatchResponse::default();
             answer.set_failures(failed.collect::<Vec<String>>().await);
-            Ok::<_, NotABatch>(answer)
+            Ok::<_, InvalidBatch>(answer)
         }
     })
 }
 
 /// Works on one message, and tells its id when that failed. A message without an id, which no queue sends, has
 /// the empty one, and Lambda takes that for the failure of the whole batch.
-async fn one<Fut, E>(
+async fn process_message<Fut, E>(
     record: SqsMessage,
     deadline: Timestamp,
     until: Instant,
@@ -112,14 +112,14 @@ where
     );
     let outcome = async {
         let reason = match record.body {
-            None => chain(&Broken::NoBody),
+            None => error_chain(&MessageError::MissingBody),
             Some(body) => {
-                let working = caught(async { work(Message { body, deadline }).await });
+                let working = catch_panic(async { work(Message { body, deadline }).await });
                 match timeout_at(until, working).await {
                     Ok(Ok(Ok(()))) => return Ok(()),
-                    Ok(Ok(Err(error))) => chain(&error),
-                    Ok(Err(panicked)) => chain(&panicked),
-                    Err(_) => chain(&Broken::OutOfTime),
+                    Ok(Ok(Err(error))) => error_chain(&error),
+                    Ok(Err(panicked)) => error_chain(&panicked),
+                    Err(_) => error_chain(&MessageError::TimedOut),
                 }
             }
         };
@@ -129,12 +129,12 @@ where
     outcome.instrument(span).await.err().map(|()| id)
 }
 
-impl FunctionError for NotABatch {
+impl FunctionError for InvalidBatch {
     fn name(&self) -> &'static str {
         "InvalidInput"
     }
 
-    fn is_refusal(&self) -> bool {
+    fn is_business_error(&self) -> bool {
         false
     }
 }

@@ -15,9 +15,9 @@ pub struct Config {
     /// `DATA_DIR`: the folder of the ledger. It has to be set.
     pub data_dir: PathBuf,
     /// `UNAVAILABLE_SECONDS`: how long `pm_unavailable` refuses; 3 if not set.
-    pub unavailable: Duration,
+    pub unavailable_duration: Duration,
     /// `SLOW_SECONDS`: how long `pm_slow` takes; 3 if not set.
-    pub slow: Duration,
+    pub slow_duration: Duration,
     /// `LOG_LEVEL`: a filter as `tracing` knows it; `info` if not set.
     pub log_level: String,
 }
@@ -40,25 +40,25 @@ impl Config {
             clippy::disallowed_methods,
             reason = "this is where the environment is read, once"
         )]
-        Self::read(|name| std::env::var(name).ok())
+        Self::from_lookup(|name| std::env::var(name).ok())
     }
 
     /// The configuration in the variables that `get` knows.
-    pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_lookup(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         Ok(Self {
             address: SocketAddr::new(
-                parse(&get, "BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST))?,
-                parse(&get, "PORT", 3004)?,
+                parse_variable(&get, "BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST))?,
+                parse_variable(&get, "PORT", 3004)?,
             ),
             data_dir: get("DATA_DIR").ok_or(ConfigError::Missing("DATA_DIR"))?.into(),
-            unavailable: Duration::from_secs(parse(&get, "UNAVAILABLE_SECONDS", 3)?),
-            slow: Duration::from_secs(parse(&get, "SLOW_SECONDS", 3)?),
+            unavailable_duration: Duration::from_secs(parse_variable(&get, "UNAVAILABLE_SECONDS", 3)?),
+            slow_duration: Duration::from_secs(parse_variable(&get, "SLOW_SECONDS", 3)?),
             log_level: get("LOG_LEVEL").unwrap_or_else(|| "info".into()),
         })
     }
 }
 
-fn parse<T: FromStr>(
+fn parse_variable<T: FromStr>(
     get: impl Fn(&'static str) -> Option<String>,
     name: &'static str,
     default: T,
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named() {
         let with = |variable: &'static str, value: &'static str| {
-            Config::read(move |name| match name {
+            Config::from_lookup(move |name| match name {
                 name if name == variable => Some(value.into()),
                 "DATA_DIR" => Some("/data".into()),
                 _ => None,
@@ -91,11 +91,17 @@ mod tests {
             ConfigError::Invalid("BIND_ADDRESS")
         );
         assert_eq!(
-            Config::read(|_| None).unwrap_err(),
+            Config::from_lookup(|_| None).unwrap_err(),
             ConfigError::Missing("DATA_DIR")
         );
         let config = with("PORT", "0").unwrap();
         assert_eq!(config.address.to_string(), "127.0.0.1:0");
-        assert_eq!((config.slow.as_secs(), config.unavailable.as_secs()), (3, 3));
+        assert_eq!(
+            (
+                config.slow_duration.as_secs(),
+                config.unavailable_duration.as_secs()
+            ),
+            (3, 3)
+        );
     }
 }

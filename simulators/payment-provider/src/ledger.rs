@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use crate::books::{Books, Entry};
+use crate::state::{LedgerEntry, ProviderState};
 
 /// The file that [`Ledger::open`] makes in the data folder.
 pub const FILE_NAME: &str = "ledger.jsonl";
@@ -20,18 +20,18 @@ pub const FILE_NAME: &str = "ledger.jsonl";
 pub struct Ledger {
     file: File,
     /// Where the last whole line ends, in bytes.
-    end: u64,
+    end_offset: u64,
 }
 
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum LedgerOpenError {
     /// Another program has it open.
     #[error("another payment-provider works with this data folder")]
     Locked,
     /// A line other than a torn last one is not what this program writes.
     #[error("line {line} of the ledger is not readable")]
-    Line {
+    CorruptLine {
         /// Counted from one.
         line: usize,
         /// What is wrong with it.
@@ -39,13 +39,13 @@ pub enum OpenError {
     },
     /// The file system refused.
     #[error("the ledger's file cannot be used")]
-    File(#[from] io::Error),
+    Io(#[from] io::Error),
 }
 
 impl Ledger {
     /// Opens the ledger in `folder`, which is made if need be, and takes up the books from it. A last line
     /// without its end was being written when the program died, and was never answered: it is dropped.
-    pub fn open(folder: &Path) -> Result<(Self, Books), OpenError> {
+    pub fn open(folder: &Path) -> Result<(Self, ProviderState), LedgerOpenError> {
         fs::create_dir_all(folder)?;
         let file = OpenOptions::new()
             .read(true)
@@ -53,10 +53,10 @@ impl Ledger {
             .create(true)
             .open(folder.join(FILE_NAME))?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::Locked,
+            TryLockError::WouldBlock => LedgerOpenError::Locked,
             TryLockError::Error(error) => error.into(),
         })?;
-        let mut books = Books::default();
+        let mut books = ProviderState::default();
         let mut end = 0;
         let mut reader = BufReader::new(&file);
         let mut text = Vec::new();
@@ -66,23 +66,32 @@ impl Ledger {
             if text.last() != Some(&b'\n') {
                 break;
             }
-            books.record(serde_json::from_slice(&text).map_err(|source| OpenError::Line { line, source })?);
+            books.apply(
+                serde_json::from_slice(&text)
+                    .map_err(|source| LedgerOpenError::CorruptLine { line, source })?,
+            );
             end += length as u64;
         }
         file.set_len(end)?;
-        Ok((Self { file, end }, books))
+        Ok((
+            Self {
+                file,
+                end_offset: end,
+            },
+            books,
+        ))
     }
 
     /// Appends an entry, whole or not at all.
-    pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn append(&mut self, entry: &LedgerEntry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line) {
             // Half a line would join with the next.
-            self.file.set_len(self.end)?;
+            self.file.set_len(self.end_offset)?;
             return Err(error);
         }
-        self.end += line.len() as u64;
+        self.end_offset += line.len() as u64;
         Ok(())
     }
 }
@@ -92,9 +101,9 @@ mod tests {
     use domain::Clock;
 
     use super::*;
-    use crate::books::{Command, KeyedRequest};
+    use crate::state::{Command, IdempotentRequest};
 
-    fn write_one(folder: &Path) -> Entry {
+    fn append_entry(folder: &Path) -> LedgerEntry {
         let (mut ledger, mut books) = Ledger::open(folder).unwrap();
         let command = Command::Create {
             amount: 500,
@@ -103,31 +112,31 @@ mod tests {
             payment_method: None,
             confirm: false,
         };
-        let entry = Entry {
-            request: Some(KeyedRequest {
+        let entry = LedgerEntry {
+            request: Some(IdempotentRequest {
                 key: "key".into(),
                 fingerprint: "POST /".into(),
             }),
             answer: books.decide(command, Clock::system().now()),
         };
         ledger.append(&entry).unwrap();
-        books.record(entry.clone());
+        books.apply(entry.clone());
         entry
     }
 
     #[test]
     fn a_torn_last_line_is_dropped_and_writing_goes_on_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let first = write_one(folder.path());
+        let first = append_entry(folder.path());
         let path = folder.path().join(FILE_NAME);
         let whole = fs::read(&path).unwrap();
         for torn in 1..whole.len() {
             fs::write(&path, [&whole[..], &whole[..torn]].concat()).unwrap();
-            let second = write_one(folder.path());
+            let second = append_entry(folder.path());
             let (ledger, books) = Ledger::open(folder.path()).unwrap();
             assert_eq!(books.intents().count(), 2, "torn after {torn} bytes");
             assert_eq!(
-                books.answered(second.request.as_ref().unwrap()),
+                books.find_outcome(second.request.as_ref().unwrap()),
                 Some(Ok(second.answer))
             );
             drop(ledger);
@@ -135,7 +144,7 @@ mod tests {
         }
         let (_ledger, books) = Ledger::open(folder.path()).unwrap();
         assert_eq!(
-            books.answered(first.request.as_ref().unwrap()),
+            books.find_outcome(first.request.as_ref().unwrap()),
             Some(Ok(first.answer))
         );
     }
@@ -143,13 +152,13 @@ mod tests {
     #[test]
     fn a_spoilt_line_in_the_middle_stops_the_start() {
         let folder = tempfile::tempdir().unwrap();
-        write_one(folder.path());
+        append_entry(folder.path());
         let path = folder.path().join(FILE_NAME);
         let whole = fs::read(&path).unwrap();
         fs::write(&path, [&whole[..], b"{\"answer\":\n", &whole[..]].concat()).unwrap();
         assert!(matches!(
             Ledger::open(folder.path()),
-            Err(OpenError::Line { line: 2, .. })
+            Err(LedgerOpenError::CorruptLine { line: 2, .. })
         ));
     }
 
@@ -157,6 +166,9 @@ mod tests {
     fn one_program_at_a_time_works_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let _open = Ledger::open(folder.path()).unwrap();
-        assert!(matches!(Ledger::open(folder.path()), Err(OpenError::Locked)));
+        assert!(matches!(
+            Ledger::open(folder.path()),
+            Err(LedgerOpenError::Locked)
+        ));
     }
 }

@@ -28,16 +28,16 @@
 //! what the ledger's answers say, so the books balance after a kill at any moment. A client that hangs up
 //! does not stop what it has begun.
 
-pub mod books;
+pub mod api_error;
 pub mod config;
-pub mod incoming;
+pub mod extract;
 pub mod ledger;
-pub mod methods;
-pub mod objects;
 pub mod params;
 pub mod provider;
-pub mod refusal;
+pub mod resources;
 pub mod routes;
+pub mod state;
+pub mod test_payment_methods;
 
 pub use config::Config;
 pub use provider::Provider;

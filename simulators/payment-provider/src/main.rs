@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// How much longer than the slowest payment the end may take.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -24,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let patience = config.slow + GRACE;
+    let patience = config.slow_duration + SHUTDOWN_MARGIN;
     let data_dir = config.data_dir.clone();
     let listener = TcpListener::bind(config.address)
         .await

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::{methods::Behaviour, objects::Metadata, refusal::Refusal};
+use crate::{api_error::ApiError, resources::Metadata, test_payment_methods::Behaviour};
 
 /// The parameters of a request: of the query for GET, of the body else. A key that occurs twice counts the
 /// last time, as with Stripe.
@@ -25,9 +25,9 @@ impl Params {
     }
 
     /// A text, not empty.
-    pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
+    pub fn optional_string(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
         match self.0.remove(name) {
-            Some(value) if value.trim().is_empty() => Err(Refusal::invalid_param(
+            Some(value) if value.trim().is_empty() => Err(ApiError::invalid_param(
                 name,
                 "parameter_invalid_empty",
                 format!("You passed an empty string for '{name}'."),
@@ -37,9 +37,9 @@ impl Params {
     }
 
     /// A text that has to be there.
-    pub fn required(&mut self, name: &'static str) -> Result<String, Refusal> {
-        self.text(name)?.ok_or_else(|| {
-            Refusal::invalid_param(
+    pub fn required_string(&mut self, name: &'static str) -> Result<String, ApiError> {
+        self.optional_string(name)?.ok_or_else(|| {
+            ApiError::invalid_param(
                 name,
                 "parameter_missing",
                 format!("Missing required param: {name}."),
@@ -48,25 +48,25 @@ impl Params {
     }
 
     /// A whole number.
-    pub fn integer(&mut self, name: &'static str) -> Result<Option<i64>, Refusal> {
+    pub fn optional_integer(&mut self, name: &'static str) -> Result<Option<i64>, ApiError> {
         let number = |text: String| {
             text.parse().map_err(|_| {
-                Refusal::invalid_param(
+                ApiError::invalid_param(
                     name,
                     "parameter_invalid_integer",
                     format!("Invalid integer: '{name}'."),
                 )
             })
         };
-        self.text(name)?.map(number).transpose()
+        self.optional_string(name)?.map(number).transpose()
     }
 
     /// `true` or `false`; absent is `false`.
-    pub fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
-        match self.text(name)?.as_deref() {
+    pub fn boolean(&mut self, name: &'static str) -> Result<bool, ApiError> {
+        match self.optional_string(name)?.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(Refusal::invalid_param(
+            Some(_) => Err(ApiError::invalid_param(
                 name,
                 "parameter_invalid_boolean",
                 format!("Invalid boolean: '{name}'."),
@@ -75,28 +75,28 @@ impl Params {
     }
 
     /// The name of a payment method that exists.
-    pub fn payment_method(&mut self) -> Result<Option<String>, Refusal> {
-        match self.text("payment_method")? {
-            Some(method) if Behaviour::of(&method).is_none() => {
-                Err(Refusal::no_such("PaymentMethod", "payment_method", &method))
-            }
+    pub fn payment_method(&mut self) -> Result<Option<String>, ApiError> {
+        match self.optional_string("payment_method")? {
+            Some(method) if Behaviour::for_payment_method(&method).is_none() => Err(
+                ApiError::resource_missing("PaymentMethod", "payment_method", &method),
+            ),
             method => Ok(method),
         }
     }
 
     /// The entries of the list `name` (`name[]`, or `name[0]` and so on).
-    pub fn list(&mut self, name: &'static str) -> Vec<String> {
-        self.entries(name).into_values().collect()
+    pub fn take_list(&mut self, name: &'static str) -> Vec<String> {
+        self.take_entries(name).into_values().collect()
     }
 
     /// The notes, within Stripe's limits: 50 of them, with names of 40 and values of 500 characters.
-    pub fn metadata(&mut self) -> Result<Metadata, Refusal> {
-        let metadata = self.entries("metadata");
+    pub fn metadata(&mut self) -> Result<Metadata, ApiError> {
+        let metadata = self.take_entries("metadata");
         let fits = |(name, value): (&String, &String)| {
             (1..=40).contains(&name.chars().count()) && value.chars().count() <= 500
         };
         if metadata.len() > 50 || !metadata.iter().all(fits) {
-            return Err(Refusal::invalid_param(
+            return Err(ApiError::invalid_param(
                 "metadata",
                 "parameter_invalid_metadata",
                 "Metadata has at most 50 entries, with names of 40 and values of 500 characters.",
@@ -106,13 +106,13 @@ impl Params {
     }
 
     /// Ends the taking: what is left is unknown.
-    pub fn finish(self) -> Result<(), Refusal> {
+    pub fn reject_unknown(self) -> Result<(), ApiError> {
         match self.0.into_keys().next() {
             None => Ok(()),
             Some(name) => {
                 let name: String = name.chars().take(100).collect();
                 let message = format!("Received unknown parameter: {name}");
-                Err(Refusal::invalid_param(
+                Err(ApiError::invalid_param(
                     Cow::Owned(name),
                     "parameter_unknown",
                     message,
@@ -122,7 +122,7 @@ impl Params {
     }
 
     /// Takes out `name[key]=value` as key and value.
-    fn entries(&mut self, name: &str) -> BTreeMap<String, String> {
+    fn take_entries(&mut self, name: &str) -> BTreeMap<String, String> {
         let mut entries = BTreeMap::new();
         self.0.retain(|key, value| {
             let inner = key

@@ -8,11 +8,11 @@ use std::{
 use domain::{Clock, Timestamp};
 
 use crate::{
-    books::{self, Answer, Books, Command, KeyedRequest},
+    api_error::ApiError,
     config::Config,
-    ledger::{Ledger, OpenError},
-    methods::Behaviour,
-    refusal::Refusal,
+    ledger::{Ledger, LedgerOpenError},
+    state::{self, Command, CommandOutcome, IdempotentRequest, ProviderState},
+    test_payment_methods::Behaviour,
 };
 
 /// The provider. Clones share one set of books.
@@ -23,106 +23,118 @@ pub struct Provider(Arc<Inner>);
 struct Inner {
     config: Config,
     clock: Clock,
-    desk: Mutex<Desk>,
+    shared: Mutex<SharedState>,
 }
 
 /// What one request at a time may look at and change.
 #[derive(Debug)]
-struct Desk {
-    books: Books,
+struct SharedState {
+    state: ProviderState,
     ledger: Ledger,
     /// The idempotency keys of requests under way.
-    in_flight: HashSet<String>,
+    in_flight_keys: HashSet<String>,
     /// When a payment was first attempted. It is not in the ledger: after a restart troubles begin anew.
     first_attempts: HashMap<String, Timestamp>,
 }
 
 /// What a caller gets for a command that was carried out.
 #[derive(Debug)]
-pub enum Reply {
+pub enum CommandResponse {
     /// An answer, given for the first time.
-    New(Answer),
+    New(CommandOutcome),
     /// An answer that was given before.
-    Replayed(Answer),
+    Replayed(CommandOutcome),
     /// The answer gets lost on its way.
-    Lost,
+    Dropped,
 }
 
 impl Provider {
     /// Opens the ledger in the configured folder and goes on from where it ends.
-    pub fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(config: Config, clock: Clock) -> Result<Self, LedgerOpenError> {
         let (ledger, books) = Ledger::open(&config.data_dir)?;
-        let desk = Desk {
-            books,
+        let desk = SharedState {
+            state: books,
             ledger,
-            in_flight: HashSet::new(),
+            in_flight_keys: HashSet::new(),
             first_attempts: HashMap::new(),
         };
         Ok(Self(Arc::new(Inner {
             config,
             clock,
-            desk: Mutex::new(desk),
+            shared: Mutex::new(desk),
         })))
     }
 
     /// Lets `read` look at the books.
-    pub fn read<T>(&self, read: impl FnOnce(&Books) -> T) -> T {
-        read(&self.desk().books)
+    pub fn with_state<T>(&self, read: impl FnOnce(&ProviderState) -> T) -> T {
+        read(&self.lock().state)
     }
 
     /// Carries out a command, once per idempotency key. A refusal as error, other than one that is the answer,
     /// says that it was not carried out and may be tried again.
-    pub async fn execute(&self, request: Option<KeyedRequest>, command: Command) -> Result<Reply, Refusal> {
+    pub async fn execute(
+        &self,
+        request: Option<IdempotentRequest>,
+        command: Command,
+    ) -> Result<CommandResponse, ApiError> {
         let provider = self.clone();
         // A task of its own: what was begun is brought to its end whether or not the caller waits for it.
-        let task = tokio::spawn(async move { provider.carry_out(request, command).await });
+        let task = tokio::spawn(async move { provider.execute_once(request, command).await });
         task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request's task died");
-            Err(Refusal::broken())
+            Err(ApiError::internal_error())
         })
     }
 
-    async fn carry_out(&self, request: Option<KeyedRequest>, command: Command) -> Result<Reply, Refusal> {
-        let _in_flight = match request.as_ref().map(|request| self.begin(request)).transpose()? {
-            Some(Begun::Before(answer)) => return Ok(Reply::Replayed(answer)),
-            Some(Begun::Now(in_flight)) => Some(in_flight),
+    async fn execute_once(
+        &self,
+        request: Option<IdempotentRequest>,
+        command: Command,
+    ) -> Result<CommandResponse, ApiError> {
+        let _in_flight = match request
+            .as_ref()
+            .map(|request| self.claim_key(request))
+            .transpose()?
+        {
+            Some(KeyClaim::Completed(answer)) => return Ok(CommandResponse::Replayed(answer)),
+            Some(KeyClaim::Claimed(in_flight)) => Some(in_flight),
             None => None,
         };
-        let behaviour = self.meet_trouble(request.as_ref(), &command)?;
+        let behaviour = self.apply_behaviour(request.as_ref(), &command)?;
         if behaviour == Some(Behaviour::Slow) {
-            tokio::time::sleep(self.0.config.slow).await;
+            tokio::time::sleep(self.0.config.slow_duration).await;
         }
-        let answer = self.decide(request, command)?;
+        let answer = self.decide_and_record(request, command)?;
         Ok(match (behaviour, answer) {
-            (Some(Behaviour::ErrorAfterEffect), Answer::Intent(_)) => Reply::Lost,
-            (_, answer) => Reply::New(answer),
+            (Some(Behaviour::ErrorAfterEffect), CommandOutcome::Intent(_)) => CommandResponse::Dropped,
+            (_, answer) => CommandResponse::New(answer),
         })
     }
 
     /// Marks a key as in flight, unless it was used before.
-    fn begin(&self, request: &KeyedRequest) -> Result<Begun, Refusal> {
-        let mut desk = self.desk();
-        if let Some(answered) = desk.books.answered(request) {
-            return answered.map(Begun::Before);
+    fn claim_key(&self, request: &IdempotentRequest) -> Result<KeyClaim, ApiError> {
+        let mut desk = self.lock();
+        if let Some(answered) = desk.state.find_outcome(request) {
+            return answered.map(KeyClaim::Completed);
         }
-        if !desk.in_flight.insert(request.key.clone()) {
-            return Err(Refusal::key_in_use());
+        if !desk.in_flight_keys.insert(request.key.clone()) {
+            return Err(ApiError::idempotency_key_in_use());
         }
-        Ok(Begun::Now(InFlight {
+        Ok(KeyClaim::Claimed(InFlightGuard {
             provider: self.clone(),
             key: request.key.clone(),
         }))
     }
 
     /// The behaviour of the method that `command` charges; an error if that is to fail before its effect.
-    fn meet_trouble(
+    fn apply_behaviour(
         &self,
-        request: Option<&KeyedRequest>,
+        request: Option<&IdempotentRequest>,
         command: &Command,
-    ) -> Result<Option<Behaviour>, Refusal> {
+    ) -> Result<Option<Behaviour>, ApiError> {
         let now = self.0.clock.now();
-        let mut desk = self.desk();
-        let Some(behaviour) = desk.books.charges(command) else {
+        let mut desk = self.lock();
+        let Some(behaviour) = desk.state.charge_behaviour(command) else {
             return Ok(None);
         };
         // A payment that is made and charged in one request has no id yet; its key stands for it.
@@ -137,41 +149,45 @@ impl Provider {
         };
         let is_over = (now - since)
             .to_std()
-            .is_ok_and(|passed| passed >= self.0.config.unavailable);
+            .is_ok_and(|passed| passed >= self.0.config.unavailable_duration);
         match behaviour {
-            Behaviour::Broken => Err(Refusal::broken()),
-            Behaviour::ErrorBeforeEffect if is_first => Err(Refusal::broken()),
-            Behaviour::Unavailable if !is_over => Err(Refusal::unavailable()),
+            Behaviour::AlwaysFails => Err(ApiError::internal_error()),
+            Behaviour::ErrorBeforeEffect if is_first => Err(ApiError::internal_error()),
+            Behaviour::Unavailable if !is_over => Err(ApiError::unavailable()),
             behaviour => Ok(Some(behaviour)),
         }
     }
 
     /// Decides, and writes the answer down before anybody hears it.
-    fn decide(&self, request: Option<KeyedRequest>, command: Command) -> Result<Answer, Refusal> {
-        let mut desk = self.desk();
-        let answer = desk.books.decide(command, self.0.clock.now());
-        let entry = books::Entry {
+    fn decide_and_record(
+        &self,
+        request: Option<IdempotentRequest>,
+        command: Command,
+    ) -> Result<CommandOutcome, ApiError> {
+        let mut desk = self.lock();
+        let answer = desk.state.decide(command, self.0.clock.now());
+        let entry = state::LedgerEntry {
             request,
             answer: answer.clone(),
         };
         if let Err(error) = desk.ledger.append(&entry) {
             tracing::error!(%error, "the ledger could not be written");
-            return Err(Refusal::broken());
+            return Err(ApiError::internal_error());
         }
-        desk.books.record(entry);
-        log(&answer);
+        desk.state.apply(entry);
+        log_outcome(&answer);
         Ok(answer)
     }
 
     /// The desk stays usable if somebody panicked at it: the books change in [`Books::record`] alone.
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SharedState> {
+        self.0.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn log(answer: &Answer) {
+fn log_outcome(answer: &CommandOutcome) {
     match answer {
-        Answer::Intent(intent) => {
+        CommandOutcome::Intent(intent) => {
             tracing::info!(
                 payment.id = intent.id,
                 amount = intent.amount,
@@ -179,14 +195,14 @@ fn log(answer: &Answer) {
                 intent.status
             );
         }
-        Answer::Refund(refund) => {
+        CommandOutcome::Refund(refund) => {
             tracing::info!(
                 payment.id = refund.payment_intent,
                 amount = refund.amount,
                 "the payment is refunded"
             );
         }
-        Answer::Refused(refusal) => {
+        CommandOutcome::Refused(refusal) => {
             let payment = refusal.intent.as_ref().map(|intent| intent.id.as_str());
             tracing::info!(
                 payment.id = payment,
@@ -198,19 +214,19 @@ fn log(answer: &Answer) {
 }
 
 /// When a request with a key was begun.
-enum Begun {
-    Before(Answer),
-    Now(InFlight),
+enum KeyClaim {
+    Completed(CommandOutcome),
+    Claimed(InFlightGuard),
 }
 
 /// A key under way; dropping it ends that.
-struct InFlight {
+struct InFlightGuard {
     provider: Provider,
     key: String,
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.provider.desk().in_flight.remove(&self.key);
+        self.provider.lock().in_flight_keys.remove(&self.key);
     }
 }

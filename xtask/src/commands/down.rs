@@ -8,35 +8,35 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use crate::paths::{self, Instance, Kind};
-use crate::progress::{DIM, step};
-use crate::supervise::{Lock, TICK, stop};
-use crate::{Down, postgres, system};
+use crate::instance::{self, Instance, InstanceKind};
+use crate::progress::{DIM, run_step};
+use crate::supervisor::{InstanceLock, POLL_INTERVAL, shutdown};
+use crate::{DownArgs, postgres, system};
 
 /// How long a supervisor may take to stop everything: the sum of what its programs may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Stops the system, and what killed commands left running.
 ///
 /// # Errors
 /// When the supervisor cannot be stopped.
-pub fn run(arguments: &Down) -> Result<ExitCode> {
-    let instance = Instance::of(Kind::Development);
-    let mut lock = Lock::take(&instance)?;
+pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
+    let instance = Instance::new(InstanceKind::Development);
+    let mut lock = InstanceLock::try_acquire(&instance)?;
     let was_running = lock.is_none();
     if was_running {
-        lock = Some(step("Stopping", |step| {
+        lock = Some(run_step("Stopping", |step| {
             let lock = stop_supervisor(&instance)?;
-            step.outcome("everything is down; the data stays in .local");
+            step.set_outcome("everything is down; the data stays in .local");
             Ok(lock)
         })?);
     }
     let mut orphans = lock
         .as_ref()
-        .map(|lock| stop::orphans(&instance, lock))
+        .map(|lock| shutdown::stop_orphans(&instance, lock))
         .unwrap_or_default();
-    for kind in Kind::PASSING {
-        orphans.extend(sweep(&Instance::of(kind))?);
+    for kind in InstanceKind::EPHEMERAL {
+        orphans.extend(clean_up_instance(&Instance::new(kind))?);
     }
     if !orphans.is_empty() {
         anstream::eprintln!(
@@ -47,41 +47,44 @@ pub fn run(arguments: &Down) -> Result<ExitCode> {
         anstream::eprintln!("  nothing was running");
     }
     if arguments.purge {
-        step("Removing .local", |_| {
-            for kind in Kind::PASSING.into_iter().chain([Kind::Development]) {
-                postgres::wipe(&Instance::of(kind))?;
+        run_step("Removing .local", |_| {
+            for kind in InstanceKind::EPHEMERAL
+                .into_iter()
+                .chain([InstanceKind::Development])
+            {
+                postgres::wipe(&Instance::new(kind))?;
             }
-            fs::remove_dir_all(paths::shared()).context("cannot remove .local")
+            fs::remove_dir_all(instance::local_dir()).context("cannot remove .local")
         })?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn stop_supervisor(instance: &Instance) -> Result<Lock> {
-    let holder = Lock::holder(instance).context("another command is just starting; try again")?;
-    stop::send(&holder, Signal::TERM);
-    let deadline = Instant::now() + PATIENCE;
+fn stop_supervisor(instance: &Instance) -> Result<InstanceLock> {
+    let holder = InstanceLock::holder(instance).context("another command is just starting; try again")?;
+    shutdown::send_signal(&holder, Signal::TERM);
+    let deadline = Instant::now() + STOP_TIMEOUT;
     while Instant::now() < deadline {
-        if let Some(lock) = Lock::take(instance)? {
+        if let Some(lock) = InstanceLock::try_acquire(instance)? {
             return Ok(lock);
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
-    stop::send(&holder, Signal::KILL);
-    thread::sleep(TICK);
-    Lock::take(instance)?.with_context(|| format!("process {} does not end", holder.pid))
+    shutdown::send_signal(&holder, Signal::KILL);
+    thread::sleep(POLL_INTERVAL);
+    InstanceLock::try_acquire(instance)?.with_context(|| format!("process {} does not end", holder.pid))
 }
 
 /// Cleans up after a command that was killed. One that is under way is left alone: it stops its system itself.
-fn sweep(instance: &Instance) -> Result<Vec<String>> {
+fn clean_up_instance(instance: &Instance) -> Result<Vec<String>> {
     if !instance.directory().exists() {
         return Ok(Vec::new());
     }
-    let Some(lock) = Lock::take(instance)? else {
+    let Some(lock) = InstanceLock::try_acquire(instance)? else {
         anstream::eprintln!("  {DIM}a test, chaos or bench run is under way; it stops its own system{DIM:#}");
         return Ok(Vec::new());
     };
-    let stopped = stop::orphans(instance, &lock);
+    let stopped = shutdown::stop_orphans(instance, &lock);
     system::wipe(instance)?;
     Ok(stopped)
 }

@@ -10,25 +10,25 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::redrive::confirmed;
-use crate::aws::Cloud;
-use crate::progress::{BOLD, DIM, YELLOW, step};
+use super::redrive::confirm;
+use crate::aws::AwsTarget;
+use crate::progress::{BOLD, DIM, YELLOW, run_step};
 use crate::signals::Interrupt;
-use crate::supervise::now;
-use crate::{Replay, times};
+use crate::supervisor::unix_seconds_now;
+use crate::{ReplayArgs, times};
 
 const BUS: &str = "ecommerce-event-bus";
 
 /// How often it is asked how far the replay has come.
-const POLL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Shows what would be said again, asks, starts the replay and follows it to its end.
 ///
 /// # Errors
 /// When there is no archive, the times are none, nobody can be asked, or the replay fails.
-pub fn run(arguments: &Replay) -> Result<ExitCode> {
+pub fn run(arguments: &ReplayArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let at = i64::try_from(now())
+    let at = i64::try_from(unix_seconds_now())
         .ok()
         .and_then(|now| DateTime::from_timestamp(now, 0));
     let at = at.context("the machine's clock is wrong")?;
@@ -39,10 +39,10 @@ pub fn run(arguments: &Replay) -> Result<ExitCode> {
     if from >= to {
         bail!("--from is not before --to");
     }
-    let cloud = Cloud::chosen(arguments.aws)?;
+    let cloud = AwsTarget::from_flag(arguments.aws)?;
     let bus = cloud.call("events", "DescribeEventBus", &json!({ "Name": BUS }))?["Arn"].take();
-    let archive = archive(&cloud, &bus)?;
-    if preview(&archive, from, to) == Some(0) {
+    let archive = find_archive(&cloud, &bus)?;
+    if print_preview(&archive, from, to) == Some(0) {
         anstream::println!("There is nothing to say again.");
         return Ok(ExitCode::SUCCESS);
     }
@@ -50,30 +50,30 @@ pub fn run(arguments: &Replay) -> Result<ExitCode> {
     if let Some(rule) = &arguments.rule {
         let asked = json!({ "Name": rule, "EventBusName": BUS });
         destination["FilterArns"] = json!([cloud.call("events", "DescribeRule", &asked)?["Arn"]]);
-        if matches!(cloud, Cloud::Local(_)) {
+        if matches!(cloud, AwsTarget::Local(_)) {
             anstream::println!(
                 "{YELLOW}!{YELLOW:#} The local AWS knows no filter: every rule gets the events, and not only {rule}.\n"
             );
         }
     }
-    if !arguments.yes && !confirmed("Say all of this again?")? {
+    if !arguments.yes && !confirm("Say all of this again?")? {
         return Ok(ExitCode::SUCCESS);
     }
-    step("Replaying", |step| {
+    run_step("Replaying", |step| {
         let name = format!("xtask-{}", Uuid::new_v4());
         let input = json!({
             "ReplayName": name, "EventSourceArn": archive["ArchiveArn"], "Destination": destination,
             "EventStartTime": from.timestamp(), "EventEndTime": to.timestamp(),
         });
         cloud.call("events", "StartReplay", &input)?;
-        let reached = follow(&cloud, &name, &interrupt, |reached| step.doing(reached))?;
-        step.outcome(reached);
+        let reached = wait_for_replay(&cloud, &name, &interrupt, |reached| step.set_message(reached))?;
+        step.set_outcome(reached);
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// The archive of the bus.
-fn archive(cloud: &Cloud, bus: &Value) -> Result<Value> {
+fn find_archive(cloud: &AwsTarget, bus: &Value) -> Result<Value> {
     let archives = cloud.call("events", "ListArchives", &json!({ "EventSourceArn": bus }))?;
     let name = archives
         .pointer("/Archives/0/ArchiveName")
@@ -82,9 +82,9 @@ fn archive(cloud: &Cloud, bus: &Value) -> Result<Value> {
 }
 
 /// Shows how much of what it would be, and tells how much where that is known.
-fn preview(archive: &Value, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<usize> {
+fn print_preview(archive: &Value, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<usize> {
     let name = archive["ArchiveName"].as_str().unwrap_or_default();
-    let (begin, end) = (rfc3339(from), rfc3339(to));
+    let (begin, end) = (to_rfc3339(from), to_rfc3339(to));
     anstream::println!("{BOLD}{name}{BOLD:#} from {begin} to {end}\n");
     let Some(events) = archive["Events"].as_array() else {
         // AWS tells how much an archive holds, and not how much of it is from when.
@@ -113,7 +113,12 @@ fn preview(archive: &Value, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<us
 }
 
 /// Waits for the end. A replay that nobody waits for any more is cancelled.
-fn follow(cloud: &Cloud, name: &str, interrupt: &Interrupt, progress: impl Fn(String)) -> Result<String> {
+fn wait_for_replay(
+    cloud: &AwsTarget,
+    name: &str,
+    interrupt: &Interrupt,
+    progress: impl Fn(String),
+) -> Result<String> {
     let asked = json!({ "ReplayName": name });
     loop {
         let replay = cloud.call("events", "DescribeReplay", &asked)?;
@@ -131,10 +136,10 @@ fn follow(cloud: &Cloud, name: &str, interrupt: &Interrupt, progress: impl Fn(St
             cloud.call("events", "CancelReplay", &asked)?;
             interrupt.check()?;
         }
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn rfc3339(time: DateTime<Utc>) -> String {
+fn to_rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

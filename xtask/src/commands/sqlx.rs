@@ -11,33 +11,34 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::paths::{self, Instance, Kind};
-use crate::ports::Reservation;
+use crate::instance::{self, Instance, InstanceKind};
+use crate::ports::PortReservation;
 use crate::postgres::{self, Postgres};
-use crate::progress::step;
+use crate::progress::run_step;
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, Supervisor, stop};
-use crate::{Sqlx, cargo};
+use crate::supervisor::{InstanceLock, Supervisor, shutdown};
+use crate::{SqlxArgs, cargo};
 
 /// Where the committed data lies in the checkout.
-const COMMITTED: &str = ".sqlx";
+const COMMITTED_FOLDER: &str = ".sqlx";
 
 /// Regenerates the query data, or compares it.
 ///
 /// # Errors
 /// When a migration fails, a query does not compile, or (`--check`) the committed data differs.
-pub fn run(arguments: &Sqlx) -> Result<ExitCode> {
-    let instance = Instance::of(Kind::Sqlx);
+pub fn run(arguments: &SqlxArgs) -> Result<ExitCode> {
+    let instance = Instance::new(InstanceKind::Sqlx);
     let interrupt = Interrupt::listen()?;
-    let lock = Lock::take(&instance)?.context("another `cargo xtask sqlx` of this checkout is under way")?;
-    stop::orphans(&instance, &lock);
+    let lock = InstanceLock::try_acquire(&instance)?
+        .context("another `cargo xtask sqlx` of this checkout is under way")?;
+    shutdown::stop_orphans(&instance, &lock);
     postgres::wipe(&instance)?;
     let mut supervisor = Supervisor::new(&instance)?;
-    let result = generate(&instance, &mut supervisor, &interrupt);
+    let result = generate_query_data(&instance, &mut supervisor, &interrupt);
     supervisor.stop(|_| {});
     postgres::wipe(&instance)?;
     let generated = result?;
-    let committed = paths::checkout().join(COMMITTED);
+    let committed = instance::repository_root().join(COMMITTED_FOLDER);
     if arguments.check {
         compare(&generated, &committed)
     } else {
@@ -45,29 +46,33 @@ pub fn run(arguments: &Sqlx) -> Result<ExitCode> {
     }
 }
 
-fn generate(instance: &Instance, supervisor: &mut Supervisor, interrupt: &Interrupt) -> Result<PathBuf> {
-    let mut reservation = Reservation::of_postgres(instance)?;
+fn generate_query_data(
+    instance: &Instance,
+    supervisor: &mut Supervisor,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
+    let mut reservation = PortReservation::for_postgres(instance)?;
     let port = reservation.ports()["postgres"];
-    step("PostgreSQL", |step| {
+    run_step("PostgreSQL", |step| {
         let postgres = Postgres::prepare(instance, step)?;
         reservation.release("postgres");
-        supervisor.start(postgres.program(port), interrupt)?;
+        supervisor.start(postgres.service_spec(port), interrupt)?;
         postgres.create_database(port)?;
-        let migrations = migrations()?;
-        postgres.run_files(port, &migrations)?;
-        step.outcome(format!("{} migrations applied", migrations.len()));
+        let migrations = migration_files()?;
+        postgres.run_sql_files(port, &migrations)?;
+        step.set_outcome(format!("{} migrations applied", migrations.len()));
         Ok(())
     })?;
     let folder = instance.directory().join("queries");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    step("Queries", |step| {
+    run_step("Queries", |step| {
         let touched = touch_packages_with_queries()?;
         if touched == 0 {
             bail!("no package of the workspace depends on sqlx");
         }
-        let status = step.hand_over(|| {
-            cargo::cargo()
+        let status = step.suspend(|| {
+            cargo::cargo_command()
                 .args(["check", "--workspace", "--all-targets"])
                 .env("DATABASE_URL", postgres::url(port))
                 .env("SQLX_OFFLINE", "false")
@@ -78,14 +83,17 @@ fn generate(instance: &Instance, supervisor: &mut Supervisor, interrupt: &Interr
         if !status.context("cannot run cargo")?.success() {
             bail!("the queries do not compile");
         }
-        step.outcome(format!("{} queries in {touched} packages", files(&folder)?.len()));
+        step.set_outcome(format!(
+            "{} queries in {touched} packages",
+            read_files(&folder)?.len()
+        ));
         Ok(())
     })?;
     Ok(folder)
 }
 
-fn migrations() -> Result<Vec<PathBuf>> {
-    let folder = paths::checkout().join("crates/database/migrations");
+fn migration_files() -> Result<Vec<PathBuf>> {
+    let folder = instance::repository_root().join("crates/database/migrations");
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .map(|entry| Ok(entry?.path()))
@@ -101,7 +109,7 @@ fn migrations() -> Result<Vec<PathBuf>> {
 /// Makes cargo look again at each package that depends on sqlx itself; the macros leave no other trace that it could
 /// follow. Returns how many there are.
 fn touch_packages_with_queries() -> Result<usize> {
-    let output = cargo::cargo()
+    let output = cargo::cargo_command()
         .args(["metadata", "--no-deps", "--format-version=1"])
         .stderr(Stdio::inherit())
         .output()
@@ -127,7 +135,7 @@ fn touch_packages_with_queries() -> Result<usize> {
     Ok(packages.len())
 }
 
-fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+fn read_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     if !folder.exists() {
         return Ok(BTreeMap::new());
     }
@@ -143,9 +151,9 @@ fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 fn compare(generated: &Path, committed: &Path) -> Result<ExitCode> {
-    let (generated, committed) = (files(generated)?, files(committed)?);
+    let (generated, committed) = (read_files(generated)?, read_files(committed)?);
     if generated == committed {
-        anstream::eprintln!("  {COMMITTED} is up to date");
+        anstream::eprintln!("  {COMMITTED_FOLDER} is up to date");
         return Ok(ExitCode::SUCCESS);
     }
     for (name, content) in &generated {
@@ -158,16 +166,16 @@ fn compare(generated: &Path, committed: &Path) -> Result<ExitCode> {
     for name in committed.keys().filter(|name| !generated.contains_key(*name)) {
         anstream::eprintln!("  belongs to no query: {name}");
     }
-    bail!("{COMMITTED} is not up to date; `cargo xtask sqlx` brings it there")
+    bail!("{COMMITTED_FOLDER} is not up to date; `cargo xtask sqlx` brings it there")
 }
 
 fn replace(generated: &Path, committed: &Path) -> Result<ExitCode> {
     let _ = fs::remove_dir_all(committed);
     fs::create_dir_all(committed)?;
-    let generated = files(generated)?;
+    let generated = read_files(generated)?;
     for (name, content) in &generated {
         fs::write(committed.join(name), content)?;
     }
-    anstream::eprintln!("  {COMMITTED} holds {} queries", generated.len());
+    anstream::eprintln!("  {COMMITTED_FOLDER} holds {} queries", generated.len());
     Ok(ExitCode::SUCCESS)
 }

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::cargo::{self, Executables};
 use crate::environment::Addresses;
-use crate::keys::{PeoplesKey, SERVICES_ISSUER, ServicesKey};
-use crate::paths::{Instance, Kind};
-use crate::supervise::now;
-use crate::{Role, Token, seed, signals};
+use crate::instance::{Instance, InstanceKind};
+use crate::keys::{SERVICE_TOKEN_ISSUER, ServiceTokenKey, UserTokenKey};
+use crate::supervisor::unix_seconds_now;
+use crate::{TokenArgs, TokenRole, seed, signals};
 
 /// How long a token is valid.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -21,16 +21,16 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Errors
 /// When there are no keys yet, or an e-mail address is given to a service.
-pub fn run(arguments: &Token) -> Result<ExitCode> {
-    signals::end_with_reader()?;
-    if arguments.role == Role::Service && arguments.email.is_some() {
+pub fn run(arguments: &TokenArgs) -> Result<ExitCode> {
+    signals::restore_default_sigpipe()?;
+    if arguments.role == TokenRole::Service && arguments.email.is_some() {
         bail!("--email is for people; a service has none");
     }
-    let instance = Instance::of(Kind::Development);
+    let instance = Instance::new(InstanceKind::Development);
     let role = match arguments.role {
-        Role::Customer => Some("customer"),
-        Role::Admin => Some("admin"),
-        Role::Service => None,
+        TokenRole::Customer => Some("customer"),
+        TokenRole::Admin => Some("admin"),
+        TokenRole::Service => None,
     };
     let token = match role {
         Some(role) => {
@@ -38,8 +38,12 @@ pub fn run(arguments: &Token) -> Result<ExitCode> {
                 .email
                 .clone()
                 .unwrap_or_else(|| format!("{}@example.com", arguments.user));
-            let system = (&instance, &Addresses::remembered(&instance), &cargo::built()?);
-            for_person(system, arguments.user, role, &email)?
+            let system = (
+                &instance,
+                &Addresses::from_last_run(&instance),
+                &cargo::last_build()?,
+            );
+            for_user(system, arguments.user, role, &email)?
         }
         None => for_service(&instance, &arguments.user.to_string())?,
     };
@@ -58,15 +62,15 @@ pub fn run(arguments: &Token) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When there are no keys yet, or the database does not take the account.
-pub fn for_person(
+pub fn for_user(
     (instance, addresses, built): (&Instance, &Addresses, &Executables),
     user: Uuid,
     role: &str,
     email: &str,
 ) -> Result<String> {
-    let key = PeoplesKey::current(instance)?;
-    seed::account((instance, addresses, built), user, email, role)?;
-    let mut claims = claims(&addresses.front_door(), &user.to_string(), role);
+    let key = UserTokenKey::load_active(instance)?;
+    seed::upsert_account((instance, addresses, built), user, email, role)?;
+    let mut claims = claims(&addresses.gateway_url(), &user.to_string(), role);
     claims["email"] = email.into();
     key.sign(&claims)
 }
@@ -76,11 +80,11 @@ pub fn for_person(
 /// # Errors
 /// When there are no keys yet.
 pub fn for_service(instance: &Instance, name: &str) -> Result<String> {
-    Ok(ServicesKey::current(instance)?.sign(&claims(SERVICES_ISSUER, name, "service")))
+    Ok(ServiceTokenKey::load(instance)?.sign(&claims(SERVICE_TOKEN_ISSUER, name, "service")))
 }
 
 fn claims(issuer: &str, subject: &str, role: &str) -> Value {
-    let now = now();
+    let now = unix_seconds_now();
     json!({
         "iss": issuer,
         "aud": "matsuri",

@@ -10,30 +10,30 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::environment::Addresses;
-use crate::paths::{Instance, Kind};
+use crate::instance::{Instance, InstanceKind};
 use crate::progress::{BOLD, DIM, GREEN};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, Phase, ProcessId, State, TICK, stop};
-use crate::system::{self, System, wanted_database};
-use crate::{Up, cargo};
+use crate::supervisor::{InstanceLock, POLL_INTERVAL, Phase, ProcessId, SystemState, shutdown};
+use crate::system::{self, RunningSystem, external_database_from_env};
+use crate::{UpArgs, cargo};
 
 /// How the supervising process of a detached system is called in logs.
-const SUPERVISOR: &str = "supervisor";
+const SUPERVISOR_LOG: &str = "supervisor";
 
 /// Brings the system up.
 ///
 /// # Errors
 /// That of the step that failed, or that the system runs already.
-pub fn run(arguments: &Up) -> Result<ExitCode> {
-    let instance = Instance::of(Kind::Development);
+pub fn run(arguments: &UpArgs) -> Result<ExitCode> {
+    let instance = Instance::new(InstanceKind::Development);
     let interrupt = Interrupt::listen()?;
     if arguments.supervise {
-        return stay(&instance, &interrupt);
+        return run_supervisor(&instance, &interrupt);
     }
-    let Some(lock) = Lock::take(&instance)? else {
-        return already_running(&instance, arguments, &interrupt);
+    let Some(lock) = InstanceLock::try_acquire(&instance)? else {
+        return handle_already_running(&instance, arguments, &interrupt);
     };
-    for name in stop::orphans(&instance, &lock) {
+    for name in shutdown::stop_orphans(&instance, &lock) {
         anstream::eprintln!("  {DIM}…{DIM:#} stopped {name}, which a killed `up` had left running");
     }
     if arguments.fresh {
@@ -44,28 +44,39 @@ pub fn run(arguments: &Up) -> Result<ExitCode> {
         drop(lock);
         detach(&instance, &interrupt)
     } else {
-        let system = System::up(&instance, built, wanted_database(&instance), &interrupt)?;
-        greet(&system.addresses, "Ctrl-C");
-        watch(system, &interrupt)
+        let system = RunningSystem::start(
+            &instance,
+            built,
+            external_database_from_env(&instance),
+            &interrupt,
+        )?;
+        print_banner(&system.addresses, "Ctrl-C");
+        supervise(system, &interrupt)
     }
 }
 
 /// The process that `--detach` leaves behind.
-fn stay(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
+fn run_supervisor(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
     // A session of its own: the terminal's end is not ours.
     rustix::process::setsid().context("cannot leave the terminal")?;
-    let _lock = Lock::take(instance)?.context("another process has just started this system")?;
-    let system = System::up(instance, cargo::built()?, wanted_database(instance), interrupt)?;
-    watch(system, interrupt)
+    let _lock =
+        InstanceLock::try_acquire(instance)?.context("another process has just started this system")?;
+    let system = RunningSystem::start(
+        instance,
+        cargo::last_build()?,
+        external_database_from_env(instance),
+        interrupt,
+    )?;
+    supervise(system, interrupt)
 }
 
-fn watch(mut system: System, interrupt: &Interrupt) -> Result<ExitCode> {
+fn supervise(mut system: RunningSystem, interrupt: &Interrupt) -> Result<ExitCode> {
     while !interrupt.is_set() {
-        if let Err(error) = system.look(interrupt) {
+        if let Err(error) = system.poll(interrupt) {
             system.stop();
             return Err(error);
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
     // The terminal has just shown "^C" on this line.
     anstream::eprintln!();
@@ -74,8 +85,8 @@ fn watch(mut system: System, interrupt: &Interrupt) -> Result<ExitCode> {
 }
 
 fn detach(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
-    fs::create_dir_all(instance.logs())?;
-    let path = instance.log(SUPERVISOR);
+    fs::create_dir_all(instance.logs_dir())?;
+    let path = instance.log_file(SUPERVISOR_LOG);
     let _ = fs::rename(&path, path.with_extension("previous.log"));
     let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -85,45 +96,45 @@ fn detach(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
         .stderr(log)
         .spawn()
         .context("cannot start the supervisor")?;
-    let result = await_ready(instance, &mut child, &path, interrupt);
+    let result = wait_until_ready(instance, &mut child, &path, interrupt);
     if result.is_ok() {
-        greet(&Addresses::remembered(instance), "cargo xtask down");
+        print_banner(&Addresses::from_last_run(instance), "cargo xtask down");
     }
     result.map(|()| ExitCode::SUCCESS)
 }
 
 /// Repeats what the supervisor says until everything is ready.
-fn await_ready(instance: &Instance, child: &mut Child, log: &Path, interrupt: &Interrupt) -> Result<()> {
+fn wait_until_ready(instance: &Instance, child: &mut Child, log: &Path, interrupt: &Interrupt) -> Result<()> {
     let mut shown = 0;
     loop {
         let exited = child.try_wait()?;
-        shown = show_from(log, shown)?;
+        shown = print_log_from(log, shown)?;
         if exited.is_some() {
             bail!(
                 "the system did not come up; {} has the whole story",
                 log.display()
             );
         }
-        let ready = State::read(instance)
+        let ready = SystemState::read(instance)
             .is_some_and(|state| state.phase == Phase::Ready && state.supervisor.pid == child.id());
         if ready {
-            show_from(log, shown)?;
+            print_log_from(log, shown)?;
             return Ok(());
         }
         if interrupt.is_set() {
-            if let Some(process) = ProcessId::of(child.id()) {
-                stop::send(&process, Signal::TERM);
+            if let Some(process) = ProcessId::from_pid(child.id()) {
+                shutdown::send_signal(&process, Signal::TERM);
             }
             child.wait()?;
-            show_from(log, shown)?;
+            print_log_from(log, shown)?;
         }
         interrupt.check()?;
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Shows the whole lines of a log from an offset on; returns the offset of the next one.
-fn show_from(log: &Path, offset: u64) -> Result<u64> {
+fn print_log_from(log: &Path, offset: u64) -> Result<u64> {
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut text = String::new();
@@ -136,7 +147,11 @@ fn show_from(log: &Path, offset: u64) -> Result<u64> {
     Ok(offset + end as u64)
 }
 
-fn already_running(instance: &Instance, arguments: &Up, interrupt: &Interrupt) -> Result<ExitCode> {
+fn handle_already_running(
+    instance: &Instance,
+    arguments: &UpArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode> {
     if arguments.fresh {
         bail!(
             "the system is running; `cargo xtask down` first, so that nothing writes into the data that goes"
@@ -145,42 +160,43 @@ fn already_running(instance: &Instance, arguments: &Up, interrupt: &Interrupt) -
     if !arguments.detach {
         bail!(
             "the system is running already ({}); `cargo xtask status` shows it, `cargo xtask down` stops it",
-            Lock::holder(instance).map_or_else(String::new, |holder| format!("process {}", holder.pid))
+            InstanceLock::holder(instance)
+                .map_or_else(String::new, |holder| format!("process {}", holder.pid))
         );
     }
-    while State::read(instance).is_none_or(|state| state.phase != Phase::Ready) {
+    while SystemState::read(instance).is_none_or(|state| state.phase != Phase::Ready) {
         interrupt.check()?;
-        if Lock::take(instance)?.is_some() {
+        if InstanceLock::try_acquire(instance)?.is_some() {
             bail!("the system was about to start and did not come up; try again");
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
     anstream::eprintln!("  {GREEN}✓{GREEN:#} running already");
-    greet(&Addresses::remembered(instance), "cargo xtask down");
+    print_banner(&Addresses::from_last_run(instance), "cargo xtask down");
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(addresses: &Addresses, stop_with: &str) {
-    let core_api = addresses.core_api();
+fn print_banner(addresses: &Addresses, stop_with: &str) {
+    let core_api = addresses.core_api_url();
     let rows = [
         (
             "front door",
-            addresses.front_door(),
+            addresses.gateway_url(),
             "where clients come in".to_owned(),
         ),
         ("core-api", core_api.clone(), format!("try it at {core_api}/docs")),
-        ("stock-service", addresses.stock_service(), String::new()),
+        ("stock-service", addresses.stock_service_url(), String::new()),
         (
             "payment-provider",
-            addresses.payment_provider(),
+            addresses.payment_provider_url(),
             "stands in for the third party".to_owned(),
         ),
         (
             "local AWS",
-            addresses.aws(),
+            addresses.aws_endpoint_url(),
             "MiniStack; awslocal speaks to it".to_owned(),
         ),
-        ("PostgreSQL", addresses.shown_database(), String::new()),
+        ("PostgreSQL", addresses.display_database(), String::new()),
     ];
     anstream::println!("\n{BOLD}Matsuri is up.{BOLD:#}\n");
     for (name, address, remark) in rows {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages;
+use crate::apt;
 use crate::progress::Step;
 
 /// The folder that holds PostgreSQL's programs.
@@ -14,27 +14,27 @@ use crate::progress::Step;
 /// # Errors
 /// When there is none and we may not install it.
 pub fn find_or_install(step: &Step) -> Result<PathBuf> {
-    if let Some(binaries) = find() {
+    if let Some(binaries) = find_bin_dir() {
         return Ok(binaries);
     }
-    if !packages::apt_available() {
+    if !apt::is_available() {
         bail!(
             "PostgreSQL is missing: install its server (Debian: apt install postgresql, macOS: brew install \
              postgresql@17), or set DATABASE_URL to one that runs"
         );
     }
-    step.tell("PostgreSQL is missing; installing Debian's package, about 50 MB, once");
+    step.print_note("PostgreSQL is missing; installing Debian's package, about 50 MB, once");
     // Otherwise Debian makes and starts a server of its own, which nobody asked for and nobody would stop.
-    packages::apt_install(&["postgresql-common"])?;
+    apt::install(&["postgresql-common"])?;
     let config = Path::new("/etc/postgresql-common/createcluster.conf");
     let text = fs::read_to_string(config).unwrap_or_default();
     fs::write(config, format!("{text}\ncreate_main_cluster = false\n"))?;
-    packages::apt_install(&["postgresql"])?;
-    find().context("Debian's postgresql is installed and yet there is no initdb")
+    apt::install(&["postgresql"])?;
+    find_bin_dir().context("Debian's postgresql is installed and yet there is no initdb")
 }
 
 /// The folder that holds `initdb`: the one that PostgreSQL names itself, else Debian's newest, else any on the PATH.
-fn find() -> Option<PathBuf> {
+fn find_bin_dir() -> Option<PathBuf> {
     let named = Command::new("pg_config")
         .arg("--bindir")
         .output()

@@ -1,6 +1,6 @@
 //! PostgreSQL from the machine's own binaries, with a data folder of ours.
 
-mod home;
+mod data_dir;
 mod install;
 
 use std::fs;
@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::paths::{Instance, Kind};
+use crate::instance::{Instance, InstanceKind};
 use crate::progress::Step;
-use crate::supervise::{Health, Program};
+use crate::supervisor::{HealthCheck, ServiceSpec};
 
-pub use home::wipe;
+pub use data_dir::wipe;
 
 /// Role, password and database alike: it listens on this machine only and holds nothing but samples.
 const NAME: &str = "matsuri";
@@ -25,10 +25,10 @@ const NAME: &str = "matsuri";
 /// An installed PostgreSQL and the place where it keeps our data.
 #[derive(Debug)]
 pub struct Postgres {
-    binaries: PathBuf,
-    home: PathBuf,
+    bin_dir: PathBuf,
+    home_dir: PathBuf,
     user: Option<(u32, u32)>,
-    quick: bool,
+    skip_fsync: bool,
 }
 
 /// The address of the database that listens on the given port.
@@ -44,44 +44,44 @@ impl Postgres {
     /// another major version.
     pub fn prepare(instance: &Instance, step: &Step) -> Result<Self> {
         let binaries = install::find_or_install(step)?;
-        let user = home::unprivileged_user()?;
-        let home = home::prepare(instance, user, step)?;
+        let user = data_dir::unprivileged_user()?;
+        let home = data_dir::prepare(instance, user, step)?;
         // Tests need the speed and lose nothing with the power: their data is fresh every time. A figure measured
         // without waiting for the disk would be none.
-        let quick = !matches!(instance.kind(), Kind::Development | Kind::Bench);
+        let quick = !matches!(instance.kind(), InstanceKind::Development | InstanceKind::Bench);
         let postgres = Self {
-            binaries,
-            home,
+            bin_dir: binaries,
+            home_dir: home,
             user,
-            quick,
+            skip_fsync: quick,
         };
-        if postgres.data().join("PG_VERSION").exists() {
+        if postgres.data_dir().join("PG_VERSION").exists() {
             postgres.check_version()?;
         } else {
-            step.doing("initdb");
-            postgres.initialise()?;
+            step.set_message("initdb");
+            postgres.init_data_dir()?;
         }
         Ok(postgres)
     }
 
-    fn data(&self) -> PathBuf {
-        self.home.join("data")
+    fn data_dir(&self) -> PathBuf {
+        self.home_dir.join("data")
     }
 
     fn binary(&self, name: &str) -> PathBuf {
-        self.binaries.join(name)
+        self.bin_dir.join(name)
     }
 
     /// PostgreSQL's own load generator, which some systems have in a package of its own.
-    pub fn pgbench(&self) -> PathBuf {
+    pub fn pgbench_path(&self) -> PathBuf {
         self.binary("pgbench")
     }
 
     /// How the server is run.
-    pub fn program(&self, port: u16) -> Program {
+    pub fn service_spec(&self, port: u16) -> ServiceSpec {
         let mut arguments = vec![
             "-D".to_owned(),
-            self.data().display().to_string(),
+            self.data_dir().display().to_string(),
             "-p".to_owned(),
             port.to_string(),
         ];
@@ -90,22 +90,22 @@ impl Postgres {
         // No socket file: a checkout may lie deeper than the hundred characters that its path may have.
         set("unix_socket_directories=");
         set("max_connections=300");
-        if self.quick {
+        if self.skip_fsync {
             set("fsync=off");
             set("full_page_writes=off");
         }
-        Program {
+        ServiceSpec {
             name: "postgres",
             executable: self.binary("postgres"),
             arguments,
             environment: vec![("LC_ALL".to_owned(), "C".to_owned())],
-            directory: self.home.clone(),
+            directory: self.home_dir.clone(),
             user: self.user,
             port,
-            health: Health::Postgres(self.binary("pg_isready")),
+            health_check: HealthCheck::Postgres(self.binary("pg_isready")),
             // A fast shutdown: clients are cut off, everything is written.
             stop_signal: Signal::INT,
-            stop_within: Duration::from_secs(20),
+            stop_timeout: Duration::from_secs(20),
         }
     }
 
@@ -132,7 +132,7 @@ impl Postgres {
     ///
     /// # Errors
     /// At the first statement that fails.
-    pub fn run_files(&self, port: u16, files: &[PathBuf]) -> Result<()> {
+    pub fn run_sql_files(&self, port: u16, files: &[PathBuf]) -> Result<()> {
         for file in files {
             let output = Command::new(self.binary("psql"))
                 .args([
@@ -159,8 +159,8 @@ impl Postgres {
         Ok(())
     }
 
-    fn initialise(&self) -> Result<()> {
-        let password = self.home.join("password");
+    fn init_data_dir(&self) -> Result<()> {
+        let password = self.home_dir.join("password");
         fs::write(&password, NAME)?;
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
         if let Some((user, group)) = self.user {
@@ -178,10 +178,10 @@ impl Postgres {
             .arg(format!("--username={NAME}"))
             .arg(format!("--pwfile={}", password.display()))
             .arg("-D")
-            .arg(self.data())
-            .current_dir(&self.home)
+            .arg(self.data_dir())
+            .current_dir(&self.home_dir)
             .stdin(Stdio::null());
-        if self.quick {
+        if self.skip_fsync {
             command.arg("--no-sync");
         }
         if let Some((user, group)) = self.user {
@@ -190,7 +190,7 @@ impl Postgres {
         let output = command.output().context("cannot run initdb")?;
         fs::remove_file(&password)?;
         if !output.status.success() {
-            let _ = fs::remove_dir_all(self.data());
+            let _ = fs::remove_dir_all(self.data_dir());
             bail!(
                 "initdb failed: {}",
                 String::from_utf8_lossy(&output.stderr).trim()
@@ -200,7 +200,7 @@ impl Postgres {
     }
 
     fn check_version(&self) -> Result<()> {
-        let of_data = fs::read_to_string(self.data().join("PG_VERSION"))?;
+        let of_data = fs::read_to_string(self.data_dir().join("PG_VERSION"))?;
         let output = Command::new(self.binary("postgres")).arg("--version").output()?;
         let of_binary = String::from_utf8_lossy(&output.stdout);
         // "postgres (PostgreSQL) 15.18 (Debian …)"
@@ -211,7 +211,7 @@ impl Postgres {
         if major != Some(of_data.trim()) {
             bail!(
                 "the data in {} was written by PostgreSQL {}, and this is {}; `cargo xtask up --fresh` starts anew",
-                self.data().display(),
+                self.data_dir().display(),
                 of_data.trim(),
                 of_binary.trim()
             );

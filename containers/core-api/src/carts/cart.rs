@@ -17,7 +17,7 @@ pub struct CartLine {
 
 /// An attempt to order what a cart holds, from when it is decided until the order stands and the cart is emptied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct CheckoutClaim {
     /// The digest of the attempt's Idempotency-Key.
     pub key: String,
     /// What pays.
@@ -34,7 +34,7 @@ pub struct Cart {
     /// The lines, in the order in which they came.
     pub lines: Vec<CartLine>,
     /// The attempt to order it that is under way.
-    pub claim: Option<Claim>,
+    pub claim: Option<CheckoutClaim>,
     /// Which write left it so; none when it is not stored.
     pub(super) version: Option<u64>,
 }
@@ -42,15 +42,15 @@ pub struct Cart {
 /// A cart that has no room for another product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cart holds at most {MAX_LINES} products")]
-pub struct Full;
+pub struct CartFull;
 
 impl Cart {
     /// Puts so many pieces of a product into it, however many there were.
-    pub fn put(&mut self, product_id: ProductId, quantity: Quantity) -> Result<(), Full> {
+    pub fn set_quantity(&mut self, product_id: ProductId, quantity: Quantity) -> Result<(), CartFull> {
         let full = self.lines.len() >= MAX_LINES;
-        match self.line(product_id) {
+        match self.line_mut(product_id) {
             Some(line) => line.quantity = quantity,
-            None if full => return Err(Full),
+            None if full => return Err(CartFull),
             None => self.lines.push(CartLine { product_id, quantity }),
         }
         Ok(())
@@ -62,10 +62,10 @@ impl Cart {
     }
 
     /// Adds what another cart holds, as far as there is room for it.
-    pub fn add(&mut self, others: &[CartLine]) {
+    pub fn merge_lines(&mut self, others: &[CartLine]) {
         for other in others {
             let full = self.lines.len() >= MAX_LINES;
-            match self.line(other.product_id) {
+            match self.line_mut(other.product_id) {
                 Some(line) => {
                     let sum = line.quantity.get().saturating_add(other.quantity.get());
                     line.quantity = Quantity::new(sum.min(Quantity::MAX)).unwrap_or(line.quantity);
@@ -77,7 +77,7 @@ impl Cart {
     }
 
     /// Takes out what was ordered. What was put in since stays.
-    pub fn take_out(&mut self, ordered: &[CartLine]) {
+    pub fn subtract(&mut self, ordered: &[CartLine]) {
         self.lines.retain_mut(|line| {
             let taken = ordered
                 .iter()
@@ -93,7 +93,7 @@ impl Cart {
         });
     }
 
-    fn line(&mut self, product_id: ProductId) -> Option<&mut CartLine> {
+    fn line_mut(&mut self, product_id: ProductId) -> Option<&mut CartLine> {
         self.lines.iter_mut().find(|line| line.product_id == product_id)
     }
 }
@@ -122,24 +122,24 @@ mod tests {
     #[test]
     fn carts_add_up_as_far_as_there_is_room() {
         let mut ours = cart(&[(1, 2), (2, 9_000)]);
-        ours.add(&lines(&[(2, 1_000), (3, 4)]));
+        ours.merge_lines(&lines(&[(2, 1_000), (3, 4)]));
         assert_eq!(ours.lines, lines(&[(1, 2), (2, 9_999), (3, 4)]));
 
         let many: Vec<(u128, u32)> = (0..50).map(|id| (id, 1)).collect();
         let mut full = cart(&many);
-        full.add(&lines(&[(99, 1), (7, 1)]));
+        full.merge_lines(&lines(&[(99, 1), (7, 1)]));
         assert_eq!(full.lines.len(), MAX_LINES);
         assert_eq!(full.lines[7].quantity.get(), 2);
         assert_eq!(
-            full.put(ProductId(uuid::Uuid::from_u128(99)), Quantity::new(1).unwrap()),
-            Err(Full)
+            full.set_quantity(ProductId(uuid::Uuid::from_u128(99)), Quantity::new(1).unwrap()),
+            Err(CartFull)
         );
     }
 
     #[test]
     fn only_what_was_ordered_is_taken_out() {
         let mut cart = cart(&[(1, 5), (2, 1), (3, 2)]);
-        cart.take_out(&lines(&[(1, 2), (2, 1), (4, 9)]));
+        cart.subtract(&lines(&[(1, 2), (2, 1), (4, 9)]));
         assert_eq!(cart.lines, lines(&[(1, 3), (3, 2)]));
     }
 }

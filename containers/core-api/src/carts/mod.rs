@@ -4,11 +4,11 @@
 //! was decided on. Prices are not in it: they are the catalogue's of the moment that it is looked at.
 
 mod cart;
-mod check_out;
+mod checkout;
 mod store;
 mod token;
 
-pub use cart::{Cart, CartLine, Claim, Full, MAX_LINES};
-pub use check_out::CheckOutError;
+pub use cart::{Cart, CartFull, CartLine, CheckoutClaim, MAX_LINES};
+pub use checkout::CheckoutError;
 pub use store::{CartError, Carts};
 pub use token::{CartId, CartToken, InvalidCartToken};

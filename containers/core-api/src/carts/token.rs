@@ -39,7 +39,7 @@ impl CartToken {
 
     /// The token as it is given out.
     #[must_use]
-    pub fn reveal(&self) -> String {
+    pub fn expose(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
 }
@@ -53,13 +53,13 @@ impl std::fmt::Debug for CartToken {
 impl CartId {
     /// The cart of somebody who has an account.
     #[must_use]
-    pub fn of_user(user_id: UserId) -> Self {
+    pub fn for_user(user_id: UserId) -> Self {
         Self(format!("cart#user#{user_id}"))
     }
 
     /// The cart that a token opens.
     #[must_use]
-    pub fn of_token(token: &CartToken) -> Self {
+    pub fn for_token(token: &CartToken) -> Self {
         let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token.0));
         Self(format!("cart#anonymous#{digest}"))
     }
@@ -78,18 +78,18 @@ mod tests {
     #[test]
     fn a_token_reads_back_and_its_cart_does_not_tell_it() {
         let token = CartToken::generate();
-        let text = token.reveal();
+        let text = token.expose();
         assert_eq!(text.len(), 43);
-        let id = CartId::of_token(&token);
-        assert_eq!(CartId::of_token(&CartToken::parse(&text).unwrap()), id);
+        let id = CartId::for_token(&token);
+        assert_eq!(CartId::for_token(&CartToken::parse(&text).unwrap()), id);
         assert!(!id.as_str().contains(&text));
-        assert_ne!(CartId::of_token(&CartToken::generate()), id);
+        assert_ne!(CartId::for_token(&CartToken::generate()), id);
         assert!(!format!("{token:?}").contains(&text));
     }
 
     #[test]
     fn anything_else_is_no_token() {
-        let good = CartToken::generate().reveal();
+        let good = CartToken::generate().expose();
         for odd in [
             "",
             "cart",

@@ -1,26 +1,26 @@
 //! Carts over HTTP: one's own when signed in, and otherwise that of the one who has its token.
 
-use access_tokens::Permission;
 use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
 use domain::{Currency, ProductId, Quantity};
+use http_server::{Json, Path, Problem, TraceContext};
 use serde::{Deserialize, Serialize};
+use tokens::Permission;
 use utoipa::ToSchema;
-use web::{Json, Path, Problem, Trace};
 
 use super::{
-    ApiError, SharedApp,
-    extract::{BroughtCart, IdempotencyKey},
-    permission::{May, buyer, needs},
-    views::OrderView,
+    ApiError, SharedState,
+    authorization::{Authorized, permission, require_buyer},
+    extract::{CartTokenHeader, IdempotencyKey},
+    order_response::OrderResponse,
 };
 use crate::{
+    accounts::AuthenticatedUser,
     carts::{Cart, CartId, CartToken},
-    ordering::PaymentMethod,
-    people::Person,
+    order_service::PaymentMethod,
 };
 
 const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
@@ -28,9 +28,9 @@ const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
 /// A cart, at the prices of this moment.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cart)]
-pub struct CartView {
+pub struct CartResponse {
     /// What is in it: fifty products at most.
-    items: Vec<CartItemView>,
+    items: Vec<CartItemResponse>,
     /// What the amounts are in (ISO 4217).
     #[schema(value_type = String, example = "JPY")]
     currency: Currency,
@@ -46,7 +46,7 @@ pub struct CartView {
 /// A product in a cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CartItem)]
-struct CartItemView {
+struct CartItemResponse {
     /// Which product.
     #[schema(value_type = uuid::Uuid)]
     product_id: ProductId,
@@ -92,30 +92,31 @@ pub struct QuantityRequest {
 /// How a cart is paid.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CheckOutRequest {
+pub struct CheckoutRequest {
     /// The payment provider's name of what pays.
     payment_method: PaymentMethod,
 }
 
 /// Whose cart it is.
 #[derive(Debug)]
-pub enum Shopper {
+pub enum CartOwner {
     /// That of somebody who is signed in.
-    Person(Person),
+    User(AuthenticatedUser),
     /// That of whoever has its token.
-    Stranger,
+    Guest,
 }
 
-impl FromRequestParts<SharedApp> for Shopper {
+impl FromRequestParts<SharedState> for CartOwner {
     type Rejection = Problem;
 
     /// Who shows a token is held to it: a bad one does not make a stranger.
-    async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, Problem> {
         if parts.headers.contains_key(header::AUTHORIZATION) {
-            let May(person, ..) = May::<needs::Buy>::from_request_parts(parts, app).await?;
-            Ok(Self::Person(person))
+            let Authorized(person, ..) =
+                Authorized::<permission::PlaceOrders>::from_request_parts(parts, app).await?;
+            Ok(Self::User(person))
         } else {
-            Ok(Self::Stranger)
+            Ok(Self::Guest)
         }
     }
 }
@@ -125,29 +126,29 @@ impl FromRequestParts<SharedApp> for Shopper {
 /// Somebody who is signed in and brings the token of a cart from before finds what was in it added to their own, once.
 #[utoipa::path(
     get, path = "/v1/cart", tag = "Cart", security((), ("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::Buy))),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "What opens the cart of somebody not signed in")),
-    responses((status = 200, description = "The cart", body = CartView)),
+    responses((status = 200, description = "The cart", body = CartResponse)),
 )]
 pub async fn read_cart(
-    State(app): State<SharedApp>,
-    shopper: Shopper,
-    BroughtCart(token): BroughtCart,
-) -> Result<Json<CartView>, ApiError> {
+    State(app): State<SharedState>,
+    shopper: CartOwner,
+    CartTokenHeader(token): CartTokenHeader,
+) -> Result<Json<CartResponse>, ApiError> {
     let cart = match (shopper, token) {
-        (Shopper::Person(person), token) => {
-            let id = CartId::of_user(person.id);
-            app.carts.settle_abandoned(&app.orders, person.id).await?;
+        (CartOwner::User(person), token) => {
+            let id = CartId::for_user(person.id);
+            app.carts.finish_stale_checkout(&app.orders, person.id).await?;
             match token {
-                Some(token) => app.carts.merged(&id, &token).await?,
+                Some(token) => app.carts.merge_anonymous(&id, &token).await?,
                 None => app.carts.read(&id).await?,
             }
         }
-        (Shopper::Stranger, Some(token)) => app.carts.opened_by(&token).await?.unwrap_or_default(),
-        (Shopper::Stranger, None) => Cart::default(),
+        (CartOwner::Guest, Some(token)) => app.carts.find_by_token(&token).await?.unwrap_or_default(),
+        (CartOwner::Guest, None) => Cart::default(),
     };
-    Ok(Json(view(&app, cart, None).await?))
+    Ok(Json(cart_response(&app, cart, None).await?))
 }
 
 /// Puts so many pieces of a product into a cart, however many were in it.
@@ -155,48 +156,48 @@ pub async fn read_cart(
 /// Somebody who is neither signed in nor brings the token of a cart is given a cart and its token.
 #[utoipa::path(
     put, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::Buy))),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("product_id" = uuid::Uuid, Path, description = "The product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "What opens the cart of somebody not signed in")),
     request_body = QuantityRequest,
     responses(
-        (status = 200, description = "The cart as it is now", body = CartView,
+        (status = 200, description = "The cart as it is now", body = CartResponse,
          headers(("Cart-Token" = String, description = "What opens the cart; only when it was made"))),
-        (status = 409, description = "There are fifty products in it already", body = super::docs::Problem,
+        (status = 409, description = "There are fifty products in it already", body = super::openapi::Problem,
          content_type = "application/problem+json"),
     ),
 )]
 pub async fn put_item(
-    State(app): State<SharedApp>,
-    shopper: Shopper,
-    BroughtCart(token): BroughtCart,
+    State(app): State<SharedState>,
+    shopper: CartOwner,
+    CartTokenHeader(token): CartTokenHeader,
     Path(product_id): Path<ProductId>,
     Json(QuantityRequest { quantity }): Json<QuantityRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    if app.catalogue.offers(&[product_id]).await?.is_empty() {
+    if app.catalog.find_prices(&[product_id]).await?.is_empty() {
         return Err(Problem::not_found().into());
     }
     let (id, made) = match (shopper, token) {
-        (Shopper::Person(person), token) => {
-            let id = CartId::of_user(person.id);
+        (CartOwner::User(person), token) => {
+            let id = CartId::for_user(person.id);
             if let Some(token) = token {
-                app.carts.merged(&id, &token).await?;
+                app.carts.merge_anonymous(&id, &token).await?;
             }
             (id, None)
         }
-        (Shopper::Stranger, Some(token)) if app.carts.opened_by(&token).await?.is_some() => {
-            (CartId::of_token(&token), None)
+        (CartOwner::Guest, Some(token)) if app.carts.find_by_token(&token).await?.is_some() => {
+            (CartId::for_token(&token), None)
         }
         // A token is ours to make: what somebody made up, or has had for too long, opens nothing.
-        (Shopper::Stranger, _) => {
+        (CartOwner::Guest, _) => {
             let token = CartToken::generate();
-            (CartId::of_token(&token), Some(token.reveal()))
+            (CartId::for_token(&token), Some(token.expose()))
         }
     };
     let cart = app
         .carts
-        .change(&id, |cart| cart.put(product_id, quantity))
+        .update_with(&id, |cart| cart.set_quantity(product_id, quantity))
         .await?;
     let mut headers = HeaderMap::new();
     if let Some(token) = &made
@@ -204,44 +205,44 @@ pub async fn put_item(
     {
         headers.insert(CART_TOKEN, value);
     }
-    Ok((headers, Json(view(&app, cart, made).await?)))
+    Ok((headers, Json(cart_response(&app, cart, made).await?)))
 }
 
 /// Takes a product out of a cart. Doing so twice changes nothing.
 #[utoipa::path(
     delete, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::Buy))),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("product_id" = uuid::Uuid, Path, description = "The product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "What opens the cart of somebody not signed in")),
     responses((status = 204, description = "It is not in the cart")),
 )]
 pub async fn remove_item(
-    State(app): State<SharedApp>,
-    shopper: Shopper,
-    BroughtCart(token): BroughtCart,
+    State(app): State<SharedState>,
+    shopper: CartOwner,
+    CartTokenHeader(token): CartTokenHeader,
     Path(product_id): Path<ProductId>,
 ) -> Result<StatusCode, ApiError> {
     let id = match (shopper, token) {
-        (Shopper::Person(person), token) => {
-            let id = CartId::of_user(person.id);
+        (CartOwner::User(person), token) => {
+            let id = CartId::for_user(person.id);
             if let Some(token) = token {
-                app.carts.merged(&id, &token).await?;
+                app.carts.merge_anonymous(&id, &token).await?;
             }
             Some(id)
         }
-        (Shopper::Stranger, Some(token)) => {
-            let cart = app.carts.opened_by(&token).await?;
-            cart.map(|_| CartId::of_token(&token))
+        (CartOwner::Guest, Some(token)) => {
+            let cart = app.carts.find_by_token(&token).await?;
+            cart.map(|_| CartId::for_token(&token))
         }
-        (Shopper::Stranger, None) => None,
+        (CartOwner::Guest, None) => None,
     };
     if let Some(id) = id {
         let remove = |cart: &mut Cart| {
             cart.remove(product_id);
             Ok(())
         };
-        app.carts.change(&id, remove).await?;
+        app.carts.update_with(&id, remove).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -252,44 +253,57 @@ pub async fn remove_item(
 /// whatever is in the cart by then.
 #[utoipa::path(
     post, path = "/v1/cart/checkout", tag = "Cart", security(("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::Buy))),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
             description = "The attempt's name, remembered for a day: 1 to 255 printable ASCII characters"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "A cart from before, which is ordered with one's own")),
-    request_body = CheckOutRequest,
+    request_body = CheckoutRequest,
     responses(
-        (status = 202, description = "The order as it was accepted", body = OrderView,
+        (status = 202, description = "The order as it was accepted", body = OrderResponse,
          headers(("Location" = String, description = "Where the order is"))),
-        (status = 409, description = "The cart is empty, is being ordered by another request, or holds what is sold no \
-                                      more", body = super::docs::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Cart is empty, is being ordered by another request, or holds what is sold no \
+                                      more", body = super::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn check_out(
-    State(app): State<SharedApp>,
-    May(person, ..): May<needs::Buy>,
+pub async fn checkout(
+    State(app): State<SharedState>,
+    Authorized(person, ..): Authorized<permission::PlaceOrders>,
     IdempotencyKey(key): IdempotencyKey,
-    BroughtCart(token): BroughtCart,
-    Trace(trace): Trace,
-    Json(CheckOutRequest { payment_method }): Json<CheckOutRequest>,
+    CartTokenHeader(token): CartTokenHeader,
+    TraceContext(trace): TraceContext,
+    Json(CheckoutRequest { payment_method }): Json<CheckoutRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let buyer = buyer(person)?;
+    let buyer = require_buyer(person)?;
     if let Some(token) = token {
-        app.carts.merged(&CartId::of_user(buyer.id), &token).await?;
+        app.carts
+            .merge_anonymous(&CartId::for_user(buyer.id), &token)
+            .await?;
     }
     let order = app
         .carts
-        .check_out(&app.checkout, &app.orders, buyer, payment_method, &key, trace)
+        .checkout(
+            &app.order_service,
+            &app.orders,
+            buyer,
+            payment_method,
+            &key,
+            trace,
+        )
         .await?;
     let location = [(header::LOCATION, format!("/v1/orders/{}", order.order_id))];
-    Ok((StatusCode::ACCEPTED, location, Json(OrderView::from(order))))
+    Ok((StatusCode::ACCEPTED, location, Json(OrderResponse::from(order))))
 }
 
 /// The cart with what the catalogue and the stock say of its products at this moment.
-async fn view(app: &SharedApp, cart: Cart, cart_token: Option<String>) -> Result<CartView, ApiError> {
+async fn cart_response(
+    app: &SharedState,
+    cart: Cart,
+    cart_token: Option<String>,
+) -> Result<CartResponse, ApiError> {
     let ids: Vec<ProductId> = cart.lines.iter().map(|line| line.product_id).collect();
-    let (offers, stock) = tokio::try_join!(app.catalogue.offers(&ids), app.catalogue.available(&ids))?;
-    let items: Vec<CartItemView> = cart
+    let (offers, stock) = tokio::try_join!(app.catalog.find_prices(&ids), app.catalog.available_stock(&ids))?;
+    let items: Vec<CartItemResponse> = cart
         .lines
         .into_iter()
         .map(|line| {
@@ -307,7 +321,7 @@ async fn view(app: &SharedApp, cart: Cart, cart_token: Option<String>) -> Result
                 some if some < wanted => Availability::Insufficient,
                 _ => Availability::InStock,
             };
-            CartItemView {
+            CartItemResponse {
                 product_id: line.product_id,
                 product_name: offer.map(|offer| offer.name.clone()),
                 quantity: line.quantity,
@@ -318,8 +332,8 @@ async fn view(app: &SharedApp, cart: Cart, cart_token: Option<String>) -> Result
         })
         .collect();
     // Fifty times the dearest product there can be is far from what an integer holds.
-    let amount = |item: &CartItemView| item.price.unwrap_or(0) * i64::from(item.quantity.get());
-    Ok(CartView {
+    let amount = |item: &CartItemResponse| item.price.unwrap_or(0) * i64::from(item.quantity.get());
+    Ok(CartResponse {
         total_amount: items.iter().map(amount).sum(),
         items,
         currency: Currency::JPY,

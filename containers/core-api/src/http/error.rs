@@ -6,17 +6,17 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
-use users::{AddressError, ProfileError, RoleError};
-use web::{Bearer, FieldError, Problem};
+use users::{AddressError, ProfileError, SetRoleError};
 
-use super::extract::outdated;
+use super::extract::precondition_failed;
 use crate::{
-    carts::{CartError, CheckOutError},
-    catalogue::ChangeError,
+    accounts::DeleteAccountError,
+    carts::{CartError, CheckoutError},
+    catalog::ProductUpdateError,
     cursor::InvalidCursor,
-    ordering::{MAX_TOTAL, MIN_TOTAL, OrderError},
-    people::LeaveError,
+    order_service::{MAX_TOTAL, MIN_TOTAL, OrderError},
 };
 
 /// Why a request was not answered as its client hoped.
@@ -24,7 +24,7 @@ use crate::{
 pub enum ApiError {
     /// The request itself is at fault.
     #[error("the request is refused")]
-    Refused(Problem),
+    Problem(Problem),
     /// See [`InvalidCursor`].
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
@@ -33,22 +33,22 @@ pub enum ApiError {
     Database(#[from] sqlx::Error),
     /// See [`ChangeError`].
     #[error(transparent)]
-    Change(#[from] ChangeError),
+    ProductUpdate(#[from] ProductUpdateError),
     /// See [`OrderError`].
     #[error(transparent)]
     Order(#[from] OrderError),
     /// See [`CancelError`].
     #[error(transparent)]
-    Cancel(#[from] CancelError),
+    CancelOrder(#[from] CancelError),
     /// See [`StoreError`].
     #[error(transparent)]
-    Orders(#[from] StoreError),
+    OrderStore(#[from] StoreError),
     /// See [`CartError`].
     #[error(transparent)]
     Cart(#[from] CartError),
     /// See [`CheckOutError`].
     #[error(transparent)]
-    CheckOut(#[from] CheckOutError),
+    Checkout(#[from] CheckoutError),
     /// See [`ProfileError`].
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -57,15 +57,15 @@ pub enum ApiError {
     Address(#[from] AddressError),
     /// See [`RoleError`].
     #[error(transparent)]
-    Role(#[from] RoleError),
+    Role(#[from] SetRoleError),
     /// See [`LeaveError`].
     #[error(transparent)]
-    Leave(#[from] LeaveError),
+    DeleteAccount(#[from] DeleteAccountError),
 }
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
+        Self::Problem(problem)
     }
 }
 
@@ -78,14 +78,14 @@ impl IntoResponse for ApiError {
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Refused(problem) => problem,
+            ApiError::Problem(problem) => problem,
             ApiError::Cursor(_) => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invalid-cursor",
-                "The cursor is not valid here",
+                "Invalid cursor",
             )
-            .detail("Send a next_cursor as it was, to the list and with the filters it came from."),
-            ApiError::Change(ChangeError::Outdated) | ApiError::Profile(ProfileError::Outdated) => outdated(),
+            .detail("Send `next_cursor` unchanged, to the list and with the filters that returned it."),
+            ApiError::ProductUpdate(ProductUpdateError::VersionConflict) | ApiError::Profile(ProfileError::Conflict) => precondition_failed(),
             ApiError::Order(OrderError::UnknownProducts(lines)) => {
                 let errors: Vec<FieldError> = lines
                     .iter()
@@ -94,126 +94,125 @@ impl From<ApiError> for Problem {
                         detail: format!("there is no product {id}"),
                     })
                     .collect();
-                Self::invalid(&errors)
+                Self::invalid_body(&errors)
             }
-            ApiError::Order(OrderError::Total) => Self::invalid(&[FieldError {
+            ApiError::Order(OrderError::TotalOutOfRange) => Self::invalid_body(&[FieldError {
                 pointer: "/items".to_owned(),
                 detail: format!("an order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen"),
             }]),
             ApiError::Order(OrderError::Place(PlaceError::KeyReused)) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
-                "The Idempotency-Key belongs to another request",
+                "Idempotency-Key reused with a different request",
             )
-            .detail("Send a new key with a new request, and the same key only with the same request."),
+            .detail("Use a new key for a new request. Reuse a key only to repeat the same request."),
             ApiError::Order(OrderError::Place(PlaceError::InProgress)) => Self::new(
                 StatusCode::CONFLICT,
                 "request-in-progress",
-                "A request with this Idempotency-Key is in progress",
+                "Request in progress",
             )
-            .detail("Send it again in a moment to get its answer.")
+            .detail("A request with this Idempotency-Key is still in progress. Repeat it in a moment to get its response.")
             .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
-            ApiError::Cancel(CancelError::NotFound) => Self::not_found(),
-            ApiError::Cancel(CancelError::TooLate(status)) => Self::new(
+            ApiError::CancelOrder(CancelError::NotFound) => Self::not_found(),
+            ApiError::CancelOrder(CancelError::TooLate(status)) => Self::new(
                 StatusCode::CONFLICT,
                 "too-late-to-cancel",
-                "The order can no longer be cancelled",
+                "Order can no longer be cancelled",
             )
             .detail(format!("It is {status}."))
-            .with("order_status", status.as_str()),
-            ApiError::CheckOut(error) => check_out(error),
+            .extension("order_status", status.as_str()),
+            ApiError::Checkout(error) => checkout_problem(error),
             ApiError::Address(AddressError::TooMany) => Self::new(
                 StatusCode::CONFLICT,
                 "too-many-addresses",
-                "There is no room for another address",
+                "Too many addresses",
             )
-            .detail("An account has at most 20 addresses. Remove one first."),
-            ApiError::Role(RoleError::NotFound) => Self::not_found(),
+            .detail("An account can have at most 20 addresses. Delete one first."),
+            ApiError::Role(SetRoleError::NotFound) => Self::not_found(),
             // It was taken from the one who asks while they asked.
-            ApiError::Role(RoleError::NotAllowed) => Self::forbidden(),
-            ApiError::Role(RoleError::Own) => {
-                Self::new(StatusCode::FORBIDDEN, "own-role", "Nobody changes their own role")
-                    .detail("Another administrator has to do it.")
+            ApiError::Role(SetRoleError::NotAdministrator) => Self::forbidden(),
+            ApiError::Role(SetRoleError::OwnRole) => {
+                Self::new(StatusCode::FORBIDDEN, "own-role-change", "Cannot change your own role")
+                    .detail("Ask another administrator to change it.")
             }
-            ApiError::Role(RoleError::NoPersons) => Self::invalid(&[FieldError {
+            ApiError::Role(SetRoleError::NotAssignable) => Self::invalid_body(&[FieldError {
                 pointer: "/role".to_owned(),
                 detail: "expected customer, support or admin".to_owned(),
             }]),
-            ApiError::Leave(LeaveError::Open(order_id)) => Self::new(
+            ApiError::DeleteAccount(DeleteAccountError::OrderOpen(order_id)) => Self::new(
                 StatusCode::CONFLICT,
-                "order-open",
-                "An order has not come to its end",
+                "order-in-progress",
+                "An order is still in progress",
             )
-            .detail("Wait for the order to end, or cancel it, and try again.")
-            .with("order_id", order_id.to_string()),
+            .detail("Wait until the order has ended, or cancel it, and try again.")
+            .extension("order_id", order_id.to_string()),
             // The account went while its owner asked for something of it.
-            ApiError::Address(AddressError::NoAccount) => Bearer::refused(),
+            ApiError::Address(AddressError::AccountNotFound) => Bearer::unauthorized(),
             ApiError::Database(error)
-            | ApiError::Change(ChangeError::Database(error))
+            | ApiError::ProductUpdate(ProductUpdateError::Database(error))
             | ApiError::Profile(ProfileError::Database(error))
             | ApiError::Address(AddressError::Database(error))
-            | ApiError::Role(RoleError::Database(error))
-            | ApiError::Leave(LeaveError::Accounts(error))
-            | ApiError::Order(OrderError::Catalogue(error)) => database(&error),
-            ApiError::Orders(error)
-            | ApiError::Cancel(CancelError::Store(error))
-            | ApiError::Leave(LeaveError::Orders(error))
+            | ApiError::Role(SetRoleError::Database(error))
+            | ApiError::DeleteAccount(DeleteAccountError::Database(error))
+            | ApiError::Order(OrderError::Catalog(error)) => database_problem(&error),
+            ApiError::OrderStore(error)
+            | ApiError::CancelOrder(CancelError::Store(error))
+            | ApiError::DeleteAccount(DeleteAccountError::OrderStore(error))
             | ApiError::Order(OrderError::Place(PlaceError::Store(error))) => match error {
-                StoreError::Unavailable(_) => down(&error),
+                StoreError::Unavailable(_) => store_unavailable(&error),
                 error => Self::internal(&error),
             },
-            ApiError::Cart(error) | ApiError::Leave(LeaveError::Cart(error)) => cart(error),
+            ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => cart_problem(error),
         }
     }
 }
 
 /// What is wrong with a cart.
-fn cart(error: CartError) -> Problem {
+fn cart_problem(error: CartError) -> Problem {
     match error {
         CartError::Full(full) => {
-            Problem::new(StatusCode::CONFLICT, "cart-full", "There is no room in the cart")
-                .detail(format!("{full}."))
+            Problem::new(StatusCode::CONFLICT, "cart-full", "Cart is full").detail(format!("{full}."))
         }
-        error @ (CartError::Busy | CartError::Unavailable(_)) => down(&error),
-        error @ CartError::Unreadable(_) => Problem::internal(&error),
+        error @ (CartError::Contended | CartError::Unavailable(_)) => store_unavailable(&error),
+        error @ CartError::InvalidItem(_) => Problem::internal(&error),
     }
 }
 
 /// Why a cart did not become an order. The client has sent no lines, so what is wrong with them is no invalid body.
-fn check_out(error: CheckOutError) -> Problem {
+fn checkout_problem(error: CheckoutError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     match error {
-        CheckOutError::Empty => conflict("cart-empty", "The cart is empty")
-            .detail("Put something into it first. What was ordered has left it."),
-        CheckOutError::InProgress => conflict("checkout-in-progress", "The cart is being ordered")
-            .detail("Another request orders it at this moment. Look at the cart again when that has ended.")
+        CheckoutError::Empty => conflict("cart-empty", "Cart is empty")
+            .detail("Add items to the cart first. Checkout removes the items that were ordered."),
+        CheckoutError::InProgress => conflict("checkout-in-progress", "Checkout in progress")
+            .detail("Another request is checking out this cart. Read the cart again after that request has ended.")
             .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
-        CheckOutError::Order(OrderError::UnknownProducts(lines)) => {
+        CheckoutError::Order(OrderError::UnknownProducts(lines)) => {
             let gone: Vec<String> = lines.iter().map(|(_, id)| id.to_string()).collect();
-            conflict("products-withdrawn", "Something in the cart is sold no more")
-                .detail("Take what `product_ids` names out of the cart and try again.")
-                .with("product_ids", gone)
+            conflict("products-unavailable", "Some products are no longer available")
+                .detail("Remove the products that `product_ids` lists from the cart and try again.")
+                .extension("product_ids", gone)
         }
-        CheckOutError::Order(OrderError::Total) => {
-            conflict("total-out-of-range", "The cart's total cannot be paid").detail(format!(
+        CheckoutError::Order(OrderError::TotalOutOfRange) => {
+            conflict("total-out-of-range", "Order total out of range").detail(format!(
                 "An order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen."
             ))
         }
-        CheckOutError::Order(error) => ApiError::Order(error).into(),
-        CheckOutError::Cart(error) => cart(error),
+        CheckoutError::Order(error) => ApiError::Order(error).into(),
+        CheckoutError::Cart(error) => cart_problem(error),
     }
 }
 
 /// What a failure of the database is to the client.
-pub fn database(error: &sqlx::Error) -> Problem {
+pub fn database_problem(error: &sqlx::Error) -> Problem {
     match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => down(error),
+        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => store_unavailable(error),
         error => Problem::internal(error),
     }
 }
 
 /// 503: a store is out of reach, which another attempt may find mended.
-fn down(error: &(dyn StdError + 'static)) -> Problem {
+fn store_unavailable(error: &(dyn StdError + 'static)) -> Problem {
     tracing::error!(error, "a store cannot be reached");
     Problem::unavailable()
 }

@@ -8,11 +8,11 @@ use axum::{
 };
 use domain::UserId;
 use headers::{ETag, HeaderMapExt, IfMatch};
+use http_server::{Problem, TraceContext, TrustedProxies};
 use serde_json::Value;
-use users::{Entry, Profile};
-use web::{Problem, Proxies, Trace};
+use users::{NewAuditEntry, Profile};
 
-use crate::{carts::CartToken, catalogue::Product};
+use crate::{carts::CartToken, catalog::Product};
 
 /// The name that a customer gives an attempt, so that a repetition is known for one.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             Problem::new(
                 StatusCode::BAD_REQUEST,
                 "idempotency-key-required",
-                "An Idempotency-Key is needed",
+                "Idempotency-Key header required",
             )
             .detail("Send one header Idempotency-Key with 1 to 255 printable ASCII characters.")
         };
@@ -44,20 +44,20 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// The version that a change was decided on.
 #[derive(Clone, Debug)]
-pub struct Expected(IfMatch);
+pub struct IfMatchHeader(IfMatch);
 
-impl Expected {
+impl IfMatchHeader {
     /// Refuses to go on when it is another by now.
-    pub fn check(&self, current: &ETag) -> Result<(), Problem> {
+    pub fn require_match(&self, current: &ETag) -> Result<(), Problem> {
         if self.0.precondition_passes(current) {
             Ok(())
         } else {
-            Err(outdated())
+            Err(precondition_failed())
         }
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Expected {
+impl<S: Send + Sync> FromRequestParts<S> for IfMatchHeader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -65,25 +65,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Expected {
             Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
                 "if-match-required",
-                "If-Match is needed",
+                "If-Match header required",
             )
-            .detail("Send the ETag that the change was decided on in the header If-Match.")
+            .detail("Send the ETag of the version that you read in the header If-Match.")
         })
     }
 }
 
 /// 412: somebody else was faster.
-pub fn outdated() -> Problem {
+pub fn precondition_failed() -> Problem {
     Problem::new(
         StatusCode::PRECONDITION_FAILED,
-        "outdated",
-        "It has changed meanwhile",
+        "precondition-failed",
+        "Precondition failed",
     )
-    .detail("Read it again, and decide again.")
+    .detail("The resource has changed since you read it. Read it again and repeat the change.")
 }
 
 /// A product's version as its entity tag.
-pub fn etag(product: &Product) -> ETag {
+pub fn product_etag(product: &Product) -> ETag {
     format!("\"{}\"", product.version)
         .parse()
         .expect("digits in quotes are an entity tag")
@@ -98,36 +98,42 @@ pub fn profile_etag(profile: &Profile) -> ETag {
 
 /// From where and in which trace a request comes, for the audit log.
 #[derive(Clone, Debug)]
-pub struct Source {
-    address: Option<IpAddr>,
+pub struct AuditContext {
+    client_ip: Option<IpAddr>,
     trace_id: String,
 }
 
-impl Source {
+impl AuditContext {
     /// The entry of what `actor` does to `subject`.
-    pub fn entry(self, actor: UserId, action: &'static str, subject: UserId, details: Value) -> Entry {
-        Entry {
+    pub fn audit_entry(
+        self,
+        actor: UserId,
+        action: &'static str,
+        subject: UserId,
+        details: Value,
+    ) -> NewAuditEntry {
+        NewAuditEntry {
             actor: Some(actor),
             action,
             subject: Some(subject.to_string()),
-            address: self.address.map(|address| address.to_string()),
+            client_ip: self.client_ip.map(|address| address.to_string()),
             trace_id: Some(self.trace_id),
             details,
         }
     }
 }
 
-impl<S> FromRequestParts<S> for Source
+impl<S> FromRequestParts<S> for AuditContext
 where
     S: Send + Sync,
-    Proxies: FromRef<S>,
+    TrustedProxies: FromRef<S>,
 {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let Trace(trace) = Trace::from_request_parts(parts, state).await?;
+        let TraceContext(trace) = TraceContext::from_request_parts(parts, state).await?;
         Ok(Self {
-            address: Proxies::from_ref(state).client(&parts.headers, &parts.extensions),
+            client_ip: TrustedProxies::from_ref(state).client_ip(&parts.headers, &parts.extensions),
             trace_id: trace.trace_id(),
         })
     }
@@ -135,9 +141,9 @@ where
 
 /// The cart that somebody brings who was not signed in when they filled it.
 #[derive(Clone, Debug)]
-pub struct BroughtCart(pub Option<CartToken>);
+pub struct CartTokenHeader(pub Option<CartToken>);
 
-impl<S: Send + Sync> FromRequestParts<S> for BroughtCart {
+impl<S: Send + Sync> FromRequestParts<S> for CartTokenHeader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -145,9 +151,9 @@ impl<S: Send + Sync> FromRequestParts<S> for BroughtCart {
             Problem::new(
                 StatusCode::BAD_REQUEST,
                 "invalid-cart-token",
-                "The Cart-Token is not valid",
+                "Invalid cart token",
             )
-            .detail("Send one header Cart-Token as it was given out, or none.")
+            .detail("Send one header Cart-Token exactly as the API returned it, or omit the header.")
         };
         let mut tokens = parts.headers.get_all("cart-token").iter();
         match (tokens.next(), tokens.next()) {

@@ -1,6 +1,5 @@
 //! The catalogue over HTTP: open to everybody for reading, to administrators for changing.
 
-use access_tokens::Permission;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -8,19 +7,20 @@ use axum::{
 };
 use domain::ProductId;
 use headers::HeaderMapExt;
+use http_server::{Json, Path, Problem, Query, TraceContext};
 use serde::Deserialize;
-use web::{Json, Path, Problem, Query, Trace};
+use tokens::Permission;
 
 use super::{
     ApiError,
-    extract::{Expected, etag},
-    limit::Limit,
+    authorization::{Authorized, permission},
+    extract::{IfMatchHeader, product_etag},
     merge_patch::ProductPatch,
-    permission::{May, needs},
-    views::{CategoriesView, CategoryView, ProductPage, ProductView},
+    order_response::{CategoriesResponse, CategoryResponse, ProductPage, ProductResponse},
+    page_size::PageSize,
 };
 use crate::{
-    catalogue::{Catalogue, Category, Details, Filter, Listing, Product, Sort},
+    catalog::{Catalog, Category, Product, ProductDetails, ProductFilter, ProductQuery, Sort},
     cursor::{self, InvalidCursor},
 };
 
@@ -43,12 +43,12 @@ pub struct ListParameters {
     /// How many at most.
     #[serde(default)]
     #[param(inline)]
-    limit: Limit,
+    limit: PageSize,
     /// `next_cursor` of the page before; the other parameters must be as they were, but for the limit.
     cursor: Option<String>,
 }
 
-impl TryFrom<ListParameters> for Listing {
+impl TryFrom<ListParameters> for ProductQuery {
     type Error = InvalidCursor;
 
     fn try_from(asked: ListParameters) -> Result<Self, InvalidCursor> {
@@ -60,13 +60,15 @@ impl TryFrom<ListParameters> for Listing {
             limit,
             cursor,
         } = asked;
-        let filter = Filter {
+        let filter = ProductFilter {
             category,
             min_price,
             max_price,
             sort,
         };
-        let after = cursor.map(|cursor| cursor::open(&filter, &cursor)).transpose()?;
+        let after = cursor
+            .map(|cursor| cursor::decode(&filter, &cursor))
+            .transpose()?;
         Ok(Self {
             filter,
             limit: limit.get(),
@@ -94,14 +96,16 @@ impl TryFrom<ListParameters> for Listing {
     ),
 )]
 pub async fn list_products(
-    State(catalogue): State<Catalogue>,
+    State(catalogue): State<Catalog>,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Json<ProductPage>, ApiError> {
-    let listing = Listing::try_from(parameters)?;
+    let listing = ProductQuery::try_from(parameters)?;
     let page = catalogue.list(&listing).await?;
     Ok(Json(ProductPage {
-        next_cursor: page.next.map(|position| cursor::seal(&listing.filter, &position)),
-        items: page.products.into_iter().map(ProductView::from).collect(),
+        next_cursor: page
+            .next
+            .map(|position| cursor::encode(&listing.filter, &position)),
+        items: page.products.into_iter().map(ProductResponse::from).collect(),
     }))
 }
 
@@ -114,42 +118,42 @@ pub async fn list_products(
         ("If-None-Match" = Option<String>, Header, description = "ETags of what is known already"),
     ),
     responses(
-        (status = 200, description = "The product", body = ProductView,
+        (status = 200, description = "The product", body = ProductResponse,
          headers(("ETag" = String, description = "The product's version"))),
         (status = 304, description = "The product is as known",
          headers(("ETag" = String, description = "The product's version"))),
     ),
 )]
 pub async fn read_product(
-    State(catalogue): State<Catalogue>,
+    State(catalogue): State<Catalog>,
     Path(id): Path<ProductId>,
 ) -> Result<impl IntoResponse, ApiError> {
     let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
-    Ok((tagged(&product), Json(ProductView::from(product))))
+    Ok((etag_header(&product), Json(ProductResponse::from(product))))
 }
 
 /// Adds a product.
 #[utoipa::path(
     post, path = "/v1/products", tag = "Catalogue", security(("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
-    request_body = Details,
-    responses((status = 201, description = "The product as it was added", body = ProductView,
+    extensions(("x-permission" = json!(Permission::ManageCatalog))),
+    request_body = ProductDetails,
+    responses((status = 201, description = "The product as it was added", body = ProductResponse,
                headers(("Location" = String, description = "Where it is"),
                        ("ETag" = String, description = "The product's version")))),
 )]
 pub async fn create_product(
-    State(catalogue): State<Catalogue>,
-    _: May<needs::ChangeCatalogue>,
-    Trace(trace): Trace,
-    Json(details): Json<Details>,
+    State(catalogue): State<Catalog>,
+    _: Authorized<permission::ManageCatalog>,
+    TraceContext(trace): TraceContext,
+    Json(details): Json<ProductDetails>,
 ) -> Result<impl IntoResponse, ApiError> {
     let product = catalogue.create(details, trace).await?;
     let location = [(header::LOCATION, format!("/v1/products/{}", product.id))];
     Ok((
         StatusCode::CREATED,
         location,
-        tagged(&product),
-        Json(ProductView::from(product)),
+        etag_header(&product),
+        Json(ProductResponse::from(product)),
     ))
 }
 
@@ -158,53 +162,53 @@ pub async fn create_product(
 /// The body is a JSON merge patch (RFC 7396): what it names is replaced, what it gives as null is removed.
 #[utoipa::path(
     patch, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
+    extensions(("x-permission" = json!(Permission::ManageCatalog))),
     params(("id" = uuid::Uuid, Path, description = "The product"),
            ("If-Match" = String, Header, description = "The ETag that the change was decided on")),
     request_body(content((ProductPatch = "application/merge-patch+json"), (ProductPatch = "application/json"))),
-    responses((status = 200, description = "The product as it is now", body = ProductView,
+    responses((status = 200, description = "The product as it is now", body = ProductResponse,
                headers(("ETag" = String, description = "The product's version")))),
 )]
-pub async fn change_product(
-    State(catalogue): State<Catalogue>,
-    _: May<needs::ChangeCatalogue>,
+pub async fn update_product(
+    State(catalogue): State<Catalog>,
+    _: Authorized<permission::ManageCatalog>,
     Path(id): Path<ProductId>,
-    expected: Expected,
-    Trace(trace): Trace,
+    expected: IfMatchHeader,
+    TraceContext(trace): TraceContext,
     Json(patch): Json<ProductPatch>,
 ) -> Result<impl IntoResponse, ApiError> {
     let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
-    expected.check(&etag(&product))?;
+    expected.require_match(&product_etag(&product))?;
     let details = patch.apply_to(&product.details)?;
     let product = catalogue.update(product, details, trace).await?;
-    Ok((tagged(&product), Json(ProductView::from(product))))
+    Ok((etag_header(&product), Json(ProductResponse::from(product))))
 }
 
 /// Takes a product out of the catalogue. Orders that name it keep its name and price.
 #[utoipa::path(
     delete, path = "/v1/products/{id}", tag = "Catalogue", security(("bearer" = [])),
-    extensions(("x-permission" = json!(Permission::ChangeCatalogue))),
+    extensions(("x-permission" = json!(Permission::ManageCatalog))),
     params(("id" = uuid::Uuid, Path, description = "The product"),
            ("If-Match" = String, Header, description = "The ETag that the removal was decided on")),
     responses((status = 204, description = "It is gone")),
 )]
 pub async fn delete_product(
-    State(catalogue): State<Catalogue>,
-    _: May<needs::ChangeCatalogue>,
+    State(catalogue): State<Catalog>,
+    _: Authorized<permission::ManageCatalog>,
     Path(id): Path<ProductId>,
-    expected: Expected,
-    Trace(trace): Trace,
+    expected: IfMatchHeader,
+    TraceContext(trace): TraceContext,
 ) -> Result<StatusCode, ApiError> {
     let product = catalogue.find(id).await?.ok_or_else(Problem::not_found)?;
-    expected.check(&etag(&product))?;
+    expected.require_match(&product_etag(&product))?;
     catalogue.delete(&product, trace).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The header that tells a product's version.
-fn tagged(product: &Product) -> HeaderMap {
+fn etag_header(product: &Product) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.typed_insert(etag(product));
+    headers.typed_insert(product_etag(product));
     headers
 }
 
@@ -214,17 +218,17 @@ fn tagged(product: &Product) -> HeaderMap {
     extensions(("x-permission" = json!("anyone"))),
     params(("If-None-Match" = Option<String>, Header, description = "ETags of what is known already")),
     responses(
-        (status = 200, description = "Every category, by slug", body = CategoriesView,
+        (status = 200, description = "Every category, by slug", body = CategoriesResponse,
          headers(("ETag" = String, description = "Another when the list is another"))),
         (status = 304, description = "The list is as known",
          headers(("ETag" = String, description = "Another when the list is another"))),
     ),
 )]
-pub async fn list_categories(State(catalogue): State<Catalogue>) -> Result<Json<CategoriesView>, ApiError> {
+pub async fn list_categories(State(catalogue): State<Catalog>) -> Result<Json<CategoriesResponse>, ApiError> {
     let categories = catalogue.categories().await?;
     let items = categories
         .into_iter()
-        .map(|(slug, count)| CategoryView { slug, count })
+        .map(|(slug, count)| CategoryResponse { slug, count })
         .collect();
-    Ok(Json(CategoriesView { items }))
+    Ok(Json(CategoriesResponse { items }))
 }

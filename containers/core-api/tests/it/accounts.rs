@@ -2,48 +2,48 @@
 
 use std::fmt::Write;
 
-use access_tokens::Role;
 use domain::{Clock, PaymentId, UserId};
 use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokens::Role;
 
 use crate::{
-    app::{Answer, Ask, TestApp},
-    tokens::Person,
+    authentication::TestUser,
+    support::{RequestBuilderExt, TestApp, TestResponse},
 };
 
-async fn read(app: &TestApp, person: &Person) -> Answer {
-    app.get("/v1/me").bearer_auth(person.token()).answer().await
+async fn get_account(app: &TestApp, person: &TestUser) -> TestResponse {
+    app.get("/v1/me").bearer_auth(person.token()).fetch().await
 }
 
-async fn change(app: &TestApp, person: &Person, version: &str, patch: &Value) -> Answer {
+async fn patch_account(app: &TestApp, person: &TestUser, version: &str, patch: &Value) -> TestResponse {
     app.patch("/v1/me")
         .bearer_auth(person.token())
         .header("If-Match", version)
         .json(patch)
-        .answer()
+        .fetch()
         .await
 }
 
-async fn delete(app: &TestApp, person: &Person) -> Answer {
-    app.delete("/v1/me").bearer_auth(person.token()).answer().await
+async fn delete_account(app: &TestApp, person: &TestUser) -> TestResponse {
+    app.delete("/v1/me").bearer_auth(person.token()).fetch().await
 }
 
 /// Places an order and gives its address.
-async fn place(app: &TestApp, person: &Person, key: &str) -> String {
-    let bowl = app.add_product("Tea bowl", 7_500).await;
+async fn place_order(app: &TestApp, person: &TestUser, key: &str) -> String {
+    let bowl = app.create_product("Tea bowl", 7_500).await;
     let body = json!({"items": [{"product_id": bowl, "quantity": 1}], "payment_method": "pm_card_visa"});
-    let placed = app.order(&person.token(), key, &body).answer().await;
+    let placed = app.order_request(&person.token(), key, &body).fetch().await;
     assert_eq!(placed.status, 202, "{placed:?}");
     placed.header("location").to_owned()
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn everybody_reads_and_changes_their_own(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (someone, other) = (app.customer().await, app.customer().await);
-    let before = read(&app, &someone).await;
+    let before = get_account(&app, &someone).await;
     assert_json_snapshot!(before, {
         ".headers.etag" => "[version]", ".body.id" => "[id]", ".body.email" => "[email]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
@@ -69,12 +69,12 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
       }
     }
     "#);
-    assert_eq!(before.text("id"), someone.id().to_string());
-    assert_eq!(before.text("email"), format!("{}@example.com", someone.id()));
+    assert_eq!(before.body_str("id"), someone.id().to_string());
+    assert_eq!(before.body_str("email"), format!("{}@example.com", someone.id()));
 
     let version = before.header("etag").to_owned();
     let patch = json!({"name": "花子", "preferences": {"language": "ja"}});
-    let changed = change(&app, &someone, &version, &patch).await;
+    let changed = patch_account(&app, &someone, &version, &patch).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     assert_eq!(changed.body["name"], "花子");
     assert_eq!(
@@ -82,20 +82,20 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
         json!({"order_mails": true, "language": "ja"})
     );
     assert_ne!(changed.header("etag"), version);
-    let again = read(&app, &someone).await;
+    let again = get_account(&app, &someone).await;
     assert_eq!(
         (&again.body, again.header("etag")),
         (&changed.body, changed.header("etag"))
     );
     assert_eq!(
-        change(&app, &someone, &version, &patch).await.problem(),
+        patch_account(&app, &someone, &version, &patch).await.problem(),
         "412 outdated"
     );
 
     // The same again is no change.
-    let same = change(&app, &someone, "*", &patch).await;
+    let same = patch_account(&app, &someone, "*", &patch).await;
     assert_eq!(same.header("etag"), changed.header("etag"));
-    let quiet = change(
+    let quiet = patch_account(
         &app,
         &someone,
         "*",
@@ -106,23 +106,23 @@ async fn everybody_reads_and_changes_their_own(pool: PgPool) {
         quiet.body["preferences"],
         json!({"order_mails": false, "language": "ja"})
     );
-    let reset = change(&app, &someone, "*", &json!({"preferences": null})).await;
+    let reset = patch_account(&app, &someone, "*", &json!({"preferences": null})).await;
     assert_eq!(
         reset.body["preferences"],
         json!({"order_mails": true, "language": "en"})
     );
     assert_eq!(
-        read(&app, &other).await.body["name"],
+        get_account(&app, &other).await.body["name"],
         "Hanako",
         "another is untouched"
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
-    let before = read(&app, &someone).await;
+    let before = get_account(&app, &someone).await;
     let mut table = String::new();
     for (case, patch) in [
         ("a role", json!({"role": "admin"})),
@@ -149,7 +149,7 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
         ("a list", json!(["admin"])),
         ("null", Value::Null),
     ] {
-        let answer = change(&app, &someone, "*", &patch).await;
+        let answer = patch_account(&app, &someone, "*", &patch).await;
         writeln!(table, "{case:<20} {}", answer.problem()).unwrap();
     }
     assert_snapshot!(table, @r#"
@@ -178,29 +178,29 @@ async fn what_is_not_ones_own_to_say_is_refused(pool: PgPool) {
         .patch("/v1/me")
         .bearer_auth(someone.token())
         .json(&json!({"name": "Hanako"}))
-        .answer()
+        .fetch()
         .await;
     assert_eq!(without.problem(), "428 if-match-required");
     assert_eq!(
-        read(&app, &someone).await.body,
+        get_account(&app, &someone).await.body,
         before.body,
         "nothing has changed"
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
     for _ in 0..10 {
-        let version = read(&app, &someone).await.header("etag").to_owned();
+        let version = get_account(&app, &someone).await.header("etag").to_owned();
         let (one, other) = (
             json!({"name": version.clone() + "a"}),
             json!({"name": version.clone() + "b"}),
         );
         let (one, other) = tokio::join!(
-            change(&app, &someone, &version, &one),
-            change(&app, &someone, &version, &other)
+            patch_account(&app, &someone, &version, &one),
+            patch_account(&app, &someone, &version, &other)
         );
         let mut statuses = [one.status, other.status];
         statuses.sort_unstable();
@@ -208,39 +208,39 @@ async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_deleted_account_leaves_only_what_the_books_need(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let someone = app.customer().await;
     let token = someone.token();
-    let order = place(&app, &someone, "key").await;
-    let bowl = app.add_product("Tea bowl", 7_500).await;
+    let order = place_order(&app, &someone, "key").await;
+    let bowl = app.create_product("Tea bowl", 7_500).await;
     let put = app
         .put(format!("/v1/cart/items/{bowl}"))
         .bearer_auth(&token)
         .json(&json!({"quantity": 1}));
-    assert_eq!(put.answer().await.status, 200);
+    assert_eq!(put.fetch().await.status, 200);
     let address = json!({"recipient": "Hanako", "country": "JP", "postal_code": "150-0001",
                          "region": "Tokyo", "city": "Shibuya", "line1": "1-2-3"});
     let added = app.post("/v1/me/addresses").bearer_auth(&token).json(&address);
-    assert_eq!(added.answer().await.status, 201);
+    assert_eq!(added.fetch().await.status, 201);
     sqlx::query("INSERT INTO user_identities VALUES ('google', 'g-1', $1, now())")
         .bind(someone.id().0)
         .execute(&pool)
         .await
         .unwrap();
 
-    let refused = delete(&app, &someone).await;
+    let refused = delete_account(&app, &someone).await;
     assert_eq!(refused.problem(), "409 order-open");
-    assert_eq!(format!("/v1/orders/{}", refused.text("order_id")), order);
-    assert_eq!(read(&app, &someone).await.status, 200, "nothing has gone");
+    assert_eq!(format!("/v1/orders/{}", refused.body_str("order_id")), order);
+    assert_eq!(get_account(&app, &someone).await.status, 200, "nothing has gone");
     let cancel = app.post(format!("{order}/cancel")).bearer_auth(&token);
-    assert_eq!(cancel.answer().await.status, 200);
+    assert_eq!(cancel.fetch().await.status, 200);
 
-    let deleted = delete(&app, &someone).await;
+    let deleted = delete_account(&app, &someone).await;
     assert_eq!((deleted.status, &deleted.body), (204, &Value::Null));
     for path in ["/v1/me", "/v1/orders", "/v1/cart", "/v1/me/export"] {
-        let answer = app.get(path).bearer_auth(&token).answer().await;
+        let answer = app.get(path).bearer_auth(&token).fetch().await;
         assert_eq!(answer.problem(), "401 unauthorized", "{path}");
     }
     // Nothing in the database's row leads to the person.
@@ -278,7 +278,13 @@ async fn a_deleted_account_leaves_only_what_the_books_need(pool: PgPool) {
     let order = app.orders.find(someone.id(), id).await.unwrap().unwrap();
     assert!(order.is_anonymous());
     assert_eq!(order.total_amount, 7_500, "the books are as they were");
-    let items = app.dynamo.scan().table_name(&app.sessions).send().await.unwrap();
+    let items = app
+        .dynamo
+        .scan()
+        .table_name(&app.sessions_table)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(items.count, 0, "the cart is gone");
 
     // The address is free again.
@@ -294,53 +300,53 @@ async fn a_deleted_account_leaves_only_what_the_books_need(pool: PgPool) {
     .unwrap();
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_order_that_is_being_paid_holds_its_account(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
-    let order = place(&app, &someone, "key").await;
+    let order = place_order(&app, &someone, "key").await;
     let id = order.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
     app.orders
         .claim_for_payment(someone.id(), id, &PaymentId("pi_1".to_owned()))
         .await
         .unwrap();
-    assert_eq!(delete(&app, &someone).await.problem(), "409 order-open");
+    assert_eq!(delete_account(&app, &someone).await.problem(), "409 order-open");
     let order = app.orders.find(someone.id(), id).await.unwrap().unwrap();
     assert!(!order.is_anonymous());
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let (someone, other) = (app.customer().await, app.customer().await);
-    place(&app, &other, "theirs").await;
-    place(&app, &someone, "mine").await;
-    let bowl = app.add_product("Tea bowl", 7_500).await;
+    place_order(&app, &other, "theirs").await;
+    place_order(&app, &someone, "mine").await;
+    let bowl = app.create_product("Tea bowl", 7_500).await;
     let put = app
         .put(format!("/v1/cart/items/{bowl}"))
         .bearer_auth(someone.token())
         .json(&json!({"quantity": 3}));
-    assert_eq!(put.answer().await.status, 200);
+    assert_eq!(put.fetch().await.status, 200);
     let address = json!({"recipient": "Hanako", "country": "JP", "postal_code": "150-0001",
                          "region": "Tokyo", "city": "Shibuya", "line1": "1-2-3"});
     app.post("/v1/me/addresses")
         .bearer_auth(someone.token())
         .json(&address)
-        .answer()
+        .fetch()
         .await;
     // What an administrator did to them is theirs to know; from where, is not.
     let role = app
         .put(format!("/v1/users/{}/role", someone.id()))
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("X-Forwarded-For", "203.0.113.99")
         .json(&json!({"role": "support"}));
-    assert_eq!(role.answer().await.status, 200);
+    assert_eq!(role.fetch().await.status, 200);
 
     let export = app
         .get("/v1/me/export")
         .bearer_auth(someone.token())
         .header("X-Forwarded-For", "203.0.113.7")
-        .answer()
+        .fetch()
         .await;
     assert_eq!(export.status, 200);
     let text = export.body.to_string();
@@ -403,7 +409,7 @@ async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: Pg
           "trace_id": "[trace]"
         },
         {
-          "action": "account_exported",
+          "action": "data_exported",
           "actor": "[actor]",
           "address": "203.0.113.7",
           "at": "[time]",
@@ -458,13 +464,16 @@ async fn an_export_tells_everything_of_one_person_and_nothing_of_others(pool: Pg
     assert_eq!(export.body["audit"][1]["actor"], json!(someone.id()));
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn whoever_works_for_the_shop_has_an_account_like_everybody(pool: PgPool) {
     let app = TestApp::start(pool).await;
     for role in [Role::Customer, Role::Support, Role::Admin] {
-        let person = app.person(role).await;
-        let account = read(&app, &person).await;
-        assert_eq!((account.status, account.text("role")), (200, role.to_string()));
-        assert_eq!(delete(&app, &person).await.status, 204);
+        let person = app.user_with_role(role).await;
+        let account = get_account(&app, &person).await;
+        assert_eq!(
+            (account.status, account.body_str("role")),
+            (200, role.to_string())
+        );
+        assert_eq!(delete_account(&app, &person).await.status, 204);
     }
 }

@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{
-    app::{Answer, Ask, TestApp},
-    tokens::Person,
+    authentication::TestUser,
+    support::{RequestBuilderExt, TestApp, TestResponse},
 };
 
-const HOME: &str = "/v1/me/addresses";
+const ADDRESSES_PATH: &str = "/v1/me/addresses";
 
-fn home() -> Value {
+fn valid_address() -> Value {
     json!({
         "recipient": "山田花子", "country": "JP", "postal_code": "150-0001", "region": "東京都", "city": "渋谷区",
         "line1": "神宮前1-2-3", "line2": "まつり荘 301", "phone": "+81 3-1234-5678",
     })
 }
 
-async fn add(app: &TestApp, person: &Person, address: &Value) -> Answer {
-    app.post(HOME)
+async fn create_address(app: &TestApp, person: &TestUser, address: &Value) -> TestResponse {
+    app.post(ADDRESSES_PATH)
         .bearer_auth(person.token())
         .json(address)
-        .answer()
+        .fetch()
         .await
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
     let token = someone.token();
-    let added = add(&app, &someone, &home()).await;
+    let added = create_address(&app, &someone, &valid_address()).await;
     assert_json_snapshot!(added, {
         ".headers.location" => "[location]", ".body.id" => "[id]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
@@ -60,62 +60,72 @@ async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
     }
     "#);
     let place = added.header("location").to_owned();
-    assert_eq!(place, format!("{HOME}/{}", added.text("id")));
-    let read = app.get(&place).bearer_auth(&token).answer().await;
+    assert_eq!(place, format!("{ADDRESSES_PATH}/{}", added.body_str("id")));
+    let read = app.get(&place).bearer_auth(&token).fetch().await;
     assert_eq!((read.status, &read.body), (200, &added.body));
 
-    let mut moved = home();
+    let mut moved = valid_address();
     moved["line1"] = json!("道玄坂4-5-6");
     moved.as_object_mut().unwrap().remove("line2");
-    let replaced = app.put(&place).bearer_auth(&token).json(&moved).answer().await;
+    let replaced = app.put(&place).bearer_auth(&token).json(&moved).fetch().await;
     assert_eq!(
         (replaced.status, &replaced.body["line1"], &replaced.body["line2"]),
         (200, &json!("道玄坂4-5-6"), &Value::Null)
     );
     assert_eq!(replaced.body["created_at"], added.body["created_at"]);
 
-    add(&app, &someone, &home()).await;
-    let list = app.get(HOME).bearer_auth(&token).answer().await;
+    create_address(&app, &someone, &valid_address()).await;
+    let list = app.get(ADDRESSES_PATH).bearer_auth(&token).fetch().await;
     assert_eq!(list.body["items"].as_array().unwrap().len(), 2);
     assert_eq!(list.body["items"][0], replaced.body);
     for expected in [204, 404] {
-        let removal = app.delete(&place).bearer_auth(&token).answer().await;
+        let removal = app.delete(&place).bearer_auth(&token).fetch().await;
         assert_eq!(removal.status, expected);
     }
-    let list = app.get(HOME).bearer_auth(&token).answer().await;
+    let list = app.get(ADDRESSES_PATH).bearer_auth(&token).fetch().await;
     assert_eq!(list.body["items"].as_array().unwrap().len(), 1);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn anothers_address_is_as_good_as_none(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (owner, stranger) = (app.customer().await, app.customer().await);
-    let added = add(&app, &owner, &home()).await;
+    let added = create_address(&app, &owner, &valid_address()).await;
     let place = added.header("location");
-    for token in [stranger.token(), app.admin.clone()] {
+    for token in [stranger.token(), app.admin_token.clone()] {
         let mut answers = Vec::new();
-        for place in [place, &format!("{HOME}/00000000-0000-7000-8000-000000000000")] {
+        for place in [
+            place,
+            &format!("{ADDRESSES_PATH}/00000000-0000-7000-8000-000000000000"),
+        ] {
             answers.push((
-                app.get(place).bearer_auth(&token).answer().await,
-                app.put(place).bearer_auth(&token).json(&home()).answer().await,
-                app.delete(place).bearer_auth(&token).answer().await,
+                app.get(place).bearer_auth(&token).fetch().await,
+                app.put(place)
+                    .bearer_auth(&token)
+                    .json(&valid_address())
+                    .fetch()
+                    .await,
+                app.delete(place).bearer_auth(&token).fetch().await,
             ));
         }
         assert_eq!(format!("{:?}", answers[0]), format!("{:?}", answers[1]));
         assert_eq!(answers[0].0.problem(), "404 not-found");
     }
-    let read = app.get(place).bearer_auth(owner.token()).answer().await;
+    let read = app.get(place).bearer_auth(owner.token()).fetch().await;
     assert_eq!(read.body, added.body, "it is untouched");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn there_are_twenty_at_most_also_when_they_are_added_at_once(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..25 {
-        let request = app.post(HOME).bearer_auth(someone.token()).json(&home());
-        tasks.spawn(request.answer());
+        let request = app
+            .post(ADDRESSES_PATH)
+            .bearer_auth(someone.token())
+            .json(&valid_address());
+        tasks.spawn(request.fetch());
     }
     let mut answers: Vec<u16> = tasks
         .join_all()
@@ -126,22 +136,24 @@ async fn there_are_twenty_at_most_also_when_they_are_added_at_once(pool: PgPool)
     answers.sort_unstable();
     assert_eq!(answers, [vec![201; 20], vec![409; 5]].concat());
     assert_eq!(
-        add(&app, &someone, &home()).await.problem(),
+        create_address(&app, &someone, &valid_address()).await.problem(),
         "409 too-many-addresses"
     );
     assert_eq!(
-        add(&app, &app.customer().await, &home()).await.status,
+        create_address(&app, &app.customer().await, &valid_address())
+            .await
+            .status,
         201,
         "each their own"
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn addresses_that_make_no_sense(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let someone = app.customer().await;
     let with = |member: &str, value: Value| {
-        let mut address = home();
+        let mut address = valid_address();
         address[member] = value;
         address
     };
@@ -162,7 +174,7 @@ async fn addresses_that_make_no_sense(pool: PgPool) {
         ),
         ("an id", with("id", json!("00000000-0000-7000-8000-000000000000"))),
     ] {
-        let answer = add(&app, &someone, &address).await;
+        let answer = create_address(&app, &someone, &address).await;
         writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
     }
     assert_snapshot!(table, @r"
@@ -178,6 +190,6 @@ async fn addresses_that_make_no_sense(pool: PgPool) {
     an owner           422 invalid-body /user_id: unknown field `user_id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
     an id              422 invalid-body /id: unknown field `id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
     ");
-    let list = app.get(HOME).bearer_auth(someone.token()).answer().await;
+    let list = app.get(ADDRESSES_PATH).bearer_auth(someone.token()).fetch().await;
     assert_eq!(list.body["items"], json!([]));
 }

@@ -17,47 +17,44 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Answer, Ask, TestApp};
+use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
-struct Shop {
+struct TestShop {
     app: TestApp,
     token: String,
-    user: UserId,
+    user_id: UserId,
     bowl: String,
     whisk: String,
 }
 
-impl Shop {
-    async fn open(pool: PgPool) -> Self {
-        Self::open_with(pool, Clock::system()).await
+impl TestShop {
+    async fn start(pool: PgPool) -> Self {
+        Self::start_with_clock(pool, Clock::system()).await
     }
 
-    async fn open_with(pool: PgPool, clock: Clock) -> Self {
-        let app = TestApp::start_with(pool, clock).await;
-        let bowl = app.add_product("Tea bowl", 7_500).await;
-        let whisk = app.add_product("Bamboo whisk", 2_200).await;
+    async fn start_with_clock(pool: PgPool, clock: Clock) -> Self {
+        let app = TestApp::start_with_clock(pool, clock).await;
+        let bowl = app.create_product("Tea bowl", 7_500).await;
+        let whisk = app.create_product("Bamboo whisk", 2_200).await;
         let person = app.customer().await;
         Self {
             app,
             token: person.token(),
-            user: person.id(),
+            user_id: person.id(),
             bowl,
             whisk,
         }
     }
 
-    async fn put(&self, product: &str, quantity: u32) {
+    async fn put_item(&self, product: &str, quantity: u32) {
         let put = self
             .app
             .put(format!("/v1/cart/items/{product}"))
             .bearer_auth(&self.token);
-        assert_eq!(
-            put.json(&json!({"quantity": quantity})).answer().await.status,
-            200
-        );
+        assert_eq!(put.json(&json!({"quantity": quantity})).fetch().await.status, 200);
     }
 
-    fn request(&self, key: &str, payment_method: &str) -> RequestBuilder {
+    fn checkout_request(&self, key: &str, payment_method: &str) -> RequestBuilder {
         self.app
             .post("/v1/cart/checkout")
             .bearer_auth(&self.token)
@@ -65,12 +62,12 @@ impl Shop {
             .json(&json!({"payment_method": payment_method}))
     }
 
-    async fn check_out(&self, key: &str) -> Answer {
-        self.request(key, "pm_card_visa").answer().await
+    async fn checkout(&self, key: &str) -> TestResponse {
+        self.checkout_request(key, "pm_card_visa").fetch().await
     }
 
-    async fn cart(&self) -> Vec<(String, u64)> {
-        let cart = self.app.get("/v1/cart").bearer_auth(&self.token).answer().await;
+    async fn cart_items(&self) -> Vec<(String, u64)> {
+        let cart = self.app.get("/v1/cart").bearer_auth(&self.token).fetch().await;
         cart.body["items"]
             .as_array()
             .unwrap()
@@ -84,17 +81,17 @@ impl Shop {
             .collect()
     }
 
-    async fn orders(&self) -> usize {
-        self.app.orders.all(self.user).await.unwrap().len()
+    async fn order_count(&self) -> usize {
+        self.app.orders.list_all(self.user_id).await.unwrap().len()
     }
 
     /// Leaves the cart as a program does that was killed between claiming it and placing its order.
-    async fn claim(&self, key: &str, at: domain::Timestamp) {
+    async fn leave_unfinished_checkout(&self, key: &str, at: domain::Timestamp) {
         use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
         use sha2::{Digest, Sha256};
-        let id = CartId::of_user(self.user);
+        let id = CartId::for_user(self.user_id);
         let cart = self.app.carts.read(&id).await.unwrap();
-        let claim = core_api::carts::Claim {
+        let claim = core_api::carts::CheckoutClaim {
             key: BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key)),
             payment_method: "pm_card_visa".to_owned(),
             lines: cart.lines,
@@ -103,7 +100,7 @@ impl Shop {
         let set = self
             .app
             .carts
-            .change(&id, |cart| {
+            .update_with(&id, |cart| {
                 cart.claim = Some(claim.clone());
                 Ok(())
             })
@@ -112,68 +109,68 @@ impl Shop {
     }
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_cart_becomes_an_order_and_is_empty(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    shop.put(&shop.bowl, 2).await;
-    shop.put(&shop.whisk, 1).await;
-    let placed = shop.check_out("key").await;
+    let shop = TestShop::start(pool).await;
+    shop.put_item(&shop.bowl, 2).await;
+    shop.put_item(&shop.whisk, 1).await;
+    let placed = shop.checkout("key").await;
     assert_eq!(placed.status, 202, "{placed:?}");
     assert_eq!(
         (&placed.body["total_amount"], &placed.body["status"]),
         (&json!(17_200), &json!("pending"))
     );
-    assert_eq!(shop.cart().await, []);
+    assert_eq!(shop.cart_items().await, []);
     let read = shop.app.get(placed.header("location")).bearer_auth(&shop.token);
-    let read = read.answer().await;
+    let read = read.fetch().await;
     assert_eq!(read.body["items"], placed.body["items"]);
     assert_eq!(read.body["items"].as_array().unwrap().len(), 2);
-    let events = shop.app.order_events().await;
+    let events = shop.app.order_outbox_events().await;
     assert_eq!(events.len(), 1, "it is an order like any other");
     assert_eq!(events[0].0, "OrderCreated");
-    assert_eq!(shop.check_out("another key").await.problem(), "409 cart-empty");
+    assert_eq!(shop.checkout("another key").await.problem(), "409 cart-empty");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    shop.put(&shop.bowl, 2).await;
-    let first = shop.check_out("key").await;
-    shop.put(&shop.whisk, 3).await;
+    let shop = TestShop::start(pool).await;
+    shop.put_item(&shop.bowl, 2).await;
+    let first = shop.checkout("key").await;
+    shop.put_item(&shop.whisk, 3).await;
     for _ in 0..3 {
-        let again = shop.check_out("key").await;
+        let again = shop.checkout("key").await;
         assert_eq!(format!("{again:?}"), format!("{first:?}"));
     }
     assert_eq!(
-        shop.cart().await,
+        shop.cart_items().await,
         [(shop.whisk.clone(), 3)],
         "what came later stays"
     );
 
     let removal = shop.app.delete(format!("/v1/products/{}", shop.bowl));
-    let removal = removal.bearer_auth(&shop.app.admin).header("If-Match", "*");
-    assert_eq!(removal.answer().await.status, 204);
-    let again = shop.check_out("key").await;
+    let removal = removal.bearer_auth(&shop.app.admin_token).header("If-Match", "*");
+    assert_eq!(removal.fetch().await.status, 204);
+    let again = shop.checkout("key").await;
     assert_eq!(format!("{again:?}"), format!("{first:?}"), "its product is gone");
-    let other_card = shop.request("key", "pm_card_mastercard").answer().await;
+    let other_card = shop.checkout_request("key", "pm_card_mastercard").fetch().await;
     assert_eq!(other_card.problem(), "422 idempotency-key-reused");
 
     // An order that was sent as such has its keys for itself.
     let body =
         json!({"items": [{"product_id": shop.whisk, "quantity": 1}], "payment_method": "pm_card_visa"});
-    let direct = shop.app.order(&shop.token, "key", &body).answer().await;
+    let direct = shop.app.order_request(&shop.token, "key", &body).fetch().await;
     assert_eq!(direct.status, 202);
     assert_ne!(direct.body["order_id"], first.body["order_id"]);
-    assert_eq!(shop.orders().await, 2);
+    assert_eq!(shop.order_count().await, 2);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    shop.put(&shop.bowl, 2).await;
+    let shop = TestShop::start(pool).await;
+    shop.put_item(&shop.bowl, 2).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
-        tasks.spawn(shop.request("the same", "pm_card_visa").answer());
+        tasks.spawn(shop.checkout_request("the same", "pm_card_visa").fetch());
     }
     let (accepted, refused): (Vec<_>, Vec<_>) = tasks
         .join_all()
@@ -187,21 +184,21 @@ async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
     for answer in refused {
         assert_eq!(answer.problem(), "409 request-in-progress");
     }
-    assert_eq!((shop.orders().await, shop.cart().await), (1, vec![]));
-    assert_eq!(shop.check_out("the same").await.body, accepted[0].body);
+    assert_eq!((shop.order_count().await, shop.cart_items().await), (1, vec![]));
+    assert_eq!(shop.checkout("the same").await.body, accepted[0].body);
 }
 
 /// A client that makes a new key for each press of the button: what is in the cart is ordered once all the same.
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     for round in 0..3 {
-        shop.put(&shop.bowl, 2).await;
+        shop.put_item(&shop.bowl, 2).await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..20 {
             tasks.spawn(
-                shop.request(&format!("{round} {number}"), "pm_card_visa")
-                    .answer(),
+                shop.checkout_request(&format!("{round} {number}"), "pm_card_visa")
+                    .fetch(),
             );
         }
         let answers = tasks.join_all().await;
@@ -210,7 +207,7 @@ async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
         let refusals: BTreeSet<String> = answers
             .iter()
             .filter(|answer| answer.status != 202)
-            .map(Answer::problem)
+            .map(TestResponse::problem)
             .collect();
         for refusal in refusals {
             assert!(
@@ -218,38 +215,41 @@ async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
                 "{refusal}"
             );
         }
-        assert_eq!((shop.orders().await, shop.cart().await), (round + 1, vec![]));
+        assert_eq!(
+            (shop.order_count().await, shop.cart_items().await),
+            (round + 1, vec![])
+        );
     }
 }
 
 /// While orders are placed, things are put in: each piece is ordered once or still there.
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn what_is_put_in_meanwhile_is_neither_lost_nor_ordered_twice(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let mut products = Vec::new();
     for number in 0..10 {
-        products.push(shop.app.add_product(&format!("Bowl {number}"), 100).await);
+        products.push(shop.app.create_product(&format!("Bowl {number}"), 100).await);
     }
-    shop.put(&shop.bowl, 1).await;
+    shop.put_item(&shop.bowl, 1).await;
     let fill = async {
         for product in &products {
-            shop.put(product, 1).await;
+            shop.put_item(product, 1).await;
         }
     };
     let order = async {
         for number in 0..8 {
-            let answer = shop.check_out(&format!("key {number}")).await;
+            let answer = shop.checkout(&format!("key {number}")).await;
             assert!(matches!(answer.status, 202 | 409), "{answer:?}");
         }
     };
     tokio::join!(fill, order);
     let mut seen: Vec<String> = shop
-        .cart()
+        .cart_items()
         .await
         .into_iter()
         .map(|(product, _)| product)
         .collect();
-    for order in shop.app.orders.all(shop.user).await.unwrap() {
+    for order in shop.app.orders.list_all(shop.user_id).await.unwrap() {
         seen.extend(order.items.iter().map(|item| item.product_id.to_string()));
     }
     seen.sort();
@@ -258,77 +258,79 @@ async fn what_is_put_in_meanwhile_is_neither_lost_nor_ordered_twice(pool: PgPool
     assert_eq!(seen, products);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time(pool: PgPool) {
     let seconds = Arc::new(AtomicI64::new(0));
     let (hands, system) = (seconds.clone(), Clock::system());
     // Tokens are from now, so the clock may not run far ahead.
     let clock = Clock::from_fn(move || system.now() + TimeDelta::seconds(hands.load(Ordering::SeqCst)));
-    let shop = Shop::open_with(pool, clock.clone()).await;
-    shop.put(&shop.bowl, 2).await;
+    let shop = TestShop::start_with_clock(pool, clock.clone()).await;
+    shop.put_item(&shop.bowl, 2).await;
 
     // Cut off before the order was placed.
-    shop.claim("first", clock.now()).await;
-    let other = shop.check_out("second").await;
+    shop.leave_unfinished_checkout("first", clock.now()).await;
+    let other = shop.checkout("second").await;
     assert_eq!(
         (other.problem(), other.header("retry-after")),
         ("409 checkout-in-progress".to_owned(), "1")
     );
-    shop.put(&shop.whisk, 1).await;
-    let first = shop.check_out("first").await;
+    shop.put_item(&shop.whisk, 1).await;
+    let first = shop.checkout("first").await;
     assert_eq!(
         (first.status, &first.body["total_amount"]),
         (202, &json!(15_000)),
         "as it was decided"
     );
-    assert_eq!(shop.cart().await, [(shop.whisk.clone(), 1)]);
+    assert_eq!(shop.cart_items().await, [(shop.whisk.clone(), 1)]);
 
     // Cut off after it was placed: it is found, and the cart emptied of what it ordered.
-    shop.put(&shop.bowl, 3).await;
-    let before = shop.app.carts.read(&CartId::of_user(shop.user)).await.unwrap();
-    let second = shop.check_out("second").await;
+    shop.put_item(&shop.bowl, 3).await;
+    let before = shop
+        .app
+        .carts
+        .read(&CartId::for_user(shop.user_id))
+        .await
+        .unwrap();
+    let second = shop.checkout("second").await;
     assert_eq!(second.status, 202);
-    let id = CartId::of_user(shop.user);
-    let refill = shop.app.carts.change(&id, |cart| {
+    let id = CartId::for_user(shop.user_id);
+    let refill = shop.app.carts.update_with(&id, |cart| {
         cart.lines = before.lines.clone();
         Ok(())
     });
     refill.await.unwrap();
-    shop.claim("second", clock.now()).await;
+    shop.leave_unfinished_checkout("second", clock.now()).await;
     seconds.store(61, Ordering::SeqCst);
-    assert_eq!(shop.cart().await, [], "a look is enough");
-    assert_eq!(shop.check_out("second").await.body, second.body);
-    assert_eq!(shop.orders().await, 2);
+    assert_eq!(shop.cart_items().await, [], "a look is enough");
+    assert_eq!(shop.checkout("second").await.body, second.body);
+    assert_eq!(shop.order_count().await, 2);
 
     // Nobody comes back for an attempt that placed nothing: another one finds the cart as it was.
-    shop.put(&shop.bowl, 1).await;
-    shop.claim("lost", clock.now()).await;
-    assert_eq!(
-        shop.check_out("third").await.problem(),
-        "409 checkout-in-progress"
-    );
+    shop.put_item(&shop.bowl, 1).await;
+    shop.leave_unfinished_checkout("lost", clock.now()).await;
+    assert_eq!(shop.checkout("third").await.problem(), "409 checkout-in-progress");
     seconds.store(122, Ordering::SeqCst);
-    assert_eq!(shop.check_out("third").await.status, 202);
-    assert_eq!((shop.orders().await, shop.cart().await), (3, vec![]));
-    assert_eq!(shop.check_out("lost").await.problem(), "409 cart-empty");
+    assert_eq!(shop.checkout("third").await.status, 202);
+    assert_eq!((shop.order_count().await, shop.cart_items().await), (3, vec![]));
+    assert_eq!(shop.checkout("lost").await.problem(), "409 cart-empty");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    let gift = shop.app.add_product("Sticker", 0).await;
-    shop.put(&gift, 1).await;
-    assert_eq!(shop.check_out("key").await.problem(), "409 total-out-of-range");
-    assert_eq!(shop.cart().await, [(gift.clone(), 1)]);
+    let shop = TestShop::start(pool).await;
+    let gift = shop.app.create_product("Sticker", 0).await;
+    shop.put_item(&gift, 1).await;
+    assert_eq!(shop.checkout("key").await.problem(), "409 total-out-of-range");
+    assert_eq!(shop.cart_items().await, [(gift.clone(), 1)]);
 
-    shop.put(&shop.bowl, 1).await;
+    shop.put_item(&shop.bowl, 1).await;
     let removal = shop.app.delete(format!("/v1/products/{gift}"));
-    let removal = removal.bearer_auth(&shop.app.admin).header("If-Match", "*");
-    assert_eq!(removal.answer().await.status, 204);
-    let refused = shop.check_out("key").await;
+    let removal = removal.bearer_auth(&shop.app.admin_token).header("If-Match", "*");
+    assert_eq!(removal.fetch().await.status, 204);
+    let refused = shop.checkout("key").await;
     assert_eq!(refused.problem(), "409 products-withdrawn");
     assert_eq!(refused.body["product_ids"], json!([gift]));
-    assert_eq!(shop.orders().await, 0);
+    assert_eq!(shop.order_count().await, 0);
 
     // Put right, the same key orders what is left.
     let path = format!("/v1/cart/items/{gift}");
@@ -336,34 +338,36 @@ async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
         shop.app
             .delete(path)
             .bearer_auth(&shop.token)
-            .answer()
+            .fetch()
             .await
             .status,
         204
     );
-    let placed = shop.check_out("key").await;
+    let placed = shop.checkout("key").await;
     assert_eq!(
         (placed.status, &placed.body["total_amount"]),
         (202, &json!(7_500))
     );
-    assert_eq!(shop.cart().await, []);
+    assert_eq!(shop.cart_items().await, []);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_cart_from_before_is_ordered_with_ones_own(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    shop.put(&shop.bowl, 1).await;
+    let shop = TestShop::start(pool).await;
+    shop.put_item(&shop.bowl, 1).await;
     let anonymous = shop.app.put(format!("/v1/cart/items/{}", shop.bowl));
-    let anonymous = anonymous.json(&json!({"quantity": 2})).answer().await;
-    let cart = anonymous.text("cart_token");
+    let anonymous = anonymous.json(&json!({"quantity": 2})).fetch().await;
+    let cart = anonymous.body_str("cart_token");
     let mut placed = Vec::new();
     for _ in 0..2 {
-        let request = shop.request("key", "pm_card_visa").header("Cart-Token", &cart);
-        placed.push(request.answer().await);
+        let request = shop
+            .checkout_request("key", "pm_card_visa")
+            .header("Cart-Token", &cart);
+        placed.push(request.fetch().await);
     }
     assert_eq!(placed[0].body["items"][0]["quantity"], 3, "{placed:?}");
     assert_eq!(placed[1].body, placed[0].body);
-    assert_eq!((shop.orders().await, shop.cart().await), (1, vec![]));
+    assert_eq!((shop.order_count().await, shop.cart_items().await), (1, vec![]));
 
     let alone = shop
         .app
@@ -372,16 +376,16 @@ async fn a_cart_from_before_is_ordered_with_ones_own(pool: PgPool) {
         .header("Idempotency-Key", "key")
         .json(&json!({"payment_method": "pm_card_visa"}));
     assert_eq!(
-        alone.answer().await.problem(),
+        alone.fetch().await.problem(),
         "401 unauthorized",
         "somebody has to pay"
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn what_must_not_check_a_cart_out(pool: PgPool) {
-    let shop = Shop::open(pool).await;
-    shop.put(&shop.bowl, 1).await;
+    let shop = TestShop::start(pool).await;
+    shop.put_item(&shop.bowl, 1).await;
     let mut table = String::new();
     for (case, body) in [
         ("no payment method", json!({})),
@@ -403,7 +407,7 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
             .bearer_auth(&shop.token)
             .header("Idempotency-Key", "key")
             .json(&body)
-            .answer()
+            .fetch()
             .await;
         writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
     }
@@ -412,7 +416,7 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
         .post("/v1/cart/checkout")
         .bearer_auth(&shop.token)
         .json(&json!({"payment_method": "pm_card_visa"}));
-    writeln!(table, "{:<18} {}", "no key", keyless.answer().await.problem()).unwrap();
+    writeln!(table, "{:<18} {}", "no key", keyless.fetch().await.problem()).unwrap();
     assert_snapshot!(table, @r"
     no payment method  422 invalid-body : missing field `payment_method`
     an odd one         422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
@@ -422,5 +426,5 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
     null               422 invalid-body : invalid type: null, expected an object
     no key             400 idempotency-key-required
     ");
-    assert_eq!((shop.orders().await, shop.cart().await.len()), (0, 1));
+    assert_eq!((shop.order_count().await, shop.cart_items().await.len()), (0, 1));
 }

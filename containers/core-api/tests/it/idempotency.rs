@@ -6,22 +6,22 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Ask, TestApp};
+use crate::support::{RequestBuilderExt, TestApp};
 
-async fn shop(pool: PgPool) -> (TestApp, Value) {
+async fn start_app_with_order(pool: PgPool) -> (TestApp, Value) {
     let app = TestApp::start(pool).await;
-    let bowl = app.add_product("Tea bowl", 7_500).await;
+    let bowl = app.create_product("Tea bowl", 7_500).await;
     let body = json!({"items": [{"product_id": bowl, "quantity": 2}], "payment_method": "pm_card_visa"});
     (app, body)
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
-        tasks.spawn(app.order(&token, "the same", &body).answer());
+        tasks.spawn(app.order_request(&token, "the same", &body).fetch());
     }
     let answers = tasks.join_all().await;
 
@@ -37,33 +37,37 @@ async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
         assert_eq!(answer.problem(), "409 request-in-progress");
         assert_eq!(answer.header("retry-after"), "1");
     }
-    let listed = app.get("/v1/orders").bearer_auth(&token).answer().await;
+    let listed = app.get("/v1/orders").bearer_auth(&token).fetch().await;
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
-    assert_eq!(app.order_events().await.len(), 1);
-    let later = app.order(&token, "the same", &body).answer().await;
+    assert_eq!(app.order_outbox_events().await.len(), 1);
+    let later = app.order_request(&token, "the same", &body).fetch().await;
     assert_eq!((later.status, &later.body), (202, &accepted[0].body));
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
-    let first = app.order(&token, "key", &body).answer().await;
+    let first = app.order_request(&token, "key", &body).fetch().await;
     app.post(format!("{}/cancel", first.header("location")))
         .bearer_auth(&token)
-        .answer()
+        .fetch()
         .await;
 
-    let again = app.order(&token, "key", &body).answer().await;
+    let again = app.order_request(&token, "key", &body).fetch().await;
     assert_eq!(format!("{again:?}"), format!("{first:?}"));
-    assert_eq!(app.order_events().await.len(), 2, "one placed, one cancelled");
+    assert_eq!(
+        app.order_outbox_events().await.len(),
+        2,
+        "one placed, one cancelled"
+    );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
-    let first = app.order(&token, "key", &body).answer().await;
+    let first = app.order_request(&token, "key", &body).fetch().await;
     let product = format!(
         "/v1/products/{}",
         body["items"][0]["product_id"].as_str().unwrap()
@@ -71,11 +75,11 @@ async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
     let dear = json!({"price": 99_999_999});
     let change = app
         .patch(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "*")
         .json(&dear);
-    assert_eq!(change.answer().await.status, 200);
-    let again = app.order(&token, "key", &body).answer().await;
+    assert_eq!(change.fetch().await.status, 200);
+    let again = app.order_request(&token, "key", &body).fetch().await;
     assert_eq!(
         format!("{again:?}"),
         format!("{first:?}"),
@@ -84,69 +88,79 @@ async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
 
     let removal = app
         .delete(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "*");
-    assert_eq!(removal.answer().await.status, 204);
-    let again = app.order(&token, "key", &body).answer().await;
+    assert_eq!(removal.fetch().await.status, 204);
+    let again = app.order_request(&token, "key", &body).fetch().await;
     assert_eq!(format!("{again:?}"), format!("{first:?}"));
-    assert_eq!(app.order(&token, "another key", &body).answer().await.status, 422);
+    assert_eq!(
+        app.order_request(&token, "another key", &body)
+            .fetch()
+            .await
+            .status,
+        422
+    );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_key_belongs_to_one_request(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
-    assert_eq!(app.order(&token, "key", &body).answer().await.status, 202);
+    assert_eq!(app.order_request(&token, "key", &body).fetch().await.status, 202);
     let mut more = body.clone();
     more["items"][0]["quantity"] = json!(3);
-    assert_json_snapshot!(app.order(&token, "key", &more).answer().await, @r#"
+    assert_json_snapshot!(app.order_request(&token, "key", &more).fetch().await, @r#"
     {
       "status": 422,
       "headers": {
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "Send a new key with a new request, and the same key only with the same request.",
+        "detail": "Use a new key for a new request. Reuse a key only to repeat the same request.",
         "status": 422,
-        "title": "The Idempotency-Key belongs to another request",
+        "title": "Idempotency-Key reused with a different request",
         "type": "https://matsuri.dev/problems/idempotency-key-reused"
       }
     }
     "#);
     let mut other_card = body.clone();
     other_card["payment_method"] = json!("pm_card_mastercard");
-    let answer = app.order(&token, "key", &other_card).answer().await;
+    let answer = app.order_request(&token, "key", &other_card).fetch().await;
     assert_eq!(answer.problem(), "422 idempotency-key-reused");
-    assert_eq!(app.order_events().await.len(), 1);
+    assert_eq!(app.order_outbox_events().await.len(), 1);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_key_is_its_customers_own(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let mut orders = BTreeSet::new();
     for _ in 0..3 {
         let placed = app
-            .order(&app.customer().await.token(), "order 1", &body)
-            .answer()
+            .order_request(&app.customer().await.token(), "order 1", &body)
+            .fetch()
             .await;
         assert_eq!(placed.status, 202);
-        orders.insert(placed.text("order_id"));
+        orders.insert(placed.body_str("order_id"));
     }
     assert_eq!(orders.len(), 3);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
-    let (app, body) = shop(pool).await;
+    let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     for key in ["a", "with spaces, \"quotes\" and ~", &"k".repeat(255)] {
-        assert_eq!(app.order(&token, key, &body).answer().await.status, 202, "{key}");
+        assert_eq!(
+            app.order_request(&token, key, &body).fetch().await.status,
+            202,
+            "{key}"
+        );
     }
     let without = app
         .post("/v1/orders")
         .bearer_auth(&token)
         .json(&body)
-        .answer()
+        .fetch()
         .await;
     assert_json_snapshot!(without, @r#"
     {
@@ -157,19 +171,19 @@ async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
       "body": {
         "detail": "Send one header Idempotency-Key with 1 to 255 printable ASCII characters.",
         "status": 400,
-        "title": "An Idempotency-Key is needed",
+        "title": "Idempotency-Key header required",
         "type": "https://matsuri.dev/problems/idempotency-key-required"
       }
     }
     "#);
     for key in [" ", "tab\there", "schlüssel", &"k".repeat(256)] {
-        let answer = app.order(&token, key, &body).answer().await;
+        let answer = app.order_request(&token, key, &body).fetch().await;
         assert_eq!(answer.problem(), "400 idempotency-key-required", "{key}");
     }
     let twice = app
-        .order(&token, "one", &body)
+        .order_request(&token, "one", &body)
         .header("Idempotency-Key", "two")
-        .answer()
+        .fetch()
         .await;
     assert_eq!(twice.problem(), "400 idempotency-key-required");
 }

@@ -3,26 +3,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod account_status;
 mod accounts;
 mod addresses;
-mod administration;
-mod app;
-mod bad_input;
-mod breaker;
-mod caching;
+mod admin;
+mod authentication;
+mod authorization;
 mod carts;
 mod checkout;
-mod concurrency;
+mod circuit_breaker;
 mod idempotency;
-mod issuer;
-mod limits;
-mod listing;
-mod operation;
+mod input_validation;
+mod jwks_refresh;
+mod openapi;
+mod optimistic_concurrency;
 mod orders;
-mod permissions;
 mod process;
+mod product_listing;
 mod products;
-mod redis;
+mod rate_limit;
+mod redis_server;
+mod response_cache;
 mod seed;
-mod standing;
-mod tokens;
+mod support;

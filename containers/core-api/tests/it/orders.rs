@@ -5,19 +5,19 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Answer, Ask, TestApp};
+use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
-struct Shop {
+struct TestShop {
     app: TestApp,
     bowl: String,
     whisk: String,
 }
 
-impl Shop {
-    async fn open(pool: PgPool) -> Self {
+impl TestShop {
+    async fn start(pool: PgPool) -> Self {
         let app = TestApp::start(pool).await;
-        let bowl = app.add_product("Tea bowl", 7_500).await;
-        let whisk = app.add_product("Bamboo whisk", 2_200).await;
+        let bowl = app.create_product("Tea bowl", 7_500).await;
+        let whisk = app.create_product("Bamboo whisk", 2_200).await;
         Self { app, bowl, whisk }
     }
 
@@ -26,28 +26,32 @@ impl Shop {
     }
 
     /// Places an order and gives its address.
-    async fn place(&self, token: &str, key: &str) -> String {
-        let placed = self.app.order(token, key, &self.two_bowls()).answer().await;
+    async fn place_order(&self, token: &str, key: &str) -> String {
+        let placed = self
+            .app
+            .order_request(token, key, &self.two_bowls())
+            .fetch()
+            .await;
         assert_eq!(placed.status, 202, "{placed:?}");
         placed.header("location").to_owned()
     }
 
-    async fn get(&self, token: &str, path: &str) -> Answer {
-        self.app.get(path).bearer_auth(token).answer().await
+    async fn get(&self, token: &str, path: &str) -> TestResponse {
+        self.app.get(path).bearer_auth(token).fetch().await
     }
 
-    async fn cancel(&self, token: &str, order: &str) -> Answer {
+    async fn cancel_order(&self, token: &str, order: &str) -> TestResponse {
         self.app
             .post(format!("{order}/cancel"))
             .bearer_auth(token)
-            .answer()
+            .fetch()
             .await
     }
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let token = shop.app.customer().await.token();
     // One product stands on two lines, and each line stays as it was given.
     let body = json!({
@@ -58,7 +62,7 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
         ],
         "payment_method": "pm_card_visa",
     });
-    let placed = shop.app.order(&token, "first", &body).answer().await;
+    let placed = shop.app.order_request(&token, "first", &body).fetch().await;
     assert_json_snapshot!(placed, {
         ".headers.location" => "/v1/orders/[id]", ".body.order_id" => "[id]",
         ".body.items[].product_id" => "[product]",
@@ -102,7 +106,7 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
     "#);
     assert_eq!(
         placed.header("location"),
-        format!("/v1/orders/{}", placed.text("order_id"))
+        format!("/v1/orders/{}", placed.body_str("order_id"))
     );
 
     // Later prices and names are of no account to it.
@@ -111,10 +115,10 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
     let changed = shop
         .app
         .patch(&product)
-        .bearer_auth(&shop.app.admin)
+        .bearer_auth(&shop.app.admin_token)
         .header("If-Match", "*")
         .json(&dearer);
-    assert_eq!(changed.answer().await.status, 200);
+    assert_eq!(changed.fetch().await.status, 200);
     let mut read = shop.get(&token, placed.header("location")).await;
     let history = read.body.as_object_mut().unwrap().remove("history").unwrap();
     assert_eq!((read.status, &read.body), (200, &placed.body));
@@ -124,17 +128,17 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = shop
         .app
-        .order(&shop.app.customer().await.token(), "first", &shop.two_bowls())
+        .order_request(&shop.app.customer().await.token(), "first", &shop.two_bowls())
         .header("traceparent", trace);
-    let placed = request.answer().await;
+    let placed = request.fetch().await;
 
-    let events = shop.app.order_events().await;
+    let events = shop.app.order_outbox_events().await;
     let [(kind, event)] = &events[..] else {
         panic!("one event: {events:?}")
     };
@@ -166,12 +170,12 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
     "#);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let person = shop.app.customer().await;
     let token = person.token();
-    let address = shop.place(&token, "first").await;
+    let address = shop.place_order(&token, "first").await;
     let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
     let user: UserId = person.id();
 
@@ -191,7 +195,7 @@ async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
     let reason = FailureReason::PaymentDeclined;
     shop.app
         .orders
-        .fail(user, id, reason, &order.as_cause())
+        .fail(user, id, reason, &order.event_context())
         .await
         .unwrap();
     assert_json_snapshot!(shop.get(&token, &address).await, {
@@ -238,14 +242,14 @@ async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
     "#);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let person = shop.app.customer().await;
     let token = person.token();
-    let address = shop.place(&token, "first").await;
+    let address = shop.place_order(&token, "first").await;
 
-    let cancelled = shop.cancel(&token, &address).await;
+    let cancelled = shop.cancel_order(&token, &address).await;
     assert_json_snapshot!(cancelled, {
         ".body.order_id" => "[id]", ".body.items[].product_id" => "[product]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]", ".body.history[].at" => "[time]",
@@ -283,13 +287,13 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
       }
     }
     "#);
-    let again = shop.cancel(&token, &address).await;
+    let again = shop.cancel_order(&token, &address).await;
     assert_eq!(
         (again.status, &again.body),
         (200, &cancelled.body),
         "twice is once"
     );
-    let events = shop.app.order_events().await;
+    let events = shop.app.order_outbox_events().await;
     let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["OrderCreated", "OrderCancelled"]);
     let traces: Vec<&str> = events
@@ -298,14 +302,14 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
         .collect();
     assert_eq!(traces[0], traces[1], "all of an order's events are of one trace");
 
-    let address = shop.place(&token, "second").await;
+    let address = shop.place_order(&token, "second").await;
     let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
     shop.app
         .orders
         .claim_for_payment(person.id(), id, &PaymentId("pi_1".to_owned()))
         .await
         .unwrap();
-    assert_json_snapshot!(shop.cancel(&token, &address).await, @r#"
+    assert_json_snapshot!(shop.cancel_order(&token, &address).await, @r#"
     {
       "status": 409,
       "headers": {
@@ -315,22 +319,22 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
         "detail": "It is processing.",
         "order_status": "processing",
         "status": 409,
-        "title": "The order can no longer be cancelled",
+        "title": "Order can no longer be cancelled",
         "type": "https://matsuri.dev/problems/too-late-to-cancel"
       }
     }
     "#);
-    assert_eq!(shop.get(&token, &address).await.text("status"), "processing");
+    assert_eq!(shop.get(&token, &address).await.body_str("status"), "processing");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let (owner, stranger) = (
         shop.app.customer().await.token(),
         shop.app.customer().await.token(),
     );
-    let theirs = shop.place(&owner, "first").await;
+    let theirs = shop.place_order(&owner, "first").await;
     let nobodys = "/v1/orders/00000000-0000-7000-8000-000000000000";
 
     let (read_theirs, read_nobodys) = (
@@ -344,7 +348,7 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "There is nothing here for you.",
+        "detail": "The resource does not exist, or you may not access it.",
         "status": 404,
         "title": "Not found",
         "type": "https://matsuri.dev/problems/not-found"
@@ -353,12 +357,12 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
     "#);
     assert_eq!(format!("{read_theirs:?}"), format!("{read_nobodys:?}"));
     let (cancel_theirs, cancel_nobodys) = (
-        shop.cancel(&stranger, &theirs).await,
-        shop.cancel(&stranger, nobodys).await,
+        shop.cancel_order(&stranger, &theirs).await,
+        shop.cancel_order(&stranger, nobodys).await,
     );
     assert_eq!(cancel_theirs.problem(), "404 not-found");
     assert_eq!(format!("{cancel_theirs:?}"), format!("{cancel_nobodys:?}"));
-    let admin = shop.app.admin.clone();
+    let admin = shop.app.admin_token.clone();
     assert_eq!(
         shop.get(&admin, &theirs).await.status,
         404,
@@ -366,7 +370,7 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
     );
     assert_eq!(shop.get(&stranger, "/v1/orders").await.body["items"], json!([]));
     assert_eq!(
-        shop.get(&owner, &theirs).await.text("status"),
+        shop.get(&owner, &theirs).await.body_str("status"),
         "pending",
         "it is untouched"
     );
@@ -376,19 +380,19 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn orders_are_listed_newest_first_page_by_page(pool: PgPool) {
-    let shop = Shop::open(pool).await;
+    let shop = TestShop::start(pool).await;
     let (token, other) = (
         shop.app.customer().await.token(),
         shop.app.customer().await.token(),
     );
     let mut placed = Vec::new();
     for number in 0..5 {
-        placed.insert(0, shop.place(&token, &format!("order {number}")).await);
+        placed.insert(0, shop.place_order(&token, &format!("order {number}")).await);
     }
-    shop.place(&other, "order").await;
-    shop.place(&other, "another").await;
+    shop.place_order(&other, "order").await;
+    shop.place_order(&other, "another").await;
 
     let (mut met, mut query) = (Vec::new(), "?limit=2".to_owned());
     loop {
@@ -402,12 +406,12 @@ async fn orders_are_listed_newest_first_page_by_page(pool: PgPool) {
         };
         query = format!("?limit=2&cursor={next}");
         // A new order is before the page, and does not push anything onto the next one.
-        shop.place(&token, &format!("after {}", met.len())).await;
+        shop.place_order(&token, &format!("after {}", met.len())).await;
     }
     assert_eq!(met, placed);
 
     let theirs = shop.get(&other, "/v1/orders?limit=1").await;
-    let foreign = format!("/v1/orders?cursor={}", theirs.text("next_cursor"));
+    let foreign = format!("/v1/orders?cursor={}", theirs.body_str("next_cursor"));
     assert_eq!(shop.get(&other, &foreign).await.status, 200);
     assert_eq!(shop.get(&token, &foreign).await.problem(), "400 invalid-cursor");
     for (query, problem) in [

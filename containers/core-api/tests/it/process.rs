@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use access_tokens::Role;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_eventbridge::Client as EventBridge;
 use domain::{Clock, ids::uuid_v7};
@@ -14,6 +13,7 @@ use insta::assert_json_snapshot;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
+use tokens::Role;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -22,26 +22,26 @@ use tokio::{
 use users::Users;
 
 use crate::{
-    app::{Ask, create_tables, customer, orders_events, products_events},
-    issuer::Issuer,
-    tokens::{AUDIENCE, ISSUER, Person},
+    authentication::{AUDIENCE, ISSUER, TestUser},
+    jwks_refresh::TestIssuer,
+    support::{RequestBuilderExt, create_order_tables, new_customer, read_order_outbox, read_product_outbox},
 };
 
 /// Nothing listens here (the port of the discard protocol).
-const NOWHERE: &str = "127.0.0.1:9";
+const UNREACHABLE_ADDRESS: &str = "127.0.0.1:9";
 
 /// core-api, running.
-struct Program {
+struct CoreApiProcess {
     child: Child,
-    origin: String,
-    said: Arc<Mutex<Vec<Value>>>,
-    _issuer: Issuer,
+    base_url: String,
+    log_lines: Arc<Mutex<Vec<Value>>>,
+    _issuer: TestIssuer,
 }
 
-impl Program {
+impl CoreApiProcess {
     /// Starts the program and waits until it says where it listens.
     async fn start(environment: &[(&str, &str)]) -> Self {
-        let issuer = Issuer::start().await;
+        let issuer = TestIssuer::start().await;
         let mut child = Command::new(env!("CARGO_BIN_EXE_core-api"))
             .envs([
                 ("PORT", "0"),
@@ -77,25 +77,25 @@ impl Program {
         });
         Self {
             child,
-            origin: format!("http://{address}"),
-            said,
+            base_url: format!("http://{address}"),
+            log_lines: said,
             _issuer: issuer,
         }
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        reqwest::Client::new().get(format!("{}{path}", self.origin))
+        reqwest::Client::new().get(format!("{}{path}", self.base_url))
     }
 
-    fn post(&self, path: &str, person: &Person) -> RequestBuilder {
+    fn post(&self, path: &str, person: &TestUser) -> RequestBuilder {
         reqwest::Client::new()
-            .post(format!("{}{path}", self.origin))
+            .post(format!("{}{path}", self.base_url))
             .bearer_auth(person.token())
     }
 
     /// Waits until people can be known.
-    async fn has_read_keys(&self) {
-        while self.get("/ready").answer().await.body["dependencies"]["peoples-keys"] != "up" {
+    async fn await_jwks(&self) {
+        while self.get("/ready").fetch().await.body["dependencies"]["peoples-keys"] != "up" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -114,7 +114,7 @@ impl Program {
 }
 
 /// Runs a command and gives its exit code and what it says.
-async fn run(database: &str, arguments: &[&str]) -> (Option<i32>, String) {
+async fn run_command(database: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_core-api"));
     let output = command
         .env("DATABASE_URL", database)
@@ -125,25 +125,31 @@ async fn run(database: &str, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
-fn url(pool: &PgPool) -> String {
+fn database_url(pool: &PgPool) -> String {
     pool.connect_options().to_url_lossy().to_string()
 }
 
 #[sqlx::test(migrations = false)]
 async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(pool: PgPool) {
-    let database = url(&pool);
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/products.json");
+    let database = database_url(&pool);
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/catalog/products.json"
+    );
     for _ in 0..2 {
-        assert_eq!(run(&database, &["migrate"]).await, (Some(0), String::new()));
+        assert_eq!(
+            run_command(&database, &["migrate"]).await,
+            (Some(0), String::new())
+        );
     }
-    let (code, first) = run(&database, &["seed", file]).await;
+    let (code, first) = run_command(&database, &["seed", file]).await;
     assert_eq!(code, Some(0));
     let products = first.split(' ').next().unwrap();
     assert_eq!(
         first,
         format!("{products} products: {products} new, 0 changed, 0 as before\n")
     );
-    let second = run(&database, &["seed", file]).await;
+    let second = run_command(&database, &["seed", file]).await;
     assert_eq!(
         second,
         (
@@ -151,9 +157,9 @@ async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(p
             format!("{products} products: 0 new, 0 changed, {products} as before\n")
         )
     );
-    assert_eq!(products_events(&pool).await.len().to_string(), products);
+    assert_eq!(read_product_outbox(&pool).await.len().to_string(), products);
 
-    let (code, _) = run(
+    let (code, _) = run_command(
         &database,
         &["seed", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
     )
@@ -162,14 +168,18 @@ async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(p
 }
 
 /// In the order in which a new shop does it: nobody is there who could make an administrator.
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn the_first_administrator_is_made_by_a_command(pool: PgPool) {
-    let database = url(&pool);
+    let database = database_url(&pool);
     let arguments = ["account", "--email", "Root@Example.com", "--role", "admin"];
-    let (code, id) = run(&database, &arguments).await;
+    let (code, id) = run_command(&database, &arguments).await;
     assert_eq!(code, Some(0));
     let users = Users::new(pool, Clock::system());
-    let made = users.account(id.trim().parse().unwrap()).await.unwrap().unwrap();
+    let made = users
+        .find_by_id(id.trim().parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (made.role, made.email.as_str()),
         (Role::Admin, "root@example.com")
@@ -181,32 +191,33 @@ async fn the_first_administrator_is_made_by_a_command(pool: PgPool) {
         // Somebody else's.
         ["account", "--email", "root@example.com", "--role", "admin"],
     ] {
-        assert_ne!(run(&database, &wrong).await.0, Some(0), "{wrong:?}");
+        assert_ne!(run_command(&database, &wrong).await.0, Some(0), "{wrong:?}");
     }
 }
 
 #[tokio::test]
 async fn the_description_is_printed_without_any_configuration() {
-    let (code, document) = run("", &["openapi"]).await;
+    let (code, document) = run_command("", &["openapi"]).await;
     assert_eq!(code, Some(0));
     assert_eq!(
         document.trim_end(),
-        core_api::http::document().to_pretty_json().unwrap()
+        core_api::http::openapi_document().to_pretty_json().unwrap()
     );
 }
 
 #[tokio::test]
 async fn without_its_dependencies_it_lives_and_says_what_is_down() {
-    let database = format!("postgres://nobody@{NOWHERE}/nothing");
-    let endpoint = format!("http://{NOWHERE}");
-    let program = Program::start(&[("DATABASE_URL", &database), ("AWS_ENDPOINT_URL", &endpoint)]).await;
+    let database = format!("postgres://nobody@{UNREACHABLE_ADDRESS}/nothing");
+    let endpoint = format!("http://{UNREACHABLE_ADDRESS}");
+    let program =
+        CoreApiProcess::start(&[("DATABASE_URL", &database), ("AWS_ENDPOINT_URL", &endpoint)]).await;
 
     assert_eq!(
-        program.get("/health").answer().await.body,
+        program.get("/health").fetch().await.body,
         json!({"status": "alive"})
     );
-    program.has_read_keys().await;
-    assert_json_snapshot!(program.get("/ready").answer().await, @r#"
+    program.await_jwks().await;
+    assert_json_snapshot!(program.get("/ready").fetch().await, @r#"
     {
       "status": 503,
       "headers": {
@@ -223,7 +234,7 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
       }
     }
     "#);
-    assert_json_snapshot!(program.get("/v1/products").answer().await, @r#"
+    assert_json_snapshot!(program.get("/v1/products").fetch().await, @r#"
     {
       "status": 503,
       "headers": {
@@ -233,15 +244,15 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
       "body": {
         "detail": "Try again shortly.",
         "status": 503,
-        "title": "Not available at the moment",
+        "title": "Service unavailable",
         "type": "https://matsuri.dev/problems/unavailable"
       }
     }
     "#);
     let orders = program
         .get("/v1/orders")
-        .bearer_auth(customer().token())
-        .answer()
+        .bearer_auth(new_customer().token())
+        .fetch()
         .await;
     assert_eq!(
         (orders.problem(), orders.header("retry-after")),
@@ -250,10 +261,10 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
 }
 
 /// A Redis that is away costs no request, one line in the log and none for each request, and shows in a metric.
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
-    let (database, redis) = (url(&pool), format!("redis://{NOWHERE}"));
-    let program = Program::start(&[("DATABASE_URL", &database), ("REDIS_URL", &redis)]).await;
+    let (database, redis) = (database_url(&pool), format!("redis://{UNREACHABLE_ADDRESS}"));
+    let program = CoreApiProcess::start(&[("DATABASE_URL", &database), ("REDIS_URL", &redis)]).await;
     let metrics = async || {
         program
             .get("/metrics")
@@ -270,11 +281,11 @@ async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
             .contains(r#"circuit_breaker_open{dependency="redis"} 0"#)
     );
     for _ in 0..50 {
-        assert_eq!(program.get("/v1/products").answer().await.status, 200);
+        assert_eq!(program.get("/v1/products").fetch().await.status, 200);
     }
     let mut refused = 0;
     for _ in 0..150 {
-        refused += u32::from(program.get("/v1/me").answer().await.status == 429);
+        refused += u32::from(program.get("/v1/me").fetch().await.status == 429);
     }
     assert!(
         (1..=30).contains(&refused),
@@ -283,10 +294,10 @@ async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
     let shown = metrics().await;
     assert!(
         shown.contains(r#"circuit_breaker_open{dependency="redis"} 1"#)
-            && shown.contains(r#"rate_limited_requests_total{limit="strangers"}"#),
+            && shown.contains(r#"rate_limited_requests_total{limit="unauthenticated"}"#),
         "{shown}"
     );
-    let said = program.said.lock().unwrap();
+    let said = program.log_lines.lock().unwrap();
     let of_redis: Vec<&Value> = said
         .iter()
         .filter(|line| line.to_string().contains("redis"))
@@ -295,28 +306,28 @@ async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
     assert_eq!(of_redis[0]["level"], "WARN", "{of_redis:?}");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: PgPool) {
     let clock = Clock::system();
-    let aws = cloud::sdk_config().await;
+    let aws = aws_client::sdk_config().await;
     let (dynamo, bus_name) = (DynamoDb::new(&aws), format!("bus-{}", uuid_v7(clock.now())));
-    let tables = create_tables(&dynamo, &clock).await;
+    let tables = create_order_tables(&dynamo, &clock).await;
     EventBridge::new(&aws)
         .create_event_bus()
         .name(&bus_name)
         .send()
         .await
         .unwrap();
-    let mut program = Program::start(&[
-        ("DATABASE_URL", &url(&pool)),
+    let mut program = CoreApiProcess::start(&[
+        ("DATABASE_URL", &database_url(&pool)),
         ("ORDERS_TABLE", &tables.orders),
         ("OUTBOX_TABLE", &tables.outbox),
         ("IDEMPOTENCY_TABLE", &tables.idempotency),
         ("EVENT_BUS", &bus_name),
     ])
     .await;
-    program.has_read_keys().await;
-    assert_json_snapshot!(program.get("/ready").answer().await, @r#"
+    program.await_jwks().await;
+    assert_json_snapshot!(program.get("/ready").fetch().await, @r#"
     {
       "status": 200,
       "headers": {
@@ -336,44 +347,43 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
 
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = program
-        .post("/v1/products", &Person::admin().register(&pool).await)
+        .post("/v1/products", &TestUser::admin().register(&pool).await)
         .json(&bowl)
-        .answer()
+        .fetch()
         .await;
     program.signal("-TERM").await;
     // Until the load balancer has noticed, requests are served as ever.
-    while program.get("/ready").answer().await.status == 200 {}
-    assert_eq!(program.get("/ready").answer().await.body["status"], "stopping");
-    let order =
-        json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
+    while program.get("/ready").fetch().await.status == 200 {}
+    assert_eq!(program.get("/ready").fetch().await.body["status"], "stopping");
+    let order = json!({"items": [{"product_id": bowl.body_str("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
     let order = program
-        .post("/v1/orders", &customer().register(&pool).await)
+        .post("/v1/orders", &new_customer().register(&pool).await)
         .header("Idempotency-Key", "key")
         .json(&order);
-    assert_eq!(order.answer().await.status, 202);
+    assert_eq!(order.fetch().await.status, 202);
 
     let ended = timeout(Duration::from_secs(30), program.child.wait())
         .await
         .expect("it stops by itself");
     assert!(ended.unwrap().success());
     assert!(
-        products_events(&pool).await.is_empty(),
+        read_product_outbox(&pool).await.is_empty(),
         "the product's event has left"
     );
     assert!(
-        orders_events(&dynamo, &tables.outbox).await.is_empty(),
+        read_order_outbox(&dynamo, &tables.outbox).await.is_empty(),
         "the order's event has left"
     );
 }
 
 /// A customer's app sends its order again and again, to whichever instance answers, and one of these is killed.
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
-    let (clock, aws) = (Clock::system(), cloud::sdk_config().await);
+    let (clock, aws) = (Clock::system(), aws_client::sdk_config().await);
     let dynamo = DynamoDb::new(&aws);
-    let tables = create_tables(&dynamo, &clock).await;
-    let database = url(&pool);
-    let nowhere = format!("http://{NOWHERE}");
+    let tables = create_order_tables(&dynamo, &clock).await;
+    let database = database_url(&pool);
+    let nowhere = format!("http://{UNREACHABLE_ADDRESS}");
     let environment = [
         ("DATABASE_URL", database.as_str()),
         ("ORDERS_TABLE", &tables.orders),
@@ -382,18 +392,20 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
         // So that events stay where they can be counted.
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", &nowhere),
     ];
-    let (doomed, other) = tokio::join!(Program::start(&environment), Program::start(&environment));
-    tokio::join!(doomed.has_read_keys(), other.has_read_keys());
+    let (doomed, other) = tokio::join!(
+        CoreApiProcess::start(&environment),
+        CoreApiProcess::start(&environment)
+    );
+    tokio::join!(doomed.await_jwks(), other.await_jwks());
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = other
-        .post("/v1/products", &Person::admin().register(&pool).await)
+        .post("/v1/products", &TestUser::admin().register(&pool).await)
         .json(&bowl)
-        .answer()
+        .fetch()
         .await;
-    let body =
-        json!({"items": [{"product_id": bowl.text("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
-    let person = customer().register(&pool).await;
-    let order = |program: &Program| {
+    let body = json!({"items": [{"product_id": bowl.body_str("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
+    let person = new_customer().register(&pool).await;
+    let order = |program: &CoreApiProcess| {
         let request = program
             .post("/v1/orders", &person)
             .header("Idempotency-Key", "key");
@@ -409,7 +421,7 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
     doomed.signal("-KILL").await;
     let mut answers = vec![first];
     answers.extend(sent.join_all().await);
-    let last = order(&other).answer().await;
+    let last = order(&other).fetch().await;
     assert_eq!(last.status, 202, "what was sent before has been decided");
 
     // What the killed instance did not answer is as it is; all that was answered is the same order.
@@ -427,11 +439,11 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
             Err(_) => unanswered += 1,
         }
     }
-    let listed = other.get("/v1/orders").bearer_auth(person.token()).answer().await;
+    let listed = other.get("/v1/orders").bearer_auth(person.token()).fetch().await;
     assert_eq!(
         listed.body["items"].as_array().unwrap().len(),
         1,
         "{accepted} accepted, {unanswered} unanswered"
     );
-    assert_eq!(orders_events(&dynamo, &tables.outbox).await.len(), 1);
+    assert_eq!(read_order_outbox(&dynamo, &tables.outbox).await.len(), 1);
 }

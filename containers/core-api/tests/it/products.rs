@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::app::{Answer, Ask, TestApp};
+use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
 fn kettle() -> Value {
     json!({
@@ -18,24 +18,24 @@ fn kettle() -> Value {
     })
 }
 
-async fn change(app: &TestApp, id: &str, etag: &str, patch: &Value) -> Answer {
+async fn patch_product(app: &TestApp, id: &str, etag: &str, patch: &Value) -> TestResponse {
     app.patch(format!("/v1/products/{id}"))
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", etag)
         .header("Content-Type", "application/merge-patch+json")
         .body(patch.to_string())
-        .answer()
+        .fetch()
         .await
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_product_is_added_and_read(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let added = app
         .post("/v1/products")
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .json(&kettle())
-        .answer()
+        .fetch()
         .await;
     assert_json_snapshot!(added, {
         ".headers.location" => "/v1/products/[id]", ".body.id" => "[id]",
@@ -67,23 +67,23 @@ async fn a_product_is_added_and_read(pool: PgPool) {
       }
     }
     "#);
-    let id = added.text("id");
+    let id = added.body_str("id");
     assert_eq!(added.header("location"), format!("/v1/products/{id}"));
     assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7);
 
-    let read = app.get(added.header("location")).answer().await;
+    let read = app.get(added.header("location")).fetch().await;
     assert_eq!((read.status, &read.body), (200, &added.body));
     assert_eq!(read.header("etag"), "\"1\"");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn what_is_known_is_not_sent_again(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let id = app.add(kettle()).await;
+    let id = app.create_product_with(kettle()).await;
     let read = async |known: &str| {
         app.get(format!("/v1/products/{id}"))
             .header("If-None-Match", known)
-            .answer()
+            .fetch()
             .await
     };
     assert_json_snapshot!(read("\"1\"").await, @r#"
@@ -103,21 +103,21 @@ async fn what_is_known_is_not_sent_again(pool: PgPool) {
     assert_eq!(read("\"0\", \"1\"").await.status, 304);
     assert_eq!(read("\"2\"").await.status, 200);
 
-    change(&app, &id, "\"1\"", &json!({"price": 1})).await;
+    patch_product(&app, &id, "\"1\"", &json!({"price": 1})).await;
     assert_eq!(read("\"1\"").await.status, 200, "it has changed");
     assert_eq!(read("\"2\"").await.status, 304);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_patch_replaces_what_it_names_and_removes_what_it_gives_as_null(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let id = app.add(kettle()).await;
+    let id = app.create_product_with(kettle()).await;
     let patch = json!({
         "price": 15_000,
         "image_url": null,
         "translations": {"ja": {"name": "南部鉄瓶"}, "fr": {"name": "Bouilloire", "description": ""}},
     });
-    let changed = change(&app, &id, "\"1\"", &patch).await;
+    let changed = patch_product(&app, &id, "\"1\"", &patch).await;
     assert_json_snapshot!(changed, {
         ".body.id" => "[id]", ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
     }, @r#"
@@ -150,31 +150,31 @@ async fn a_patch_replaces_what_it_names_and_removes_what_it_gives_as_null(pool: 
       }
     }
     "#);
-    assert!(changed.text("updated_at") > changed.text("created_at"));
+    assert!(changed.body_str("updated_at") > changed.body_str("created_at"));
     assert_eq!(
-        app.get(format!("/v1/products/{id}")).answer().await.body,
+        app.get(format!("/v1/products/{id}")).fetch().await.body,
         changed.body
     );
 
-    let changed = change(&app, &id, "\"2\"", &json!({"translations": {"fr": null}})).await;
+    let changed = patch_product(&app, &id, "\"2\"", &json!({"translations": {"fr": null}})).await;
     assert_eq!(
         changed.body["translations"],
         json!({"ja": {"name": "南部鉄瓶", "description": "一体鋳造です。"}})
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let id = app.add(kettle()).await;
+    let id = app.create_product_with(kettle()).await;
     let product = format!("/v1/products/{id}");
     let price = json!({"price": 1});
 
     let without = app
         .patch(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .json(&price)
-        .answer()
+        .fetch()
         .await;
     assert_json_snapshot!(without, @r#"
     {
@@ -183,24 +183,27 @@ async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: P
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "Send the ETag that the change was decided on in the header If-Match.",
+        "detail": "Send the ETag of the version that you read in the header If-Match.",
         "status": 428,
-        "title": "If-Match is needed",
+        "title": "If-Match header required",
         "type": "https://matsuri.dev/problems/if-match-required"
       }
     }
     "#);
     let mut table = String::new();
     for etag in ["\"2\"", "W/\"1\"", "1", "nonsense"] {
-        table += &format!("{etag:<8} {}\n", change(&app, &id, etag, &price).await.problem());
+        table += &format!(
+            "{etag:<8} {}\n",
+            patch_product(&app, &id, etag, &price).await.problem()
+        );
     }
-    let without = app.delete(&product).bearer_auth(&app.admin).answer().await;
+    let without = app.delete(&product).bearer_auth(&app.admin_token).fetch().await;
     table += &format!("removal  {}\n", without.problem());
     let outdated = app
         .delete(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "\"9\"")
-        .answer()
+        .fetch()
         .await;
     table += &format!("removal  {}\n", outdated.problem());
     assert_snapshot!(table, @r#"
@@ -211,22 +214,26 @@ async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: P
     removal  428 if-match-required
     removal  412 outdated
     "#);
-    assert_eq!(app.get(&product).answer().await.header("etag"), "\"1\"");
+    assert_eq!(app.get(&product).fetch().await.header("etag"), "\"1\"");
 
     assert_eq!(
-        change(&app, &id, "\"0\", \"1\"", &price).await.status,
+        patch_product(&app, &id, "\"0\", \"1\"", &price).await.status,
         200,
         "one of several"
     );
-    assert_eq!(change(&app, &id, "*", &price).await.status, 200, "whatever it is");
-    let read = app.get(&product).answer().await;
+    assert_eq!(
+        patch_product(&app, &id, "*", &price).await.status,
+        200,
+        "whatever it is"
+    );
+    let read = app.get(&product).fetch().await;
     assert_eq!(read.header("etag"), "\"2\"", "the second one changed nothing");
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let id = app.add(kettle()).await;
+    let id = app.create_product_with(kettle()).await;
     let mut table = String::new();
     for patch in [
         json!({"name": ""}),
@@ -241,7 +248,7 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
     ] {
         table += &format!(
             "{patch}\n    {}\n",
-            change(&app, &id, "\"1\"", &patch).await.problem()
+            patch_product(&app, &id, "\"1\"", &patch).await.problem()
         );
     }
     assert_snapshot!(table, @r#"
@@ -267,12 +274,12 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
     let deep = format!("{{\"name\":{}{}}}", "[".repeat(500), "]".repeat(500));
     let request = app
         .patch(format!("/v1/products/{id}"))
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "*");
     let answer = request
         .header("Content-Type", "application/json")
         .body(deep)
-        .answer()
+        .fetch()
         .await;
     assert_eq!(
         answer.problem(),
@@ -280,24 +287,21 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
         "deeper than anything that we take"
     );
     assert_eq!(
-        app.get(format!("/v1/products/{id}"))
-            .answer()
-            .await
-            .header("etag"),
+        app.get(format!("/v1/products/{id}")).fetch().await.header("etag"),
         "\"1\""
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let id = app.add(kettle()).await;
+    let id = app.create_product_with(kettle()).await;
     let product = format!("/v1/products/{id}");
     let removed = app
         .delete(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "\"1\"")
-        .answer()
+        .fetch()
         .await;
     assert_json_snapshot!(removed, @r#"
     {
@@ -307,14 +311,14 @@ async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
     }
     "#);
 
-    assert_json_snapshot!(app.get(&product).answer().await, @r#"
+    assert_json_snapshot!(app.get(&product).fetch().await, @r#"
     {
       "status": 404,
       "headers": {
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "There is nothing here for you.",
+        "detail": "The resource does not exist, or you may not access it.",
         "status": 404,
         "title": "Not found",
         "type": "https://matsuri.dev/problems/not-found"
@@ -322,42 +326,44 @@ async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
     }
     "#);
     assert_eq!(
-        change(&app, &id, "*", &json!({"price": 1})).await.problem(),
+        patch_product(&app, &id, "*", &json!({"price": 1}))
+            .await
+            .problem(),
         "404 not-found"
     );
     let again = app
         .delete(&product)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "*")
-        .answer()
+        .fetch()
         .await;
     assert_eq!(again.problem(), "404 not-found");
-    assert_eq!(app.get("/v1/products").answer().await.body["items"], json!([]));
-    assert_eq!(app.get("/v1/categories").answer().await.body["items"], json!([]));
+    assert_eq!(app.get("/v1/products").fetch().await.body["items"], json!([]));
+    assert_eq!(app.get("/v1/categories").fetch().await.body["items"], json!([]));
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn every_change_leaves_its_event_and_a_refused_one_leaves_none(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let added = app
         .post("/v1/products")
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("traceparent", trace)
         .json(&kettle())
-        .answer()
+        .fetch()
         .await;
-    let id = added.text("id");
-    change(&app, &id, "\"1\"", &json!({"price": 9_000})).await;
-    change(&app, &id, "\"1\"", &json!({"price": 1})).await;
-    change(&app, &id, "\"2\"", &json!({"price": -1})).await;
+    let id = added.body_str("id");
+    patch_product(&app, &id, "\"1\"", &json!({"price": 9_000})).await;
+    patch_product(&app, &id, "\"1\"", &json!({"price": 1})).await;
+    patch_product(&app, &id, "\"2\"", &json!({"price": -1})).await;
     app.delete(format!("/v1/products/{id}"))
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "\"2\"")
-        .answer()
+        .fetch()
         .await;
 
-    let events = app.product_events().await;
+    let events = app.product_outbox_events().await;
     let told: Vec<_> = events
         .iter()
         .map(|(kind, detail)| format!("{kind} {} {}", detail["data"]["version"], detail["data"]["price"]))

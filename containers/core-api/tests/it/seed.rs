@@ -1,13 +1,13 @@
 //! Filling the catalogue from a file.
 
-use core_api::catalogue::{SeedSummary, Seedling, seed};
+use core_api::catalog::{SeedProduct, SeedSummary, seed};
 use domain::Clock;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::app::{Ask, TestApp};
+use crate::support::{RequestBuilderExt, TestApp};
 
-fn products() -> Vec<Value> {
+fn seed_products() -> Vec<Value> {
     let product = |number: u32, name: &str| {
         json!({
             "id": format!("019d4657-0000-73a1-9745-{number:012}"), "name": name, "description": "As it is.",
@@ -22,13 +22,13 @@ fn products() -> Vec<Value> {
     ]
 }
 
-async fn run(pool: &PgPool, products: &[Value]) -> SeedSummary {
-    let seedlings: Vec<Seedling> = serde_json::from_value(products.into()).unwrap();
+async fn run_seed(pool: &PgPool, products: &[Value]) -> SeedSummary {
+    let seedlings: Vec<SeedProduct> = serde_json::from_value(products.into()).unwrap();
     seed(pool, &Clock::system(), &seedlings).await.unwrap()
 }
 
-async fn told(app: &TestApp) -> Vec<String> {
-    let events = app.product_events().await.into_iter();
+async fn event_summaries(app: &TestApp) -> Vec<String> {
+    let events = app.product_outbox_events().await.into_iter();
     let mut told: Vec<String> = events
         .map(|(kind, event)| format!("{kind} {}", event["data"]["name"]))
         .collect();
@@ -36,91 +36,94 @@ async fn told(app: &TestApp) -> Vec<String> {
     told
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let first = run(&pool, &products()).await;
+    let first = run_seed(&pool, &seed_products()).await;
     assert_eq!(first.to_string(), "3 products: 3 new, 0 changed, 0 as before");
     let created = [
         "ProductCreated \"Tea bowl\"",
         "ProductCreated \"Tea caddy\"",
         "ProductCreated \"Teapot\"",
     ];
-    assert_eq!(told(&app).await, created);
-    let before = app.get("/v1/products").answer().await;
+    assert_eq!(event_summaries(&app).await, created);
+    let before = app.get("/v1/products").fetch().await;
     assert_eq!(before.body["items"][0]["translations"]["ja"]["name"], "急須");
 
-    let second = run(&pool, &products()).await;
+    let second = run_seed(&pool, &seed_products()).await;
     assert_eq!(second.to_string(), "3 products: 0 new, 0 changed, 3 as before");
-    assert_eq!(app.get("/v1/products").answer().await.body, before.body);
-    assert_eq!(told(&app).await, created);
+    assert_eq!(app.get("/v1/products").fetch().await.body, before.body);
+    assert_eq!(event_summaries(&app).await, created);
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let own = app.add_product("Iron kettle", 16_800).await;
-    let mut products = products();
-    run(&pool, &products).await;
+    let own = app.create_product("Iron kettle", 16_800).await;
+    let mut products = seed_products();
+    run_seed(&pool, &products).await;
     let gone = format!("/v1/products/{}", products[2]["id"].as_str().unwrap());
     app.delete(&gone)
-        .bearer_auth(&app.admin)
+        .bearer_auth(&app.admin_token)
         .header("If-Match", "\"1\"")
-        .answer()
+        .fetch()
         .await;
 
     products[1]["price"] = json!(5_200);
     products[2]["price"] = json!(1);
-    let again = run(&pool, &products).await;
+    let again = run_seed(&pool, &products).await;
     assert_eq!(again.to_string(), "3 products: 0 new, 1 changed, 2 as before");
     let changed = app
         .get(format!("/v1/products/{}", products[1]["id"].as_str().unwrap()))
-        .answer()
+        .fetch()
         .await;
     assert_eq!(
         (changed.header("etag"), &changed.body["price"]),
         ("\"2\"", &json!(5_200))
     );
     assert!(
-        told(&app)
+        event_summaries(&app)
             .await
             .contains(&"ProductUpdated \"Tea bowl\"".to_owned())
     );
     assert_eq!(
-        app.get(&gone).answer().await.status,
+        app.get(&gone).fetch().await.status,
         404,
         "what was taken out stays out"
     );
     assert_eq!(
         app.get(format!("/v1/products/{own}"))
-            .answer()
+            .fetch()
             .await
             .header("etag"),
         "\"1\""
     );
 }
 
-#[sqlx::test(migrator = "database::MIGRATIONS")]
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn a_file_goes_in_as_a_whole_or_not_at_all(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let mut twice = products();
+    let mut twice = seed_products();
     twice.push(twice[0].clone());
-    let seedlings: Vec<Seedling> = serde_json::from_value(twice.into()).unwrap();
+    let seedlings: Vec<SeedProduct> = serde_json::from_value(twice.into()).unwrap();
     assert!(
         seed(&pool, &Clock::system(), &seedlings).await.is_err(),
         "one product stands in it twice"
     );
-    assert_eq!(app.get("/v1/products").answer().await.body["items"], json!([]));
-    assert!(told(&app).await.is_empty());
+    assert_eq!(app.get("/v1/products").fetch().await.body["items"], json!([]));
+    assert!(event_summaries(&app).await.is_empty());
 
-    let mut misspelt = products();
+    let mut misspelt = seed_products();
     misspelt[0]["colour"] = json!("red");
-    assert!(serde_json::from_value::<Vec<Seedling>>(misspelt.into()).is_err());
+    assert!(serde_json::from_value::<Vec<SeedProduct>>(misspelt.into()).is_err());
 }
 
 #[test]
 fn the_catalogue_of_the_repository_can_be_seeded() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue/products.json");
-    let seedlings: Vec<Seedling> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/catalog/products.json"
+    );
+    let seedlings: Vec<SeedProduct> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert!(seedlings.len() >= 300);
 }

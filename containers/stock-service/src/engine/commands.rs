@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use domain::{ProductId, Quantity};
-use events::{Cause, stock::ReservedItem};
+use events::{EventContext, stock::ReservedItem};
 use uuid::Uuid;
 
-use super::Books;
-use crate::model::{Adjusted, Adjustment, Refusal, Reservation, sum_lines};
+use super::BatchState;
+use crate::model::{Adjustment, AdjustmentOutcome, Reservation, StockError, sum_lines};
 
 /// Lines of one reservation, before equal products are summed.
 pub const MAX_LINES: usize = 100;
@@ -25,24 +25,24 @@ pub const MAX_REASON_CHARS: usize = 500;
 /// Something that a batch decides.
 pub trait Command: Send + 'static {
     /// What the one who asked is told.
-    type Answer: Send + 'static;
+    type Output: Send + 'static;
 
     /// Names the rows that have to be locked before the command can be decided.
-    fn concerns(&self, rows: &mut Concerned);
+    fn affected_rows(&self, rows: &mut AffectedRows);
 
     /// Decides. It may be called again, on newer books, when a batch has to be repeated.
-    fn decide(&self, books: &mut Books) -> Self::Answer;
+    fn decide(&self, books: &mut BatchState) -> Self::Output;
 }
 
 /// The rows that a batch has to lock, in the order in which that is done.
 #[derive(Debug, Default)]
-pub struct Concerned {
+pub struct AffectedRows {
     /// Reservations. The products that they hold are concerned as well.
     pub reservations: BTreeSet<Uuid>,
     /// Adjustments.
     pub adjustments: BTreeSet<Uuid>,
     /// Products whose stock row is made, with nothing in it, when the catalogue knows them.
-    pub opened: BTreeSet<ProductId>,
+    pub stock_to_create: BTreeSet<ProductId>,
     /// Products.
     pub products: BTreeSet<ProductId>,
 }
@@ -53,7 +53,7 @@ pub struct Reserve {
     pub(super) id: Uuid,
     pub(super) items: Vec<ReservedItem>,
     pub(super) expires_in: Option<TimeDelta>,
-    pub(super) cause: Cause,
+    pub(super) context: EventContext,
 }
 
 /// A request that no state of the stock could grant.
@@ -79,7 +79,7 @@ impl Reserve {
         id: Uuid,
         lines: impl ExactSizeIterator<Item = (ProductId, Quantity)>,
         expires_in_seconds: Option<u32>,
-        cause: Cause,
+        cause: EventContext,
     ) -> Result<Self, InvalidCommand> {
         if !(1..=MAX_LINES).contains(&lines.len()) {
             return Err(InvalidCommand::Lines);
@@ -92,21 +92,21 @@ impl Reserve {
             id,
             items: sum_lines(lines),
             expires_in,
-            cause,
+            context: cause,
         })
     }
 }
 
 impl Command for Reserve {
-    type Answer = Result<Reservation, Refusal>;
+    type Output = Result<Reservation, StockError>;
 
-    fn concerns(&self, rows: &mut Concerned) {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
         rows.reservations.insert(self.id);
         rows.products
             .extend(self.items.iter().map(|item| item.product_id));
     }
 
-    fn decide(&self, books: &mut Books) -> Self::Answer {
+    fn decide(&self, books: &mut BatchState) -> Self::Output {
         books.reserve(self)
     }
 }
@@ -117,18 +117,18 @@ pub struct Commit {
     /// The reservation.
     pub id: Uuid,
     /// What led to it.
-    pub cause: Cause,
+    pub context: EventContext,
 }
 
 impl Command for Commit {
-    type Answer = Result<Reservation, Refusal>;
+    type Output = Result<Reservation, StockError>;
 
-    fn concerns(&self, rows: &mut Concerned) {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut Books) -> Self::Answer {
-        books.commit(self.id, &self.cause)
+    fn decide(&self, books: &mut BatchState) -> Self::Output {
+        books.commit(self.id, &self.context)
     }
 }
 
@@ -138,18 +138,18 @@ pub struct Release {
     /// The reservation.
     pub id: Uuid,
     /// What led to it.
-    pub cause: Cause,
+    pub context: EventContext,
 }
 
 impl Command for Release {
-    type Answer = Reservation;
+    type Output = Reservation;
 
-    fn concerns(&self, rows: &mut Concerned) {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut Books) -> Self::Answer {
-        books.release(self.id, &self.cause)
+    fn decide(&self, books: &mut BatchState) -> Self::Output {
+        books.release(self.id, &self.context)
     }
 }
 
@@ -159,18 +159,18 @@ pub struct Expire {
     /// The reservation.
     pub id: Uuid,
     /// What led to it.
-    pub cause: Cause,
+    pub context: EventContext,
 }
 
 impl Command for Expire {
-    type Answer = ();
+    type Output = ();
 
-    fn concerns(&self, rows: &mut Concerned) {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut Books) {
-        books.lapse(self.id, &self.cause);
+    fn decide(&self, books: &mut BatchState) {
+        books.expire_if_due(self.id, &self.context);
     }
 }
 
@@ -178,12 +178,12 @@ impl Command for Expire {
 #[derive(Clone, Debug)]
 pub struct Adjust {
     pub(super) adjustment: Adjustment,
-    pub(super) cause: Cause,
+    pub(super) context: EventContext,
 }
 
 impl Adjust {
     /// A change that can be kept.
-    pub fn new(adjustment: Adjustment, cause: Cause) -> Result<Self, InvalidCommand> {
+    pub fn new(adjustment: Adjustment, cause: EventContext) -> Result<Self, InvalidCommand> {
         if adjustment.delta == 0 || !(-MAX_DELTA..=MAX_DELTA).contains(&adjustment.delta) {
             return Err(InvalidCommand::Delta);
         }
@@ -192,44 +192,47 @@ impl Adjust {
         if !(1..=MAX_REASON_CHARS).contains(&length) || adjustment.reason.chars().any(char::is_control) {
             return Err(InvalidCommand::Reason);
         }
-        Ok(Self { adjustment, cause })
+        Ok(Self {
+            adjustment,
+            context: cause,
+        })
     }
 }
 
 impl Command for Adjust {
-    type Answer = Result<Adjusted, Refusal>;
+    type Output = Result<AdjustmentOutcome, StockError>;
 
-    fn concerns(&self, rows: &mut Concerned) {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
         rows.adjustments.insert(self.adjustment.id);
-        rows.opened.insert(self.adjustment.product_id);
+        rows.stock_to_create.insert(self.adjustment.product_id);
         rows.products.insert(self.adjustment.product_id);
     }
 
-    fn decide(&self, books: &mut Books) -> Self::Answer {
+    fn decide(&self, books: &mut BatchState) -> Self::Output {
         books.adjust(self)
     }
 }
 
 /// Keep stock of a product that is new in the catalogue, from zero pieces on.
 #[derive(Clone, Debug)]
-pub struct OpenStock {
+pub struct CreateStock {
     /// The product.
     pub product_id: ProductId,
 }
 
-impl Command for OpenStock {
-    type Answer = Result<(), Refusal>;
+impl Command for CreateStock {
+    type Output = Result<(), StockError>;
 
-    fn concerns(&self, rows: &mut Concerned) {
-        rows.opened.insert(self.product_id);
+    fn affected_rows(&self, rows: &mut AffectedRows) {
+        rows.stock_to_create.insert(self.product_id);
         rows.products.insert(self.product_id);
     }
 
-    fn decide(&self, books: &mut Books) -> Self::Answer {
+    fn decide(&self, books: &mut BatchState) -> Self::Output {
         if books.has_stock(self.product_id) {
             Ok(())
         } else {
-            Err(Refusal::UnknownProduct)
+            Err(StockError::UnknownProduct)
         }
     }
 }

@@ -8,23 +8,23 @@
 //! answered by the command's id.
 
 mod batch;
-mod books;
+mod batch_state;
 pub mod commands;
-mod decide;
+mod decisions;
+mod event_batcher;
 mod store;
-mod tell;
 
-use bus::RelayHandle;
 use domain::Clock;
+use event_publishing::RelayHandle;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-pub use books::{Books, Change, Changes, Snapshot};
-pub use commands::{Command, Concerned};
-pub use store::{StoreError, find_level, find_reservation, lapsed_reservations, ping};
+pub use batch_state::{BatchState, Change, Changes, Snapshot};
+pub use commands::{AffectedRows, Command};
+pub use store::{StoreError, find_expired_reservations, find_level, find_reservation, ping};
 
 /// How many commands may wait. More than a second's work: who would wait longer is told to come again.
 pub const QUEUE_CAPACITY: usize = 8_192;
@@ -37,13 +37,13 @@ pub struct Engine {
 
 /// The command was not decided, or nobody knows whether it was. It can be sent again as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
+pub enum SubmitError {
     /// Too many commands are waiting.
     #[error("too many commands are waiting")]
-    Busy,
+    QueueFull,
     /// Its batch failed, or the answer to its commit was lost.
     #[error("the batch failed")]
-    Failed,
+    BatchFailed,
 }
 
 impl Engine {
@@ -64,66 +64,66 @@ impl Engine {
     }
 
     /// Has a command decided. Fails at once when too many are waiting.
-    pub async fn submit<C: Command>(&self, command: C) -> Result<C::Answer, Unavailable> {
-        let (job, answer) = pending(command);
+    pub async fn submit<C: Command>(&self, command: C) -> Result<C::Output, SubmitError> {
+        let (job, answer) = pending_command(command);
         self.queue.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Failed,
+            mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::BatchFailed,
         })?;
-        answer.await.map_err(|_| Unavailable::Failed)
+        answer.await.map_err(|_| SubmitError::BatchFailed)
     }
 
     /// Has a command decided, and waits for room in the queue if need be: for work that nobody stands in line
     /// for.
-    pub async fn submit_patiently<C: Command>(&self, command: C) -> Result<C::Answer, Unavailable> {
-        let (job, answer) = pending(command);
-        self.queue.send(job).await.map_err(|_| Unavailable::Failed)?;
-        answer.await.map_err(|_| Unavailable::Failed)
+    pub async fn submit_waiting<C: Command>(&self, command: C) -> Result<C::Output, SubmitError> {
+        let (job, answer) = pending_command(command);
+        self.queue.send(job).await.map_err(|_| SubmitError::BatchFailed)?;
+        answer.await.map_err(|_| SubmitError::BatchFailed)
     }
 }
 
 /// A command of whatever kind, as a batch sees it.
 trait Job: Send {
-    fn concerns(&self, rows: &mut Concerned);
+    fn affected_rows(&self, rows: &mut AffectedRows);
     /// Decides and keeps the answer until the batch stands.
-    fn decide(&mut self, books: &mut Books);
+    fn decide(&mut self, books: &mut BatchState);
     /// Tells the answer. Dropping the job instead tells that there is none.
-    fn answer(self: Box<Self>);
+    fn send_reply(self: Box<Self>);
 }
 
 /// A command and the one who waits for its answer.
-struct Pending<C: Command> {
+struct PendingCommand<C: Command> {
     command: C,
-    answer: Option<C::Answer>,
-    asker: oneshot::Sender<C::Answer>,
+    output: Option<C::Output>,
+    reply: oneshot::Sender<C::Output>,
 }
 
 /// A command as a batch takes it, and where its answer comes out.
-fn pending<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver<C::Answer>) {
+fn pending_command<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver<C::Output>) {
     let (asker, receiver) = oneshot::channel();
     (
-        Box::new(Pending {
+        Box::new(PendingCommand {
             command,
-            answer: None,
-            asker,
+            output: None,
+            reply: asker,
         }),
         receiver,
     )
 }
 
-impl<C: Command> Job for Pending<C> {
-    fn concerns(&self, rows: &mut Concerned) {
-        self.command.concerns(rows);
+impl<C: Command> Job for PendingCommand<C> {
+    fn affected_rows(&self, rows: &mut AffectedRows) {
+        self.command.affected_rows(rows);
     }
 
-    fn decide(&mut self, books: &mut Books) {
-        self.answer = Some(self.command.decide(books));
+    fn decide(&mut self, books: &mut BatchState) {
+        self.output = Some(self.command.decide(books));
     }
 
-    fn answer(self: Box<Self>) {
-        if let Some(answer) = self.answer {
+    fn send_reply(self: Box<Self>) {
+        if let Some(answer) = self.output {
             // Whoever has left will ask again, by the same id.
-            let _ = self.asker.send(answer);
+            let _ = self.reply.send(answer);
         }
     }
 }

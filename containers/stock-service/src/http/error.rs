@@ -4,11 +4,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use web::{FieldError, Problem};
+use http_server::{FieldError, Problem};
 
 use crate::{
-    engine::{StoreError, Unavailable, commands::InvalidCommand},
-    model::{Refusal, Shortage},
+    engine::{StoreError, SubmitError, commands::InvalidCommand},
+    model::{Shortage, StockError},
 };
 
 /// Why a request is not granted.
@@ -19,10 +19,10 @@ pub enum ApiError {
     Invalid(#[from] InvalidCommand),
     /// The stock as it is does not.
     #[error("the request is refused")]
-    Refused(#[from] Refusal),
+    Rejected(#[from] StockError),
     /// Nobody decided it.
     #[error("the request was not decided")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] SubmitError),
     /// What it asks for could not be read.
     #[error("the stock could not be read")]
     Store(#[from] StoreError),
@@ -31,8 +31,8 @@ pub enum ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
-            Self::Invalid(invalid) => Problem::invalid(&[field_error(&invalid)]),
-            Self::Refused(refusal) => refused(refusal),
+            Self::Invalid(invalid) => Problem::invalid_body(&[field_error(&invalid)]),
+            Self::Rejected(refusal) => rejection_problem(refusal),
             // The engine has logged why.
             Self::Unavailable(_) => Problem::unavailable(),
             Self::Store(error @ StoreError::UnknownStatus { .. }) => Problem::internal(&error),
@@ -61,25 +61,31 @@ fn field_error(invalid: &InvalidCommand) -> FieldError {
     }
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn rejection_problem(refusal: StockError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     let mismatch = |slug, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, slug, title);
     match refusal {
-        Refusal::InsufficientStock(shortages) => conflict("insufficient-stock", "Not enough stock")
-            .detail("`shortages` names each product of which there is less than was asked for.")
-            .with("shortages", shortages.iter().map(shortage).collect::<Vec<_>>()),
-        Refusal::ReservationReleased => conflict("reservation-released", "The reservation was released")
-            .detail("Its pieces are back in stock. Reserve them again under another id."),
-        Refusal::ReservationExpired => conflict("reservation-expired", "The reservation has expired")
-            .detail("Its pieces are back in stock. Reserve them again under another id."),
-        Refusal::ReservationMismatch => mismatch("reservation-mismatch", "The reservation has other items")
-            .detail("This id was used before, with other items. Use an id for one reservation only."),
-        Refusal::AdjustmentMismatch => mismatch("adjustment-mismatch", "The adjustment is another one")
-            .detail("This id was used before, with other content. Use an id for one adjustment only."),
-        Refusal::TooMuchStock => {
-            mismatch("too-much-stock", "More stock than can be kept").detail(format!("{refusal}."))
+        StockError::InsufficientStock(shortages) => conflict("insufficient-stock", "Not enough stock")
+            .detail("`shortages` lists each product whose available stock is below the requested quantity.")
+            .extension("shortages", shortages.iter().map(shortage).collect::<Vec<_>>()),
+        StockError::ReservationReleased => conflict("reservation-released", "Reservation released")
+            .detail("Its units are available again. Reserve them again with a new id."),
+        StockError::ReservationExpired => conflict("reservation-expired", "Reservation expired")
+            .detail("Its units are available again. Reserve them again with a new id."),
+        StockError::ReservationMismatch => mismatch(
+            "reservation-mismatch",
+            "Reservation id reused with different items",
+        )
+        .detail("This id was used before with different items. Use one id per reservation."),
+        StockError::AdjustmentMismatch => mismatch(
+            "adjustment-mismatch",
+            "Adjustment id reused with different content",
+        )
+        .detail("This id was used before with different content. Use one id per adjustment."),
+        StockError::StockLimitExceeded => {
+            mismatch("stock-limit-exceeded", "Stock limit exceeded").detail(format!("{refusal}."))
         }
-        Refusal::UnknownReservation | Refusal::UnknownProduct => Problem::not_found(),
+        StockError::UnknownReservation | StockError::UnknownProduct => Problem::not_found(),
     }
 }
 

@@ -3,7 +3,6 @@
 mod error;
 pub mod views;
 
-use access_tokens::{Role, Verifier};
 use axum::{
     Router,
     extract::{FromRef, FromRequestParts, State},
@@ -11,14 +10,15 @@ use axum::{
     routing::{get, post},
 };
 use domain::{Clock, ProductId};
-use events::{Cause, TraceParent};
+use events::{EventContext, TraceParent};
+use http_server::{Bearer, Json, LoadShedLayer, Path, Problem, TraceContext};
 use sqlx::PgPool;
+use tokens::{Role, TokenVerifier};
 use uuid::Uuid;
-use web::{Bearer, Capacity, Json, Path, Problem, Trace};
 
 use self::{
     error::ApiError,
-    views::{AdjustBody, AdjustedView, LevelView, ReservationView, ReserveBody},
+    views::{AdjustmentRequest, AdjustmentView, ReservationView, ReserveRequest, StockLevelView},
 };
 use crate::{
     engine::{
@@ -26,12 +26,12 @@ use crate::{
         commands::{Adjust, Commit, Release, Reserve},
         find_level, find_reservation,
     },
-    model::Refusal,
+    model::StockError,
 };
 
 /// What the handlers work with.
 #[derive(Clone, FromRef)]
-pub struct App {
+pub struct AppState {
     /// Decides.
     pub engine: Engine,
     /// For reading.
@@ -39,29 +39,29 @@ pub struct App {
     /// For reading what time has changed.
     pub clock: Clock,
     /// Knows our own programs' tokens.
-    pub verifier: Verifier,
+    pub verifier: TokenVerifier,
 }
 
 /// The routes under `/v1`, with room for so many requests at once.
-pub fn routes(app: App) -> Router {
+pub fn routes(app: AppState) -> Router {
     Router::new()
         .route("/v1/reservations", post(reserve))
-        .route("/v1/reservations/{id}", get(show_reservation))
+        .route("/v1/reservations/{id}", get(get_reservation))
         .route("/v1/reservations/{id}/commit", post(commit))
         .route("/v1/reservations/{id}/release", post(release))
-        .route("/v1/stock/{product_id}", get(show_stock))
+        .route("/v1/stock/{product_id}", get(get_stock_level))
         .route("/v1/stock/{product_id}/adjustments", post(adjust))
         .with_state(app)
-        .layer(Capacity::default())
+        .layer(LoadShedLayer::default())
 }
 
 /// One of our own programs is asking.
-struct Program;
+struct ServiceCaller;
 
-impl FromRequestParts<App> for Program {
+impl FromRequestParts<AppState> for ServiceCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
         if claims.role == Role::Service {
             Ok(Self)
@@ -72,8 +72,8 @@ impl FromRequestParts<App> for Program {
 }
 
 /// Everything that one reservation or adjustment brings about belongs together by its id.
-fn cause(id: Uuid, traceparent: TraceParent) -> Cause {
-    Cause {
+fn event_context(id: Uuid, traceparent: TraceParent) -> EventContext {
+    EventContext {
         correlation_id: id,
         causation_id: None,
         traceparent,
@@ -82,26 +82,31 @@ fn cause(id: Uuid, traceparent: TraceParent) -> Cause {
 
 async fn reserve(
     State(engine): State<Engine>,
-    _: Program,
-    Trace(trace): Trace,
-    Json(body): Json<ReserveBody>,
+    _: ServiceCaller,
+    TraceContext(trace): TraceContext,
+    Json(body): Json<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), ApiError> {
     let id = body.reservation_id;
-    let reserve = Reserve::new(id, body.lines(), body.expires_in_seconds, cause(id, trace))?;
+    let reserve = Reserve::new(
+        id,
+        body.lines(),
+        body.expires_in_seconds,
+        event_context(id, trace),
+    )?;
     let reservation = engine.submit(reserve).await??;
     Ok((StatusCode::CREATED, Json(reservation.into())))
 }
 
 async fn commit(
     State(engine): State<Engine>,
-    _: Program,
-    Trace(trace): Trace,
+    _: ServiceCaller,
+    TraceContext(trace): TraceContext,
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReservationView>, ApiError> {
     let reservation = engine
         .submit(Commit {
             id,
-            cause: cause(id, trace),
+            context: event_context(id, trace),
         })
         .await??;
     Ok(Json(reservation.into()))
@@ -109,49 +114,51 @@ async fn commit(
 
 async fn release(
     State(engine): State<Engine>,
-    _: Program,
-    Trace(trace): Trace,
+    _: ServiceCaller,
+    TraceContext(trace): TraceContext,
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReservationView>, ApiError> {
     let reservation = engine
         .submit(Release {
             id,
-            cause: cause(id, trace),
+            context: event_context(id, trace),
         })
         .await?;
     Ok(Json(reservation.into()))
 }
 
-async fn show_reservation(
-    State(app): State<App>,
-    _: Program,
+async fn get_reservation(
+    State(app): State<AppState>,
+    _: ServiceCaller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReservationView>, ApiError> {
     let reservation = find_reservation(&app.pool, id)
         .await?
-        .ok_or(Refusal::UnknownReservation)?;
-    Ok(Json(reservation.seen_at(app.clock.now()).into()))
+        .ok_or(StockError::UnknownReservation)?;
+    Ok(Json(reservation.as_of(app.clock.now()).into()))
 }
 
-async fn show_stock(
+async fn get_stock_level(
     State(pool): State<PgPool>,
-    _: Program,
+    _: ServiceCaller,
     Path(product_id): Path<ProductId>,
-) -> Result<Json<LevelView>, ApiError> {
+) -> Result<Json<StockLevelView>, ApiError> {
     let level = find_level(&pool, product_id)
         .await?
-        .ok_or(Refusal::UnknownProduct)?;
-    Ok(Json(LevelView::new(product_id, level)))
+        .ok_or(StockError::UnknownProduct)?;
+    Ok(Json(StockLevelView::new(product_id, level)))
 }
 
 async fn adjust(
     State(engine): State<Engine>,
-    _: Program,
-    Trace(trace): Trace,
+    _: ServiceCaller,
+    TraceContext(trace): TraceContext,
     Path(product_id): Path<ProductId>,
-    Json(body): Json<AdjustBody>,
-) -> Result<(StatusCode, Json<AdjustedView>), ApiError> {
-    let cause = cause(body.adjustment_id, trace);
-    let adjusted = engine.submit(Adjust::new(body.of(product_id), cause)?).await??;
+    Json(body): Json<AdjustmentRequest>,
+) -> Result<(StatusCode, Json<AdjustmentView>), ApiError> {
+    let cause = event_context(body.adjustment_id, trace);
+    let adjusted = engine
+        .submit(Adjust::new(body.into_adjustment(product_id), cause)?)
+        .await??;
     Ok((StatusCode::CREATED, Json(adjusted.into())))
 }

@@ -2,37 +2,37 @@
 
 use domain::{ProductId, Quantity, Timestamp};
 use events::stock::ReservedItem;
+use http_server::JsonObject;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use web::Object;
 
-use crate::model::{Adjusted, Adjustment, Level, Reservation, Status};
+use crate::model::{Adjustment, AdjustmentOutcome, Reservation, ReservationStatus, StockLevel};
 
 /// `POST /v1/reservations`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReserveBody {
+pub struct ReserveRequest {
     /// The caller's id; for an order, the order's.
     pub reservation_id: Uuid,
     /// What to set aside. A product may stand on several lines.
-    pub items: Vec<Object<Line>>,
+    pub items: Vec<JsonObject<ReservationLine>>,
     /// After how many seconds it falls back by itself; never, when left out or null.
     pub expires_in_seconds: Option<u32>,
 }
 
-impl ReserveBody {
+impl ReserveRequest {
     /// What is asked for: pieces of each product, line by line.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = (ProductId, Quantity)> {
         self.items
             .iter()
-            .map(|Object(line)| (line.product_id, line.quantity))
+            .map(|JsonObject(line)| (line.product_id, line.quantity))
     }
 }
 
 /// A line of an order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct ReservationLine {
     /// The product.
     pub product_id: ProductId,
     /// Pieces of it.
@@ -42,7 +42,7 @@ pub struct Line {
 /// `POST /v1/stock/{product_id}/adjustments`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdjustBody {
+pub struct AdjustmentRequest {
     /// The caller's id: the same id counts once.
     pub adjustment_id: Uuid,
     /// By how much the quantity changes.
@@ -51,10 +51,10 @@ pub struct AdjustBody {
     pub reason: String,
 }
 
-impl AdjustBody {
+impl AdjustmentRequest {
     /// The adjustment of that product.
     #[must_use]
-    pub fn of(self, product_id: ProductId) -> Adjustment {
+    pub fn into_adjustment(self, product_id: ProductId) -> Adjustment {
         Adjustment {
             id: self.adjustment_id,
             product_id,
@@ -68,7 +68,7 @@ impl AdjustBody {
 #[derive(Debug, Serialize)]
 pub struct ReservationView {
     reservation_id: Uuid,
-    status: Status,
+    status: ReservationStatus,
     items: Vec<ReservedItem>,
     expires_at: Option<Timestamp>,
 }
@@ -93,7 +93,7 @@ impl From<Reservation> for ReservationView {
 
 /// How much there is of a product.
 #[derive(Debug, Serialize)]
-pub struct LevelView {
+pub struct StockLevelView {
     product_id: ProductId,
     quantity: i64,
     reserved: i64,
@@ -101,11 +101,11 @@ pub struct LevelView {
     updated_at: Timestamp,
 }
 
-impl LevelView {
+impl StockLevelView {
     /// The level of that product.
     #[must_use]
-    pub fn new(product_id: ProductId, level: Level) -> Self {
-        let Level {
+    pub fn new(product_id: ProductId, level: StockLevel) -> Self {
+        let StockLevel {
             quantity,
             reserved,
             updated_at,
@@ -122,15 +122,15 @@ impl LevelView {
 
 /// An adjustment and the level that it made.
 #[derive(Debug, Serialize)]
-pub struct AdjustedView {
+pub struct AdjustmentView {
     adjustment_id: Uuid,
     delta: i64,
     #[serde(flatten)]
-    level: LevelView,
+    level: StockLevelView,
 }
 
-impl From<Adjusted> for AdjustedView {
-    fn from(adjusted: Adjusted) -> Self {
+impl From<AdjustmentOutcome> for AdjustmentView {
+    fn from(adjusted: AdjustmentOutcome) -> Self {
         let Adjustment {
             id,
             product_id,
@@ -140,7 +140,7 @@ impl From<Adjusted> for AdjustedView {
         Self {
             adjustment_id: id,
             delta,
-            level: LevelView::new(product_id, adjusted.level),
+            level: StockLevelView::new(product_id, adjusted.level),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod answers;
-mod bad_input;
-mod decisions;
-mod killed;
-mod model;
-mod outage;
-mod queue;
-mod sale;
-mod shop;
-mod world;
+mod contention;
+mod crash_recovery;
+mod database_outage;
+mod decision_props;
+mod model_conformance;
+mod queue_consumer;
+mod reference_model;
+mod responses;
+mod support;
+mod validation;

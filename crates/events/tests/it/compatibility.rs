@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 /// What breaks when a schema changes from `old` to `new`, each with its place. Empty: the change is compatible.
-pub fn breaks(old: &Value, new: &Value) -> Vec<String> {
+pub fn breaking_changes(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(old, new, "", &mut found);
     found
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn lets_compatible_changes_through() {
-        assert_eq!(breaks(&published(), &published()), [""; 0]);
+        assert_eq!(breaking_changes(&published(), &published()), [""; 0]);
         #[rustfmt::skip]
         let changes = [
             ("an optional property", "/properties/colour", Some(json!({ "type": "string" }))),
@@ -218,7 +218,11 @@ mod tests {
             ("another order of names", "/required", Some(json!(["reason", "id"]))),
         ];
         for (what, pointer, value) in changes {
-            assert_eq!(breaks(&published(), &changed(pointer, value)), [""; 0], "{what}");
+            assert_eq!(
+                breaking_changes(&published(), &changed(pointer, value)),
+                [""; 0],
+                "{what}"
+            );
         }
     }
 
@@ -268,7 +272,7 @@ mod tests {
             ("/if", Some(json!({ "required": ["note"] })), "/if: changes from nothing"),
         ];
         for (pointer, value, says) in changes {
-            let found = breaks(&published(), &changed(pointer, value));
+            let found = breaking_changes(&published(), &changed(pointer, value));
             assert!(
                 found.iter().any(|line| line.contains(says)),
                 "{pointer}: {says:?} not in {found:?}"

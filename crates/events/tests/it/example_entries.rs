@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{documents, events};
+use crate::{event_examples, schema_files};
 
 #[test]
 fn every_example_is_an_event() {
-    let names = documents::names_in("schemas/examples");
+    let names = schema_files::names_in("schemas/examples");
     assert!(!names.is_empty());
     for name in names {
-        let entries = documents::read(&format!("schemas/examples/{name}.json"));
+        let entries = schema_files::read(&format!("schemas/examples/{name}.json"));
         for entry in entries.as_array().unwrap() {
             let text = |key: &str| {
                 entry[key]
@@ -19,18 +19,19 @@ fn every_example_is_an_event() {
                     .unwrap_or_else(|| panic!("{name}: {key} is no text"))
             };
             assert_eq!(text("EventBusName"), "ecommerce-event-bus", "{name}");
-            let event = events::all()
+            let event = event_examples::all()
                 .into_iter()
                 .find(|event| event.detail_type == text("DetailType"));
             let event = event.unwrap_or_else(|| panic!("{name}: {} is no event", text("DetailType")));
             assert_eq!(
                 (text("Source"), name.as_str()),
-                (event.source, event.name().as_str())
+                (event.source, event.schema_name().as_str())
             );
             let detail: Value = serde_json::from_str(text("Detail")).unwrap();
-            (event.read)(&detail).unwrap_or_else(|e| panic!("{name}: {e}"));
+            (event.parse)(&detail).unwrap_or_else(|e| panic!("{name}: {e}"));
             // Whoever tries it wants to see the stock move: the product has to be one of the seed catalogue.
-            let catalogue = fs::read_to_string(documents::path("../catalogue/products.json")).unwrap();
+            let catalogue =
+                fs::read_to_string(schema_files::path("../fixtures/catalog/products.json")).unwrap();
             assert!(
                 catalogue.contains(detail["data"]["product_id"].as_str().unwrap()),
                 "{name}: unknown product"

@@ -6,10 +6,10 @@
     reason = "a test that cannot read its files fails"
 )]
 
-mod agreement;
 mod compatibility;
-mod documents;
-mod events;
+mod event_examples;
 mod example_entries;
 mod published;
 mod rules;
+mod schema_consistency;
+mod schema_files;

@@ -9,37 +9,40 @@ use std::{collections::BTreeSet, env, fs};
 use serde_json::Value;
 
 use crate::{
-    compatibility, documents,
-    events::{self, Event},
+    compatibility,
+    event_examples::{self, EventType},
+    schema_files,
 };
 
 /// How a schema relates to what was published of its version.
 #[derive(Debug, PartialEq)]
-enum Standing {
+enum PublicationStatus {
     Published,
     /// New, or changed in a way that breaks nobody.
     Unpublished,
     /// Changed in a way that breaks somebody, and how.
-    Broken(Vec<String>),
+    Breaking(Vec<String>),
 }
 
-fn standing(published: Option<&str>, current: &str) -> Standing {
+fn publication_status(published: Option<&str>, current: &str) -> PublicationStatus {
     let Some(published) = published else {
-        return Standing::Unpublished;
+        return PublicationStatus::Unpublished;
     };
     let parse = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
-    let broken = compatibility::breaks(&parse(published), &parse(current));
+    let broken = compatibility::breaking_changes(&parse(published), &parse(current));
     match (broken.is_empty(), published == current) {
-        (false, _) => Standing::Broken(broken),
-        (true, false) => Standing::Unpublished,
-        (true, true) => Standing::Published,
+        (false, _) => PublicationStatus::Breaking(broken),
+        (true, false) => PublicationStatus::Unpublished,
+        (true, true) => PublicationStatus::Published,
     }
 }
 
 /// Each schema's name and version. The envelope is part of every event, so it never gets a second version.
 fn versions() -> Vec<(String, u32)> {
-    let events = events::all();
-    let events = events.iter().map(|event| (Event::name(event), event.version));
+    let events = event_examples::all();
+    let events = events
+        .iter()
+        .map(|event| (EventType::schema_name(event), event.version));
     [("envelope".to_owned(), 1)].into_iter().chain(events).collect()
 }
 
@@ -48,19 +51,19 @@ fn published_schemas_stay_compatible() {
     let publish = env::var_os("PUBLISH_SCHEMAS").is_some();
     let mut problems = Vec::new();
     for (name, version) in versions() {
-        let snapshot = documents::path(&format!("schemas/published/v{version}/{name}.json"));
-        let current = fs::read_to_string(documents::path(&format!("schemas/{name}.json"))).unwrap();
-        match standing(fs::read_to_string(&snapshot).ok().as_deref(), &current) {
-            Standing::Published => {}
-            Standing::Unpublished if publish => {
+        let snapshot = schema_files::path(&format!("schemas/published/v{version}/{name}.json"));
+        let current = fs::read_to_string(schema_files::path(&format!("schemas/{name}.json"))).unwrap();
+        match publication_status(fs::read_to_string(&snapshot).ok().as_deref(), &current) {
+            PublicationStatus::Published => {}
+            PublicationStatus::Unpublished if publish => {
                 fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
                 fs::write(snapshot, current).unwrap();
             }
-            Standing::Unpublished => problems.push(format!(
+            PublicationStatus::Unpublished => problems.push(format!(
                 "{name}.json is not what was published as version {version}, and may be published: \
                  PUBLISH_SCHEMAS=1 cargo test -p events published"
             )),
-            Standing::Broken(how) => {
+            PublicationStatus::Breaking(how) => {
                 let next = version + 1;
                 let advice = match name.as_str() {
                     "envelope" => "every event there ever was has this envelope, so undo that".to_owned(),
@@ -73,21 +76,21 @@ fn published_schemas_stay_compatible() {
             }
         }
     }
-    problems.extend(lost_and_unknown());
+    problems.extend(missing_and_unknown());
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
 /// Queues and the archive hold events of older versions, so their schemas stay; and nothing else is there.
-fn lost_and_unknown() -> Vec<String> {
+fn missing_and_unknown() -> Vec<String> {
     let expected: BTreeSet<String> = versions()
         .into_iter()
         .flat_map(|(name, newest)| (1..=newest).map(move |version| format!("v{version}/{name}")))
         .collect();
-    let folders = fs::read_dir(documents::path("schemas/published")).unwrap();
+    let folders = fs::read_dir(schema_files::path("schemas/published")).unwrap();
     let found: BTreeSet<String> = folders
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
         .flat_map(|folder| {
-            let names = documents::names_in(&format!("schemas/published/{folder}")).into_iter();
+            let names = schema_files::names_in(&format!("schemas/published/{folder}")).into_iter();
             names.map(move |name| format!("{folder}/{name}"))
         })
         .collect();
@@ -104,8 +107,13 @@ fn lost_and_unknown() -> Vec<String> {
 fn only_what_breaks_nobody_may_be_published() {
     let old = r#"{"properties":{"a":{"type":"string"}}}"#;
     let more = r#"{"properties":{"a":{"type":"string"},"b":{}}}"#;
-    assert_eq!(standing(None, old), Standing::Unpublished);
-    assert_eq!(standing(Some(old), old), Standing::Published);
-    assert_eq!(standing(Some(old), more), Standing::Unpublished);
-    assert!(matches!(standing(Some(more), old), Standing::Broken(how) if how.len() == 1));
+    assert_eq!(publication_status(None, old), PublicationStatus::Unpublished);
+    assert_eq!(publication_status(Some(old), old), PublicationStatus::Published);
+    assert_eq!(
+        publication_status(Some(old), more),
+        PublicationStatus::Unpublished
+    );
+    assert!(
+        matches!(publication_status(Some(more), old), PublicationStatus::Breaking(how) if how.len() == 1)
+    );
 }

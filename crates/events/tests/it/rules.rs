@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    documents,
-    events::{self, Event},
+    event_examples::{self, EventType},
+    schema_files,
 };
 
 /// What is wrong with an EventBridge pattern. Empty: it can match, and nothing in it is idle.
-fn faults(pattern: &Value, events: &[Event]) -> Vec<String> {
+fn pattern_problems(pattern: &Value, events: &[EventType]) -> Vec<String> {
     let mut found = Vec::new();
     for alternative in alternatives(pattern) {
         for key in alternative
@@ -76,23 +76,23 @@ fn matches(matcher: &Value, text: &str) -> bool {
 
 #[test]
 fn every_rule_names_events_that_exist() {
-    let events = events::all();
-    let names = documents::names_in("rules");
+    let events = event_examples::all();
+    let names = schema_files::names_in("rules");
     assert!(!names.is_empty());
     for name in names {
-        let found = faults(&documents::read(&format!("rules/{name}.json")), &events);
+        let found = pattern_problems(&schema_files::read(&format!("rules/{name}.json")), &events);
         assert!(found.is_empty(), "events/rules/{name}.json: {found:?}");
     }
 }
 
 #[test]
 fn a_rule_that_cannot_match_is_noticed() {
-    let events = events::all();
+    let events = event_examples::all();
     let good = json!({ "$or": [
         { "source": ["core-api.products"], "detail-type": ["ProductCreated"] },
         { "source": [{ "prefix": "warehouse" }], "detail-type": ["StockAdjustmentRequested"] }
     ] });
-    assert_eq!(faults(&good, &events), [""; 0]);
+    assert_eq!(pattern_problems(&good, &events), [""; 0]);
     for bad in [
         json!({}),
         json!({ "source": ["core-api.orders"] }),
@@ -106,6 +106,6 @@ fn a_rule_that_cannot_match_is_noticed() {
         json!({ "source": ["core-api.orders"], "detail_type": ["OrderCreated"], "detail-type": ["OrderCreated"] }),
         json!({ "$or": [{ "source": ["core-api.orders"], "detail-type": ["OrderCreated"] }, {}] }),
     ] {
-        assert_ne!(faults(&bad, &events), [""; 0], "{bad}");
+        assert_ne!(pattern_problems(&bad, &events), [""; 0], "{bad}");
     }
 }

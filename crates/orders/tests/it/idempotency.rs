@@ -6,17 +6,17 @@ use chrono::TimeDelta;
 use domain::{Clock, Quantity, UserId};
 use orders::PlaceError;
 
-use crate::store::Store;
+use crate::support::TestContext;
 
 #[tokio::test]
 async fn the_same_key_gives_the_same_order_as_it_was_at_first() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let new = store.new_order(UserId::new(store.clock.now()), "key");
     let (first, event) = store.orders.place(&new).await.unwrap();
     assert!(event.is_some());
     store
         .orders
-        .cancel(new.user_id, first.order_id, first.as_cause())
+        .cancel(new.user_id, first.order_id, first.event_context())
         .await
         .unwrap();
 
@@ -28,7 +28,7 @@ async fn the_same_key_gives_the_same_order_as_it_was_at_first() {
 
 #[tokio::test]
 async fn the_same_key_for_another_order_is_refused() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let new = store.new_order(UserId::new(store.clock.now()), "key");
     store.orders.place(&new).await.unwrap();
 
@@ -50,7 +50,7 @@ async fn the_same_key_for_another_order_is_refused() {
 
 #[tokio::test]
 async fn a_price_that_changed_meanwhile_is_no_other_order() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let new = store.new_order(UserId::new(store.clock.now()), "key");
     let (first, _) = store.orders.place(&new).await.unwrap();
     let mut dearer = new.clone();
@@ -60,7 +60,7 @@ async fn a_price_that_changed_meanwhile_is_no_other_order() {
 
 #[tokio::test]
 async fn another_customer_has_keys_of_their_own() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let one = store.new_order(UserId::new(store.clock.now()), "key");
     let other = store.new_order(UserId::new(store.clock.now()), "key");
     let (first, _) = store.orders.place(&one).await.unwrap();
@@ -74,7 +74,7 @@ async fn another_customer_has_keys_of_their_own() {
 
 #[tokio::test]
 async fn a_key_can_be_used_again_when_it_has_expired_although_it_is_still_stored() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let new = store.new_order(UserId::new(store.clock.now()), "key");
     let (first, _) = store.orders.place(&new).await.unwrap();
     let tomorrow = Clock::from_fn(|| Clock::system().now() + TimeDelta::hours(25));
@@ -84,7 +84,7 @@ async fn a_key_can_be_used_again_when_it_has_expired_although_it_is_still_stored
 
 #[tokio::test]
 async fn twenty_at_once_with_one_key_make_one_order() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let new = store.new_order(UserId::new(store.clock.now()), "key");
     let attempts: Vec<_> = (0..20)
         .map(|_| {
@@ -106,7 +106,7 @@ async fn twenty_at_once_with_one_key_make_one_order() {
 
 #[tokio::test]
 async fn pages_show_every_order_once_newest_first() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let user_id = UserId::new(store.clock.now());
     let mut placed = Vec::new();
     for number in 0..5 {

@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod anonymise;
+mod erasure;
 mod idempotency;
-mod open;
+mod open_orders;
 mod races;
-mod sequences;
-mod store;
+mod state_machine_props;
+mod support;

@@ -3,39 +3,39 @@
 use domain::{FailureReason, OrderStatus, PaymentId};
 use orders::{CancelError, ClaimError, CloseError, CompleteError, FailError, Payment};
 
-use crate::store::{Placed, Store};
+use crate::support::{PlacedOrder, TestContext};
 
-impl Store {
-    pub async fn claim(&self, placed: &Placed) -> Result<(), ClaimError> {
+impl TestContext {
+    pub async fn claim(&self, placed: &PlacedOrder) -> Result<(), ClaimError> {
         self.orders
             .claim_for_payment(placed.user_id, placed.order_id, &placed.payment_id)
             .await
             .map(drop)
     }
 
-    pub async fn cancel(&self, placed: &Placed) -> Result<(), CancelError> {
-        let cause = self.order(placed).await.as_cause();
+    pub async fn cancel(&self, placed: &PlacedOrder) -> Result<(), CancelError> {
+        let cause = self.order(placed).await.event_context();
         self.orders
             .cancel(placed.user_id, placed.order_id, cause)
             .await
             .map(drop)
     }
 
-    pub async fn close(&self, placed: &Placed) -> Result<Option<PaymentId>, CloseError> {
+    pub async fn close(&self, placed: &PlacedOrder) -> Result<Option<PaymentId>, CloseError> {
         self.orders
             .close_to_payment(placed.user_id, placed.order_id)
             .await
     }
 
-    pub async fn complete(&self, placed: &Placed) -> Result<domain::EventId, CompleteError> {
-        let cause = self.order(placed).await.as_cause();
+    pub async fn complete(&self, placed: &PlacedOrder) -> Result<domain::EventId, CompleteError> {
+        let cause = self.order(placed).await.event_context();
         self.orders
             .complete(placed.user_id, placed.order_id, placed.total, &cause)
             .await
     }
 
-    pub async fn fail(&self, placed: &Placed) -> Result<Option<domain::EventId>, FailError> {
-        let cause = self.order(placed).await.as_cause();
+    pub async fn fail(&self, placed: &PlacedOrder) -> Result<Option<domain::EventId>, FailError> {
+        let cause = self.order(placed).await.event_context();
         self.orders
             .fail(
                 placed.user_id,
@@ -46,9 +46,9 @@ impl Store {
             .await
     }
 
-    pub async fn paid(&self, placed: &Placed) -> Result<bool, ClaimError> {
-        let cause = self.order(placed).await.as_cause();
-        let Placed {
+    pub async fn record_payment(&self, placed: &PlacedOrder) -> Result<bool, ClaimError> {
+        let cause = self.order(placed).await.event_context();
+        let PlacedOrder {
             user_id,
             order_id,
             payment_id,
@@ -60,9 +60,9 @@ impl Store {
             .map(|event| event.is_some())
     }
 
-    pub async fn refunded(&self, placed: &Placed) -> bool {
-        let cause = self.order(placed).await.as_cause();
-        let Placed {
+    pub async fn record_refund(&self, placed: &PlacedOrder) -> bool {
+        let cause = self.order(placed).await.event_context();
+        let PlacedOrder {
             user_id,
             order_id,
             payment_id,
@@ -78,12 +78,12 @@ impl Store {
 
 #[tokio::test]
 async fn an_order_goes_its_way_and_each_step_counts_once() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     store.claim(&placed).await.unwrap();
-    assert!(store.paid(&placed).await.unwrap());
-    assert!(!store.paid(&placed).await.unwrap());
+    assert!(store.record_payment(&placed).await.unwrap());
+    assert!(!store.record_payment(&placed).await.unwrap());
     let event = store.complete(&placed).await.unwrap();
     assert_eq!(store.complete(&placed).await.unwrap(), event);
 
@@ -97,7 +97,7 @@ async fn an_order_goes_its_way_and_each_step_counts_once() {
             OrderStatus::Completed
         ]
     );
-    assert_eq!(order.payment, Some(Payment::Taken));
+    assert_eq!(order.payment, Some(Payment::Captured));
     assert_eq!(
         store.events().await,
         ["OrderCreated", "PaymentProcessed", "OrderCompleted"]
@@ -106,7 +106,7 @@ async fn an_order_goes_its_way_and_each_step_counts_once() {
 
 #[tokio::test]
 async fn a_cancelled_order_is_not_paid_and_stays_cancelled() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.cancel(&placed).await.unwrap();
     assert!(matches!(store.claim(&placed).await, Err(ClaimError::Cancelled)));
@@ -121,7 +121,7 @@ async fn a_cancelled_order_is_not_paid_and_stays_cancelled() {
 
 #[tokio::test]
 async fn an_order_that_is_being_paid_cannot_be_cancelled() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     assert!(matches!(
@@ -132,7 +132,7 @@ async fn an_order_that_is_being_paid_cannot_be_cancelled() {
 
 #[tokio::test]
 async fn an_order_has_one_payment() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     let second = PaymentId("pi_second".to_owned());
@@ -146,32 +146,35 @@ async fn an_order_has_one_payment() {
 
 #[tokio::test]
 async fn an_order_whose_money_was_taken_fails_only_once_it_is_given_back() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
-    assert!(store.paid(&placed).await.unwrap());
+    assert!(store.record_payment(&placed).await.unwrap());
     assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
     store.close(&placed).await.unwrap();
     assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
-    assert!(store.refunded(&placed).await);
+    assert!(store.record_refund(&placed).await);
     assert!(store.fail(&placed).await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn an_order_that_has_failed_is_not_paid_any_more() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     // Its payment was cancelled at the provider.
     store.close(&placed).await.unwrap();
     store.fail(&placed).await.unwrap();
-    assert!(matches!(store.paid(&placed).await, Err(ClaimError::Closed)));
+    assert!(matches!(
+        store.record_payment(&placed).await,
+        Err(ClaimError::Closed)
+    ));
     assert_eq!(store.order(&placed).await.payment, Some(Payment::Claimed));
 }
 
 #[tokio::test]
 async fn no_payment_is_claimed_after_compensation_has_closed_the_order() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     assert_eq!(store.close(&placed).await.unwrap(), None);
     assert!(matches!(store.claim(&placed).await, Err(ClaimError::Closed)));
@@ -179,7 +182,7 @@ async fn no_payment_is_claimed_after_compensation_has_closed_the_order() {
 
 #[tokio::test]
 async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     assert_eq!(
@@ -194,10 +197,10 @@ async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
         store.complete(&placed).await,
         Err(CompleteError::Closed(OrderStatus::Processing))
     ));
-    assert!(store.refunded(&placed).await);
-    assert!(!store.refunded(&placed).await);
+    assert!(store.record_refund(&placed).await);
+    assert!(!store.record_refund(&placed).await);
     assert!(
-        !store.paid(&placed).await.unwrap(),
+        !store.record_payment(&placed).await.unwrap(),
         "a late record of the payment"
     );
     let event = store.fail(&placed).await.unwrap();
@@ -214,19 +217,19 @@ async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
 
 #[tokio::test]
 async fn a_completed_order_is_never_compensated() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     let placed = store.place().await;
     store.claim(&placed).await.unwrap();
     store.complete(&placed).await.unwrap();
     assert!(matches!(store.close(&placed).await, Err(CloseError::Completed)));
     assert!(matches!(store.fail(&placed).await, Err(FailError::Completed)));
-    assert!(!store.refunded(&placed).await);
+    assert!(!store.record_refund(&placed).await);
     assert_eq!(store.order(&placed).await.status, OrderStatus::Completed);
 }
 
 #[tokio::test]
 async fn cancelling_and_claiming_at_once_leaves_one_winner() {
-    let store = Store::new().await;
+    let store = TestContext::new().await;
     for _ in 0..20 {
         let placed = store.place().await;
         let (cancelled, claimed) = tokio::join!(store.cancel(&placed), store.claim(&placed));

@@ -4,4 +4,4 @@
 
 mod accounts;
 mod identities;
-mod people;
+mod support;

@@ -5,17 +5,17 @@ use aws_sdk_sqs::Client;
 
 /// Where messages end that could not be dealt with, and where they are dealt with.
 const QUEUES: [(&str, &str); 3] = [
-    ("order-processing-queue-dlq", "order-processing-queue"),
-    ("stock-update-queue-dlq", "stock-update-queue"),
-    ("notification-queue-dlq", "notification-queue"),
+    ("order-processing-dlq", "order-processing-queue"),
+    ("stock-update-dlq", "stock-update-queue"),
+    ("notification-dlq", "notification-queue"),
 ];
 
 /// Puts every dead letter back. Returns how many there were, by the queue that they lay in.
 pub async fn redrive() -> Result<Vec<(&'static str, u64)>> {
-    let sqs = Client::new(&cloud::sdk_config().await);
+    let sqs = Client::new(&aws_client::sdk_config().await);
     let mut counts = Vec::new();
     for (dead, alive) in QUEUES {
-        let (from, to) = (url(&sqs, dead).await?, url(&sqs, alive).await?);
+        let (from, to) = (queue_url(&sqs, dead).await?, queue_url(&sqs, alive).await?);
         let mut count = 0;
         loop {
             let poll = sqs.receive_message().queue_url(&from).max_number_of_messages(10);
@@ -36,7 +36,7 @@ pub async fn redrive() -> Result<Vec<(&'static str, u64)>> {
     Ok(counts)
 }
 
-async fn url(sqs: &Client, queue: &str) -> Result<String> {
+async fn queue_url(sqs: &Client, queue: &str) -> Result<String> {
     let answer = sqs.get_queue_url().queue_name(queue).send().await?;
     answer.queue_url.with_context(|| format!("{queue} has no URL"))
 }

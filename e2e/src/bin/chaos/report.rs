@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use e2e::books::{Books, Verdict};
+use e2e::consistency::{ConsistencyReport, SystemSnapshot};
 use serde::Serialize;
 
 /// A run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ChaosReport {
     /// What everything was drawn from.
     pub seed: u64,
     /// How many orders customers wanted.
@@ -27,23 +27,23 @@ pub struct Report {
     /// What still moved when the patience was over; nothing when all is well.
     pub unsettled: Option<String>,
     /// Whether the books balance.
-    pub verdict: Verdict,
+    pub verdict: ConsistencyReport,
 }
 
-impl Report {
+impl ChaosReport {
     /// Whether nothing was lost and nobody was told nonsense.
-    pub fn is_good(&self) -> bool {
-        self.verdict.is_balanced() && self.wrong_answers.is_empty() && self.unsettled.is_none()
+    pub fn is_success(&self) -> bool {
+        self.verdict.is_consistent() && self.wrong_answers.is_empty() && self.unsettled.is_none()
     }
 
     /// Orders a second, from the first sent to the last looked after.
-    pub fn rate(&self) -> f64 {
+    pub fn orders_per_second(&self) -> f64 {
         self.orders as f64 / self.load_seconds
     }
 }
 
 /// What became of the orders: their number by status, and by reason where there is one.
-pub fn fates(books: &Books) -> BTreeMap<String, usize> {
+pub fn count_outcomes(books: &SystemSnapshot) -> BTreeMap<String, usize> {
     let mut fates = BTreeMap::new();
     for order in &books.orders {
         let fate = match order.reason {
@@ -55,14 +55,14 @@ pub fn fates(books: &Books) -> BTreeMap<String, usize> {
     fates
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ChaosReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{} orders with seed {}: {:.1} orders/s under load for {:.0} s, settled after {:.0} s more\n",
             self.orders,
             self.seed,
-            self.rate(),
+            self.orders_per_second(),
             self.load_seconds,
             self.settle_seconds
         )?;

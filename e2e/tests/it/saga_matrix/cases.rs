@@ -2,7 +2,7 @@
 //! request that an order brings about between programs, under every fault of the wire.
 
 use domain::OrderId;
-use faults::{At, FunctionFault, Rule, Upstream, WireFault};
+use fault_injection::{FunctionFault, NetworkFault, Rule, Target, Upstream};
 use serde_json::Value;
 
 /// The saga, as it is deployed.
@@ -12,24 +12,24 @@ pub const DEFINITION: &str = include_str!("../../../../step-functions/order-saga
 const FAULTS: [(&str, FunctionFault); 11] = [
     ("failure before its effect", FunctionFault::ErrorBefore),
     ("failure after its effect", FunctionFault::ErrorAfter),
-    ("time-out before its effect", FunctionFault::TimeOutBefore),
-    ("time-out after its effect", FunctionFault::TimeOutAfter),
+    ("time-out before its effect", FunctionFault::TimeoutBefore),
+    ("time-out after its effect", FunctionFault::TimeoutAfter),
     ("time-out that is waited for", FunctionFault::HangAfter),
     ("throttle", FunctionFault::Throttle),
-    ("two deliveries at once", FunctionFault::DuplicateAtOnce),
-    ("two deliveries in turn", FunctionFault::DuplicateInTurn),
+    ("two deliveries at once", FunctionFault::DuplicateConcurrent),
+    ("two deliveries in turn", FunctionFault::DuplicateSequential),
     ("crash before its effect", FunctionFault::CrashBefore),
     ("crash in the middle", FunctionFault::CrashDuring(20)),
     ("crash after its effect", FunctionFault::CrashAfter),
 ];
 
 /// What a request has to survive once. `Delay` is longer than any client of ours waits: the request is late.
-const WIRE_FAULTS: [(&str, WireFault); 5] = [
-    ("refused", WireFault::Refuse),
-    ("cut off", WireFault::Cut),
-    ("late", WireFault::Delay(12_000)),
-    ("answer lost", WireFault::LoseAnswer),
-    ("sent twice", WireFault::Duplicate),
+const WIRE_FAULTS: [(&str, NetworkFault); 5] = [
+    ("refused", NetworkFault::Refuse),
+    ("cut off", NetworkFault::Disconnect),
+    ("late", NetworkFault::Delay(12_000)),
+    ("answer lost", NetworkFault::DropResponse),
+    ("sent twice", NetworkFault::Duplicate),
 ];
 
 /// One order, and what goes wrong with it.
@@ -38,34 +38,34 @@ pub struct Case {
     /// State or request, and fault.
     pub name: String,
     /// What brings the order there.
-    pub way: Way,
+    pub scenario: Scenario,
     /// Where what goes wrong.
-    pub at: At,
+    pub target: Target,
     /// How often; without it, for good.
     pub times: Option<u64>,
     /// How the order must end.
-    pub end: End,
+    pub expected_outcome: ExpectedOutcome,
 }
 
 /// How an order gets into a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Scenario {
     /// Every order comes there.
-    Good,
+    HappyPath,
     /// The card is declined.
-    Declined,
+    PaymentDeclined,
     /// There is less than is ordered.
-    Short,
+    InsufficientStock,
     /// A function fails for good.
-    Failing(&'static str, FunctionFault),
+    PinnedFailure(&'static str, FunctionFault),
 }
 
 /// The most there is to put back: the money is taken and the stock committed, and nobody knows.
-const PAID_AND_SOLD: Way = Way::Failing("update-stock", FunctionFault::ErrorAfter);
+const PAID_AND_COMMITTED: Scenario = Scenario::PinnedFailure("update-stock", FunctionFault::ErrorAfter);
 
 /// How an order ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ExpectedOutcome {
     Completed,
     Failed,
     /// It waits for a person.
@@ -74,32 +74,37 @@ pub enum End {
 
 /// What has to be known of a state besides what its definition says.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum StateKind {
     /// It runs a function.
     Function {
-        way: Way,
+        scenario: Scenario,
         /// How the order ends when the function fails for good before its effect, and after it.
-        for_good: [End; 2],
+        permanent_failure_outcomes: [ExpectedOutcome; 2],
     },
     /// Step Functions does it itself, so that no fault of ours reaches it. Every compensation that fails for good
     /// comes there.
-    Parking,
+    OrderParking,
 }
 
 /// The table of all states. One that is missing here fails the suite.
-fn place(state: &str) -> Option<Place> {
-    use End::{Completed, Failed, Parked};
-    let function = |way, for_good| Some(Place::Function { way, for_good });
+fn state_kind(state: &str) -> Option<StateKind> {
+    use ExpectedOutcome::{Completed, Failed, Parked};
+    let function = |way, for_good| {
+        Some(StateKind::Function {
+            scenario: way,
+            permanent_failure_outcomes: for_good,
+        })
+    };
     match state {
-        "ReserveStock" | "ProcessPayment" | "UpdateStock" => function(Way::Good, [Failed, Failed]),
+        "ReserveStock" | "ProcessPayment" | "UpdateStock" => function(Scenario::HappyPath, [Failed, Failed]),
         // Once it has had its effect, the refund finds the order completed.
-        "CompleteOrder" => function(Way::Good, [Failed, Completed]),
+        "CompleteOrder" => function(Scenario::HappyPath, [Failed, Completed]),
         // The relay publishes what it could not.
-        "SendNotification" => function(Way::Good, [Completed, Completed]),
-        "RefundPayment" => function(PAID_AND_SOLD, [Parked, Parked]),
-        "ReleaseStock" => function(Way::Declined, [Parked, Parked]),
-        "FailOrder" => function(Way::Short, [Parked, Parked]),
-        "ParkOrder" => Some(Place::Parking),
+        "SendNotification" => function(Scenario::HappyPath, [Completed, Completed]),
+        "RefundPayment" => function(PAID_AND_COMMITTED, [Parked, Parked]),
+        "ReleaseStock" => function(Scenario::PaymentDeclined, [Parked, Parked]),
+        "FailOrder" => function(Scenario::InsufficientStock, [Parked, Parked]),
+        "ParkOrder" => Some(StateKind::OrderParking),
         _ => None,
     }
 }
@@ -113,25 +118,31 @@ pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
         .expect("a state machine has states");
     let (mut once, mut for_good, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for (name, state) in states.iter().filter(|(_, state)| state["Type"] == "Task") {
-        match (place(name), function(state)) {
-            (Some(Place::Function { way, for_good: ends }), Some(function)) => {
-                let is_compensation = ends.contains(&End::Parked);
-                if is_compensation != parks(state) {
+        match (state_kind(name), function_name(state)) {
+            (
+                Some(StateKind::Function {
+                    scenario: way,
+                    permanent_failure_outcomes: ends,
+                }),
+                Some(function),
+            ) => {
+                let is_compensation = ends.contains(&ExpectedOutcome::Parked);
+                if is_compensation != parks_order(state) {
                     wrong.push(format!(
                         "{name} parks orders, or does not, against what the table says"
                     ));
                 }
                 let case = |what: &str, fault, times, end| Case {
                     name: format!("{name}: {what}"),
-                    way,
-                    at: Rule::function(&function, fault).at,
+                    scenario: way,
+                    target: Rule::for_function(&function, fault).at,
                     times,
-                    end,
+                    expected_outcome: end,
                 };
                 let end = if is_compensation {
-                    End::Failed
+                    ExpectedOutcome::Failed
                 } else {
-                    End::Completed
+                    ExpectedOutcome::Completed
                 };
                 once.extend(FAULTS.map(|(what, fault)| case(what, fault, Some(1), end)));
                 for_good.extend([
@@ -149,13 +160,13 @@ pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                     ),
                 ]);
             }
-            (Some(Place::Parking), None) => {}
+            (Some(StateKind::OrderParking), None) => {}
             _ => wrong.push(format!(
                 "{name} has no cases: say in the table how an order gets there"
             )),
         }
     }
-    for_good.sort_by_key(|case| case.end != End::Parked);
+    for_good.sort_by_key(|case| case.expected_outcome != ExpectedOutcome::Parked);
     for_good.extend(once);
     if wrong.is_empty() {
         Ok(for_good)
@@ -165,7 +176,7 @@ pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
 }
 
 /// The name of the function that a state runs; none when it runs no function.
-fn function(state: &Value) -> Option<String> {
+fn function_name(state: &Value) -> Option<String> {
     let resource = state["Resource"].as_str()?;
     let name = resource.strip_prefix("${")?.strip_suffix("Function}")?;
     let mut kebab = String::new();
@@ -179,7 +190,7 @@ fn function(state: &Value) -> Option<String> {
 }
 
 /// Whether a failure for good parks the order.
-fn parks(state: &Value) -> bool {
+fn parks_order(state: &Value) -> bool {
     let catchers = state["Catch"].as_array().into_iter().flatten();
     catchers
         .filter(|catcher| catcher["ErrorEquals"][0] == "States.ALL")
@@ -202,10 +213,10 @@ pub fn message_cases() -> Vec<Case> {
             }
             cases.push(Case {
                 name: format!("{function}: {what}"),
-                way: Way::Good,
-                at: Rule::function(function, fault).at,
+                scenario: Scenario::HappyPath,
+                target: Rule::for_function(function, fault).at,
                 times: Some(1),
-                end: End::Completed,
+                expected_outcome: ExpectedOutcome::Completed,
             });
         }
     }
@@ -213,33 +224,45 @@ pub fn message_cases() -> Vec<Case> {
 }
 
 /// Every request between programs in which an order can be recognised, with what brings an order there.
-const REQUESTS: [(Way, Upstream, &str); 11] = [
-    (Way::Good, Upstream::Aws, "DynamoDB.TransactWriteItems"),
-    (Way::Good, Upstream::Aws, "DynamoDB.GetItem"),
-    (Way::Good, Upstream::Aws, "AWSEvents.PutEvents"),
-    (Way::Good, Upstream::Aws, "AWSStepFunctions.StartExecution"),
-    (Way::Good, Upstream::Aws, MAIL),
-    (Way::Good, Upstream::StockService, "POST /v1/reservations"),
+const REQUESTS: [(Scenario, Upstream, &str); 11] = [
+    (Scenario::HappyPath, Upstream::Aws, "DynamoDB.TransactWriteItems"),
+    (Scenario::HappyPath, Upstream::Aws, "DynamoDB.GetItem"),
+    (Scenario::HappyPath, Upstream::Aws, "AWSEvents.PutEvents"),
     (
-        Way::Good,
+        Scenario::HappyPath,
+        Upstream::Aws,
+        "AWSStepFunctions.StartExecution",
+    ),
+    (Scenario::HappyPath, Upstream::Aws, SEND_EMAIL),
+    (
+        Scenario::HappyPath,
+        Upstream::StockService,
+        "POST /v1/reservations",
+    ),
+    (
+        Scenario::HappyPath,
         Upstream::StockService,
         "POST /v1/reservations/{id}/commit",
     ),
     (
-        Way::Declined,
+        Scenario::PaymentDeclined,
         Upstream::StockService,
         "POST /v1/reservations/{id}/release",
     ),
-    (Way::Good, Upstream::PaymentProvider, "POST /v1/payment_intents"),
     (
-        Way::Good,
+        Scenario::HappyPath,
+        Upstream::PaymentProvider,
+        "POST /v1/payment_intents",
+    ),
+    (
+        Scenario::HappyPath,
         Upstream::PaymentProvider,
         "POST /v1/payment_intents/{id}/confirm",
     ),
-    (PAID_AND_SOLD, Upstream::PaymentProvider, "POST /v1/refunds"),
+    (PAID_AND_COMMITTED, Upstream::PaymentProvider, "POST /v1/refunds"),
 ];
 
-const MAIL: &str = "POST /v2/email/outbound-emails";
+const SEND_EMAIL: &str = "POST /v2/email/outbound-emails";
 
 /// Every request under every fault of the wire.
 pub fn wire_cases() -> Vec<Case> {
@@ -247,18 +270,20 @@ pub fn wire_cases() -> Vec<Case> {
     for (way, to, operation) in REQUESTS {
         for (what, fault) in WIRE_FAULTS {
             // SES knows no repetitions, so a mail whose answer is lost is sent again.
-            if operation == MAIL && matches!(fault, WireFault::LoseAnswer | WireFault::Duplicate) {
+            if operation == SEND_EMAIL
+                && matches!(fault, NetworkFault::DropResponse | NetworkFault::Duplicate)
+            {
                 continue;
             }
             cases.push(Case {
                 name: format!("{operation}: {what}"),
-                way,
-                at: Rule::request(to, operation, fault).at,
+                scenario: way,
+                target: Rule::for_operation(to, operation, fault).at,
                 times: Some(1),
-                end: if way == Way::Good {
-                    End::Completed
+                expected_outcome: if way == Scenario::HappyPath {
+                    ExpectedOutcome::Completed
                 } else {
-                    End::Failed
+                    ExpectedOutcome::Failed
                 },
             });
         }
@@ -268,30 +293,32 @@ pub fn wire_cases() -> Vec<Case> {
 
 impl Case {
     /// What has to go wrong on the way, for the customer with this id.
-    pub fn on_the_way(&self, customer: &str) -> Option<Rule> {
-        match self.way {
-            Way::Failing(function, fault) => Some(Rule::function(function, fault).mentioning(customer)),
+    pub fn setup_rule(&self, customer: &str) -> Option<Rule> {
+        match self.scenario {
+            Scenario::PinnedFailure(function, fault) => {
+                Some(Rule::for_function(function, fault).containing(customer))
+            }
             _ => None,
         }
     }
 
     /// Whether the batch of messages may be done with that the fault hits. Then it takes along other orders' messages,
     /// which their own faults wait for.
-    pub fn ends_its_batch(&self) -> bool {
-        use FunctionFault::{CrashDuring, DuplicateAtOnce, DuplicateInTurn};
+    pub fn completes_its_batch(&self) -> bool {
+        use FunctionFault::{CrashDuring, DuplicateConcurrent, DuplicateSequential};
         matches!(
-            &self.at,
-            At::Function { function: Some(function), fault: DuplicateAtOnce | DuplicateInTurn | CrashDuring(_) }
+            &self.target,
+            Target::Function { function: Some(function), fault: DuplicateConcurrent | DuplicateSequential | CrashDuring(_) }
                 if CONSUMERS.contains(&function.as_str())
         )
     }
 
     /// The fault itself. Requests to stock-service and the provider name no customer; of the order they name nothing
     /// passes before it is placed.
-    pub fn fault(&self, customer: &str, order_id: Option<OrderId>) -> Option<Rule> {
+    pub fn fault_rule(&self, customer: &str, order_id: Option<OrderId>) -> Option<Rule> {
         let by_order = matches!(
-            self.at,
-            At::Wire {
+            self.target,
+            Target::Network {
                 to: Upstream::StockService | Upstream::PaymentProvider,
                 ..
             }
@@ -302,7 +329,7 @@ impl Case {
             _ => return None,
         };
         Some(Rule {
-            at: self.at.clone(),
+            at: self.target.clone(),
             mentioning: Some(mentioning),
             share: None,
             times: self.times,
@@ -314,7 +341,13 @@ impl Case {
 fn every_state_has_its_cases() {
     let cases = cases(DEFINITION).unwrap();
     assert_eq!(cases.len(), 8 * (FAULTS.len() + 2));
-    assert_eq!(cases.iter().filter(|case| case.end == End::Parked).count(), 6);
+    assert_eq!(
+        cases
+            .iter()
+            .filter(|case| case.expected_outcome == ExpectedOutcome::Parked)
+            .count(),
+        6
+    );
 }
 
 #[test]

@@ -4,23 +4,23 @@ use reqwest::header::ACCEPT;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Begun, Client, Profile, ProviderError};
+use super::{ClientCredentials, PendingSignIn, ProviderError, ProviderProfile};
 
 /// GitHub, as an application of ours sees it.
-pub(crate) struct GitHub {
+pub(crate) struct GitHubProvider {
     http: reqwest::Client,
-    site: String,
-    api: String,
-    client: Client,
+    site_url: String,
+    api_url: String,
+    credentials: ClientCredentials,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     access_token: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Account {
+struct GitHubUser {
     /// It never changes; the login may.
     id: u64,
     login: String,
@@ -28,43 +28,48 @@ struct Account {
 }
 
 #[derive(Deserialize)]
-struct Email {
+struct GitHubEmail {
     email: String,
     primary: bool,
     verified: bool,
 }
 
-impl GitHub {
-    pub(crate) fn new(http: reqwest::Client, site: String, api: String, client: Client) -> Self {
+impl GitHubProvider {
+    pub(crate) fn new(
+        http: reqwest::Client,
+        site_url: String,
+        api_url: String,
+        credentials: ClientCredentials,
+    ) -> Self {
         Self {
             http,
-            site,
-            api,
-            client,
+            site_url,
+            api_url,
+            credentials,
         }
     }
 
     pub(crate) fn client_id(&self) -> &str {
-        &self.client.id
+        &self.credentials.id
     }
 
-    pub(crate) fn door(&self) -> String {
-        format!("{}/login/oauth/authorize", self.site)
+    pub(crate) fn authorization_url(&self) -> String {
+        format!("{}/login/oauth/authorize", self.site_url)
     }
 
-    pub(crate) async fn profile(
+    pub(crate) async fn fetch_profile(
         &self,
         code: &str,
         callback: &str,
-        begun: &Begun,
-    ) -> Result<Profile, ProviderError> {
-        let answer: Answer = self
+        begun: &PendingSignIn,
+    ) -> Result<ProviderProfile, ProviderError> {
+        let answer: TokenResponse = self
             .http
-            .post(format!("{}/login/oauth/access_token", self.site))
+            .post(format!("{}/login/oauth/access_token", self.site_url))
             .header(ACCEPT, "application/json")
             .form(&[
-                ("client_id", self.client.id.as_str()),
-                ("client_secret", self.client.secret.expose_secret()),
+                ("client_id", self.credentials.id.as_str()),
+                ("client_secret", self.credentials.secret.expose_secret()),
                 ("code", code),
                 ("redirect_uri", callback),
                 ("code_verifier", begun.verifier.as_str()),
@@ -77,21 +82,21 @@ impl GitHub {
         // A code that is wrong is answered with 200 and an error.
         let token = answer
             .access_token
-            .ok_or(ProviderError::Invalid("it gives no token"))?;
-        let account: Account = self.get("/user", &token).await?;
-        let emails: Vec<Email> = self.get("/user/emails", &token).await?;
+            .ok_or(ProviderError::InvalidResponse("it gives no token"))?;
+        let account: GitHubUser = self.get_json("/user", &token).await?;
+        let emails: Vec<GitHubEmail> = self.get_json("/user/emails", &token).await?;
         let email = emails.into_iter().find(|email| email.primary && email.verified);
-        Ok(Profile {
+        Ok(ProviderProfile {
             subject: account.id.to_string(),
             verified_email: email.map(|email| email.email),
             name: account.name.or(Some(account.login)),
         })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, ProviderError> {
+    async fn get_json<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, ProviderError> {
         let answer = self
             .http
-            .get(format!("{}{path}", self.api))
+            .get(format!("{}{path}", self.api_url))
             .bearer_auth(token)
             .header(ACCEPT, "application/vnd.github+json")
             .send()

@@ -1,23 +1,23 @@
 //! Signing in by a provider: authorization code with PKCE (RFC 6749, RFC 7636), bound to the browser it began in.
 
 mod github;
-mod openid;
+mod openid_connect;
 
-use lambda_shared::{Init, InitError};
+use lambda_shared::{FunctionContext, InitError};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use users::Provider;
 
-use crate::{secret, start};
-use github::GitHub;
-use openid::OpenId;
+use crate::{bootstrap, random_token};
+use github::GitHubProvider;
+use openid_connect::OpenIdConnectProvider;
 
 /// The cookie that binds a sign-in to its browser. No other host can set one of this name.
-pub const COOKIE: &str = "__Host-matsuri-sign-in";
+pub const SIGN_IN_COOKIE: &str = "__Host-matsuri-sign-in";
 
 /// A provider that does not answer for so long has not answered.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A provider did not answer as its protocol has it.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +27,15 @@ pub enum ProviderError {
     Unreachable(#[from] reqwest::Error),
     /// Its answer is not to be believed.
     #[error("the provider's answer is not valid: {0}")]
-    Invalid(&'static str),
+    InvalidResponse(&'static str),
     /// Its token is not what a token of its is.
     #[error("the provider's token is not valid")]
-    Token(#[from] jsonwebtoken::errors::Error),
+    InvalidToken(#[from] jsonwebtoken::errors::Error),
 }
 
 /// What a provider says of a person.
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub struct ProviderProfile {
     /// Its own name of the account.
     pub subject: String,
     /// The address of mail, and only one that it has found to be theirs.
@@ -47,7 +47,7 @@ pub struct Profile {
 /// A sign-in that was begun. Only digests of what the browser and the provider carry are kept, and what we need
 /// ourselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct PendingSignIn {
     /// With which provider.
     pub provider: String,
     /// The digest of the browser's cookie.
@@ -61,25 +61,25 @@ pub struct Begun {
 }
 
 /// The secrets of a sign-in that begins.
-pub struct Beginning {
+pub struct NewSignIn {
     /// What goes around by the provider.
     pub state: String,
     /// What stays in the browser.
     pub cookie: String,
     /// What is kept.
-    pub begun: Begun,
+    pub pending: PendingSignIn,
 }
 
 /// The providers that are configured.
 pub struct Providers {
-    google: Option<OpenId>,
-    github: Option<GitHub>,
-    callbacks: String,
-    redirects: Vec<String>,
+    google: Option<OpenIdConnectProvider>,
+    github: Option<GitHubProvider>,
+    callback_base_url: String,
+    allowed_redirects: Vec<String>,
 }
 
 /// By which name a provider knows us.
-pub(crate) struct Client {
+pub(crate) struct ClientCredentials {
     id: String,
     secret: SecretString,
 }
@@ -87,11 +87,11 @@ pub(crate) struct Client {
 impl Providers {
     /// Those whose client ids are there: `GOOGLE_CLIENT_ID` at `GOOGLE_ISSUER`, `GITHUB_CLIENT_ID` at `GITHUB_URL`
     /// and `GITHUB_API_URL`. `GOOGLE_CLIENT_SECRET` and `GITHUB_CLIENT_SECRET` name the secrets that hold theirs; if they
-    /// do not, it is `ecommerce/oauth-google` and `ecommerce/oauth-github`. They send people back to `OAUTH_CALLBACKS`/{provider}/callback, and we send them on to
-    /// one of `OAUTH_REDIRECTS`, which has commas between them.
-    pub async fn of(init: &Init) -> Result<Self, InitError> {
+    /// do not, it is `ecommerce/oauth-google` and `ecommerce/oauth-github`. They send people back to `OAUTH_CALLBACK_BASE_URL`/{provider}/callback, and we send them on to
+    /// one of `OAUTH_ALLOWED_REDIRECTS`, which has commas between them.
+    pub async fn from_env(init: &FunctionContext) -> Result<Self, InitError> {
         let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent("matsuri")
             .build()?;
@@ -100,7 +100,7 @@ impl Providers {
             let url = configured.unwrap_or_else(|| usual.to_owned());
             Ok(url.trim_end_matches('/').to_owned())
         };
-        let google = client(
+        let google = client_credentials(
             init,
             "GOOGLE_CLIENT_ID",
             "GOOGLE_CLIENT_SECRET",
@@ -108,7 +108,7 @@ impl Providers {
         )
         .await?;
         let issuer = url("GOOGLE_ISSUER", "https://accounts.google.com")?;
-        let github = client(
+        let github = client_credentials(
             init,
             "GITHUB_CLIENT_ID",
             "GITHUB_CLIENT_SECRET",
@@ -119,13 +119,14 @@ impl Providers {
             url("GITHUB_URL", "https://github.com")?,
             url("GITHUB_API_URL", "https://api.github.com")?,
         );
-        let redirects: Option<String> = init.environment.optional("OAUTH_REDIRECTS")?;
-        let callbacks: String = init.environment.required("OAUTH_CALLBACKS")?;
+        let redirects: Option<String> = init.environment.optional("OAUTH_ALLOWED_REDIRECTS")?;
+        let callbacks: String = init.environment.required("OAUTH_CALLBACK_BASE_URL")?;
         Ok(Self {
-            google: google.map(|client| OpenId::new(http.clone(), issuer, client, init.clock.clone())),
-            github: github.map(|client| GitHub::new(http, site, api, client)),
-            callbacks: callbacks.trim_end_matches('/').to_owned(),
-            redirects: redirects
+            google: google
+                .map(|client| OpenIdConnectProvider::new(http.clone(), issuer, client, init.clock.clone())),
+            github: github.map(|client| GitHubProvider::new(http, site, api, client)),
+            callback_base_url: callbacks.trim_end_matches('/').to_owned(),
+            allowed_redirects: redirects
                 .unwrap_or_default()
                 .split(',')
                 .map(|url| url.trim().to_owned())
@@ -136,13 +137,13 @@ impl Providers {
 
     /// Whether people may be sent there: only to what is on the list, letter by letter.
     #[must_use]
-    pub fn may_redirect_to(&self, url: &str) -> bool {
-        self.redirects.iter().any(|known| known == url)
+    pub fn is_allowed_redirect(&self, url: &str) -> bool {
+        self.allowed_redirects.iter().any(|known| known == url)
     }
 
     /// Whether people may come by this provider.
     #[must_use]
-    pub fn knows(&self, provider: Provider) -> bool {
+    pub fn is_configured(&self, provider: Provider) -> bool {
         match provider {
             Provider::Google => self.google.is_some(),
             Provider::GitHub => self.github.is_some(),
@@ -150,66 +151,79 @@ impl Providers {
     }
 
     /// Where the person tells the provider that they want to come in; none where it is not configured.
-    pub async fn door(
+    pub async fn authorization_url(
         &self,
         provider: Provider,
-        beginning: &Beginning,
+        beginning: &NewSignIn,
     ) -> Result<Option<Url>, ProviderError> {
         let (door, client, scope) = match provider {
             Provider::Google => match &self.google {
-                Some(google) => (google.door().await?, google.client_id(), "openid email profile"),
+                Some(google) => (
+                    google.authorization_endpoint().await?,
+                    google.client_id(),
+                    "openid email profile",
+                ),
                 None => return Ok(None),
             },
             Provider::GitHub => match &self.github {
-                Some(github) => (github.door(), github.client_id(), "read:user user:email"),
+                Some(github) => (
+                    github.authorization_url(),
+                    github.client_id(),
+                    "read:user user:email",
+                ),
                 None => return Ok(None),
             },
         };
-        let mut door = Url::parse(&door).map_err(|_| ProviderError::Invalid("its authorization endpoint"))?;
+        let mut door =
+            Url::parse(&door).map_err(|_| ProviderError::InvalidResponse("its authorization endpoint"))?;
         door.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", client)
-            .append_pair("redirect_uri", &self.callback(provider))
+            .append_pair("redirect_uri", &self.callback_url(provider))
             .append_pair("scope", scope)
             .append_pair("state", &beginning.state)
-            .append_pair("nonce", &beginning.begun.nonce)
-            .append_pair("code_challenge", &challenge(&beginning.begun.verifier))
+            .append_pair("nonce", &beginning.pending.nonce)
+            .append_pair("code_challenge", &code_challenge(&beginning.pending.verifier))
             .append_pair("code_challenge_method", "S256");
         Ok(Some(door))
     }
 
     /// What the provider says of the person who came back with `code`.
-    pub async fn profile(
+    pub async fn fetch_profile(
         &self,
         provider: Provider,
         code: &str,
-        begun: &Begun,
-    ) -> Result<Option<Profile>, ProviderError> {
-        let callback = self.callback(provider);
+        begun: &PendingSignIn,
+    ) -> Result<Option<ProviderProfile>, ProviderError> {
+        let callback = self.callback_url(provider);
         match (provider, &self.google, &self.github) {
-            (Provider::Google, Some(google), _) => google.profile(code, &callback, begun).await.map(Some),
-            (Provider::GitHub, _, Some(github)) => github.profile(code, &callback, begun).await.map(Some),
+            (Provider::Google, Some(google), _) => {
+                google.fetch_profile(code, &callback, begun).await.map(Some)
+            }
+            (Provider::GitHub, _, Some(github)) => {
+                github.fetch_profile(code, &callback, begun).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
 
-    fn callback(&self, provider: Provider) -> String {
-        format!("{}/{}/callback", self.callbacks, provider.as_str())
+    fn callback_url(&self, provider: Provider) -> String {
+        format!("{}/{}/callback", self.callback_base_url, provider.as_str())
     }
 }
 
-impl Beginning {
+impl NewSignIn {
     /// Fresh secrets.
     #[must_use]
     pub fn new(provider: Provider, redirect_to: Option<String>) -> Self {
-        let cookie = secret::fresh();
+        let cookie = random_token::generate();
         Self {
-            state: secret::fresh(),
-            begun: Begun {
+            state: random_token::generate(),
+            pending: PendingSignIn {
                 provider: provider.as_str().to_owned(),
-                browser: secret::digest(&cookie),
-                verifier: secret::fresh(),
-                nonce: secret::fresh(),
+                browser: random_token::digest(&cookie),
+                verifier: random_token::generate(),
+                nonce: random_token::generate(),
                 redirect_to,
             },
             cookie,
@@ -217,39 +231,39 @@ impl Beginning {
     }
 }
 
-impl Begun {
+impl PendingSignIn {
     /// Whether it was begun by whoever has this cookie, with this provider.
     #[must_use]
-    pub fn is_of(&self, cookie: Option<&str>, provider: Provider) -> bool {
-        cookie.is_some_and(|cookie| secret::digest(cookie) == self.browser)
+    pub fn matches(&self, cookie: Option<&str>, provider: Provider) -> bool {
+        cookie.is_some_and(|cookie| random_token::digest(cookie) == self.browser)
             && self.provider == provider.as_str()
     }
 }
 
 /// Under what a sign-in is kept.
 #[must_use]
-pub fn id(state: &str) -> String {
-    format!("oauth#{}", secret::digest(state))
+pub fn pending_sign_in_key(state: &str) -> String {
+    format!("oauth#{}", random_token::digest(state))
 }
 
 /// What the provider is told of the verifier beforehand (RFC 7636, 4.2).
-fn challenge(verifier: &str) -> String {
-    secret::digest(verifier)
+fn code_challenge(verifier: &str) -> String {
+    random_token::digest(verifier)
 }
 
 /// The client whose id is in one variable, and whose secret in the secret that another names.
-async fn client(
-    init: &Init,
+async fn client_credentials(
+    init: &FunctionContext,
     id: &'static str,
     secret: &'static str,
     usual: &str,
-) -> Result<Option<Client>, InitError> {
+) -> Result<Option<ClientCredentials>, InitError> {
     let Some(id) = init.environment.optional(id)? else {
         return Ok(None);
     };
-    let name = start::named(init, secret, usual)?;
-    let secret = start::secrets(init).read(&name).await?;
-    Ok(Some(Client { id, secret }))
+    let name = bootstrap::secret_name(init, secret, usual)?;
+    let secret = bootstrap::secrets_manager(init).read(&name).await?;
+    Ok(Some(ClientCredentials { id, secret }))
 }
 
 #[cfg(test)]
@@ -257,25 +271,30 @@ mod tests {
     use super::*;
 
     fn providers(redirects: &[&str]) -> Providers {
-        let client = Client {
+        let client = ClientCredentials {
             id: "our-id".to_owned(),
             secret: "hunter2".to_owned().into(),
         };
         let site = "https://github.test".to_owned();
         Providers {
             google: None,
-            github: Some(GitHub::new(reqwest::Client::new(), site.clone(), site, client)),
-            callbacks: "https://api.test/v1/auth/oauth".to_owned(),
-            redirects: redirects.iter().map(|url| (*url).to_owned()).collect(),
+            github: Some(GitHubProvider::new(
+                reqwest::Client::new(),
+                site.clone(),
+                site,
+                client,
+            )),
+            callback_base_url: "https://api.test/v1/auth/oauth".to_owned(),
+            allowed_redirects: redirects.iter().map(|url| (*url).to_owned()).collect(),
         }
     }
 
     #[tokio::test]
     async fn the_door_takes_all_that_binds_the_way_back() {
-        let beginning = Beginning::new(Provider::GitHub, None);
+        let beginning = NewSignIn::new(Provider::GitHub, None);
         let providers = providers(&[]);
         let door = providers
-            .door(Provider::GitHub, &beginning)
+            .authorization_url(Provider::GitHub, &beginning)
             .await
             .unwrap()
             .unwrap();
@@ -291,13 +310,16 @@ mod tests {
         );
         assert_eq!(asked["state"], beginning.state);
         assert_eq!(asked["code_challenge_method"], "S256");
-        assert_eq!(asked["code_challenge"], challenge(&beginning.begun.verifier));
-        for secret in ["hunter2", &beginning.cookie, &beginning.begun.verifier] {
+        assert_eq!(
+            asked["code_challenge"],
+            code_challenge(&beginning.pending.verifier)
+        );
+        for secret in ["hunter2", &beginning.cookie, &beginning.pending.verifier] {
             assert!(!door.as_str().contains(secret), "{door}");
         }
         assert!(
             providers
-                .door(Provider::Google, &beginning)
+                .authorization_url(Provider::Google, &beginning)
                 .await
                 .unwrap()
                 .is_none()
@@ -307,7 +329,7 @@ mod tests {
     #[test]
     fn people_are_sent_on_only_to_what_is_on_the_list() {
         let providers = providers(&["https://shop.test/signed-in"]);
-        assert!(providers.may_redirect_to("https://shop.test/signed-in"));
+        assert!(providers.is_allowed_redirect("https://shop.test/signed-in"));
         for elsewhere in [
             "",
             "https://shop.test/",
@@ -318,24 +340,28 @@ mod tests {
             "//evil.example",
             "javascript:alert(1)",
         ] {
-            assert!(!providers.may_redirect_to(elsewhere), "{elsewhere}");
+            assert!(!providers.is_allowed_redirect(elsewhere), "{elsewhere}");
         }
     }
 
     #[test]
     fn a_sign_in_is_of_the_browser_that_began_it() {
-        let Beginning { cookie, begun, .. } = Beginning::new(Provider::GitHub, None);
-        assert!(begun.is_of(Some(&cookie), Provider::GitHub));
-        assert!(!begun.is_of(Some(&cookie), Provider::Google));
-        assert!(!begun.is_of(Some("another"), Provider::GitHub));
-        assert!(!begun.is_of(None, Provider::GitHub));
+        let NewSignIn {
+            cookie,
+            pending: begun,
+            ..
+        } = NewSignIn::new(Provider::GitHub, None);
+        assert!(begun.matches(Some(&cookie), Provider::GitHub));
+        assert!(!begun.matches(Some(&cookie), Provider::Google));
+        assert!(!begun.matches(Some("another"), Provider::GitHub));
+        assert!(!begun.matches(None, Provider::GitHub));
     }
 
     /// The example of RFC 7636, appendix B.
     #[test]
     fn the_challenge_is_that_of_the_standard() {
         assert_eq!(
-            challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+            code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
             "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
         );
     }

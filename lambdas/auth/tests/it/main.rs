@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod flows;
-mod guard;
-mod hands;
+mod auth_flows;
+mod login_throttle;
 mod oauth;
 mod sessions;
-mod world;
+mod support;
+mod test_clock;

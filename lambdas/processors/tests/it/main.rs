@@ -11,19 +11,19 @@ mod order_processor;
 mod order_reconciler;
 
 use domain::{Clock, Timestamp};
-use events::{Cause, Envelope, EventData, TraceParent};
+use events::{Envelope, EventContext, EventData, TraceParent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_processors");
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_processors");
 
 fn now() -> Timestamp {
     Clock::system().now()
 }
 
 /// An event as EventBridge hands it to a queue.
-fn event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
-    let cause = Cause {
+fn eventbridge_event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
+    let cause = EventContext {
         correlation_id,
         causation_id: None,
         traceparent: TraceParent::root(now()),
@@ -37,7 +37,7 @@ fn event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
 }
 
 /// Messages as Lambda hands them to a function, named by their position.
-fn batch(bodies: &[String]) -> Value {
+fn sqs_event(bodies: &[String]) -> Value {
     let record = |(at, body): (usize, &String)| {
         json!({
             "messageId": at.to_string(),
@@ -55,7 +55,7 @@ fn batch(bodies: &[String]) -> Value {
 }
 
 /// The answer to a batch of which these messages failed.
-fn failures(positions: &[&str]) -> Value {
+fn batch_item_failures(positions: &[&str]) -> Value {
     let failed: Vec<Value> = positions.iter().map(|at| json!({"itemIdentifier": at})).collect();
     json!({"batchItemFailures": failed})
 }

@@ -3,32 +3,32 @@
 use aws_config::SdkConfig;
 use domain::{Clock, Currency, FailureReason, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::{
-    AccountMail, LinkToken, MailRequest, TraceParent,
+    AccountMail, AccountMailRequest, LinkToken, TraceParent,
     order::{OrderCompleted, OrderFailed},
 };
-use lambda_shared::testing::{Sandbox, create_table};
+use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{PROGRAM, batch, event, failures, now};
+use crate::{EXECUTABLE, batch_item_failures, eventbridge_event, now, sqs_event};
 
-struct World {
+struct TestContext {
     aws: SdkConfig,
     orders: Orders,
-    sender: Sandbox,
-    from: String,
+    sender: FunctionProcess,
+    from_address: String,
 }
 
-impl World {
+impl TestContext {
     /// With a sender's address that SES has verified.
     async fn new() -> Self {
-        let world = Self::unverified().await;
-        world.verify().await;
+        let world = Self::with_unverified_sender().await;
+        world.verify_sender().await;
         world
     }
 
-    async fn unverified() -> Self {
-        let aws = cloud::sdk_config().await;
+    async fn with_unverified_sender() -> Self {
+        let aws = aws_client::sdk_config().await;
         let tables = Tables {
             orders: create_table(&aws, &["user_id", "order_id"]).await,
             outbox: create_table(&aws, &["event_id"]).await,
@@ -39,9 +39,9 @@ impl World {
             ("ORDERS_TABLE", tables.orders.as_str()),
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from),
-            ("SHOP_URL", "https://shop.test"),
+            ("STOREFRONT_URL", "https://shop.test"),
         ];
-        let sender = Sandbox::start(PROGRAM, "notification-sender", &variables)
+        let sender = FunctionProcess::start(EXECUTABLE, "notification-sender", &variables)
             .await
             .unwrap();
         let orders = Orders::new(aws_sdk_dynamodb::Client::new(&aws), tables, Clock::system());
@@ -49,20 +49,20 @@ impl World {
             aws,
             orders,
             sender,
-            from,
+            from_address: from,
         }
     }
 
-    async fn verify(&self) {
+    async fn verify_sender(&self) {
         let ses = aws_sdk_sesv2::Client::new(&self.aws);
         ses.create_email_identity()
-            .email_identity(&self.from)
+            .email_identity(&self.from_address)
             .send()
             .await
             .unwrap();
     }
 
-    async fn place(&self, contact_email: &str) -> Order {
+    async fn place_order(&self, contact_email: &str) -> Order {
         let item = OrderItem {
             product_id: ProductId::new(now()),
             product_name: "Lantern <red> & small".to_owned(),
@@ -81,22 +81,25 @@ impl World {
         self.orders.place(&new).await.unwrap().0
     }
 
-    async fn tell(&self, event: &Value) -> Value {
-        self.sender.invoke(batch(&[by_sns(event)])).await.unwrap()
+    async fn deliver(&self, event: &Value) -> Value {
+        self.sender
+            .invoke(sqs_event(&[sns_notification(event)]))
+            .await
+            .unwrap()
     }
 
     /// What was sent from this world's address.
-    async fn mails(&self) -> Vec<Value> {
+    async fn sent_mails(&self) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.aws.endpoint_url().unwrap());
         let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         let accounts = answer["messages"].as_object().unwrap().values();
         let mails = accounts.flat_map(|mails| mails.as_array().unwrap().clone());
-        mails.filter(|mail| mail["Source"] == self.from).collect()
+        mails.filter(|mail| mail["Source"] == self.from_address).collect()
     }
 }
 
 /// A message as SNS delivers it to a queue.
-fn by_sns(event: &Value) -> String {
+fn sns_notification(event: &Value) -> String {
     json!({
         "Type": "Notification",
         "MessageId": uuid_v7(now()),
@@ -107,7 +110,7 @@ fn by_sns(event: &Value) -> String {
     .to_string()
 }
 
-fn completed(order: &Order) -> Value {
+fn order_completed(order: &Order) -> Value {
     let data = OrderCompleted {
         order_id: order.order_id,
         user_id: order.user_id,
@@ -115,28 +118,28 @@ fn completed(order: &Order) -> Value {
         total_amount: order.total_amount,
         completed_at: now(),
     };
-    event(data, order.order_id.0)
+    eventbridge_event(data, order.order_id.0)
 }
 
-fn failed(order: &Order, reason: FailureReason) -> Value {
+fn order_failed(order: &Order, reason: FailureReason) -> Value {
     let data = OrderFailed {
         order_id: order.order_id,
         user_id: order.user_id,
         reason,
         failed_at: now(),
     };
-    event(data, order.order_id.0)
+    eventbridge_event(data, order.order_id.0)
 }
 
 #[tokio::test]
 async fn a_completed_order_is_told_once() {
-    let world = World::new().await;
-    let order = world.place("hanako@example.com").await;
-    let event = completed(&order);
-    assert_eq!(world.tell(&event).await, failures(&[]));
-    assert_eq!(world.tell(&event).await, failures(&[]));
+    let world = TestContext::new().await;
+    let order = world.place_order("hanako@example.com").await;
+    let event = order_completed(&order);
+    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
 
-    let mails = world.mails().await;
+    let mails = world.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
     assert_eq!(
@@ -154,13 +157,15 @@ async fn a_completed_order_is_told_once() {
 
 #[tokio::test]
 async fn a_failed_order_is_told_with_its_reason() {
-    let world = World::new().await;
-    let order = world.place("taro@example.com").await;
+    let world = TestContext::new().await;
+    let order = world.place_order("taro@example.com").await;
     assert_eq!(
-        world.tell(&failed(&order, FailureReason::PaymentDeclined)).await,
-        failures(&[])
+        world
+            .deliver(&order_failed(&order, FailureReason::PaymentDeclined))
+            .await,
+        batch_item_failures(&[])
     );
-    let mails = world.mails().await;
+    let mails = world.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(
         mail["Subject"],
@@ -175,89 +180,103 @@ async fn a_failed_order_is_told_with_its_reason() {
 
 #[tokio::test]
 async fn deliveries_at_once_send_one_mail() {
-    let world = World::new().await;
-    let message = by_sns(&completed(&world.place("hanako@example.com").await));
+    let world = TestContext::new().await;
+    let message = sns_notification(&order_completed(&world.place_order("hanako@example.com").await));
     world
         .sender
-        .invoke(batch(&[message.clone(), message.clone(), message.clone()]))
+        .invoke(sqs_event(&[message.clone(), message.clone(), message.clone()]))
         .await
         .unwrap();
     assert_eq!(
-        world.sender.invoke(batch(&[message])).await.unwrap(),
-        failures(&[])
+        world.sender.invoke(sqs_event(&[message])).await.unwrap(),
+        batch_item_failures(&[])
     );
-    assert_eq!(world.mails().await.len(), 1);
+    assert_eq!(world.sent_mails().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_bare_event_is_as_good_as_one_in_an_envelope() {
-    let world = World::new().await;
-    let event = completed(&world.place("hanako@example.com").await);
-    let answer = world.sender.invoke(batch(&[event.to_string()])).await.unwrap();
-    assert_eq!(answer, failures(&[]));
-    assert_eq!(world.mails().await.len(), 1);
+    let world = TestContext::new().await;
+    let event = order_completed(&world.place_order("hanako@example.com").await);
+    let answer = world
+        .sender
+        .invoke(sqs_event(&[event.to_string()]))
+        .await
+        .unwrap();
+    assert_eq!(answer, batch_item_failures(&[]));
+    assert_eq!(world.sent_mails().await.len(), 1);
 }
 
 /// Their account was deleted while the mail was on its way.
 #[tokio::test]
 async fn a_customer_who_is_gone_is_told_nothing() {
-    let world = World::new().await;
-    let order = world.place("").await;
-    for event in [completed(&order), failed(&order, FailureReason::PaymentDeclined)] {
-        assert_eq!(world.tell(&event).await, failures(&[]));
+    let world = TestContext::new().await;
+    let order = world.place_order("").await;
+    for event in [
+        order_completed(&order),
+        order_failed(&order, FailureReason::PaymentDeclined),
+    ] {
+        assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
     }
-    assert_eq!(world.mails().await.len(), 0);
+    assert_eq!(world.sent_mails().await.len(), 0);
 }
 
 #[tokio::test]
 async fn what_cannot_be_told_fails_for_itself() {
-    let world = World::new().await;
-    let mut nowhere = world.place("hanako@example.com").await;
+    let world = TestContext::new().await;
+    let mut nowhere = world.place_order("hanako@example.com").await;
     nowhere.order_id = OrderId::new(now());
-    let two_addresses = world.place("a@example.com,b@example.com").await;
-    let good = world.place("hanako@example.com").await;
+    let two_addresses = world.place_order("a@example.com,b@example.com").await;
+    let good = world.place_order("hanako@example.com").await;
     let bodies = [
-        by_sns(&completed(&nowhere)),
-        by_sns(&completed(&two_addresses)),
-        by_sns(&completed(&good)),
-        by_sns(&json!({"detail-type": "OrderPondered", "source": "nobody", "detail": {}})),
+        sns_notification(&order_completed(&nowhere)),
+        sns_notification(&order_completed(&two_addresses)),
+        sns_notification(&order_completed(&good)),
+        sns_notification(&json!({"detail-type": "OrderPondered", "source": "nobody", "detail": {}})),
         "not JSON".to_owned(),
     ];
-    let answer = world.sender.invoke(batch(&bodies)).await.unwrap();
+    let answer = world.sender.invoke(sqs_event(&bodies)).await.unwrap();
     let named = answer["batchItemFailures"].as_array().unwrap().len();
     assert_eq!(named, 4, "{answer}");
     assert!(!answer.to_string().contains("\"2\""), "{answer}");
-    assert_eq!(world.mails().await.len(), 1);
+    assert_eq!(world.sent_mails().await.len(), 1);
 }
 
 #[tokio::test]
 async fn what_ses_does_not_take_now_it_takes_later() {
-    let world = World::unverified().await;
-    let event = completed(&world.place("hanako@example.com").await);
-    assert_eq!(world.tell(&event).await, failures(&["0"]));
-    let line = world.sender.logged("SES does not take the mail").await.concat();
+    let world = TestContext::with_unverified_sender().await;
+    let event = order_completed(&world.place_order("hanako@example.com").await);
+    assert_eq!(world.deliver(&event).await, batch_item_failures(&["0"]));
+    let line = world
+        .sender
+        .wait_for_log("SES does not take the mail")
+        .await
+        .concat();
     assert!(!line.contains("hanako"), "addresses stay out of the logs: {line}");
 
-    world.verify().await;
-    assert_eq!(world.tell(&event).await, failures(&[]));
-    assert_eq!(world.mails().await.len(), 1);
+    world.verify_sender().await;
+    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(world.sent_mails().await.len(), 1);
 }
 
-fn request(mail: AccountMail, to: &str) -> String {
-    let request = MailRequest::new(mail, to, "Hanako", TraceParent::root(now()), now());
+fn mail_request(mail: AccountMail, to: &str) -> String {
+    let request = AccountMailRequest::new(mail, to, "Hanako", TraceParent::root(now()), now());
     serde_json::to_string(&request).unwrap()
 }
 
 #[tokio::test]
 async fn a_person_is_told_once_about_their_account() {
-    let world = World::new().await;
+    let world = TestContext::new().await;
     let token = LinkToken("a-secret".to_owned());
-    let message = request(AccountMail::ResetPassword { token }, "hanako@example.com");
+    let message = mail_request(AccountMail::ResetPassword { token }, "hanako@example.com");
     for _ in 0..2 {
-        let answer = world.sender.invoke(batch(std::slice::from_ref(&message))).await;
-        assert_eq!(answer.unwrap(), failures(&[]));
+        let answer = world
+            .sender
+            .invoke(sqs_event(std::slice::from_ref(&message)))
+            .await;
+        assert_eq!(answer.unwrap(), batch_item_failures(&[]));
     }
-    let mails = world.mails().await;
+    let mails = world.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
     assert_eq!(mail["Subject"], "Choose a new password / パスワードの再設定");
@@ -266,7 +285,7 @@ async fn a_person_is_told_once_about_their_account() {
         text.contains("https://shop.test/reset?token=a-secret\n"),
         "{text}"
     );
-    let lines = world.sender.logged("").await.concat();
+    let lines = world.sender.wait_for_log("").await.concat();
     assert!(
         !lines.contains("a-secret") && !lines.contains("hanako@"),
         "secrets and addresses stay out of the logs: {lines}"
@@ -275,14 +294,14 @@ async fn a_person_is_told_once_about_their_account() {
 
 #[tokio::test]
 async fn a_mail_of_nothing_and_one_that_came_over_the_bus_are_not_sent() {
-    let world = World::new().await;
-    let nothing = request(AccountMail::Nothing, "");
-    let answer = world.sender.invoke(batch(&[nothing])).await.unwrap();
-    assert_eq!(answer, failures(&[]));
+    let world = TestContext::new().await;
+    let nothing = mail_request(AccountMail::Decoy, "");
+    let answer = world.sender.invoke(sqs_event(&[nothing])).await.unwrap();
+    assert_eq!(answer, batch_item_failures(&[]));
 
-    let changed = request(AccountMail::PasswordChanged, "hanako@example.com");
+    let changed = mail_request(AccountMail::PasswordChanged, "hanako@example.com");
     let by_bus = json!({"Type": "Notification", "MessageId": "1", "Message": changed}).to_string();
-    let answer = world.sender.invoke(batch(&[by_bus])).await.unwrap();
-    assert_eq!(answer, failures(&["0"]));
-    assert_eq!(world.mails().await.len(), 0);
+    let answer = world.sender.invoke(sqs_event(&[by_bus])).await.unwrap();
+    assert_eq!(answer, batch_item_failures(&["0"]));
+    assert_eq!(world.sent_mails().await.len(), 0);
 }

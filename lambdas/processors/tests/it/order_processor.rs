@@ -4,22 +4,22 @@ use aws_config::SdkConfig;
 use aws_sdk_sfn::{Client, types::StateMachineType};
 use domain::{Currency, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::order::{OrderCreated, OrderLine};
-use lambda_shared::testing::{Exited, Sandbox, create_table};
+use lambda_shared::testing::{ExitedDuringInit, FunctionProcess, create_table};
 use serde_json::{Value, json};
 
-use crate::{PROGRAM, batch, event, failures, now};
+use crate::{EXECUTABLE, batch_item_failures, eventbridge_event, now, sqs_event};
 
-struct World {
+struct TestContext {
     aws: SdkConfig,
     table: String,
-    sagas: Client,
-    state_machine: String,
-    processor: Sandbox,
+    step_functions: Client,
+    state_machine_arn: String,
+    processor: FunctionProcess,
 }
 
-impl World {
+impl TestContext {
     async fn new(kind: StateMachineType) -> Self {
-        let aws: SdkConfig = cloud::sdk_config().await;
+        let aws: SdkConfig = aws_client::sdk_config().await;
         let table = create_table(&aws, &["id"]).await;
         let sagas = Client::new(&aws);
         let state_machine = sagas
@@ -36,32 +36,32 @@ impl World {
             ("IDEMPOTENCY_TABLE", table.as_str()),
             ("STATE_MACHINE_ARN", &state_machine),
         ];
-        let processor = Sandbox::start(PROGRAM, "order-processor", &variables)
+        let processor = FunctionProcess::start(EXECUTABLE, "order-processor", &variables)
             .await
             .unwrap();
         Self {
             aws,
             table,
-            sagas,
-            state_machine,
+            step_functions: sagas,
+            state_machine_arn: state_machine,
             processor,
         }
     }
 
     async fn process(&self, events: &[&Value]) -> Value {
         let bodies: Vec<String> = events.iter().map(ToString::to_string).collect();
-        self.processor.invoke(batch(&bodies)).await.unwrap()
+        self.processor.invoke(sqs_event(&bodies)).await.unwrap()
     }
 
-    async fn executions(&self) -> usize {
+    async fn execution_count(&self) -> usize {
         let list = self
-            .sagas
+            .step_functions
             .list_executions()
-            .state_machine_arn(&self.state_machine);
+            .state_machine_arn(&self.state_machine_arn);
         list.send().await.unwrap().executions.len()
     }
 
-    async fn records(&self) -> i32 {
+    async fn record_count(&self) -> i32 {
         let dynamo = aws_sdk_dynamodb::Client::new(&self.aws);
         dynamo
             .scan()
@@ -74,11 +74,11 @@ impl World {
     }
 
     /// The input of the only execution.
-    async fn input(&self) -> String {
+    async fn execution_input(&self) -> String {
         let list = self
-            .sagas
+            .step_functions
             .list_executions()
-            .state_machine_arn(&self.state_machine)
+            .state_machine_arn(&self.state_machine_arn)
             .send()
             .await
             .unwrap();
@@ -86,14 +86,14 @@ impl World {
             panic!("{list:?}")
         };
         let describe = self
-            .sagas
+            .step_functions
             .describe_execution()
             .execution_arn(&execution.execution_arn);
         describe.send().await.unwrap().input.unwrap()
     }
 }
 
-fn created() -> (OrderId, Value) {
+fn order_created() -> (OrderId, Value) {
     let at = now();
     let line = |quantity| OrderLine {
         product_id: ProductId::new(at),
@@ -110,17 +110,17 @@ fn created() -> (OrderId, Value) {
         payment_method: "pm_card_visa".to_owned(),
         created_at: at,
     };
-    (order.order_id, event(order.clone(), order.order_id.0))
+    (order.order_id, eventbridge_event(order.clone(), order.order_id.0))
 }
 
 #[tokio::test]
 async fn the_saga_gets_what_its_steps_read() {
-    let world = World::new(StateMachineType::Standard).await;
-    let (order_id, event) = created();
-    assert_eq!(world.process(&[&event]).await, failures(&[]));
+    let world = TestContext::new(StateMachineType::Standard).await;
+    let (order_id, event) = order_created();
+    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
 
-    let input = world.input().await;
-    let state: saga::State = serde_json::from_str(&input).unwrap();
+    let input = world.execution_input().await;
+    let state: saga::SagaState = serde_json::from_str(&input).unwrap();
     let (detail, data) = (&event["detail"], &event["detail"]["data"]);
     assert_eq!(state.order_id, order_id);
     assert_eq!(json!(state.user_id), data["user_id"]);
@@ -137,35 +137,41 @@ async fn the_saga_gets_what_its_steps_read() {
 
 #[tokio::test]
 async fn a_second_delivery_starts_no_second_saga() {
-    let world = World::new(StateMachineType::Standard).await;
-    let (_, event) = created();
-    assert_eq!(world.process(&[&event, &event, &event]).await, failures(&[]));
-    assert_eq!(world.process(&[&event]).await, failures(&[]));
-    assert_eq!(world.executions().await, 1);
-    assert_eq!(world.records().await, 0, "the execution's name is enough");
+    let world = TestContext::new(StateMachineType::Standard).await;
+    let (_, event) = order_created();
+    assert_eq!(
+        world.process(&[&event, &event, &event]).await,
+        batch_item_failures(&[])
+    );
+    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
+    assert_eq!(world.execution_count().await, 1);
+    assert_eq!(world.record_count().await, 0, "the execution's name is enough");
 }
 
 /// MiniStack refuses a name's second execution of an Express state machine too, which AWS does not. So it is
 /// the record that is looked at.
 #[tokio::test]
 async fn where_names_are_not_known_a_record_starts_the_saga_once() {
-    let world = World::new(StateMachineType::Express).await;
-    let (_, event) = created();
+    let world = TestContext::new(StateMachineType::Express).await;
+    let (_, event) = order_created();
     // A delivery that finds another one at work is left in the queue, and succeeds later.
     world.process(&[&event, &event, &event]).await;
-    assert_eq!(world.process(&[&event]).await, failures(&[]));
-    assert_eq!((world.executions().await, world.records().await), (1, 1));
+    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
+    assert_eq!(
+        (world.execution_count().await, world.record_count().await),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
 async fn poison_fails_for_itself() {
-    let world = World::new(StateMachineType::Standard).await;
-    let (_, good) = created();
-    let (_, mut newer) = created();
+    let world = TestContext::new(StateMachineType::Standard).await;
+    let (_, good) = order_created();
+    let (_, mut newer) = order_created();
     newer["detail"]["schema_version"] = json!(2);
-    let (_, mut no_quantity) = created();
+    let (_, mut no_quantity) = order_created();
     no_quantity["detail"]["data"]["items"][0]["quantity"] = json!(0);
-    let (_, mut other) = created();
+    let (_, mut other) = order_created();
     other["detail-type"] = json!("OrderCancelled");
     let text = json!("not an event");
 
@@ -178,13 +184,13 @@ async fn poison_fails_for_itself() {
         .collect();
     named.sort_unstable();
     assert_eq!(named, ["0", "2", "3", "4"]);
-    assert_eq!(world.executions().await, 1);
+    assert_eq!(world.execution_count().await, 1);
 }
 
 #[tokio::test]
 async fn by_hand_it_takes_an_sqs_event_and_says_so_to_everything_else() {
-    let world = World::new(StateMachineType::Standard).await;
-    let (_, event) = created();
+    let world = TestContext::new(StateMachineType::Standard).await;
+    let (_, event) = order_created();
     let by_hand = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
     assert_eq!(
         world.processor.invoke(by_hand).await.unwrap(),
@@ -205,10 +211,10 @@ async fn by_hand_it_takes_an_sqs_event_and_says_so_to_everything_else() {
 
 #[tokio::test]
 async fn the_log_of_a_message_stands_in_the_order_s_trace() {
-    let world = World::new(StateMachineType::Standard).await;
-    let (order_id, event) = created();
+    let world = TestContext::new(StateMachineType::Standard).await;
+    let (order_id, event) = order_created();
     world.process(&[&event]).await;
-    let lines = world.processor.logged("the order's saga has started").await;
+    let lines = world.processor.wait_for_log("the order's saga has started").await;
     let line: Value = serde_json::from_str(&lines[0]).unwrap();
     let message = &line["spans"][1];
     assert_eq!(message["correlation_id"], order_id.to_string());
@@ -231,7 +237,8 @@ async fn without_its_state_machine_it_does_not_start() {
         ("IDEMPOTENCY_TABLE", "table"),
         ("STATE_MACHINE_ARN", nowhere.as_str()),
     ];
-    let Err(Exited(said)) = Sandbox::start(PROGRAM, "order-processor", &variables).await else {
+    let Err(ExitedDuringInit(said)) = FunctionProcess::start(EXECUTABLE, "order-processor", &variables).await
+    else {
         panic!("it started")
     };
     assert!(

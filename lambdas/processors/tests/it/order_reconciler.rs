@@ -15,32 +15,32 @@ use aws_sdk_sfn::{
 use chrono::TimeDelta;
 use domain::{Clock, Currency, Money, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::TraceParent;
-use lambda_shared::testing::{Sandbox, create_table};
+use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{PROGRAM, batch, failures, now};
+use crate::{EXECUTABLE, batch_item_failures, now, sqs_event};
 
-struct World {
+struct TestContext {
     tables: Tables,
     dynamo: DynamoDb,
-    sagas: StepFunctions,
-    state_machine: String,
+    step_functions: StepFunctions,
+    state_machine_arn: String,
     sqs: aws_sdk_sqs::Client,
-    parking_queue: String,
+    parking_queue_url: String,
 }
 
-impl World {
+impl TestContext {
     /// A state machine of which an execution runs until it is told to stop.
     async fn new() -> Self {
         let waiting = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
-        Self::with(StateMachineType::Standard, waiting).await
+        Self::with_state_machine(StateMachineType::Standard, waiting).await
     }
 
-    async fn with(kind: StateMachineType, only_state: Value) -> Self {
-        let aws = cloud::sdk_config().await;
+    async fn with_state_machine(kind: StateMachineType, only_state: Value) -> Self {
+        let aws = aws_client::sdk_config().await;
         let tables = Tables {
-            orders: create_orders(&aws).await,
+            orders: create_orders_table(&aws).await,
             outbox: create_table(&aws, &["event_id"]).await,
             idempotency: create_table(&aws, &["id"]).await,
         };
@@ -57,37 +57,39 @@ impl World {
         let queue = sqs.create_queue().queue_name(&tables.orders).send().await;
         Self {
             dynamo: DynamoDb::new(&aws),
-            state_machine: machine.unwrap().state_machine_arn,
-            parking_queue: queue.unwrap().queue_url.unwrap(),
+            state_machine_arn: machine.unwrap().state_machine_arn,
+            parking_queue_url: queue.unwrap().queue_url.unwrap(),
             tables,
-            sagas,
+            step_functions: sagas,
             sqs,
         }
     }
 
-    async fn function(&self, handler: &str, stuck_after: &str) -> Sandbox {
+    async fn start_function(&self, handler: &str, stuck_after: &str) -> FunctionProcess {
         let variables = [
             ("IDEMPOTENCY_TABLE", self.tables.idempotency.as_str()),
             ("ORDERS_TABLE", &self.tables.orders),
-            ("ORDER_PARKING_QUEUE_URL", &self.parking_queue),
-            ("STATE_MACHINE_ARN", &self.state_machine),
-            ("STUCK_AFTER_SECONDS", stuck_after),
+            ("ORDER_PARKING_QUEUE_URL", &self.parking_queue_url),
+            ("STATE_MACHINE_ARN", &self.state_machine_arn),
+            ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_after),
         ];
-        Sandbox::start(PROGRAM, handler, &variables).await.unwrap()
+        FunctionProcess::start(EXECUTABLE, handler, &variables)
+            .await
+            .unwrap()
     }
 
     /// The reconciler of orders of whatever age.
-    async fn reconciler(&self) -> Sandbox {
-        self.function("order-reconciler", "0").await
+    async fn start_reconciler(&self) -> FunctionProcess {
+        self.start_function("order-reconciler", "0").await
     }
 
-    fn orders(&self, age: TimeDelta) -> Orders {
+    fn orders_with_age(&self, age: TimeDelta) -> Orders {
         let clock = Clock::from_fn(move || Clock::system().now() - age);
         Orders::new(self.dynamo.clone(), self.tables.clone(), clock)
     }
 
     /// An order placed so long ago, and the event that told of it.
-    async fn place(&self, age: TimeDelta) -> (Order, Value) {
+    async fn place_order(&self, age: TimeDelta) -> (Order, Value) {
         let at = now();
         let item = OrderItem {
             product_id: ProductId::new(at),
@@ -104,38 +106,38 @@ impl World {
             idempotency_key: "key".to_owned(),
             traceparent: TraceParent::root(at),
         };
-        let (order, event) = self.orders(age).place(&new).await.unwrap();
+        let (order, event) = self.orders_with_age(age).place(&new).await.unwrap();
         let event = event.unwrap();
         let detail: Value = serde_json::from_str(&event.detail).unwrap();
         let event = json!({"source": event.source, "detail-type": event.detail_type, "detail": detail});
         (order, event)
     }
 
-    async fn find(&self, order: &Order) -> Order {
-        let orders = self.orders(TimeDelta::zero());
+    async fn load_order(&self, order: &Order) -> Order {
+        let orders = self.orders_with_age(TimeDelta::zero());
         orders.find(order.user_id, order.order_id).await.unwrap().unwrap()
     }
 
     fn execution_arn(&self, name: &str) -> String {
         format!(
             "{}:{name}",
-            self.state_machine.replace(":stateMachine:", ":execution:")
+            self.state_machine_arn.replace(":stateMachine:", ":execution:")
         )
     }
 
-    async fn start(&self, order: &Order) {
+    async fn start_saga(&self, order: &Order) {
         let starting = self
-            .sagas
+            .step_functions
             .start_execution()
-            .state_machine_arn(&self.state_machine);
+            .state_machine_arn(&self.state_machine_arn);
         starting.name(order.order_id.to_string()).send().await.unwrap();
     }
 
     /// Ends every execution that runs.
-    async fn abort(&self) {
-        for name in self.executions(Some(ExecutionStatus::Running)).await {
+    async fn stop_running_executions(&self) {
+        for name in self.execution_names(Some(ExecutionStatus::Running)).await {
             let stop = self
-                .sagas
+                .step_functions
                 .stop_execution()
                 .execution_arn(self.execution_arn(&name));
             stop.send().await.unwrap();
@@ -143,11 +145,11 @@ impl World {
     }
 
     /// The names of executions, in their order.
-    async fn executions(&self, status: Option<ExecutionStatus>) -> Vec<String> {
+    async fn execution_names(&self, status: Option<ExecutionStatus>) -> Vec<String> {
         let list = self
-            .sagas
+            .step_functions
             .list_executions()
-            .state_machine_arn(&self.state_machine);
+            .state_machine_arn(&self.state_machine_arn);
         let listed = list.set_status_filter(status).send().await.unwrap();
         let mut names: Vec<String> = listed.executions.into_iter().map(|one| one.name).collect();
         names.sort();
@@ -155,9 +157,13 @@ impl World {
     }
 
     /// Waits until nothing runs any more.
-    async fn ended(&self) {
+    async fn wait_until_executions_end(&self) {
         for _ in 0..600 {
-            if self.executions(Some(ExecutionStatus::Running)).await.is_empty() {
+            if self
+                .execution_names(Some(ExecutionStatus::Running))
+                .await
+                .is_empty()
+            {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -165,17 +171,17 @@ impl World {
         panic!("an execution does not end");
     }
 
-    async fn input(&self, name: &str) -> Value {
+    async fn execution_input(&self, name: &str) -> Value {
         let described = self
-            .sagas
+            .step_functions
             .describe_execution()
             .execution_arn(self.execution_arn(name));
         serde_json::from_str(&described.send().await.unwrap().input.unwrap()).unwrap()
     }
 
     /// What lies in the parking queue, which is empty afterwards.
-    async fn parked(&self) -> Vec<Value> {
-        let receive = self.sqs.receive_message().queue_url(&self.parking_queue);
+    async fn receive_parked(&self) -> Vec<Value> {
+        let receive = self.sqs.receive_message().queue_url(&self.parking_queue_url);
         let received = receive.max_number_of_messages(10).send().await.unwrap();
         let messages = received.messages.unwrap_or_default().into_iter();
         messages
@@ -185,7 +191,7 @@ impl World {
 }
 
 /// A table of orders with its index.
-async fn create_orders(aws: &SdkConfig) -> String {
+async fn create_orders_table(aws: &SdkConfig) -> String {
     let name = format!("test-{}", uuid_v7(now()));
     let text = |name: &str| {
         let definition = AttributeDefinition::builder().attribute_name(name);
@@ -217,7 +223,7 @@ async fn create_orders(aws: &SdkConfig) -> String {
 }
 
 /// What a run did: restarted, parked, failed.
-async fn run(reconciler: &Sandbox) -> (Value, Value, Value) {
+async fn run_once(reconciler: &FunctionProcess) -> (Value, Value, Value) {
     let run = reconciler.invoke(json!({})).await.unwrap();
     (
         run["restarted"].clone(),
@@ -226,44 +232,52 @@ async fn run(reconciler: &Sandbox) -> (Value, Value, Value) {
     )
 }
 
-fn did(restarted: u64, parked: u64, failed: u64) -> (Value, Value, Value) {
+fn run_counts(restarted: u64, parked: u64, failed: u64) -> (Value, Value, Value) {
     (json!(restarted), json!(parked), json!(failed))
 }
 
 #[tokio::test]
 async fn an_order_whose_event_was_lost_gets_its_saga() {
-    let world = World::new().await;
-    let (order, event) = world.place(TimeDelta::zero()).await;
-    let reconciler = world.reconciler().await;
-    assert_eq!(run(&reconciler).await, did(1, 0, 0));
-    assert_eq!(world.executions(None).await, [order.order_id.to_string()]);
-    assert_eq!(world.find(&order).await.restarts, 0, "it is the first start");
+    let world = TestContext::new().await;
+    let (order, event) = world.place_order(TimeDelta::zero()).await;
+    let reconciler = world.start_reconciler().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
+    assert_eq!(world.execution_names(None).await, [order.order_id.to_string()]);
+    assert_eq!(
+        world.load_order(&order).await.restarts,
+        0,
+        "it is the first start"
+    );
 
-    assert_eq!(run(&reconciler).await, did(0, 0, 0), "its saga runs");
-    let processor = world.function("order-processor", "").await;
-    let late = processor.invoke(batch(&[event.to_string()])).await;
-    assert_eq!(late.unwrap(), failures(&[]), "the event comes after all");
-    assert_eq!(world.executions(None).await.len(), 1);
+    assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
+    let processor = world.start_function("order-processor", "").await;
+    let late = processor.invoke(sqs_event(&[event.to_string()])).await;
+    assert_eq!(
+        late.unwrap(),
+        batch_item_failures(&[]),
+        "the event comes after all"
+    );
+    assert_eq!(world.execution_names(None).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_saga_that_died_is_started_again_with_the_same_input() {
-    let world = World::new().await;
-    let (order, event) = world.place(TimeDelta::zero()).await;
-    let processor = world.function("order-processor", "").await;
-    processor.invoke(batch(&[event.to_string()])).await.unwrap();
-    let reconciler = world.reconciler().await;
-    assert_eq!(run(&reconciler).await, did(0, 0, 0), "its saga runs");
+    let world = TestContext::new().await;
+    let (order, event) = world.place_order(TimeDelta::zero()).await;
+    let processor = world.start_function("order-processor", "").await;
+    processor.invoke(sqs_event(&[event.to_string()])).await.unwrap();
+    let reconciler = world.start_reconciler().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
 
-    world.abort().await;
-    assert_eq!(run(&reconciler).await, did(1, 0, 0));
+    world.stop_running_executions().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
     let (first, second) = (order.order_id.to_string(), format!("{}-2", order.order_id));
     assert_eq!(
-        world.executions(Some(ExecutionStatus::Running)).await,
+        world.execution_names(Some(ExecutionStatus::Running)).await,
         std::slice::from_ref(&second)
     );
-    let input = world.input(&second).await;
-    assert_eq!(input, world.input(&first).await);
+    let input = world.execution_input(&second).await;
+    assert_eq!(input, world.execution_input(&first).await);
     assert_eq!(
         input["traceparent"],
         json!(order.traceparent),
@@ -273,27 +287,27 @@ async fn a_saga_that_died_is_started_again_with_the_same_input() {
 
 #[tokio::test]
 async fn an_order_that_stays_stuck_is_parked_once() {
-    let world = World::new().await;
-    let (order, _) = world.place(TimeDelta::zero()).await;
-    world.start(&order).await;
-    let reconciler = world.reconciler().await;
+    let world = TestContext::new().await;
+    let (order, _) = world.place_order(TimeDelta::zero()).await;
+    world.start_saga(&order).await;
+    let reconciler = world.start_reconciler().await;
     for _ in 0..3 {
-        world.abort().await;
-        assert_eq!(run(&reconciler).await, did(1, 0, 0));
-        assert_eq!(run(&reconciler).await, did(0, 0, 0), "its saga runs");
+        world.stop_running_executions().await;
+        assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
+        assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
     }
-    world.abort().await;
-    assert_eq!(run(&reconciler).await, did(0, 1, 0));
-    assert_eq!(run(&reconciler).await, did(0, 0, 0));
+    world.stop_running_executions().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(0, 1, 0));
+    assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0));
 
-    let [message] = &world.parked().await[..] else {
+    let [message] = &world.receive_parked().await[..] else {
         panic!("one message")
     };
     let last = format!("{}-4", order.order_id);
     assert_eq!(message["order_id"], json!(order.order_id));
     assert_eq!(message["execution"], json!(world.execution_arn(&last)));
-    assert_eq!(message["state"], world.input(&last).await);
-    assert_eq!(world.executions(None).await.len(), 4);
+    assert_eq!(message["state"], world.execution_input(&last).await);
+    assert_eq!(world.execution_names(None).await.len(), 4);
     let open = reconciler.invoke(json!({})).await.unwrap();
     assert_eq!(open["open"], 0, "it is a person's");
 }
@@ -301,72 +315,87 @@ async fn an_order_that_stays_stuck_is_parked_once() {
 #[tokio::test]
 async fn an_order_that_its_saga_parked_is_not_parked_a_second_time() {
     let parked = json!({"Type": "Fail", "Error": "OrderParked"});
-    let world = World::with(StateMachineType::Standard, parked).await;
-    let (order, _) = world.place(TimeDelta::zero()).await;
-    world.start(&order).await;
-    let reconciler = world.reconciler().await;
+    let world = TestContext::with_state_machine(StateMachineType::Standard, parked).await;
+    let (order, _) = world.place_order(TimeDelta::zero()).await;
+    world.start_saga(&order).await;
+    let reconciler = world.start_reconciler().await;
     for restarted in [1, 1, 1, 0] {
-        world.ended().await;
-        assert_eq!(run(&reconciler).await, did(restarted, 1 - restarted, 0));
+        world.wait_until_executions_end().await;
+        assert_eq!(
+            run_once(&reconciler).await,
+            run_counts(restarted, 1 - restarted, 0)
+        );
     }
-    assert_eq!(world.parked().await, [Value::Null; 0]);
-    assert_eq!(world.find(&order).await.open, None);
+    assert_eq!(world.receive_parked().await, [Value::Null; 0]);
+    assert_eq!(world.load_order(&order).await.open, None);
 }
 
 #[tokio::test]
 async fn a_start_that_was_lost_after_it_was_counted_is_made_up_for() {
-    let world = World::new().await;
-    let (order, _) = world.place(TimeDelta::zero()).await;
-    world.start(&order).await;
-    world.abort().await;
-    let counted = world.orders(TimeDelta::zero()).count_restart(&order).await;
+    let world = TestContext::new().await;
+    let (order, _) = world.place_order(TimeDelta::zero()).await;
+    world.start_saga(&order).await;
+    world.stop_running_executions().await;
+    let counted = world
+        .orders_with_age(TimeDelta::zero())
+        .increment_restarts(&order)
+        .await;
     assert!(counted.unwrap(), "and here the process ends");
 
-    assert_eq!(run(&world.reconciler().await).await, did(1, 0, 0));
+    assert_eq!(
+        run_once(&world.start_reconciler().await).await,
+        run_counts(1, 0, 0)
+    );
     let second = format!("{}-2", order.order_id);
-    assert_eq!(world.executions(Some(ExecutionStatus::Running)).await, [second]);
-    assert_eq!(world.find(&order).await.restarts, 1);
+    assert_eq!(
+        world.execution_names(Some(ExecutionStatus::Running)).await,
+        [second]
+    );
+    assert_eq!(world.load_order(&order).await.restarts, 1);
 }
 
 #[tokio::test]
 async fn young_orders_and_orders_that_have_ended_are_left_alone() {
-    let world = World::new().await;
-    let (young, _) = world.place(TimeDelta::seconds(60)).await;
-    let (cancelled, _) = world.place(TimeDelta::hours(2)).await;
-    let orders = world.orders(TimeDelta::zero());
-    let cancelling = orders.cancel(cancelled.user_id, cancelled.order_id, cancelled.as_cause());
+    let world = TestContext::new().await;
+    let (young, _) = world.place_order(TimeDelta::seconds(60)).await;
+    let (cancelled, _) = world.place_order(TimeDelta::hours(2)).await;
+    let orders = world.orders_with_age(TimeDelta::zero());
+    let cancelling = orders.cancel(cancelled.user_id, cancelled.order_id, cancelled.event_context());
     cancelling.await.unwrap();
 
-    let reconciler = world.function("order-reconciler", "600").await;
+    let reconciler = world.start_function("order-reconciler", "600").await;
     let run = reconciler.invoke(json!({})).await.unwrap();
     assert_eq!((&run["open"], &run["restarted"]), (&json!(1), &json!(0)));
     let age = run["oldest_age_seconds"].as_u64().unwrap();
     assert!((60..600).contains(&age), "{age}");
-    assert_eq!(world.executions(None).await, [""; 0]);
-    assert_eq!(world.find(&young).await, young);
+    assert_eq!(world.execution_names(None).await, [""; 0]);
+    assert_eq!(world.load_order(&young).await, young);
 }
 
 /// An Express state machine tells nothing of its executions, so the time since the last start has to do.
 #[tokio::test]
 async fn where_executions_are_not_known_the_age_decides() {
     let waiting = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
-    let world = World::with(StateMachineType::Express, waiting).await;
-    let (order, _) = world.place(TimeDelta::hours(1)).await;
-    let reconciler = world.function("order-reconciler", "600").await;
-    assert_eq!(run(&reconciler).await, did(1, 0, 0));
-    assert_eq!(world.executions(None).await, [format!("{}-2", order.order_id)]);
+    let world = TestContext::with_state_machine(StateMachineType::Express, waiting).await;
+    let (order, _) = world.place_order(TimeDelta::hours(1)).await;
+    let reconciler = world.start_function("order-reconciler", "600").await;
+    assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
     assert_eq!(
-        run(&reconciler).await,
-        did(0, 0, 0),
+        world.execution_names(None).await,
+        [format!("{}-2", order.order_id)]
+    );
+    assert_eq!(
+        run_once(&reconciler).await,
+        run_counts(0, 0, 0),
         "it has ten minutes from here on"
     );
-    assert_eq!(world.find(&order).await.restarts, 1);
+    assert_eq!(world.load_order(&order).await.restarts, 1);
 }
 
 #[tokio::test]
 async fn an_order_that_cannot_be_read_does_not_keep_the_others_waiting() {
-    let world = World::new().await;
-    let (order, _) = world.place(TimeDelta::zero()).await;
+    let world = TestContext::new().await;
+    let (order, _) = world.place_order(TimeDelta::zero()).await;
     let text = |text: String| AttributeValue::S(text);
     let broken = uuid_v7(now() - TimeDelta::hours(1)).to_string();
     let put = world.dynamo.put_item().table_name(&world.tables.orders);
@@ -377,20 +406,25 @@ async fn an_order_that_cannot_be_read_does_not_keep_the_others_waiting() {
         .await
         .unwrap();
 
-    let reconciler = world.reconciler().await;
-    assert_eq!(run(&reconciler).await, did(1, 0, 1));
-    assert_eq!(world.executions(None).await, [order.order_id.to_string()]);
-    assert!(!reconciler.logged("could not be dealt with").await.is_empty());
+    let reconciler = world.start_reconciler().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 1));
+    assert_eq!(world.execution_names(None).await, [order.order_id.to_string()]);
+    assert!(
+        !reconciler
+            .wait_for_log("could not be dealt with")
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn each_run_tells_its_metrics() {
-    let world = World::new().await;
-    world.place(TimeDelta::hours(1)).await;
-    world.place(TimeDelta::zero()).await;
-    let reconciler = world.reconciler().await;
-    run(&reconciler).await;
-    let lines = reconciler.logged("_aws").await;
+    let world = TestContext::new().await;
+    world.place_order(TimeDelta::hours(1)).await;
+    world.place_order(TimeDelta::zero()).await;
+    let reconciler = world.start_reconciler().await;
+    run_once(&reconciler).await;
+    let lines = reconciler.wait_for_log("_aws").await;
     let line: Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!(line["OrdersOpen"], 2);
     assert_eq!(line["OrdersRestarted"], 2);

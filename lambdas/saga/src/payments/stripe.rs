@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{PaymentError, PaymentProvider, PaymentStatus};
-use crate::http;
+use crate::http_client;
 
 /// The version of Stripe's API that this is written for, sent with every request: what an account's default
 /// version is does not matter then.
@@ -33,33 +33,33 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Stripe, as one account's key sees it.
 pub struct Stripe {
     http: Client,
-    base: Url,
+    base_url: Url,
 }
 
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
+pub enum StripeConfigError {
     /// The address is not one to send requests to.
     #[error("the payment API's address is not an http or https URL")]
-    Address,
+    InvalidUrl,
     /// The key has characters that no key has, such as a line's end.
     #[error("the payment API's key cannot be sent in a header")]
-    Key,
+    InvalidKey,
     /// The HTTP client could not be built.
     #[error("the payment API's HTTP client could not be built")]
-    Client(#[from] reqwest::Error),
+    HttpClient(#[from] reqwest::Error),
 }
 
 impl Stripe {
     /// A client for the API at `base` (for Stripe itself `https://api.stripe.com`) with the account's secret
     /// key.
-    pub fn new(base: &str, key: &SecretString) -> Result<Self, SetUpError> {
-        let base = Url::parse(base).map_err(|_| SetUpError::Address)?;
+    pub fn new(base: &str, key: &SecretString) -> Result<Self, StripeConfigError> {
+        let base = Url::parse(base).map_err(|_| StripeConfigError::InvalidUrl)?;
         if !matches!(base.scheme(), "http" | "https") {
-            return Err(SetUpError::Address);
+            return Err(StripeConfigError::InvalidUrl);
         }
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| SetUpError::Key)?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+            .map_err(|_| StripeConfigError::InvalidKey)?;
         authorization.set_sensitive(true);
         let headers = HeaderMap::from_iter([
             (AUTHORIZATION, authorization),
@@ -68,18 +68,18 @@ impl Stripe {
                 HeaderValue::from_static(API_VERSION),
             ),
         ]);
-        let http = http::client()
+        let http = http_client::client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .default_headers(headers)
             // The API never redirects; whoever does is not to be followed with a charge in hand.
             .redirect(redirect::Policy::none())
             .build()?;
-        Ok(Self { http, base })
+        Ok(Self { http, base_url: base })
     }
 
     fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.base.clone();
+        let mut url = self.base_url.clone();
         url.path_segments_mut()
             .expect("an http URL, which `new` made sure of, has a path")
             .pop_if_empty()
@@ -112,32 +112,32 @@ impl PaymentProvider for Stripe {
             ("payment_method_types[]", "card"),
             ("metadata[order_id]", &order.to_string()),
         ]);
-        let intent: Intent = answer(request).await?;
+        let intent: PaymentIntent = send(request).await?;
         Ok(PaymentId(intent.id))
     }
 
     async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
         let request = self.post(&["payment_intents", &payment.0, "confirm"], order, "confirm");
-        let refusal = match answer::<Intent>(request).await {
-            Ok(intent) => return intent.charged(),
+        let refusal = match send::<PaymentIntent>(request).await {
+            Ok(intent) => return intent.require_charged(),
             Err(refusal) => refusal,
         };
-        if refusal.leaves_doubt() && matches!(self.find(payment).await, Ok(PaymentStatus::Charged)) {
+        if refusal.is_ambiguous() && matches!(self.find(payment).await, Ok(PaymentStatus::Charged)) {
             return Ok(());
         }
         Err(refusal.into())
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
-        let intent: Intent = answer(self.http.get(self.url(&["payment_intents", &payment.0]))).await?;
-        Ok(intent.standing())
+        let intent: PaymentIntent = send(self.http.get(self.url(&["payment_intents", &payment.0]))).await?;
+        Ok(intent.payment_status())
     }
 
     async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
         let request = self
             .post(&["refunds"], order, "refund")
             .form(&[("payment_intent", &payment.0)]);
-        match answer::<Refund>(request).await {
+        match send::<Refund>(request).await {
             // A refund may take days to reach the card; it fails only if the card's account is gone.
             Ok(refund) => match refund.status.as_deref() {
                 Some("failed" | "canceled" | "requires_action") => Err(PaymentError::Rejected {
@@ -146,7 +146,9 @@ impl PaymentProvider for Stripe {
                 }),
                 _ => Ok(()),
             },
-            Err(Failure::Refused { body, .. }) if body.is("charge_already_refunded") => Ok(()),
+            Err(RequestError::ErrorResponse { body, .. }) if body.has_code("charge_already_refunded") => {
+                Ok(())
+            }
             Err(failure) => Err(failure.into()),
         }
     }
@@ -157,9 +159,9 @@ impl PaymentProvider for Stripe {
         let request = self
             .http
             .post(self.url(&["payment_intents", &payment.0, "cancel"]));
-        match answer::<Intent>(request).await {
-            Ok(intent) => Ok(intent.standing()),
-            Err(refusal) if refusal.leaves_doubt() => self.find(payment).await,
+        match send::<PaymentIntent>(request).await {
+            Ok(intent) => Ok(intent.payment_status()),
+            Err(refusal) if refusal.is_ambiguous() => self.find(payment).await,
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -167,13 +169,13 @@ impl PaymentProvider for Stripe {
 
 /// A PaymentIntent, as far as it matters here.
 #[derive(Deserialize)]
-struct Intent {
+struct PaymentIntent {
     id: String,
     status: String,
 }
 
-impl Intent {
-    fn standing(&self) -> PaymentStatus {
+impl PaymentIntent {
+    fn payment_status(&self) -> PaymentStatus {
         match self.status.as_str() {
             "succeeded" => PaymentStatus::Charged,
             "canceled" => PaymentStatus::Cancelled,
@@ -182,7 +184,7 @@ impl Intent {
     }
 
     /// What a confirmation that went through came to.
-    fn charged(&self) -> Result<(), PaymentError> {
+    fn require_charged(&self) -> Result<(), PaymentError> {
         match self.status.as_str() {
             "succeeded" => Ok(()),
             // The bank wants the customer to identify, and the customer is not there.
@@ -204,19 +206,19 @@ struct Refund {
 
 /// What an error's body says of the reason. The message is left alone: it may quote the request.
 #[derive(Default, Deserialize)]
-struct Reason {
+struct StripeErrorDetails {
     code: Option<String>,
     decline_code: Option<String>,
     param: Option<String>,
 }
 
-impl Reason {
-    fn is(&self, code: &str) -> bool {
+impl StripeErrorDetails {
+    fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
     /// The reason in one word, kept to what may go into logs and stores.
-    fn word(self) -> String {
+    fn into_reason_code(self) -> String {
         self.decline_code
             .or(self.code)
             .filter(|word| word.len() <= 64 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
@@ -226,43 +228,52 @@ impl Reason {
 
 #[derive(Deserialize)]
 struct ErrorBody {
-    error: Reason,
+    error: StripeErrorDetails,
 }
 
 /// What stands in the way of an answer.
-enum Failure {
-    NoAnswer(Box<dyn std::error::Error + Send + Sync>),
-    Refused { status: StatusCode, body: Reason },
+enum RequestError {
+    NoResponse(Box<dyn std::error::Error + Send + Sync>),
+    ErrorResponse {
+        status: StatusCode,
+        body: StripeErrorDetails,
+    },
 }
 
-impl Failure {
+impl RequestError {
     /// Whether the payment may have come to where it was wanted in spite of this answer. Stripe answers a
     /// repetition as it answered the first time, with a 500 too, and what it has forgotten the key of with
     /// a 400, because the payment is no longer where it was.
-    fn leaves_doubt(&self) -> bool {
+    fn is_ambiguous(&self) -> bool {
         match self {
-            Self::NoAnswer(_) => false,
-            Self::Refused { status, .. } => *status == StatusCode::BAD_REQUEST || status.is_server_error(),
+            Self::NoResponse(_) => false,
+            Self::ErrorResponse { status, .. } => {
+                *status == StatusCode::BAD_REQUEST || status.is_server_error()
+            }
         }
     }
 }
 
-impl From<reqwest::Error> for Failure {
+impl From<reqwest::Error> for RequestError {
     fn from(error: reqwest::Error) -> Self {
-        Self::NoAnswer(error.into())
+        Self::NoResponse(error.into())
     }
 }
 
-impl From<Failure> for PaymentError {
-    fn from(failure: Failure) -> Self {
+impl From<RequestError> for PaymentError {
+    fn from(failure: RequestError) -> Self {
         let (status, body) = match failure {
-            Failure::NoAnswer(reason) => return Self::Unavailable(reason),
-            Failure::Refused { status, body } => (status, body),
+            RequestError::NoResponse(reason) => return Self::Unavailable(reason),
+            RequestError::ErrorResponse { status, body } => (status, body),
         };
         match status {
-            StatusCode::PAYMENT_REQUIRED => Self::Declined { code: body.word() },
-            StatusCode::BAD_REQUEST if body.is("resource_missing") => match body.param.as_deref() {
-                Some("payment_method") => Self::Declined { code: body.word() },
+            StatusCode::PAYMENT_REQUIRED => Self::Declined {
+                code: body.into_reason_code(),
+            },
+            StatusCode::BAD_REQUEST if body.has_code("resource_missing") => match body.param.as_deref() {
+                Some("payment_method") => Self::Declined {
+                    code: body.into_reason_code(),
+                },
                 _ => Self::NotFound,
             },
             StatusCode::NOT_FOUND => Self::NotFound,
@@ -272,7 +283,7 @@ impl From<Failure> for PaymentError {
             }
             _ if status.is_client_error() => Self::Rejected {
                 status: status.as_u16(),
-                code: body.word(),
+                code: body.into_reason_code(),
             },
             _ => Self::Unavailable(format!("status {}", status.as_u16()).into()),
         }
@@ -280,7 +291,7 @@ impl From<Failure> for PaymentError {
 }
 
 /// Sends the request and reads its answer.
-async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure> {
+async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, RequestError> {
     let response = request.send().await?;
     let status = response.status();
     if status.is_success() {
@@ -290,6 +301,6 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failu
     let body = response
         .json()
         .await
-        .map_or_else(|_| Reason::default(), |body: ErrorBody| body.error);
-    Err(Failure::Refused { status, body })
+        .map_or_else(|_| StripeErrorDetails::default(), |body: ErrorBody| body.error);
+    Err(RequestError::ErrorResponse { status, body })
 }

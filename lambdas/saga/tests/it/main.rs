@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-mod ending;
-mod goods;
-mod money;
-mod program;
-mod world;
+mod completion_steps;
+mod deployed_functions;
+mod payment_steps;
+mod stock_steps;
+mod support;

@@ -40,7 +40,7 @@ pub fn yen(amount: i64) -> Money {
 }
 
 /// An order and its payment, not confirmed.
-pub async fn payment(stripe: &Stripe, method: &str) -> (OrderId, PaymentId) {
+pub async fn create_payment(stripe: &Stripe, method: &str) -> (OrderId, PaymentId) {
     let order = new_order();
     let payment = stripe.create_intent(order, yen(1500), method).await.unwrap();
     assert_eq!(stripe.find(&payment).await.unwrap(), PaymentStatus::Open);
@@ -48,13 +48,13 @@ pub async fn payment(stripe: &Stripe, method: &str) -> (OrderId, PaymentId) {
 }
 
 pub async fn a_payment_moves_no_money_until_it_is_confirmed(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_visa").await;
+    let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     stripe.confirm(order, &payment).await.unwrap();
     assert_eq!(stripe.find(&payment).await.unwrap(), PaymentStatus::Charged);
 }
 
 pub async fn a_confirmation_may_be_repeated(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_visa").await;
+    let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     for _ in 0..3 {
         stripe.confirm(order, &payment).await.unwrap();
     }
@@ -63,7 +63,7 @@ pub async fn a_confirmation_may_be_repeated(stripe: &Stripe) {
 }
 
 pub async fn a_decline_is_told_from_a_failure(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_chargeCustomerFail").await;
+    let (order, payment) = create_payment(stripe, "pm_card_chargeCustomerFail").await;
     let declined = stripe.confirm(order, &payment).await;
     let Err(PaymentError::Declined { code }) = declined else {
         panic!("{declined:?}")
@@ -78,7 +78,7 @@ pub async fn a_decline_is_told_from_a_failure(stripe: &Stripe) {
 }
 
 pub async fn a_cancelled_payment_is_never_charged(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_visa").await;
+    let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     for _ in 0..2 {
         assert_eq!(stripe.cancel(&payment).await.unwrap(), PaymentStatus::Cancelled);
     }
@@ -92,13 +92,13 @@ pub async fn a_cancelled_payment_is_never_charged(stripe: &Stripe) {
 }
 
 pub async fn a_cancellation_that_comes_too_late_says_so(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_visa").await;
+    let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     stripe.confirm(order, &payment).await.unwrap();
     assert_eq!(stripe.cancel(&payment).await.unwrap(), PaymentStatus::Charged);
 }
 
 pub async fn a_refund_may_be_repeated(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_visa").await;
+    let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     stripe.confirm(order, &payment).await.unwrap();
     for _ in 0..3 {
         // localstripe gives the money back three times here: it has no keys and does not look whether a
@@ -109,7 +109,7 @@ pub async fn a_refund_may_be_repeated(stripe: &Stripe) {
 }
 
 pub async fn what_was_not_taken_is_not_given_back(stripe: &Stripe) {
-    let (order, payment) = payment(stripe, "pm_card_chargeCustomerFail").await;
+    let (order, payment) = create_payment(stripe, "pm_card_chargeCustomerFail").await;
     stripe.confirm(order, &payment).await.unwrap_err();
     let refund = stripe.refund(order, &payment).await;
     assert!(

@@ -10,11 +10,11 @@
 use saga::payments::stripe::Stripe;
 
 /// The running localstripe; it has no state that tests could take from each other.
-struct Localstripe {
+struct LocalstripeServer {
     stripe: Stripe,
 }
 
-async fn running() -> Localstripe {
+async fn running() -> LocalstripeServer {
     #[expect(
         clippy::disallowed_methods,
         reason = "this is how the test's server is named to it"
@@ -22,7 +22,7 @@ async fn running() -> Localstripe {
     let Ok(url) = std::env::var("LOCALSTRIPE_URL") else {
         panic!("LOCALSTRIPE_URL is not set: run the tests by `cargo xtask test`, which starts localstripe");
     };
-    Localstripe {
+    LocalstripeServer {
         stripe: Stripe::new(&url, &"sk_test_12345".into()).unwrap(),
     }
 }

@@ -11,31 +11,31 @@ use std::{
 use domain::{Clock, PaymentId};
 use payment_provider::{
     Config, Provider,
-    objects::{PaymentIntent, Refund},
+    resources::{PaymentIntent, Refund},
     router,
 };
 use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::contract::{new_order, payment, test_against, yen};
+use crate::contract::{create_payment, new_order, test_against, yen};
 
 /// A provider in this process, with a clock that the test turns.
 struct Simulator {
     stripe: Stripe,
     url: String,
     provider: Provider,
-    seconds: Arc<AtomicI64>,
+    elapsed_seconds: Arc<AtomicI64>,
     _data_dir: TempDir,
 }
 
-async fn start() -> Simulator {
+async fn start_simulator() -> Simulator {
     let data_dir = tempfile::tempdir().unwrap();
     let config = Config {
         address: ([127, 0, 0, 1], 0).into(),
         data_dir: data_dir.path().into(),
-        unavailable: Duration::from_secs(3),
-        slow: Duration::from_millis(300),
+        unavailable_duration: Duration::from_secs(3),
+        slow_duration: Duration::from_millis(300),
         log_level: "off".into(),
     };
     let started = Clock::system().now();
@@ -54,7 +54,7 @@ async fn start() -> Simulator {
         stripe,
         url,
         provider,
-        seconds,
+        elapsed_seconds: seconds,
         _data_dir: data_dir,
     }
 }
@@ -63,24 +63,26 @@ impl Simulator {
     /// The payment as the provider has it in its books.
     fn intent(&self, payment: &PaymentId) -> PaymentIntent {
         self.provider
-            .read(|books| books.intent(&payment.0).cloned())
+            .with_state(|books| books.find_intent(&payment.0).cloned())
             .unwrap()
     }
 
     fn intents(&self) -> Vec<PaymentIntent> {
-        self.provider.read(|books| books.intents().cloned().collect())
+        self.provider
+            .with_state(|books| books.intents().cloned().collect())
     }
 
     fn refunds(&self) -> Vec<Refund> {
-        self.provider.read(|books| books.refunds().cloned().collect())
+        self.provider
+            .with_state(|books| books.refunds().cloned().collect())
     }
 }
 
-test_against!(start());
+test_against!(start_simulator());
 
 #[tokio::test]
 async fn an_order_has_one_payment_of_its_amount() {
-    let server = start().await;
+    let server = start_simulator().await;
     let order = new_order();
     let first = server
         .stripe
@@ -111,8 +113,8 @@ async fn an_order_has_one_payment_of_its_amount() {
 
 #[tokio::test]
 async fn money_is_given_back_once() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_card_visa").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_card_visa").await;
     server.stripe.confirm(order, &payment).await.unwrap();
     server.stripe.refund(order, &payment).await.unwrap();
     server.stripe.refund(order, &payment).await.unwrap();
@@ -128,7 +130,7 @@ async fn money_is_given_back_once() {
 
 #[tokio::test]
 async fn declines_say_why() {
-    let server = start().await;
+    let server = start_simulator().await;
     let declines = [
         ("pm_card_chargeDeclined", "generic_decline"),
         ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
@@ -137,7 +139,7 @@ async fn declines_say_why() {
         ("pm_card_chargeDeclinedProcessingError", "processing_error"),
     ];
     for (method, reason) in declines {
-        let (order, payment) = payment(&server.stripe, method).await;
+        let (order, payment) = create_payment(&server.stripe, method).await;
         for _ in 0..2 {
             let declined = server.stripe.confirm(order, &payment).await;
             assert!(
@@ -154,7 +156,7 @@ async fn declines_say_why() {
 
 #[tokio::test]
 async fn a_method_that_does_not_exist_is_declined_and_a_sum_that_cannot_be_charged_is_rejected() {
-    let server = start().await;
+    let server = start_simulator().await;
     for method in ["pm_card_nobody", "pm_card_visa&amount=50", "決済"] {
         let refused = server.stripe.create_intent(new_order(), yen(1500), method).await;
         assert!(
@@ -177,8 +179,8 @@ async fn a_method_that_does_not_exist_is_declined_and_a_sum_that_cannot_be_charg
 
 #[tokio::test]
 async fn an_error_before_the_effect_is_worth_a_retry() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_error_before_effect").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_error_before_effect").await;
     let first = server.stripe.confirm(order, &payment).await;
     assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
     assert_eq!(server.stripe.find(&payment).await.unwrap(), PaymentStatus::Open);
@@ -187,8 +189,8 @@ async fn an_error_before_the_effect_is_worth_a_retry() {
 
 #[tokio::test]
 async fn after_a_lost_answer_the_retry_finds_the_charge_made() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_error_after_effect").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_error_after_effect").await;
     let first = server.stripe.confirm(order, &payment).await;
     assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
     let charged = server.intent(&payment);
@@ -203,23 +205,23 @@ async fn after_a_lost_answer_the_retry_finds_the_charge_made() {
 
 #[tokio::test]
 async fn unavailability_passes() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_unavailable").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_unavailable").await;
     for _ in 0..3 {
         let refused = server.stripe.confirm(order, &payment).await;
         assert!(
             matches!(refused, Err(PaymentError::Unavailable(_))),
             "{refused:?}"
         );
-        server.seconds.fetch_add(1, Ordering::Relaxed);
+        server.elapsed_seconds.fetch_add(1, Ordering::Relaxed);
     }
     server.stripe.confirm(order, &payment).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_lasting_failure_can_still_be_undone() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_broken").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_broken").await;
     for _ in 0..3 {
         let failed = server.stripe.confirm(order, &payment).await;
         assert!(matches!(failed, Err(PaymentError::Unavailable(_))), "{failed:?}");
@@ -232,8 +234,8 @@ async fn a_lasting_failure_can_still_be_undone() {
 
 #[tokio::test]
 async fn two_attempts_at_once_are_one_charge() {
-    let server = start().await;
-    let (order, payment) = payment(&server.stripe, "pm_slow").await;
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_slow").await;
     let (one, other) = tokio::join!(
         server.stripe.confirm(order, &payment),
         server.stripe.confirm(order, &payment)
@@ -249,7 +251,7 @@ async fn two_attempts_at_once_are_one_charge() {
 
 #[tokio::test]
 async fn a_key_that_is_refused_is_no_reason_to_retry_and_is_not_shown() {
-    let server = start().await;
+    let server = start_simulator().await;
     let stripe = Stripe::new(&server.url, &"sk_live_very_secret".into()).unwrap();
     let refused = stripe.find(&PaymentId("pi_none".into())).await.unwrap_err();
     assert!(

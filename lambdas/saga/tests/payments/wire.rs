@@ -11,36 +11,38 @@ use axum::{
 use domain::{Clock, PaymentId};
 use saga::payments::{
     PaymentError, PaymentProvider, PaymentStatus,
-    stripe::{API_VERSION, SetUpError, Stripe},
+    stripe::{API_VERSION, Stripe, StripeConfigError},
 };
 use tokio::net::TcpListener;
 
 use crate::contract::{new_order, yen};
 
-type Seen = Arc<Mutex<Vec<(String, HeaderMap)>>>;
+type RecordedRequests = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
 /// A server that gives every request the same answer.
-async fn answering(status: u16, body: &'static str) -> (Stripe, Seen) {
-    answering_by(move |_| (status, body)).await
+async fn stub_server(status: u16, body: &'static str) -> (Stripe, RecordedRequests) {
+    stub_server_with(move |_| (status, body)).await
 }
 
 /// A server whose answer depends on the method.
-async fn answering_by<F>(answer: F) -> (Stripe, Seen)
+async fn stub_server_with<F>(answer: F) -> (Stripe, RecordedRequests)
 where
     F: Fn(&Method) -> (u16, &'static str) + Clone + Send + Sync + 'static,
 {
-    let seen = Seen::default();
+    let seen = RecordedRequests::default();
     let app = Router::new()
-        .fallback(move |State(seen): State<Seen>, request: Request| async move {
-            let line = format!("{} {}", request.method(), request.uri());
-            seen.lock().unwrap().push((line, request.headers().clone()));
-            let (status, body) = answer(request.method());
-            (
-                StatusCode::from_u16(status).unwrap(),
-                [("location", "/elsewhere")],
-                body,
-            )
-        })
+        .fallback(
+            move |State(seen): State<RecordedRequests>, request: Request| async move {
+                let line = format!("{} {}", request.method(), request.uri());
+                seen.lock().unwrap().push((line, request.headers().clone()));
+                let (status, body) = answer(request.method());
+                (
+                    StatusCode::from_u16(status).unwrap(),
+                    [("location", "/elsewhere")],
+                    body,
+                )
+            },
+        )
         .with_state(seen.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -48,21 +50,21 @@ where
     (Stripe::new(&url, &"sk_test_key".into()).unwrap(), seen)
 }
 
-fn some_payment() -> PaymentId {
+fn any_payment() -> PaymentId {
     PaymentId("pi_1".into())
 }
 
 #[tokio::test]
 async fn what_moves_money_has_a_key_of_its_own_and_every_request_the_version() {
-    let (stripe, seen) = answering(200, r#"{"id":"pi_1","status":"succeeded"}"#).await;
+    let (stripe, seen) = stub_server(200, r#"{"id":"pi_1","status":"succeeded"}"#).await;
     let order = new_order();
     stripe
         .create_intent(order, yen(500), "pm_card_visa")
         .await
         .unwrap();
-    stripe.confirm(order, &some_payment()).await.unwrap();
-    stripe.cancel(&some_payment()).await.unwrap();
-    stripe.refund(order, &some_payment()).await.unwrap();
+    stripe.confirm(order, &any_payment()).await.unwrap();
+    stripe.cancel(&any_payment()).await.unwrap();
+    stripe.refund(order, &any_payment()).await.unwrap();
     stripe.find(&PaymentId("pi_1/../?x".into())).await.unwrap();
 
     let seen = seen.lock().unwrap();
@@ -118,8 +120,8 @@ async fn what_says_nothing_about_the_payment_is_worth_a_retry() {
         (504, ""),
     ];
     for (status, body) in answers {
-        let (stripe, _) = answering(status, body).await;
-        let answer = stripe.confirm(new_order(), &some_payment()).await;
+        let (stripe, _) = stub_server(status, body).await;
+        let answer = stripe.confirm(new_order(), &any_payment()).await;
         assert!(
             matches!(answer, Err(PaymentError::Unavailable(_))),
             "{status} {body}: {answer:?}"
@@ -131,7 +133,7 @@ async fn what_says_nothing_about_the_payment_is_worth_a_retry() {
 #[tokio::test]
 async fn an_error_that_is_repeated_does_not_hide_what_became_of_the_payment() {
     let after = |payment: &'static str| {
-        answering_by(move |method| {
+        stub_server_with(move |method| {
             if *method == Method::GET {
                 (200, payment)
             } else {
@@ -140,19 +142,19 @@ async fn an_error_that_is_repeated_does_not_hide_what_became_of_the_payment() {
         })
     };
     let (charged, _) = after(r#"{"id":"pi_1","status":"succeeded"}"#).await;
-    charged.confirm(new_order(), &some_payment()).await.unwrap();
+    charged.confirm(new_order(), &any_payment()).await.unwrap();
     assert_eq!(
-        charged.cancel(&some_payment()).await.unwrap(),
+        charged.cancel(&any_payment()).await.unwrap(),
         PaymentStatus::Charged
     );
 
     let (open, _) = after(r#"{"id":"pi_1","status":"requires_confirmation"}"#).await;
-    let confirmed = open.confirm(new_order(), &some_payment()).await;
+    let confirmed = open.confirm(new_order(), &any_payment()).await;
     assert!(
         matches!(confirmed, Err(PaymentError::Unavailable(_))),
         "{confirmed:?}"
     );
-    assert_eq!(open.cancel(&some_payment()).await.unwrap(), PaymentStatus::Open);
+    assert_eq!(open.cancel(&any_payment()).await.unwrap(), PaymentStatus::Open);
 }
 
 #[tokio::test]
@@ -172,7 +174,7 @@ async fn what_is_refused_for_good_is_not() {
         ),
     ];
     for (status, body, reason) in answers {
-        let (stripe, _) = answering(status, body).await;
+        let (stripe, _) = stub_server(status, body).await;
         let answer = stripe.create_intent(new_order(), yen(500), "pm_card_visa").await;
         let Err(PaymentError::Rejected {
             status: as_status,
@@ -187,13 +189,13 @@ async fn what_is_refused_for_good_is_not() {
 
 #[tokio::test]
 async fn a_bank_that_wants_to_see_the_customer_declines() {
-    let (stripe, _) = answering(200, r#"{"id":"pi_1","status":"requires_action"}"#).await;
-    let answer = stripe.confirm(new_order(), &some_payment()).await;
+    let (stripe, _) = stub_server(200, r#"{"id":"pi_1","status":"requires_action"}"#).await;
+    let answer = stripe.confirm(new_order(), &any_payment()).await;
     assert!(
         matches!(&answer, Err(PaymentError::Declined { code }) if code == "authentication_required"),
         "{answer:?}"
     );
-    assert_eq!(stripe.find(&some_payment()).await.unwrap(), PaymentStatus::Open);
+    assert_eq!(stripe.find(&any_payment()).await.unwrap(), PaymentStatus::Open);
 }
 
 #[tokio::test]
@@ -204,8 +206,8 @@ async fn a_refund_that_failed_is_not_taken_for_one() {
         (r#"{"id":"re_1","status":"failed"}"#, false),
         (r#"{"id":"re_1","status":"canceled"}"#, false),
     ] {
-        let (stripe, _) = answering(200, body).await;
-        let answer = stripe.refund(new_order(), &some_payment()).await;
+        let (stripe, _) = stub_server(200, body).await;
+        let answer = stripe.refund(new_order(), &any_payment()).await;
         let as_expected = match &answer {
             Ok(()) => succeeds,
             Err(error) => !succeeds && matches!(error, PaymentError::Rejected { .. }),
@@ -220,7 +222,7 @@ async fn nobody_there_is_worth_a_retry() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let stripe = Stripe::new(&url, &"sk_test_key".into()).unwrap();
-    let answer = stripe.find(&some_payment()).await;
+    let answer = stripe.find(&any_payment()).await;
     let Err(PaymentError::Unavailable(reason)) = answer else {
         panic!("{answer:?}")
     };
@@ -240,7 +242,7 @@ async fn a_provider_that_says_nothing_is_given_up_in_bounded_time() {
     )
     .unwrap();
     let begin = Clock::system().now();
-    let answer = stripe.find(&some_payment()).await;
+    let answer = stripe.find(&any_payment()).await;
     assert!(matches!(answer, Err(PaymentError::Unavailable(_))), "{answer:?}");
     let waited = (Clock::system().now() - begin).num_seconds();
     assert!(
@@ -254,15 +256,15 @@ fn a_wrong_address_or_key_is_refused_at_the_start() {
     let make = |url: &str, key: &str| Stripe::new(url, &key.to_owned().into()).err();
     assert!(matches!(
         make("api.stripe.com", "sk_test_key"),
-        Some(SetUpError::Address)
+        Some(StripeConfigError::InvalidUrl)
     ));
     assert!(matches!(
         make("ftp://api.stripe.com", "sk_test_key"),
-        Some(SetUpError::Address)
+        Some(StripeConfigError::InvalidUrl)
     ));
     assert!(matches!(
         make("https://api.stripe.com", "sk_test_key\n"),
-        Some(SetUpError::Key)
+        Some(StripeConfigError::InvalidKey)
     ));
     assert!(make("https://api.stripe.com", "sk_test_key").is_none());
 }

@@ -46,13 +46,13 @@ use domain::{Clock, Timestamp, ids::uuid_v7};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::error::chain;
-use store::{Begun, Claim, Table};
+use crate::error::error_chain;
+use store::{Claim, ClaimOutcome, RecordTable};
 
 /// Records of one function's work. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
-    table: Table,
+    table: RecordTable,
     function: &'static str,
     retention: TimeDelta,
     clock: Clock,
@@ -60,7 +60,7 @@ pub struct Idempotency {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum OnceError<E> {
+pub enum IdempotencyError<E> {
     /// The same work is under way elsewhere. Come again.
     #[error("the same work is under way elsewhere")]
     InProgress,
@@ -93,7 +93,7 @@ impl Idempotency {
         clock: Clock,
     ) -> Self {
         Self {
-            table: Table::new(client, table.into()),
+            table: RecordTable::new(client, table.into()),
             function,
             retention,
             clock,
@@ -101,8 +101,8 @@ impl Idempotency {
     }
 
     /// Reads a record that is not there, so that the connection is made before it is needed.
-    pub async fn connect(&self) -> Result<(), StoreError> {
-        self.table.connect().await
+    pub async fn warm_up(&self) -> Result<(), StoreError> {
+        self.table.warm_up().await
     }
 
     /// Does `work` once for `key`, and answers what it answered then.
@@ -124,13 +124,13 @@ impl Idempotency {
     /// # Ok(()) }
     /// # async fn send(_: &str) -> Result<String, std::io::Error> { unimplemented!() }
     /// ```
-    pub async fn once<P, R, E, Fut>(
+    pub async fn run_once<P, R, E, Fut>(
         &self,
         key: &str,
         payload: &P,
         deadline: Timestamp,
         work: impl FnOnce() -> Fut,
-    ) -> Result<R, OnceError<E>>
+    ) -> Result<R, IdempotencyError<E>>
     where
         P: Serialize,
         R: Serialize + DeserializeOwned,
@@ -140,56 +140,63 @@ impl Idempotency {
         let claim = Claim {
             id: format!("{}#{key}", self.function),
             owner: uuid_v7(now).to_string(),
-            payload_hash: hash(payload).map_err(OnceError::Store)?,
+            payload_hash: payload_hash(payload).map_err(IdempotencyError::Store)?,
             deadline,
             ttl: now + self.retention,
         };
-        match self.table.begin(&claim, now).await.map_err(OnceError::Store)? {
-            Begun::Mine => {}
-            Begun::InProgress => return Err(OnceError::InProgress),
-            Begun::PayloadMismatch => return Err(OnceError::PayloadMismatch),
-            Begun::Completed(response) => return read(&response).map_err(OnceError::Store),
+        match self
+            .table
+            .claim(&claim, now)
+            .await
+            .map_err(IdempotencyError::Store)?
+        {
+            ClaimOutcome::Claimed => {}
+            ClaimOutcome::InProgress => return Err(IdempotencyError::InProgress),
+            ClaimOutcome::PayloadMismatch => return Err(IdempotencyError::PayloadMismatch),
+            ClaimOutcome::Completed(response) => {
+                return parse_response(&response).map_err(IdempotencyError::Store);
+            }
         }
         match work().await {
             Ok(answer) => {
-                self.record(&claim, &answer).await;
+                self.record_response(&claim, &answer).await;
                 Ok(answer)
             }
             Err(error) => {
-                if let Err(store) = self.table.abandon(&claim).await {
-                    let reason = chain(&store);
+                if let Err(store) = self.table.release(&claim).await {
+                    let reason = error_chain(&store);
                     tracing::warn!(reason, "work that failed can be repeated only after its deadline");
                 }
-                Err(OnceError::Work(error))
+                Err(IdempotencyError::Work(error))
             }
         }
     }
 
-    async fn record<R: Serialize>(&self, claim: &Claim, answer: &R) {
+    async fn record_response<R: Serialize>(&self, claim: &Claim, answer: &R) {
         let ttl = self.clock.now() + self.retention;
         let recorded = match serde_json::to_string(answer) {
             Ok(response) => self.table.complete(claim, response, ttl).await,
-            Err(error) => Err(StoreError(chain(&error))),
+            Err(error) => Err(StoreError(error_chain(&error))),
         };
         match recorded {
             Ok(true) => {}
             Ok(false) => tracing::warn!("work outlived its invocation and was begun once more meanwhile"),
             Err(store) => tracing::warn!(
-                reason = chain(&store),
+                reason = error_chain(&store),
                 "work was done and not recorded: a repetition after its deadline does it once more"
             ),
         }
     }
 }
 
-fn hash(payload: &impl Serialize) -> Result<String, StoreError> {
-    let json = serde_json::to_vec(payload).map_err(|error| StoreError(chain(&error)))?;
+fn payload_hash(payload: &impl Serialize) -> Result<String, StoreError> {
+    let json = serde_json::to_vec(payload).map_err(|error| StoreError(error_chain(&error)))?;
     Ok(Sha256::digest(json)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
 }
 
-fn read<R: DeserializeOwned>(response: &str) -> Result<R, StoreError> {
-    serde_json::from_str(response).map_err(|error| StoreError(chain(&error)))
+fn parse_response<R: DeserializeOwned>(response: &str) -> Result<R, StoreError> {
+    serde_json::from_str(response).map_err(|error| StoreError(error_chain(&error)))
 }

@@ -18,7 +18,7 @@ const COMPLETED: &str = "completed";
 
 /// The table of records.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct RecordTable {
     client: Client,
     name: String,
 }
@@ -34,9 +34,9 @@ pub(super) struct Claim {
 
 /// What became of a claim.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Begun {
+pub(super) enum ClaimOutcome {
     /// The work is this call's.
-    Mine,
+    Claimed,
     /// The work is another call's, which still has time.
     InProgress,
     /// The work is done; the answer in JSON.
@@ -45,48 +45,55 @@ pub(super) enum Begun {
     PayloadMismatch,
 }
 
-impl Table {
+impl RecordTable {
     pub(super) fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
-    pub(super) async fn connect(&self) -> Result<(), StoreError> {
-        let nothing = self.client.get_item().table_name(&self.name).key("id", text("#"));
-        nothing.send().await.map(drop).map_err(failed)
+    pub(super) async fn warm_up(&self) -> Result<(), StoreError> {
+        let nothing = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("id", string_attribute("#"));
+        nothing.send().await.map(drop).map_err(store_error)
     }
 
     /// Claims the work, unless somebody did it, or is about to. The work of a process that is gone is taken
     /// over, but only with the payload that it had: what it did with it is not known.
-    pub(super) async fn begin(&self, claim: &Claim, now: Timestamp) -> Result<Begun, StoreError> {
+    pub(super) async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<ClaimOutcome, StoreError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.name)
-            .item("id", text(&claim.id))
-            .item("status", text(IN_PROGRESS))
-            .item("payload_hash", text(&claim.payload_hash))
-            .item("owner", text(&claim.owner))
-            .item("in_progress_expiry", number(claim.deadline.timestamp_millis()))
-            .item("ttl", number(claim.ttl.timestamp()))
+            .item("id", string_attribute(&claim.id))
+            .item("status", string_attribute(IN_PROGRESS))
+            .item("payload_hash", string_attribute(&claim.payload_hash))
+            .item("owner", string_attribute(&claim.owner))
+            .item(
+                "in_progress_expiry",
+                number_attribute(claim.deadline.timestamp_millis()),
+            )
+            .item("ttl", number_attribute(claim.ttl.timestamp()))
             .condition_expression(
                 "attribute_not_exists(id) OR #ttl <= :now_s OR \
                  (#status = :in_progress AND in_progress_expiry <= :now_ms AND payload_hash = :hash)",
             )
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":now_s", number(now.timestamp()))
-            .expression_attribute_values(":now_ms", number(now.timestamp_millis()))
-            .expression_attribute_values(":in_progress", text(IN_PROGRESS))
-            .expression_attribute_values(":hash", text(&claim.payload_hash))
+            .expression_attribute_values(":now_s", number_attribute(now.timestamp()))
+            .expression_attribute_values(":now_ms", number_attribute(now.timestamp_millis()))
+            .expression_attribute_values(":in_progress", string_attribute(IN_PROGRESS))
+            .expression_attribute_values(":hash", string_attribute(&claim.payload_hash))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match put.map_err(SdkError::into_service_error) {
-            Ok(_) => Ok(Begun::Mine),
+            Ok(_) => Ok(ClaimOutcome::Claimed),
             Err(PutItemError::ConditionalCheckFailedException(refused)) => {
-                Ok(found(refused.item.unwrap_or_default(), claim))
+                Ok(outcome_from_record(refused.item.unwrap_or_default(), claim))
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 
@@ -101,7 +108,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .key("id", text(&claim.id))
+            .key("id", string_attribute(&claim.id))
             .update_expression(
                 "SET #status = :completed, #response = :response, #ttl = :ttl REMOVE in_progress_expiry",
             )
@@ -110,40 +117,40 @@ impl Table {
             .expression_attribute_names("#response", "response")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":completed", text(COMPLETED))
+            .expression_attribute_values(":completed", string_attribute(COMPLETED))
             .expression_attribute_values(":response", AttributeValue::S(response))
-            .expression_attribute_values(":ttl", number(ttl.timestamp()))
-            .expression_attribute_values(":owner", text(&claim.owner))
+            .expression_attribute_values(":ttl", number_attribute(ttl.timestamp()))
+            .expression_attribute_values(":owner", string_attribute(&claim.owner))
             .send()
             .await;
         match update.map_err(SdkError::into_service_error) {
             Ok(_) => Ok(true),
             Err(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 
     /// Gives the work up, unless the record has become another call's meanwhile.
-    pub(super) async fn abandon(&self, claim: &Claim) -> Result<(), StoreError> {
+    pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let delete = self
             .client
             .delete_item()
             .table_name(&self.name)
-            .key("id", text(&claim.id))
+            .key("id", string_attribute(&claim.id))
             .condition_expression("#owner = :owner")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", text(&claim.owner))
+            .expression_attribute_values(":owner", string_attribute(&claim.owner))
             .send()
             .await;
         match delete.map_err(SdkError::into_service_error) {
             Ok(_) | Err(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(store_error(error)),
         }
     }
 }
 
 /// What the record says that was in the way. One without an answer is in progress, whatever else it says.
-fn found(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> Begun {
+fn outcome_from_record(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> ClaimOutcome {
     let is = |name: &str, value: &str| {
         record
             .get(name)
@@ -152,27 +159,27 @@ fn found(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> Begun {
     };
     // The client repeats a write whose answer was lost, and then finds what it wrote the first time.
     if is("owner", &claim.owner) {
-        return Begun::Mine;
+        return ClaimOutcome::Claimed;
     }
     if record.contains_key("payload_hash") && !is("payload_hash", &claim.payload_hash) {
-        return Begun::PayloadMismatch;
+        return ClaimOutcome::PayloadMismatch;
     }
     match record.remove("response") {
-        Some(AttributeValue::S(response)) => Begun::Completed(response),
-        _ => Begun::InProgress,
+        Some(AttributeValue::S(response)) => ClaimOutcome::Completed(response),
+        _ => ClaimOutcome::InProgress,
     }
 }
 
-fn text(value: &str) -> AttributeValue {
+fn string_attribute(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-fn number(value: i64) -> AttributeValue {
+fn number_attribute(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
 /// The SDK's errors tell what happened only along their source chain.
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+fn store_error(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError(DisplayErrorContext(error).to_string())
 }
 
@@ -193,19 +200,28 @@ mod tests {
     fn record(attributes: &[(&str, &str)]) -> HashMap<String, AttributeValue> {
         attributes
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), text(value)))
+            .map(|(name, value)| ((*name).to_owned(), string_attribute(value)))
             .collect()
     }
 
     #[test]
     fn a_record_that_this_call_wrote_without_hearing_of_it_is_its_own() {
         let mine = record(&[("owner", "me"), ("payload_hash", "hash"), ("status", IN_PROGRESS)]);
-        assert_eq!(found(mine.clone(), &claim("me")), Begun::Mine);
-        assert_eq!(found(mine, &claim("another")), Begun::InProgress);
+        assert_eq!(
+            outcome_from_record(mine.clone(), &claim("me")),
+            ClaimOutcome::Claimed
+        );
+        assert_eq!(
+            outcome_from_record(mine, &claim("another")),
+            ClaimOutcome::InProgress
+        );
     }
 
     #[test]
     fn an_emulator_that_does_not_show_the_record_makes_the_caller_come_again() {
-        assert_eq!(found(HashMap::new(), &claim("me")), Begun::InProgress);
+        assert_eq!(
+            outcome_from_record(HashMap::new(), &claim("me")),
+            ClaimOutcome::InProgress
+        );
     }
 }

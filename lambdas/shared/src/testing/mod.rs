@@ -14,8 +14,8 @@
 //! # Ok(()) }
 //! ```
 
-mod sandbox;
-mod table;
+mod dynamodb_table;
+mod runtime_emulator;
 
-pub use sandbox::{Exited, Sandbox, TIMEOUT};
-pub use table::create_table;
+pub use dynamodb_table::create_table;
+pub use runtime_emulator::{ExitedDuringInit, FunctionProcess, INVOCATION_TIMEOUT};

@@ -10,14 +10,14 @@ use std::{
 
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp};
-use lambda_shared::{Idempotency, idempotency::OnceError};
+use lambda_shared::{Idempotency, idempotency::IdempotencyError};
 
-use crate::table::TestTable;
+use crate::support::TestTable;
 
 /// A piece of work that counts its runs, in a time that only moves when it is told to.
-struct World {
+struct TestContext {
     table: TestTable,
-    mails: Idempotency,
+    idempotency: Idempotency,
     seconds: Arc<AtomicI64>,
     runs: AtomicU32,
 }
@@ -26,9 +26,9 @@ struct World {
 #[error("the work failed")]
 struct WorkFailed;
 
-type Answer<E> = Result<String, OnceError<E>>;
+type RunResult<E> = Result<String, IdempotencyError<E>>;
 
-impl World {
+impl TestContext {
     async fn new() -> Self {
         let table = TestTable::create().await;
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
@@ -38,13 +38,13 @@ impl World {
         let mails = Idempotency::new(table.client.clone(), &table.name, "mailer", hour, clock);
         Self {
             table,
-            mails,
+            idempotency: mails,
             seconds,
             runs: AtomicU32::new(0),
         }
     }
 
-    fn pass(&self, seconds: i64) {
+    fn advance_seconds(&self, seconds: i64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
@@ -53,79 +53,91 @@ impl World {
         Timestamp::from_timestamp(self.seconds.load(Ordering::SeqCst) + 10, 0).unwrap()
     }
 
-    async fn send(&self, payload: &str) -> Answer<Infallible> {
+    async fn run_mail(&self, payload: &str) -> RunResult<Infallible> {
         let send = || async { Ok(format!("run {}", self.runs.fetch_add(1, Ordering::SeqCst) + 1)) };
-        self.mails.once("order-17", &payload, self.deadline(), send).await
+        self.idempotency
+            .run_once("order-17", &payload, self.deadline(), send)
+            .await
     }
 
-    async fn record(&self, attribute: &str) -> Option<String> {
+    async fn record_attribute(&self, attribute: &str) -> Option<String> {
         self.table.attribute("mailer#order-17", attribute).await
     }
 }
 
 #[tokio::test]
 async fn later_the_stored_answer_is_given_again() {
-    let world = World::new().await;
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
-    assert_eq!(world.record("status").await.as_deref(), Some("completed"));
-    assert_eq!(world.record("in_progress_expiry").await, None);
+    let world = TestContext::new().await;
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    assert_eq!(
+        world.record_attribute("status").await.as_deref(),
+        Some("completed")
+    );
+    assert_eq!(world.record_attribute("in_progress_expiry").await, None);
 
-    world.pass(3_599);
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    world.advance_seconds(3_599);
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
 async fn at_once_twice_one_works_and_the_other_is_told_to_come_again() {
-    let world = World::new().await;
+    let world = TestContext::new().await;
     let second = Arc::new(tokio::sync::Mutex::new(None));
     let first = world
-        .mails
-        .once("order-17", &"tea", world.deadline(), || async {
-            *second.lock().await = Some(world.send("tea").await);
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            *second.lock().await = Some(world.run_mail("tea").await);
             Ok::<_, Infallible>("the first".to_owned())
         })
         .await;
     assert_eq!(first.unwrap(), "the first");
     let second = second.lock().await.take().unwrap();
-    assert!(matches!(second, Err(OnceError::InProgress)), "{second:?}");
-    assert_eq!(world.send("tea").await.unwrap(), "the first");
+    assert!(matches!(second, Err(IdempotencyError::InProgress)), "{second:?}");
+    assert_eq!(world.run_mail("tea").await.unwrap(), "the first");
 }
 
 #[tokio::test]
 async fn of_many_at_once_exactly_one_works() {
-    let world = World::new().await;
-    let answers = futures::future::join_all((0..20).map(|_| world.send("tea"))).await;
+    let world = TestContext::new().await;
+    let answers = futures::future::join_all((0..20).map(|_| world.run_mail("tea"))).await;
     assert_eq!(world.runs.load(Ordering::SeqCst), 1);
     for answer in answers {
-        assert!(matches!(&answer, Ok(run) if run == "run 1") || matches!(answer, Err(OnceError::InProgress)));
+        assert!(
+            matches!(&answer, Ok(run) if run == "run 1")
+                || matches!(answer, Err(IdempotencyError::InProgress))
+        );
     }
 }
 
 #[tokio::test]
 async fn another_payload_is_refused_whether_the_work_is_done_or_not() {
-    let world = World::new().await;
-    let begun = world.mails.once("order-17", &"tea", world.deadline(), || async {
-        assert!(matches!(
-            world.send("coffee").await,
-            Err(OnceError::PayloadMismatch)
-        ));
-        Ok::<_, Infallible>("sent".to_owned())
-    });
+    let world = TestContext::new().await;
+    let begun = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            assert!(matches!(
+                world.run_mail("coffee").await,
+                Err(IdempotencyError::PayloadMismatch)
+            ));
+            Ok::<_, Infallible>("sent".to_owned())
+        });
     assert_eq!(begun.await.unwrap(), "sent");
     assert!(matches!(
-        world.send("coffee").await,
-        Err(OnceError::PayloadMismatch)
+        world.run_mail("coffee").await,
+        Err(IdempotencyError::PayloadMismatch)
     ));
     assert_eq!(world.runs.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn the_work_of_a_process_that_is_gone_is_taken_over_when_its_time_is_up() {
-    let world = World::new().await;
-    let stuck = world.mails.once("order-17", &"tea", world.deadline(), || async {
-        world.runs.fetch_add(100, Ordering::SeqCst);
-        std::future::pending::<Result<String, Infallible>>().await
-    });
+    let world = TestContext::new().await;
+    let stuck = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            world.runs.fetch_add(100, Ordering::SeqCst);
+            std::future::pending::<Result<String, Infallible>>().await
+        });
     let begun = async {
         while world.runs.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -136,90 +148,97 @@ async fn the_work_of_a_process_that_is_gone_is_taken_over_when_its_time_is_up() 
         () = begun => {} // and is dropped in the middle
     }
 
-    assert!(matches!(world.send("tea").await, Err(OnceError::InProgress)));
-    world.pass(10);
     assert!(matches!(
-        world.send("coffee").await,
-        Err(OnceError::PayloadMismatch)
+        world.run_mail("tea").await,
+        Err(IdempotencyError::InProgress)
     ));
-    assert_eq!(world.send("tea").await.unwrap(), "run 101");
+    world.advance_seconds(10);
+    assert!(matches!(
+        world.run_mail("coffee").await,
+        Err(IdempotencyError::PayloadMismatch)
+    ));
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 101");
 }
 
 #[tokio::test]
 async fn a_record_past_its_time_counts_as_none_although_it_is_still_there() {
-    let world = World::new().await;
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
-    world.pass(3_600);
-    assert!(world.record("response").await.is_some());
-    assert_eq!(world.send("coffee").await.unwrap(), "run 2");
+    let world = TestContext::new().await;
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    world.advance_seconds(3_600);
+    assert!(world.record_attribute("response").await.is_some());
+    assert_eq!(world.run_mail("coffee").await.unwrap(), "run 2");
 }
 
 #[tokio::test]
 async fn a_failure_leaves_no_record_and_the_work_can_be_repeated() {
-    let world = World::new().await;
-    let failed: Answer<WorkFailed> = world
-        .mails
-        .once("order-17", &"tea", world.deadline(), || async { Err(WorkFailed) })
+    let world = TestContext::new().await;
+    let failed: RunResult<WorkFailed> = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async { Err(WorkFailed) })
         .await;
-    assert!(matches!(failed, Err(OnceError::Work(WorkFailed))));
-    assert_eq!(world.record("status").await, None);
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    assert!(matches!(failed, Err(IdempotencyError::Work(WorkFailed))));
+    assert_eq!(world.record_attribute("status").await, None);
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
 async fn work_that_outlives_its_time_cannot_overwrite_its_successor() {
-    let world = World::new().await;
-    let late = world.mails.once("order-17", &"tea", world.deadline(), || async {
-        world.pass(11);
-        assert_eq!(world.send("tea").await.unwrap(), "run 1");
-        Ok::<_, Infallible>("too late".to_owned())
-    });
+    let world = TestContext::new().await;
+    let late = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            world.advance_seconds(11);
+            assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+            Ok::<_, Infallible>("too late".to_owned())
+        });
     assert_eq!(
         late.await.unwrap(),
         "too late",
         "its effect is there, so it may say so"
     );
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
 async fn work_that_fails_after_its_time_cannot_remove_its_successor() {
-    let world = World::new().await;
-    let late: Answer<WorkFailed> = world
-        .mails
-        .once("order-17", &"tea", world.deadline(), || async {
-            world.pass(11);
-            assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    let world = TestContext::new().await;
+    let late: RunResult<WorkFailed> = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            world.advance_seconds(11);
+            assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
             Err(WorkFailed)
         })
         .await;
-    assert!(matches!(late, Err(OnceError::Work(WorkFailed))));
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    assert!(matches!(late, Err(IdempotencyError::Work(WorkFailed))));
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
 }
 
 /// Each process has a client of its own, and nothing but the table in common with the others.
 #[tokio::test]
 async fn processes_of_one_function_know_of_each_others_work() {
-    let world = World::new().await;
+    let world = TestContext::new().await;
     let other = Idempotency::new(
-        aws_sdk_dynamodb::Client::new(&cloud::sdk_config().await),
+        aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await),
         &world.table.name,
         "mailer",
         TimeDelta::hours(1),
         Clock::from_fn(|| Timestamp::from_timestamp(1_800_000_000, 0).unwrap()),
     );
-    let begun = world.mails.once("order-17", &"tea", world.deadline(), || async {
-        let beside: Answer<Infallible> = other
-            .once("order-17", &"tea", world.deadline(), || async {
-                unreachable!("it is under way")
-            })
-            .await;
-        assert!(matches!(beside, Err(OnceError::InProgress)), "{beside:?}");
-        Ok::<_, Infallible>("sent".to_owned())
-    });
+    let begun = world
+        .idempotency
+        .run_once("order-17", &"tea", world.deadline(), || async {
+            let beside: RunResult<Infallible> = other
+                .run_once("order-17", &"tea", world.deadline(), || async {
+                    unreachable!("it is under way")
+                })
+                .await;
+            assert!(matches!(beside, Err(IdempotencyError::InProgress)), "{beside:?}");
+            Ok::<_, Infallible>("sent".to_owned())
+        });
     assert_eq!(begun.await.unwrap(), "sent");
-    let later: Answer<Infallible> = other
-        .once("order-17", &"tea", world.deadline(), || async {
+    let later: RunResult<Infallible> = other
+        .run_once("order-17", &"tea", world.deadline(), || async {
             unreachable!("it is done")
         })
         .await;
@@ -228,8 +247,8 @@ async fn processes_of_one_function_know_of_each_others_work() {
 
 #[tokio::test]
 async fn functions_that_share_a_table_do_not_share_keys() {
-    let world = World::new().await;
-    assert_eq!(world.send("tea").await.unwrap(), "run 1");
+    let world = TestContext::new().await;
+    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
     let other = Idempotency::new(
         world.table.client.clone(),
         &world.table.name,
@@ -237,7 +256,7 @@ async fn functions_that_share_a_table_do_not_share_keys() {
         TimeDelta::hours(1),
         Clock::system(),
     );
-    let printed = other.once("order-17", &"a label", world.deadline(), || async {
+    let printed = other.run_once("order-17", &"a label", world.deadline(), || async {
         Ok::<_, Infallible>(7)
     });
     assert_eq!(printed.await.unwrap(), 7);
@@ -245,7 +264,7 @@ async fn functions_that_share_a_table_do_not_share_keys() {
 
 #[tokio::test]
 async fn without_its_records_nothing_is_done() {
-    let world = World::new().await;
+    let world = TestContext::new().await;
     let nowhere = Idempotency::new(
         world.table.client.clone(),
         "there-is-no-such-table",
@@ -253,10 +272,10 @@ async fn without_its_records_nothing_is_done() {
         TimeDelta::hours(1),
         Clock::system(),
     );
-    let answer: Answer<Infallible> = nowhere
-        .once("order-17", &"tea", world.deadline(), || async {
+    let answer: RunResult<Infallible> = nowhere
+        .run_once("order-17", &"tea", world.deadline(), || async {
             unreachable!("the work must not begin")
         })
         .await;
-    assert!(matches!(answer, Err(OnceError::Store(_))), "{answer:?}");
+    assert!(matches!(answer, Err(IdempotencyError::Store(_))), "{answer:?}");
 }

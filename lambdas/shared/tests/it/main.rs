@@ -6,6 +6,6 @@
     reason = "a test that panics is a test that fails"
 )]
 
-mod batch;
 mod idempotency;
-mod table;
+mod sqs_batch;
+mod support;

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::Server;
+use crate::support::TestApp;
 
 #[tokio::test]
 async fn a_payment_from_the_wish_to_the_refund() {
-    let server = Server::start().await;
+    let server = TestApp::start().await;
     let client = &server.client;
 
     let params = [
@@ -15,7 +15,7 @@ async fn a_payment_from_the_wish_to_the_refund() {
         ("metadata[order_id]", "注文 1"),
     ];
     let intent = client.post("/v1/payment_intents", &params).await;
-    assert_eq!(intent.standing(), (200, "requires_payment_method"));
+    assert_eq!(intent.status_and_state(), (200, "requires_payment_method"));
     assert_eq!(intent.body["metadata"], json!({ "order_id": "注文 1" }));
     assert_eq!(
         (&intent.body["amount"], &intent.body["currency"]),
@@ -41,9 +41,9 @@ async fn a_payment_from_the_wish_to_the_refund() {
 
     let path = format!("/v1/payment_intents/{id}/confirm");
     let charged = client.post(&path, &[("payment_method", "pm_card_visa")]).await;
-    assert_eq!(charged.standing(), (200, "succeeded"));
+    assert_eq!(charged.status_and_state(), (200, "succeeded"));
     assert_eq!(charged.body["amount_received"], 1500);
-    assert_eq!(client.find(&id).await.body, charged.body);
+    assert_eq!(client.find_payment(&id).await.body, charged.body);
 
     let cancel = client
         .post(&format!("/v1/payment_intents/{id}/cancel"), &[])
@@ -60,7 +60,7 @@ async fn a_payment_from_the_wish_to_the_refund() {
     assert_eq!(cancel.body["error"]["payment_intent"]["status"], "succeeded");
 
     let refund = client.post("/v1/refunds", &[("payment_intent", &id)]).await;
-    assert_eq!(refund.standing(), (200, "succeeded"));
+    assert_eq!(refund.status_and_state(), (200, "succeeded"));
     assert_eq!(refund.body["amount"], 1500);
     assert_eq!(refund.body["charge"], charged.body["latest_charge"]);
     let again = client.post("/v1/refunds", &[("payment_intent", &id)]).await;
@@ -72,14 +72,14 @@ async fn a_payment_from_the_wish_to_the_refund() {
 
 #[tokio::test]
 async fn a_cancelled_payment_is_never_charged() {
-    let server = Server::start().await;
+    let server = TestApp::start().await;
     let client = &server.client;
-    let id = client.payment("pm_card_visa").await;
+    let id = client.create_payment("pm_card_visa").await;
 
     let cancelled = client
         .post(&format!("/v1/payment_intents/{id}/cancel"), &[])
         .await;
-    assert_eq!(cancelled.standing(), (200, "canceled"));
+    assert_eq!(cancelled.status_and_state(), (200, "canceled"));
 
     let late = client.confirm(&id).await;
     assert_eq!(
@@ -101,21 +101,21 @@ async fn a_cancelled_payment_is_never_charged() {
         refund.error(),
         (400, "invalid_request_error", "", "payment_intent")
     );
-    assert_eq!(client.find(&id).await.body["latest_charge"], json!(null));
+    assert_eq!(client.find_payment(&id).await.body["latest_charge"], json!(null));
 }
 
 #[tokio::test]
 async fn every_card_that_pays_pays() {
-    let server = Server::start().await;
+    let server = TestApp::start().await;
     for method in [
         "pm_card_visa",
         "pm_card_mastercard",
         "pm_card_jcb",
         "pm_card_amex",
     ] {
-        let id = server.client.payment(method).await;
+        let id = server.client.create_payment(method).await;
         assert_eq!(
-            server.client.confirm(&id).await.standing(),
+            server.client.confirm(&id).await.status_and_state(),
             (200, "succeeded"),
             "{method}"
         );
@@ -124,7 +124,7 @@ async fn every_card_that_pays_pays() {
 
 #[tokio::test]
 async fn declines_have_stripes_codes_and_leave_the_payment_open() {
-    let server = Server::start().await;
+    let server = TestApp::start().await;
     let client = &server.client;
     let declines = [
         ("pm_card_chargeDeclined", "card_declined", "generic_decline"),
@@ -151,28 +151,28 @@ async fn declines_have_stripes_codes_and_leave_the_payment_open() {
         ),
     ];
     for (method, code, decline_code) in declines {
-        let id = client.payment(method).await;
+        let id = client.create_payment(method).await;
         let answer = client.confirm(&id).await;
         assert_eq!(answer.error(), (402, "card_error", code, ""), "{method}");
         let error = &answer.body["error"];
         assert_eq!(error["decline_code"], decline_code, "{method}");
         assert_eq!(error["payment_intent"]["id"], id.as_str());
 
-        let open = client.find(&id).await;
-        assert_eq!(open.standing(), (200, "requires_payment_method"));
+        let open = client.find_payment(&id).await;
+        assert_eq!(open.status_and_state(), (200, "requires_payment_method"));
         assert_eq!(open.body["payment_method"], json!(null));
         assert_eq!(open.body["last_payment_error"]["decline_code"], decline_code);
         assert_eq!(open.body, error["payment_intent"]);
 
         let path = format!("/v1/payment_intents/{id}/confirm");
         let other_card = client.post(&path, &[("payment_method", "pm_card_visa")]).await;
-        assert_eq!(other_card.standing(), (200, "succeeded"));
+        assert_eq!(other_card.status_and_state(), (200, "succeeded"));
     }
 }
 
 #[tokio::test]
 async fn a_payment_may_be_made_and_charged_in_one_request() {
-    let server = Server::start().await;
+    let server = TestApp::start().await;
     let wish = |method| {
         [
             ("amount", "50"),
@@ -186,7 +186,7 @@ async fn a_payment_may_be_made_and_charged_in_one_request() {
         .client
         .post("/v1/payment_intents", &wish("pm_card_visa"))
         .await;
-    assert_eq!(charged.standing(), (200, "succeeded"));
+    assert_eq!(charged.status_and_state(), (200, "succeeded"));
 
     let declined = server
         .client
@@ -195,7 +195,7 @@ async fn a_payment_may_be_made_and_charged_in_one_request() {
     assert_eq!(declined.error(), (402, "card_error", "card_declined", ""));
     let id = declined.body["error"]["payment_intent"]["id"].as_str().unwrap();
     assert_eq!(
-        server.client.find(id).await.standing(),
+        server.client.find_payment(id).await.status_and_state(),
         (200, "requires_payment_method")
     );
 }

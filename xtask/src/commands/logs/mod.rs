@@ -1,6 +1,6 @@
 //! `cargo xtask logs`: what programs wrote into their files, and functions into the local AWS.
 
-mod line;
+mod line_format;
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom};
@@ -15,11 +15,11 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::environment::Addresses;
-use crate::paths::{Instance, Kind};
-use crate::{Logs, aws, logs, signals};
+use crate::instance::{Instance, InstanceKind};
+use crate::{LogsArgs, aws, logs, signals};
 
 /// Programs with a log of their own, in the order of a request's way.
-const PROGRAMS: [&str; 6] = [
+const LOGGED_SERVICES: [&str; 6] = [
     "core-api",
     "stock-service",
     "payment-provider",
@@ -29,16 +29,16 @@ const PROGRAMS: [&str; 6] = [
 ];
 
 /// How the local AWS calls the logs of a function.
-const FUNCTION_LOGS: &str = "/aws/lambda/";
+const LOG_GROUP_PREFIX: &str = "/aws/lambda/";
 
 /// What Lambda itself writes around each invocation; our functions say what matters of it.
 const PLATFORM_LINES: [&str; 3] = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: "];
 
 /// How often new lines are looked for.
-const POLL: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Colours by which the eye follows one program.
-const COLOURS: [AnsiColor; 6] = [
+const LABEL_COLOURS: [AnsiColor; 6] = [
     AnsiColor::Cyan,
     AnsiColor::Magenta,
     AnsiColor::Yellow,
@@ -51,13 +51,13 @@ const COLOURS: [AnsiColor; 6] = [
 ///
 /// # Errors
 /// When nobody of that name has a log.
-pub fn run(arguments: &Logs) -> Result<ExitCode> {
-    signals::end_with_reader()?;
-    let instance = Instance::of(Kind::Development);
-    let addresses = Addresses::remembered(&instance);
+pub fn run(arguments: &LogsArgs) -> Result<ExitCode> {
+    signals::restore_default_sigpipe()?;
+    let instance = Instance::new(InstanceKind::Development);
+    let addresses = Addresses::from_last_run(&instance);
     let mut sources = match &arguments.program {
-        Some(name) => vec![Source::named(name, &instance, &addresses)?],
-        None => Source::all(&instance, &addresses),
+        Some(name) => vec![LogSource::find(name, &instance, &addresses)?],
+        None => LogSource::all(&instance, &addresses),
     };
     if sources.is_empty() {
         bail!("there are no logs yet; `cargo xtask up` starts what writes them");
@@ -66,9 +66,9 @@ pub fn run(arguments: &Logs) -> Result<ExitCode> {
     for (index, source) in sources.iter_mut().enumerate() {
         let label = label(&source.name, index, labelled);
         source
-            .last(arguments.lines, &addresses)
+            .last_lines(arguments.lines, &addresses)
             .iter()
-            .for_each(|line| show(&label, line));
+            .for_each(|line| print_line(&label, line));
     }
     if !arguments.follow {
         return Ok(ExitCode::SUCCESS);
@@ -79,16 +79,16 @@ pub fn run(arguments: &Logs) -> Result<ExitCode> {
             source
                 .new_lines(&addresses)
                 .iter()
-                .for_each(|line| show(&label, line));
+                .for_each(|line| print_line(&label, line));
         }
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// A person gets a readable line; a program behind a pipe gets what was logged.
-fn show(label: &str, line: &str) {
+fn print_line(label: &str, line: &str) {
     if std::io::stdout().is_terminal() {
-        anstream::println!("{label}{}", line::readable(line));
+        anstream::println!("{label}{}", line_format::format_line(line));
     } else {
         anstream::println!("{label}{line}");
     }
@@ -98,32 +98,35 @@ fn label(name: &str, index: usize, labelled: bool) -> String {
     if !labelled {
         return String::new();
     }
-    let style: Style = COLOURS[index % COLOURS.len()].on_default();
+    let style: Style = LABEL_COLOURS[index % LABEL_COLOURS.len()].on_default();
     format!("{style}{name:19}{style:#} │ ")
 }
 
 /// One log, and how far it has been read.
-struct Source {
+struct LogSource {
     name: String,
-    place: Place,
+    location: LogLocation,
 }
 
-enum Place {
+enum LogLocation {
     File { path: PathBuf, inode: u64, offset: u64 },
     Function { group: String, next_millisecond: i64 },
 }
 
-impl Source {
-    fn named(name: &str, instance: &Instance, addresses: &Addresses) -> Result<Self> {
-        let path = instance.log(name);
+impl LogSource {
+    fn find(name: &str, instance: &Instance, addresses: &Addresses) -> Result<Self> {
+        let path = instance.log_file(name);
         if path.exists() {
             return Ok(Self::file(name, path));
         }
-        if let Some(function) = functions(addresses).into_iter().find(|function| function == name) {
+        if let Some(function) = function_names(addresses)
+            .into_iter()
+            .find(|function| function == name)
+        {
             return Ok(Self::function(&function));
         }
-        let functions = functions(addresses);
-        let known: Vec<&str> = PROGRAMS
+        let functions = function_names(addresses);
+        let known: Vec<&str> = LOGGED_SERVICES
             .into_iter()
             .chain(functions.iter().map(String::as_str))
             .collect();
@@ -131,20 +134,20 @@ impl Source {
     }
 
     fn all(instance: &Instance, addresses: &Addresses) -> Vec<Self> {
-        let files = PROGRAMS
+        let files = LOGGED_SERVICES
             .iter()
-            .map(|name| (name, instance.log(name)))
+            .map(|name| (name, instance.log_file(name)))
             .filter(|(_, path)| path.exists())
             .map(|(name, path)| Self::file(name, path));
         files
-            .chain(functions(addresses).iter().map(|name| Self::function(name)))
+            .chain(function_names(addresses).iter().map(|name| Self::function(name)))
             .collect()
     }
 
     fn file(name: &str, path: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            place: Place::File {
+            location: LogLocation::File {
                 path,
                 inode: 0,
                 offset: 0,
@@ -153,10 +156,10 @@ impl Source {
     }
 
     fn function(name: &str) -> Self {
-        let group = format!("{FUNCTION_LOGS}{name}");
+        let group = format!("{LOG_GROUP_PREFIX}{name}");
         Self {
             name: name.to_owned(),
-            place: Place::Function {
+            location: LogLocation::Function {
                 group,
                 next_millisecond: 0,
             },
@@ -164,9 +167,9 @@ impl Source {
     }
 
     /// The last lines, and from now on only what comes after them.
-    fn last(&mut self, lines: usize, addresses: &Addresses) -> Vec<String> {
-        match &mut self.place {
-            Place::File { path, inode, offset } => {
+    fn last_lines(&mut self, lines: usize, addresses: &Addresses) -> Vec<String> {
+        match &mut self.location {
+            LogLocation::File { path, inode, offset } => {
                 if let Ok(metadata) = path.metadata() {
                     (*inode, *offset) = (metadata.ino(), metadata.len());
                 }
@@ -176,7 +179,7 @@ impl Source {
                     .map(ToOwned::to_owned)
                     .collect()
             }
-            Place::Function { .. } => {
+            LogLocation::Function { .. } => {
                 let all = self.new_lines(addresses);
                 all[all.len().saturating_sub(lines)..].to_vec()
             }
@@ -185,17 +188,19 @@ impl Source {
 
     /// Whole lines that were written since. What cannot be read now is read next time.
     fn new_lines(&mut self, addresses: &Addresses) -> Vec<String> {
-        match &mut self.place {
-            Place::File { path, inode, offset } => read_on(path, inode, offset).unwrap_or_default(),
-            Place::Function {
+        match &mut self.location {
+            LogLocation::File { path, inode, offset } => {
+                read_new_lines(path, inode, offset).unwrap_or_default()
+            }
+            LogLocation::Function {
                 group,
                 next_millisecond,
-            } => events(addresses, group, next_millisecond).unwrap_or_default(),
+            } => fetch_log_events(addresses, group, next_millisecond).unwrap_or_default(),
         }
     }
 }
 
-fn read_on(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<Vec<String>> {
+fn read_new_lines(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<Vec<String>> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.ino() != *inode {
@@ -217,22 +222,23 @@ fn read_on(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<Vec<Stri
 }
 
 /// The functions that have written something; none while the local AWS does not run.
-fn functions(addresses: &Addresses) -> Vec<String> {
-    let input = json!({ "logGroupNamePrefix": FUNCTION_LOGS });
-    let answer = aws::call(addresses, "logs", "Logs_20140328.DescribeLogGroups", &input).unwrap_or_default();
+fn function_names(addresses: &Addresses) -> Vec<String> {
+    let input = json!({ "logGroupNamePrefix": LOG_GROUP_PREFIX });
+    let answer =
+        aws::call_local(addresses, "logs", "Logs_20140328.DescribeLogGroups", &input).unwrap_or_default();
     let groups = answer["logGroups"].as_array().cloned().unwrap_or_default();
     groups
         .iter()
-        .filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(FUNCTION_LOGS))
+        .filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(LOG_GROUP_PREFIX))
         .map(ToOwned::to_owned)
         .collect()
 }
 
-fn events(addresses: &Addresses, group: &str, from: &mut i64) -> Result<Vec<String>> {
+fn fetch_log_events(addresses: &Addresses, group: &str, from: &mut i64) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut page = json!({ "logGroupName": group, "startTime": *from });
     loop {
-        let answer = aws::call(addresses, "logs", "Logs_20140328.FilterLogEvents", &page)?;
+        let answer = aws::call_local(addresses, "logs", "Logs_20140328.FilterLogEvents", &page)?;
         for event in answer["events"].as_array().into_iter().flatten() {
             let time = event["timestamp"].as_i64().unwrap_or_default();
             *from = (*from).max(time + 1);

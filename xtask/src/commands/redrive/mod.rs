@@ -17,28 +17,28 @@ use serde_json::{Value, json};
 
 use self::destination::Destination;
 use self::queue::{Message, Queue};
-use crate::Redrive;
-use crate::aws::Cloud;
-use crate::progress::{BOLD, DIM, YELLOW, duration, step};
+use crate::RedriveArgs;
+use crate::aws::AwsTarget;
+use crate::progress::{BOLD, DIM, YELLOW, format_duration, run_step};
 use crate::signals::Interrupt;
-use crate::supervise::milliseconds;
+use crate::supervisor::unix_millis;
 
 /// Shows what is in the queue, asks, and sends it on.
 ///
 /// # Errors
 /// When there is no such queue, nobody can be asked, or AWS refuses. What was not sent by then is where it was.
-pub fn run(arguments: &Redrive) -> Result<ExitCode> {
+pub fn run(arguments: &RedriveArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let cloud = Cloud::chosen(arguments.aws)?;
-    let (queue, destination) = Destination::of(&cloud, &arguments.queue)?;
+    let cloud = AwsTarget::from_flag(arguments.aws)?;
+    let (queue, destination) = Destination::resolve(&cloud, &arguments.queue)?;
     let waiting = queue.depth(&cloud)?;
-    let first = queue.look(&cloud)?;
+    let first = queue.peek(&cloud)?;
     if !arguments.json {
-        preview(&queue, &destination, waiting, &first);
+        print_preview(&queue, &destination, waiting, &first);
     }
-    let mut moved = Moved::default();
-    if waiting > 0 && (arguments.yes || confirmed(&format!("Redrive {}?", messages(waiting)))?) {
-        moved = step("Redriving", |step| {
+    let mut moved = RedriveResult::default();
+    if waiting > 0 && (arguments.yes || confirm(&format!("Redrive {}?", format_count(waiting)))?) {
+        moved = run_step("Redriving", |step| {
             let moved = redrive(
                 &cloud,
                 &queue,
@@ -46,10 +46,10 @@ pub fn run(arguments: &Redrive) -> Result<ExitCode> {
                 arguments.rate,
                 &interrupt,
                 |moved| {
-                    step.doing(format!("{} of {waiting}", moved.sent));
+                    step.set_message(format!("{} of {waiting}", moved.sent));
                 },
             )?;
-            step.outcome(moved.to_string());
+            step.set_outcome(moved.to_string());
             Ok(moved)
         })?;
     }
@@ -60,11 +60,11 @@ pub fn run(arguments: &Redrive) -> Result<ExitCode> {
             "waiting": waiting,
             "first": first.iter().map(Message::to_json).collect::<Vec<_>>(),
             "redriven": moved.sent,
-            "left": moved.left,
+            "left": moved.skipped,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(if moved.left == 0 {
+    Ok(if moved.skipped == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -73,19 +73,19 @@ pub fn run(arguments: &Redrive) -> Result<ExitCode> {
 
 /// What came of it.
 #[derive(Debug, Default)]
-struct Moved {
+struct RedriveResult {
     sent: usize,
-    left: usize,
+    skipped: usize,
 }
 
-impl std::fmt::Display for Moved {
+impl std::fmt::Display for RedriveResult {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&messages(self.sent))?;
-        if self.left > 0 {
+        formatter.write_str(&format_count(self.sent))?;
+        if self.skipped > 0 {
             write!(
                 formatter,
                 "; left where they were, being something else: {}",
-                self.left
+                self.skipped
             )?;
         }
         Ok(())
@@ -94,15 +94,15 @@ impl std::fmt::Display for Moved {
 
 /// Sends everything on that lay in the queue when this began, `rate` messages a second at most.
 fn redrive(
-    cloud: &Cloud,
+    cloud: &AwsTarget,
     queue: &Queue,
     destination: &Destination,
     rate: u32,
     interrupt: &Interrupt,
-    progress: impl Fn(&Moved),
-) -> Result<Moved> {
-    let began = i64::try_from(milliseconds(SystemTime::now())).unwrap_or(i64::MAX);
-    let mut moved = Moved::default();
+    progress: impl Fn(&RedriveResult),
+) -> Result<RedriveResult> {
+    let began = i64::try_from(unix_millis(SystemTime::now())).unwrap_or(i64::MAX);
+    let mut moved = RedriveResult::default();
     // What was received and not deleted, which nobody else sees for the time being.
     let mut held = HashMap::new();
     let mut next = || -> Result<bool> {
@@ -119,12 +119,12 @@ fn redrive(
                 // It has just been redriven, and has failed again.
                 continue;
             }
-            if destination.take(cloud, message)? {
+            if destination.send(cloud, message)? {
                 queue.delete(cloud, message)?;
                 held.remove(id);
                 moved.sent += 1;
             } else {
-                moved.left += 1;
+                moved.skipped += 1;
             }
             progress(&moved);
             thread::sleep((Duration::from_secs(1) / rate).saturating_sub(started.elapsed()));
@@ -138,18 +138,19 @@ fn redrive(
             Err(error) => break Err(error),
         }
     };
-    held.values().for_each(|message| queue.let_go(cloud, message));
+    held.values()
+        .for_each(|message| queue.make_visible(cloud, message));
     outcome.map(|()| moved)
 }
 
-fn messages(count: usize) -> String {
+fn format_count(count: usize) -> String {
     match count {
         1 => "1 message".to_owned(),
         count => format!("{count} messages"),
     }
 }
 
-fn preview(queue: &Queue, destination: &Destination, waiting: usize, first: &[Message]) {
+fn print_preview(queue: &Queue, destination: &Destination, waiting: usize, first: &[Message]) {
     if waiting == 0 {
         anstream::println!("{BOLD}{}{BOLD:#} is empty", queue.name);
         return;
@@ -157,17 +158,17 @@ fn preview(queue: &Queue, destination: &Destination, waiting: usize, first: &[Me
     anstream::println!(
         "{BOLD}{}{BOLD:#} holds {}. {}\n",
         queue.name,
-        messages(waiting),
-        destination.intention()
+        format_count(waiting),
+        destination.description()
     );
     anstream::println!(
         "  {DIM}MESSAGE                               AGE           TYPE                      RECEIVED  ORDER{DIM:#}"
     );
     for message in first {
-        let age = duration(message.age());
+        let age = format_duration(message.age());
         let (id, received) = (&message.id, message.receive_count);
-        let kind = message.kind().unwrap_or("?");
-        let order = message.order().unwrap_or_default();
+        let kind = message.type_name().unwrap_or("?");
+        let order = message.order_id().unwrap_or_default();
         anstream::println!("  {id:36}  {age:12}  {kind:24}  {received:>8}  {order}");
     }
     if waiting > first.len() {
@@ -180,7 +181,7 @@ fn preview(queue: &Queue, destination: &Destination, waiting: usize, first: &[Me
 ///
 /// # Errors
 /// When there is none.
-pub fn confirmed(question: &str) -> Result<bool> {
+pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("nobody can be asked here; --yes does it without asking");
     }
@@ -192,6 +193,6 @@ pub fn confirmed(question: &str) -> Result<bool> {
 }
 
 /// A member of a JSON object as text.
-fn text(value: &Value, pointer: &str) -> Option<String> {
+fn string_at(value: &Value, pointer: &str) -> Option<String> {
     Some(value.pointer(pointer)?.as_str()?.to_owned())
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::text;
-use crate::aws::Cloud;
-use crate::supervise::milliseconds;
+use super::string_at;
+use crate::aws::AwsTarget;
+use crate::supervisor::unix_millis;
 
 /// How long a message that is being passed on is hidden from others, in seconds.
-const HIDDEN: u32 = 120;
+const VISIBILITY_TIMEOUT_SECONDS: u32 = 120;
 
 /// A queue of SQS.
 #[derive(Debug)]
@@ -37,10 +37,10 @@ pub struct Message {
     /// The sender's attributes, as SQS takes them again.
     pub attributes: Value,
     /// The sender's trace, likewise; null where there is none.
-    pub trace: Value,
+    pub trace_header: Value,
     /// The body as JSON, without what SNS puts around it; null when it is none.
     pub content: Value,
-    receipt: String,
+    receipt_handle: String,
 }
 
 impl Queue {
@@ -48,7 +48,7 @@ impl Queue {
     ///
     /// # Errors
     /// When AWS refuses.
-    pub fn all(cloud: &Cloud) -> Result<Vec<Self>> {
+    pub fn list(cloud: &AwsTarget) -> Result<Vec<Self>> {
         let mut queues = Vec::new();
         let mut input = json!({ "MaxResults": 1000 });
         loop {
@@ -69,7 +69,7 @@ impl Queue {
                     attributes,
                 });
             }
-            match text(&page, "/NextToken") {
+            match string_at(&page, "/NextToken") {
                 Some(next) => input["NextToken"] = next.into(),
                 None => return Ok(queues),
             }
@@ -82,16 +82,16 @@ impl Queue {
     }
 
     /// The ARN of the queue that takes what fails here too often.
-    pub fn dead_letters(&self) -> Option<String> {
+    pub fn dead_letter_queue_arn(&self) -> Option<String> {
         let policy: Value = serde_json::from_str(self.attributes["RedrivePolicy"].as_str()?).ok()?;
-        text(&policy, "/deadLetterTargetArn")
+        string_at(&policy, "/deadLetterTargetArn")
     }
 
     /// How many messages lie in it, about: SQS itself knows no better.
     ///
     /// # Errors
     /// When AWS refuses.
-    pub fn depth(&self, cloud: &Cloud) -> Result<usize> {
+    pub fn depth(&self, cloud: &AwsTarget) -> Result<usize> {
         let name = "ApproximateNumberOfMessages";
         let asked = json!({ "QueueUrl": self.url, "AttributeNames": [name] });
         let answer = cloud.call("sqs", "GetQueueAttributes", &asked)?;
@@ -105,19 +105,19 @@ impl Queue {
     ///
     /// # Errors
     /// When AWS refuses.
-    pub fn look(&self, cloud: &Cloud) -> Result<Vec<Message>> {
-        self.receive_hiding(cloud, 10, 0)
+    pub fn peek(&self, cloud: &AwsTarget) -> Result<Vec<Message>> {
+        self.receive_with_timeout(cloud, 10, 0)
     }
 
     /// Takes up to `count` messages, which nobody else sees for a while.
     ///
     /// # Errors
     /// When AWS refuses.
-    pub fn receive(&self, cloud: &Cloud, count: u32) -> Result<Vec<Message>> {
-        self.receive_hiding(cloud, count, HIDDEN)
+    pub fn receive(&self, cloud: &AwsTarget, count: u32) -> Result<Vec<Message>> {
+        self.receive_with_timeout(cloud, count, VISIBILITY_TIMEOUT_SECONDS)
     }
 
-    fn receive_hiding(&self, cloud: &Cloud, count: u32, hidden: u32) -> Result<Vec<Message>> {
+    fn receive_with_timeout(&self, cloud: &AwsTarget, count: u32, hidden: u32) -> Result<Vec<Message>> {
         let input = json!({
             "QueueUrl": self.url, "MaxNumberOfMessages": count, "VisibilityTimeout": hidden,
             // Asks all of the queue's servers, and not a sample of them.
@@ -126,49 +126,51 @@ impl Queue {
         });
         let answer = cloud.call("sqs", "ReceiveMessage", &input)?;
         let received = answer["Messages"].as_array().into_iter().flatten();
-        received.map(Message::read).collect()
+        received.map(Message::parse).collect()
     }
 
     /// Removes a message for good.
     ///
     /// # Errors
     /// When AWS refuses.
-    pub fn delete(&self, cloud: &Cloud, message: &Message) -> Result<()> {
-        let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt });
+    pub fn delete(&self, cloud: &AwsTarget, message: &Message) -> Result<()> {
+        let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt_handle });
         cloud.call("sqs", "DeleteMessage", &input).map(drop)
     }
 
     /// Puts a message back at once. Where that fails, it comes back by itself.
-    pub fn let_go(&self, cloud: &Cloud, message: &Message) {
-        let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt, "VisibilityTimeout": 0 });
+    pub fn make_visible(&self, cloud: &AwsTarget, message: &Message) {
+        let input =
+            json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": 0 });
         let _ = cloud.call("sqs", "ChangeMessageVisibility", &input);
     }
 }
 
 impl Message {
-    fn read(message: &Value) -> Result<Self> {
-        let member = |pointer| text(message, pointer).with_context(|| format!("a message without {pointer}"));
+    fn parse(message: &Value) -> Result<Self> {
+        let member =
+            |pointer| string_at(message, pointer).with_context(|| format!("a message without {pointer}"));
         let body = member("/Body")?;
         Ok(Self {
             id: member("/MessageId")?,
-            receipt: member("/ReceiptHandle")?,
+            receipt_handle: member("/ReceiptHandle")?,
             sent_at: member("/Attributes/SentTimestamp")?.parse()?,
             receive_count: member("/Attributes/ApproximateReceiveCount")?.parse()?,
-            attributes: attributes(&message["MessageAttributes"]),
-            trace: message["Attributes"]["AWSTraceHeader"].clone(),
-            content: content(&body),
+            attributes: sendable_attributes(&message["MessageAttributes"]),
+            trace_header: message["Attributes"]["AWSTraceHeader"].clone(),
+            content: parse_content(&body),
             body,
         })
     }
 
     /// How long ago it was first sent.
     pub fn age(&self) -> Duration {
-        let now = milliseconds(SystemTime::now());
+        let now = unix_millis(SystemTime::now());
         Duration::from_millis(now.saturating_sub(u64::try_from(self.sent_at).unwrap_or_default()))
     }
 
     /// What it is, where it says so.
-    pub fn kind(&self) -> Option<&str> {
+    pub fn type_name(&self) -> Option<&str> {
         let event = ["detail-type", "DetailType"]
             .iter()
             .find_map(|key| self.content.get(key)?.as_str());
@@ -176,11 +178,11 @@ impl Message {
     }
 
     /// The order that it is about, where it is about one.
-    pub fn order(&self) -> Option<String> {
+    pub fn order_id(&self) -> Option<String> {
         let detail = || serde_json::from_str::<Value>(self.content.get("Detail")?.as_str()?).ok();
-        text(&self.content, "/order_id")
-            .or_else(|| text(&self.content, "/detail/data/order_id"))
-            .or_else(|| text(&detail()?, "/data/order_id"))
+        string_at(&self.content, "/order_id")
+            .or_else(|| string_at(&self.content, "/detail/data/order_id"))
+            .or_else(|| string_at(&detail()?, "/data/order_id"))
     }
 
     /// For programs.
@@ -188,23 +190,23 @@ impl Message {
         json!({
             "message_id": self.id,
             "age_seconds": self.age().as_secs(),
-            "type": self.kind(),
-            "order_id": self.order(),
+            "type": self.type_name(),
+            "order_id": self.order_id(),
             "receive_count": self.receive_count,
         })
     }
 }
 
-fn content(body: &str) -> Value {
+fn parse_content(body: &str) -> Value {
     let content: Value = serde_json::from_str(body).unwrap_or_default();
-    match text(&content, "/Message") {
+    match string_at(&content, "/Message") {
         Some(inner) if content.get("TopicArn").is_some() => serde_json::from_str(&inner).unwrap_or_default(),
         _ => content,
     }
 }
 
 /// Attributes as `SendMessage` takes them: what `ReceiveMessage` gives, without its empty lists.
-fn attributes(received: &Value) -> Value {
+fn sendable_attributes(received: &Value) -> Value {
     let mut all = Map::new();
     for (name, attribute) in received.as_object().into_iter().flatten() {
         let members = attribute.as_object().into_iter().flatten();

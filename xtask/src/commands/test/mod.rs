@@ -1,27 +1,27 @@
 //! `cargo xtask test`: the workspace's tests, against systems that nobody else uses.
 
-mod api;
+mod schemathesis;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 
-use crate::paths::{Instance, Kind};
+use crate::instance::{Instance, InstanceKind};
 use crate::progress::{BOLD, DIM, GREEN, RED};
 use crate::signals::Interrupt;
-use crate::supervise::{Lock, stop};
-use crate::system::{self, System};
-use crate::{Test, cargo, programs, python};
+use crate::supervisor::{InstanceLock, shutdown};
+use crate::system::{self, RunningSystem};
+use crate::{TestArgs, cargo, python, services};
 
 /// How many tests of one program run at once.
 const TEST_THREADS: &str = "8";
 
 /// The end-to-end tests that depend on what kind of executions carry the orders: these run with Express ones as well.
-const COURSE_OF_AN_ORDER: [&str; 7] = [
-    "cancelling::",
+const EXPRESS_TEST_FILTERS: [&str; 7] = [
+    "cancellation::",
     "carts::",
-    "ordering::",
+    "order_lifecycle::",
     "payments::",
     "replay::",
     "saga_matrix::",
@@ -32,14 +32,14 @@ const COURSE_OF_AN_ORDER: [&str; 7] = [
 ///
 /// # Errors
 /// When a system does not come up, or cargo cannot be run.
-pub fn run(arguments: &Test) -> Result<ExitCode> {
+pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let mut code = ExitCode::SUCCESS;
     if !arguments.express {
-        code = with_system(Kind::Test, &interrupt, |system| {
-            let status = run_beside(system, all_tests(&arguments.arguments), &interrupt)?;
+        code = with_fresh_system(InstanceKind::Test, &interrupt, |system| {
+            let status = run_with_system(system, cargo_test_command(&arguments.arguments), &interrupt)?;
             if status.success() && arguments.arguments.is_empty() {
-                return api::run(system, &interrupt);
+                return schemathesis::run(system, &interrupt);
             }
             Ok(status)
         })?;
@@ -52,9 +52,13 @@ pub fn run(arguments: &Test) -> Result<ExitCode> {
     }
     if code == ExitCode::SUCCESS {
         anstream::eprintln!("\n{BOLD}With Express executions:{BOLD:#} what makes the course of an order");
-        code = with_system(Kind::Express, &interrupt, |system| {
-            let tests = Command::new(e2e_tests()?);
-            run_beside(system, express_tests(tests, &arguments.arguments), &interrupt)
+        code = with_fresh_system(InstanceKind::Express, &interrupt, |system| {
+            let tests = Command::new(e2e_test_executable()?);
+            run_with_system(
+                system,
+                express_test_command(tests, &arguments.arguments),
+                &interrupt,
+            )
         })?;
     }
     if code == ExitCode::SUCCESS {
@@ -64,20 +68,21 @@ pub fn run(arguments: &Test) -> Result<ExitCode> {
 }
 
 /// Brings a fresh system up, has something done with it, and takes it down again.
-fn with_system(
-    kind: Kind,
+fn with_fresh_system(
+    kind: InstanceKind,
     interrupt: &Interrupt,
-    work: impl FnOnce(&mut System) -> Result<ExitStatus>,
+    work: impl FnOnce(&mut RunningSystem) -> Result<ExitStatus>,
 ) -> Result<ExitCode> {
-    let instance = Instance::of(kind);
-    let lock = Lock::take(&instance)?.context("another test run of this checkout is under way")?;
-    stop::orphans(&instance, &lock);
+    let instance = Instance::new(kind);
+    let lock =
+        InstanceLock::try_acquire(&instance)?.context("another test run of this checkout is under way")?;
+    shutdown::stop_orphans(&instance, &lock);
     system::wipe(&instance)?;
     let built = system::prepare(&instance, interrupt)?;
-    let mut system = System::up(&instance, built, None, interrupt)?;
+    let mut system = RunningSystem::start(&instance, built, None, interrupt)?;
     let result = work(&mut system);
     system.stop();
-    programs::tidy_up_after_localstripe();
+    services::remove_localstripe_file();
     system::wipe(&instance)?;
     let status = result?;
     interrupt.check()?;
@@ -86,7 +91,7 @@ fn with_system(
     }
     anstream::eprintln!(
         "{RED}✗{RED:#} tests failed; what the programs wrote meanwhile: {BOLD}{}{BOLD:#}",
-        instance.logs().display()
+        instance.logs_dir().display()
     );
     Ok(status
         .code()
@@ -94,8 +99,8 @@ fn with_system(
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn all_tests(arguments: &[String]) -> Command {
-    let mut command = cargo::cargo();
+fn cargo_test_command(arguments: &[String]) -> Command {
+    let mut command = cargo::cargo_command();
     command.arg("test");
     // cargo would let --workspace win over the packages that the person names.
     let names_packages = arguments
@@ -110,9 +115,9 @@ fn all_tests(arguments: &[String]) -> Command {
 }
 
 /// The end-to-end tests that the person names, otherwise those that make the course of an order.
-fn express_tests(mut command: Command, arguments: &[String]) -> Command {
+fn express_test_command(mut command: Command, arguments: &[String]) -> Command {
     if arguments.is_empty() {
-        command.args(COURSE_OF_AN_ORDER);
+        command.args(EXPRESS_TEST_FILTERS);
     } else {
         command.args(arguments);
     }
@@ -121,15 +126,19 @@ fn express_tests(mut command: Command, arguments: &[String]) -> Command {
 
 /// The program of the end-to-end tests. It is run as it is: to name one package to cargo would unify features anew,
 /// and rebuild most dependencies.
-fn e2e_tests() -> Result<PathBuf> {
-    cargo::test_program("e2e", "it")
+fn e2e_test_executable() -> Result<PathBuf> {
+    cargo::test_executable("e2e", "it")
 }
 
 /// Runs a command in the surroundings of the tests, and keeps the system up until it has ended.
-fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) -> Result<ExitStatus> {
+fn run_with_system(
+    system: &mut RunningSystem,
+    mut command: Command,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
     let path = format!(
         "{}:{}",
-        python::commands().display(),
+        python::bin_dir().display(),
         std::env::var("PATH").unwrap_or_default()
     );
     let name = command.get_program().display().to_string();
@@ -137,22 +146,22 @@ fn run_beside(system: &mut System, mut command: Command, interrupt: &Interrupt) 
         .env("PATH", path)
         // Tests wait more than they compute; with a thread a core they would wait one after the other.
         .env("RUST_TEST_THREADS", TEST_THREADS)
-        .envs(system.addresses.variables(system.instance()))
+        .envs(system.addresses.env_vars(system.instance()))
         .env(
             "LOCALSTRIPE_URL",
             format!("http://127.0.0.1:{}", system.addresses.port("localstripe")),
         )
         .env(
             "IDENTITY_PROVIDER_URL",
-            system.addresses.identity_provider().unwrap_or_default(),
+            system.addresses.identity_provider_url().unwrap_or_default(),
         )
         // Some tests have a Redis of their own, which they stop and kill.
-        .envs(system.redis().map(|program| ("REDIS_SERVER", program)))
+        .envs(system.redis_executable().map(|program| ("REDIS_SERVER", program)))
         // Tests that run commands of this tool run this very one.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN")
         .spawn()
         .with_context(|| format!("cannot run {name}"))?;
-    system.supervise(child, interrupt)
+    system.supervise_until_exit(child, interrupt)
 }

@@ -6,12 +6,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::engine::Concerned;
+use crate::engine::AffectedRows;
 
 /// Locks the rows that are there of those that a batch concerns.
 pub(in crate::engine) async fn lock(
     connection: &mut PgConnection,
-    rows: &Concerned,
+    rows: &AffectedRows,
 ) -> Result<(), StoreError> {
     let reservations: Vec<Uuid> = rows.reservations.iter().copied().collect();
     let products: Vec<Uuid> = rows.products.iter().map(|id| id.0).collect();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 pub(in crate::engine) use lock::lock;
 pub(in crate::engine) use read::read;
-pub use read::{find_level, find_reservation, lapsed_reservations, ping};
+pub use read::{find_expired_reservations, find_level, find_reservation, ping};
 pub(in crate::engine) use write::write;
 
 /// The database failed, or holds what it cannot.
@@ -36,19 +36,19 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same batch may well succeed at once: another instance was faster, or the connection was not
     /// there any more.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         self.is_conflict()
             || matches!(self, Self::Database(sqlx::Error::Io(_)))
-            || matches!(self.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+            || matches!(self.sql_state().as_deref(), Some("57P01" | "57P02" | "57P03"))
     }
 
     /// Whether another instance was faster: a row is not as it was read, a key has just been written, or each
     /// waited for the other. The connection is as good as before.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self.code().as_deref(), Some("40001" | "23505" | "40P01"))
+        matches!(self.sql_state().as_deref(), Some("40001" | "23505" | "40P01"))
     }
 
-    fn code(&self) -> Option<Cow<'_, str>> {
+    fn sql_state(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Database(sqlx::Error::Database(error)) => error.code(),
             _ => None,

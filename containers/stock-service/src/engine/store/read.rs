@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::{
-    engine::{Concerned, Snapshot},
-    model::{Adjusted, Adjustment, Level, Reservation, Shortage, Status},
+    engine::{AffectedRows, Snapshot},
+    model::{Adjustment, AdjustmentOutcome, Reservation, ReservationStatus, Shortage, StockLevel},
 };
 
 /// Whether the database answers.
@@ -26,9 +26,9 @@ pub async fn find_reservation(pool: &PgPool, id: Uuid) -> Result<Option<Reservat
 }
 
 /// A product's level; none when it has no stock row.
-pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<Level>, StoreError> {
+pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<StockLevel>, StoreError> {
     let row = sqlx::query_as!(
-        Level,
+        StockLevel,
         "SELECT quantity, reserved, updated_at FROM stock WHERE product_id = $1",
         product_id.0,
     )
@@ -38,7 +38,11 @@ pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<L
 }
 
 /// Reservations that still hold pieces and whose time has run out at `now`, the longest ago first.
-pub async fn lapsed_reservations(pool: &PgPool, now: Timestamp, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+pub async fn find_expired_reservations(
+    pool: &PgPool,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Uuid>, StoreError> {
     let ids = sqlx::query_scalar!(
         "SELECT reservation_id FROM reservations
          WHERE status = 'reserved' AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
@@ -53,14 +57,14 @@ pub async fn lapsed_reservations(pool: &PgPool, now: Timestamp, limit: i64) -> R
 /// Reads what commands concern into a batch's snapshot, and makes the stock rows that they want to be there.
 pub(in crate::engine) async fn read(
     connection: &mut PgConnection,
-    rows: &Concerned,
+    rows: &AffectedRows,
     snapshot: &mut Snapshot,
 ) -> Result<(), StoreError> {
     if !rows.adjustments.is_empty() {
         read_adjustments(connection, &rows.adjustments, snapshot).await?;
     }
-    if !rows.opened.is_empty() {
-        open_stock(connection, &rows.opened, snapshot.now).await?;
+    if !rows.stock_to_create.is_empty() {
+        create_missing_stock(connection, &rows.stock_to_create, snapshot.now).await?;
     }
     let reservations: Vec<Uuid> = rows.reservations.iter().copied().collect();
     let products: Vec<Uuid> = rows.products.iter().map(|id| id.0).collect();
@@ -76,7 +80,7 @@ async fn read_reservations_and_levels(
     executor: impl PgExecutor<'_>,
     reservations: &[Uuid],
     products: &[Uuid],
-) -> Result<(BTreeMap<Uuid, Reservation>, BTreeMap<ProductId, Level>), StoreError> {
+) -> Result<(BTreeMap<Uuid, Reservation>, BTreeMap<ProductId, StockLevel>), StoreError> {
     let rows = sqlx::query!(
         r#"WITH known AS (
              SELECT reservation_id, status, expires_at FROM reservations WHERE reservation_id = ANY($1)
@@ -101,7 +105,7 @@ async fn read_reservations_and_levels(
     let (mut found, mut levels) = (BTreeMap::new(), BTreeMap::new());
     for row in &rows {
         if let (Some(id), Some(status)) = (row.reservation_id, &row.status) {
-            found.insert(id, reservation(id, status, row.at)?);
+            found.insert(id, parse_reservation(id, status, row.at)?);
         }
     }
     for row in rows {
@@ -115,7 +119,7 @@ async fn read_reservations_and_levels(
                 }
             }
             (None, Some(reserved), Some(updated_at)) => {
-                let level = Level {
+                let level = StockLevel {
                     quantity,
                     reserved,
                     updated_at,
@@ -133,8 +137,12 @@ async fn read_reservations_and_levels(
 }
 
 /// A reservation without its items.
-fn reservation(id: Uuid, status: &str, expires_at: Option<Timestamp>) -> Result<Reservation, StoreError> {
-    let Some(status) = Status::parse(status) else {
+fn parse_reservation(
+    id: Uuid,
+    status: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<Reservation, StoreError> {
+    let Some(status) = ReservationStatus::parse(status) else {
         let status = status.to_owned();
         return Err(StoreError::UnknownStatus { id, status });
     };
@@ -177,12 +185,12 @@ async fn read_adjustments(
             delta: row.delta,
             reason: row.reason,
         };
-        let level = Level {
+        let level = StockLevel {
             quantity: row.quantity,
             reserved: row.reserved,
             updated_at: row.created_at,
         };
-        let adjusted = Adjusted {
+        let adjusted = AdjustmentOutcome {
             adjustment,
             applied: row.applied,
             level,
@@ -193,7 +201,7 @@ async fn read_adjustments(
 }
 
 /// Makes the stock row of products that are in the catalogue and have none.
-async fn open_stock(
+async fn create_missing_stock(
     connection: &mut PgConnection,
     products: &BTreeSet<ProductId>,
     now: Timestamp,

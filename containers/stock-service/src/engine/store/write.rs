@@ -1,7 +1,7 @@
 //! Writing what a batch changed.
 
-use bus::outbox::GRACE;
 use domain::Timestamp;
+use event_publishing::outbox::RELAY_DELAY;
 use events::stock::ReservedItem;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -35,10 +35,10 @@ pub(in crate::engine) async fn write(
     let item_products: Vec<Uuid> = items().map(|(_, item)| item.product_id.0).collect();
     let item_quantities: Vec<i64> = items().map(|(_, item)| item.quantity).collect();
     let item_available: Vec<Option<i64>> = items()
-        .map(|(reservation, item)| short_of(reservation, item))
+        .map(|(reservation, item)| available_if_short(reservation, item))
         .collect();
 
-    let moved = &changes.moved_reservations;
+    let moved = &changes.updated_reservations;
     let moved_ids: Vec<Uuid> = moved.iter().map(|change| change.id).collect();
     let moved_from: Vec<&str> = moved.iter().map(|change| change.from.as_str()).collect();
     let moved_to: Vec<&str> = moved.iter().map(|change| change.to.as_str()).collect();
@@ -118,7 +118,7 @@ pub(in crate::engine) async fn write(
         &adjustment_applied,
         &adjustment_quantities,
         &adjustment_reserved,
-        now + GRACE,
+        now + RELAY_DELAY,
         &event_ids,
         &event_sources as _,
         &event_types as _,
@@ -138,7 +138,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// What could be bought of an item when its reservation was refused for want of it.
-fn short_of(reservation: &Reservation, item: &ReservedItem) -> Option<i64> {
+fn available_if_short(reservation: &Reservation, item: &ReservedItem) -> Option<i64> {
     let short = reservation
         .shortages
         .iter()

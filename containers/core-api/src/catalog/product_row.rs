@@ -1,0 +1,78 @@
+//! A product as the database keeps it.
+
+use domain::{Currency, Money, ProductId, Timestamp};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Category, Description, ImageUrl, Name, Price, Product, ProductDetails, Translations};
+
+/// A product's row.
+pub(super) struct ProductRow {
+    pub(super) id: Uuid,
+    pub(super) name: Name,
+    pub(super) description: Description,
+    pub(super) translations: Json<Translations>,
+    pub(super) price: i64,
+    pub(super) currency: String,
+    pub(super) category: Category,
+    pub(super) image_url: Option<ImageUrl>,
+    pub(super) version: i64,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+/// Reads products that are not deleted: `select_products!(["AND …"], arguments)`.
+macro_rules! select_products {
+    ([$($rest:tt)+] $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            $crate::catalog::product_row::ProductRow,
+            r#"SELECT id, name AS "name: Name", description AS "description: Description",
+                      translations AS "translations: Json<Translations>", price, currency,
+                      category AS "category: Category", image_url AS "image_url: ImageUrl",
+                      version, created_at, updated_at
+               FROM products WHERE deleted_at IS NULL "# + $($rest)+,
+            $($argument),*
+        )
+    };
+}
+pub(super) use select_products;
+
+impl TryFrom<ProductRow> for Product {
+    type Error = sqlx::Error;
+
+    fn try_from(row: ProductRow) -> Result<Self, sqlx::Error> {
+        let ProductRow {
+            name,
+            description,
+            translations: Json(translations),
+            category,
+            image_url,
+            ..
+        } = row;
+        let price = Price(parse_money(row.price, &row.currency)?);
+        Ok(Self {
+            id: ProductId(row.id),
+            details: ProductDetails {
+                name,
+                description,
+                translations,
+                price,
+                category,
+                image_url,
+            },
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// A price as the database keeps it. Fails for one that this program cannot have written.
+pub(super) fn parse_money(amount: i64, currency: &str) -> Result<Money, sqlx::Error> {
+    if currency != Currency::JPY.code() {
+        return Err(sqlx::Error::Decode(
+            format!("the shop does not trade in {currency}").into(),
+        ));
+    }
+    Money::new(amount, Currency::JPY).map_err(|error| sqlx::Error::Decode(error.into()))
+}

@@ -1,0 +1,118 @@
+//! Filling the catalogue from a file.
+
+use std::fmt;
+
+use domain::{Clock, Currency, ProductId, clock::truncate_to_micros};
+use event_publishing::PostgresOutbox;
+use events::{
+    OutboxEvent, TraceParent,
+    product::{ProductCreated, ProductUpdated},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use sqlx::{PgPool, types::Json};
+
+use super::{
+    Category, Description, ImageUrl, Name, Price, Product, Translations, product_row::ProductRow,
+    store::product_event,
+};
+
+/// A product as a catalogue file has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedProduct {
+    id: ProductId,
+    name: Name,
+    description: Description,
+    translations: Translations,
+    price: Price,
+    currency: Currency,
+    category: Category,
+    image_url: Option<ImageUrl>,
+    /// The opening stock, which is stock-service's business.
+    #[serde(rename = "quantity", skip_serializing)]
+    _quantity: IgnoredAny,
+}
+
+/// What seeding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeedSummary {
+    /// Products in the file.
+    pub products: usize,
+    /// Of these, new ones.
+    pub created: usize,
+    /// Of these, those that the file changed.
+    pub updated: usize,
+}
+
+impl fmt::Display for SeedSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            products,
+            created,
+            updated,
+        } = self;
+        write!(
+            f,
+            "{products} products: {created} new, {updated} changed, {} as before",
+            products - created - updated
+        )
+    }
+}
+
+/// Brings the catalogue to what the file says, in one transaction with the events that tell of it. Products
+/// that were deleted stay deleted, and those that the file does not name stay as they are.
+pub async fn seed(
+    pool: &PgPool,
+    clock: &Clock,
+    seedlings: &[SeedProduct],
+) -> Result<SeedSummary, sqlx::Error> {
+    let now = truncate_to_micros(clock.now());
+    let mut transaction = pool.begin().await?;
+    let changed = sqlx::query_as!(
+        ProductRow,
+        r#"INSERT INTO products AS old (id, name, description, translations, price, currency, category,
+                                        image_url, created_at, updated_at)
+           SELECT id, name, description, translations, price, currency, category, image_url, $2, $2
+           FROM jsonb_to_recordset($1) AS new (id uuid, name text, description text, translations jsonb,
+                                               price bigint, currency text, category text, image_url text)
+           ON CONFLICT (id) DO UPDATE
+           SET name = excluded.name, description = excluded.description,
+               translations = excluded.translations, price = excluded.price, currency = excluded.currency,
+               category = excluded.category, image_url = excluded.image_url,
+               updated_at = excluded.updated_at, version = old.version + 1
+           WHERE old.deleted_at IS NULL
+             AND (old.name, old.description, old.translations, old.price, old.currency, old.category,
+                  old.image_url)
+                 IS DISTINCT FROM (excluded.name, excluded.description, excluded.translations,
+                                   excluded.price, excluded.currency, excluded.category, excluded.image_url)
+           RETURNING id, name AS "name: Name", description AS "description: Description",
+                     translations AS "translations: Json<Translations>", price, currency,
+                     category AS "category: Category", image_url AS "image_url: ImageUrl",
+                     version, created_at, updated_at"#,
+        Json(seedlings) as _,
+        now,
+    )
+    .fetch_all(&mut *transaction)
+    .await?
+    .into_iter()
+    .map(Product::try_from)
+    .collect::<Result<Vec<_>, _>>()?;
+
+    let trace = TraceParent::root(now);
+    let events: Vec<OutboxEvent> = changed
+        .iter()
+        .map(|product| match product.version {
+            1 => product_event(ProductCreated(product.snapshot()), product.id, now, trace),
+            _ => product_event(ProductUpdated(product.snapshot()), product.id, now, trace),
+        })
+        .collect();
+    PostgresOutbox::enqueue(&mut transaction, &events, now).await?;
+    transaction.commit().await?;
+    // An update makes at least a second version.
+    let created = changed.iter().filter(|product| product.version == 1).count();
+    Ok(SeedSummary {
+        products: seedlings.len(),
+        created,
+        updated: changed.len() - created,
+    })
+}

@@ -1,0 +1,279 @@
+//! Products in PostgreSQL. A change and its event commit in one transaction.
+
+use std::collections::HashMap;
+
+use domain::{Clock, Money, ProductId, Timestamp, clock::truncate_to_micros};
+use event_publishing::{PostgresOutbox, RelayHandle};
+use events::{
+    Envelope, EventContext, EventData, OutboxEvent, TraceParent,
+    product::{ProductCreated, ProductDeleted, ProductUpdated},
+};
+use sqlx::{PgPool, Postgres, Transaction, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Category, Description, ImageUrl, Name, Page, Product, ProductDetails, ProductQuery, Translations,
+    pagination,
+    product_row::{parse_money, select_products},
+};
+
+/// The store of products. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    pool: PgPool,
+    relay: RelayHandle,
+    clock: Clock,
+}
+
+/// What an order copies of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductPrice {
+    /// The English name.
+    pub name: String,
+    /// What one piece costs.
+    pub price: Money,
+}
+
+/// Why a product was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProductUpdateError {
+    /// It is no longer as it was when the change was decided.
+    #[error("the product has changed meanwhile")]
+    VersionConflict,
+    /// The database failed.
+    #[error("the catalogue's database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Catalog {
+    /// The catalogue in the database of `pool`. Its events are handed to `relay` after each commit.
+    #[must_use]
+    pub fn new(pool: PgPool, relay: RelayHandle, clock: Clock) -> Self {
+        Self { pool, relay, clock }
+    }
+
+    /// A page of products.
+    pub async fn list(&self, listing: &ProductQuery) -> Result<Page, sqlx::Error> {
+        pagination::fetch_page(&self.pool, listing).await
+    }
+
+    /// One product.
+    pub async fn find(&self, id: ProductId) -> Result<Option<Product>, sqlx::Error> {
+        let row = select_products!(["AND id = $1"], id.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(Product::try_from).transpose()
+    }
+
+    /// What an order copies of these products, with one query. A product that is not there has no entry.
+    pub async fn find_prices(
+        &self,
+        ids: &[ProductId],
+    ) -> Result<HashMap<ProductId, ProductPrice>, sqlx::Error> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            "SELECT id, name, price, currency FROM products WHERE id = ANY($1) AND deleted_at IS NULL",
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let price = parse_money(row.price, &row.currency)?;
+                Ok((
+                    ProductId(row.id),
+                    ProductPrice {
+                        name: row.name,
+                        price,
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    /// How many pieces of these products can be bought at this moment, with one query. It is for showing: what is sold
+    /// decides stock-service, when an order's turn comes. A product without stock has no entry.
+    pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, sqlx::Error> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT product_id, quantity - reserved AS "available!" FROM stock WHERE product_id = ANY($1)"#,
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (ProductId(row.product_id), row.available))
+            .collect())
+    }
+
+    /// Every category that has products, and how many.
+    pub async fn categories(&self) -> Result<Vec<(Category, i64)>, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"SELECT category AS "category: Category", count(*) AS "count!" FROM products
+               WHERE deleted_at IS NULL GROUP BY category ORDER BY category"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.category, row.count)).collect())
+    }
+
+    /// Takes a new product into the catalogue.
+    pub async fn create(&self, details: ProductDetails, trace: TraceParent) -> Result<Product, sqlx::Error> {
+        let now = self.now();
+        let id = ProductId::new(now);
+        let product = Product {
+            id,
+            details,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let event = product_event(ProductCreated(product.snapshot()), id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let ProductDetails {
+            name,
+            description,
+            translations,
+            price,
+            category,
+            image_url,
+        } = &product.details;
+        sqlx::query!(
+            "INSERT INTO products (id, name, description, translations, price, currency, category, image_url,
+                                   created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+            product.id.0,
+            name.as_str(),
+            description.as_str(),
+            Json(translations) as _,
+            price.0.amount(),
+            price.0.currency().code(),
+            category.as_str(),
+            image_url.as_ref().map(ImageUrl::as_str),
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        self.commit_with_event(transaction, event, now).await?;
+        Ok(product)
+    }
+
+    /// Gives `product`, as the caller has read it, other details. The same ones make no new version.
+    pub async fn update(
+        &self,
+        product: Product,
+        details: ProductDetails,
+        trace: TraceParent,
+    ) -> Result<Product, ProductUpdateError> {
+        if product.details == details {
+            return Ok(product);
+        }
+        let now = self.now();
+        let read_version = product.version;
+        let product = Product {
+            details,
+            version: read_version + 1,
+            updated_at: now,
+            ..product
+        };
+        let event = product_event(ProductUpdated(product.snapshot()), product.id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let ProductDetails {
+            name,
+            description,
+            translations,
+            price,
+            category,
+            image_url,
+        } = &product.details;
+        let updated = sqlx::query!(
+            "UPDATE products SET name = $3, description = $4, translations = $5, price = $6, currency = $7,
+                                 category = $8, image_url = $9, updated_at = $10, version = version + 1
+             WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+            product.id.0,
+            read_version,
+            name.as_str(),
+            description.as_str(),
+            Json(translations) as _,
+            price.0.amount(),
+            price.0.currency().code(),
+            category.as_str(),
+            image_url.as_ref().map(ImageUrl::as_str),
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(ProductUpdateError::VersionConflict);
+        }
+        self.commit_with_event(transaction, event, now).await?;
+        Ok(product)
+    }
+
+    /// Takes `product`, as the caller has read it, out of the catalogue. Its row stays: orders name it.
+    pub async fn delete(&self, product: &Product, trace: TraceParent) -> Result<(), ProductUpdateError> {
+        let now = self.now();
+        let deleted = ProductDeleted {
+            product_id: product.id,
+            version: product.version + 1,
+        };
+        let event = product_event(deleted, product.id, now, trace);
+
+        let mut transaction = self.pool.begin().await?;
+        let updated = sqlx::query!(
+            "UPDATE products SET deleted_at = $3, updated_at = $3, version = version + 1
+             WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+            product.id.0,
+            product.version,
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Err(ProductUpdateError::VersionConflict);
+        }
+        self.commit_with_event(transaction, event, now).await?;
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+    }
+
+    /// Commits a change together with the event that tells of it, and has the event published.
+    async fn commit_with_event(
+        &self,
+        mut transaction: Transaction<'_, Postgres>,
+        event: OutboxEvent,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(&event), now).await?;
+        transaction.commit().await?;
+        self.relay.notify_committed(vec![event]);
+        Ok(())
+    }
+
+    /// A moment that reads back from the database as it was written.
+    fn now(&self) -> Timestamp {
+        truncate_to_micros(self.clock.now())
+    }
+}
+
+/// What is told of a product. The product is what its events have in common.
+pub(super) fn product_event<D: EventData>(
+    data: D,
+    id: ProductId,
+    at: Timestamp,
+    trace: TraceParent,
+) -> OutboxEvent {
+    let cause = EventContext {
+        correlation_id: id.0,
+        causation_id: None,
+        traceparent: trace,
+    };
+    OutboxEvent::from(&Envelope::new(data, at, cause))
+}

@@ -1,0 +1,213 @@
+//! What may stand in a product. A value that exists is valid: serde refuses the rest and tells where it stood.
+
+use std::collections::BTreeMap;
+
+use domain::{Currency, Money};
+use serde::{Deserialize, Serialize};
+use url::Url;
+use utoipa::ToSchema;
+
+/// Text that cannot stand where it was sent; the message says what would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct InvalidText(pub(crate) &'static str);
+
+/// A kind of text, with its rule in words and in code. The database is trusted to hold what came this way.
+macro_rules! validated_string {
+    ($(#[$meta:meta])* $name:ident, $rule:literal, $fits:expr) => {
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, sqlx::Type,
+        )]
+        $(#[$meta])*
+        #[serde(try_from = "String")]
+        #[sqlx(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidText;
+
+            fn try_from(text: String) -> Result<Self, InvalidText> {
+                let fits: fn(&str) -> bool = $fits;
+                if fits(&text) { Ok(Self(text)) } else { Err(InvalidText($rule)) }
+            }
+        }
+    };
+}
+
+pub(crate) use validated_string;
+
+validated_string!(
+    /// What a product is called.
+    #[schema(as = ProductName, value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    Name,
+    "1 to 200 characters on one line",
+    |text| (1..=200).contains(&text.chars().count()) && !text.contains(char::is_control)
+);
+
+validated_string!(
+    /// What is said of a product. It may have several lines.
+    #[schema(as = ProductDescription, value_type = String, max_length = 4000, pattern = r"^[^\u0000-\u0009\u000B-\u001F\u007F-\u009F]*$")]
+    Description,
+    "at most 4000 characters, and no control characters but line feeds",
+    |text| text.chars().count() <= 4000 && !text.contains(|c: char| c.is_control() && c != '\n')
+);
+
+validated_string!(
+    /// The slug of a category.
+    #[schema(as = CategorySlug, value_type = String, pattern = r"^[a-z0-9-]{1,40}$", example = "tea")]
+    Category,
+    "a slug of 1 to 40 lower-case letters, digits and hyphens",
+    |text| (1..=40).contains(&text.len())
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+);
+
+validated_string!(
+    /// Where a product's picture is.
+    #[schema(value_type = String, format = "uri", max_length = 2048, pattern = r"^https://")]
+    ImageUrl,
+    "an https URL of at most 2048 characters, without a password",
+    |text| {
+        // The parser forgives spaces and control characters; whoever shows the picture may not.
+        text.len() <= 2048
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+            && Url::parse(text)
+                .is_ok_and(|url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none())
+    }
+);
+
+validated_string!(
+    /// A language, as in BCP 47: `ja`, `pt-BR`.
+    #[schema(value_type = String, pattern = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+    Language,
+    "a BCP 47 language tag such as ja or pt-BR",
+    |text| {
+        let mut subtags = text.split('-');
+        let language = subtags.next().unwrap_or_default();
+        (2..=3).contains(&language.len())
+            && language.bytes().all(|byte| byte.is_ascii_lowercase())
+            && text.matches('-').count() <= 3
+            && subtags.all(|tag| {
+                (2..=8).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            })
+    }
+);
+
+/// A product's texts in one more language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Translation {
+    /// The name.
+    pub name: Name,
+    /// The description.
+    pub description: Description,
+}
+
+/// A product's texts in other languages than English, by BCP 47 tag; at most ten.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "BTreeMap<Language, Translation>")]
+pub struct Translations(BTreeMap<Language, Translation>);
+
+impl Translations {
+    /// How many languages a product may speak besides English.
+    pub const MAX: usize = 10;
+
+    /// The texts by language.
+    pub fn iter(&self) -> impl Iterator<Item = (&Language, &Translation)> {
+        self.0.iter()
+    }
+}
+
+impl TryFrom<BTreeMap<Language, Translation>> for Translations {
+    type Error = InvalidText;
+
+    fn try_from(texts: BTreeMap<Language, Translation>) -> Result<Self, InvalidText> {
+        if texts.len() <= Self::MAX {
+            Ok(Self(texts))
+        } else {
+            Err(InvalidText("at most 10 languages"))
+        }
+    }
+}
+
+/// What one piece costs, in minor units of the shop's currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "i64", into = "i64")]
+#[schema(value_type = i64, minimum = 0, maximum = 999_999_999_999_i64, example = 7500)]
+pub struct Price(pub Money);
+
+impl TryFrom<i64> for Price {
+    type Error = domain::money::MoneyError;
+
+    /// The shop trades in yen.
+    fn try_from(amount: i64) -> Result<Self, Self::Error> {
+        Money::new(amount, Currency::JPY).map(Self)
+    }
+}
+
+impl From<Price> for i64 {
+    fn from(price: Price) -> Self {
+        price.0.amount()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: TryFrom<String>>(texts: &[&str]) -> Vec<String> {
+        texts
+            .iter()
+            .filter(|text| T::try_from((**text).to_owned()).is_err())
+            .map(|s| (*s).to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_text_keeps_to_its_rule() {
+        let long = "あ".repeat(201);
+        assert_eq!(
+            refused::<Name>(&["Tea bowl", "茶碗", "", "two\nlines", "nul\0", &long, &long[3..]]),
+            ["", "two\nlines", "nul\0", &long]
+        );
+        let long = "x".repeat(4001);
+        assert_eq!(
+            refused::<Description>(&["", "two\nlines", "bell\u{7}", &long, &long[1..]]),
+            ["bell\u{7}", &long]
+        );
+        assert_eq!(
+            refused::<Category>(&["tea-ware", "Tea", "", "tea ware", &"a".repeat(41)]),
+            ["Tea", "", "tea ware", &"a".repeat(41)]
+        );
+        assert_eq!(
+            refused::<ImageUrl>(&[
+                "https://images.example/a.jpg",
+                "http://images.example/a.jpg",
+                "https://user:secret@images.example/a.jpg",
+                "https://",
+                "https://images.example/\ta.jpg",
+                "javascript:alert(1)",
+            ])
+            .len(),
+            5
+        );
+        assert_eq!(
+            refused::<Language>(&["ja", "pt-BR", "zh-Hant-TW", "J", "ja-", "ja_JP", "english"]),
+            ["J", "ja-", "ja_JP", "english"]
+        );
+    }
+
+    #[test]
+    fn a_price_is_an_amount_of_money() {
+        assert!(Price::try_from(-1).is_err());
+        assert!(Price::try_from(Money::MAX + 1).is_err());
+        assert_eq!(i64::from(Price::try_from(7500).unwrap()), 7500);
+    }
+}

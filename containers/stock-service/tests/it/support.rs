@@ -1,0 +1,315 @@
+//! A running stock-service with a database of its own, and a clock that the test moves.
+
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
+use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
+use events::{EventContext, TraceParent};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::{PgPool, Row};
+use stock_service::{
+    engine::Engine,
+    expiry,
+    http::{self, AppState},
+};
+use tokens::{ServiceSigningKey, ServiceTokenIssuer, TokenVerifier};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+pub const LOW_THRESHOLD: i64 = 10;
+
+pub const ISSUER: &str = "https://services.test";
+pub const AUDIENCE: &str = "test";
+
+/// One key for all tests, private and public.
+static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let der = BASE64_STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
+    let jwks = json!({"keys": [{
+        "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
+        "x": BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()),
+    }]});
+    (
+        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"),
+        jwks.to_string(),
+    )
+});
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_timestamp(self.0.load(Ordering::SeqCst), 0).unwrap()
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let hands = self.clone();
+        Clock::from_fn(move || hands.now())
+    }
+}
+
+/// The service, as one of our own programs sees it.
+#[derive(Clone)]
+pub struct TestApp {
+    pub pool: PgPool,
+    pub engine: Engine,
+    pub clock: TestClock,
+    base_url: String,
+    client: reqwest::Client,
+    token: String,
+}
+
+impl TestApp {
+    /// An instance on a database.
+    pub async fn start(pool: &PgPool) -> Self {
+        Self::start_with_clock(pool, TestClock(Arc::new(AtomicI64::new(1_800_000_000)))).await
+    }
+
+    /// Another instance on the same database, at the same time of day.
+    pub async fn start_another(&self) -> Self {
+        Self::start_with_clock(&self.pool, self.clock.clone()).await
+    }
+
+    async fn start_with_clock(pool: &PgPool, hands: TestClock) -> Self {
+        let (pem, jwks) = &*KEYS;
+        let verifier = TokenVerifier::from_jwks(jwks, ISSUER, AUDIENCE, Clock::system()).unwrap();
+        let key = ServiceSigningKey {
+            kid: "k1".into(),
+            private_key_pem: pem.clone().into(),
+        };
+        let signer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
+
+        let engine = start_engine(pool, &hands);
+        let app = AppState {
+            engine: engine.clone(),
+            pool: pool.clone(),
+            clock: hands.clock(),
+            verifier,
+        };
+        let router = http_server::with_common_middleware(http::routes(app), hands.clock());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            pool: pool.clone(),
+            engine,
+            clock: hands,
+            base_url: base,
+            client,
+            token: signer.token().unwrap(),
+        }
+    }
+
+    /// The keys that verify its tokens.
+    pub fn jwks() -> &'static str {
+        &KEYS.1
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base_url))
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A valid token for somebody of that role.
+    pub fn token_with_role(&self, role: &str) -> String {
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+        header.kid = Some("k1".into());
+        let now = Clock::system().now().timestamp();
+        let claims = json!({"sub": new_id(), "role": role, "iss": ISSUER, "aud": AUDIENCE,
+                            "iat": now, "exp": now + 60, "jti": new_id()});
+        let key = jsonwebtoken::EncodingKey::from_ed_pem(KEYS.0.as_bytes()).unwrap();
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        send_and_parse(self.request(Method::GET, path).bearer_auth(&self.token)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        send_and_parse(
+            self.request(Method::POST, path)
+                .bearer_auth(&self.token)
+                .json(&body),
+        )
+        .await
+    }
+
+    pub async fn reserve(&self, id: Uuid, lines: &[(ProductId, u32)]) -> (StatusCode, Value) {
+        self.post(
+            "/v1/reservations",
+            json!({"reservation_id": id, "items": lines_json(lines)}),
+        )
+        .await
+    }
+
+    pub async fn reserve_for(
+        &self,
+        id: Uuid,
+        lines: &[(ProductId, u32)],
+        seconds: u32,
+    ) -> (StatusCode, Value) {
+        let items = lines_json(lines);
+        let body = json!({"reservation_id": id, "items": items, "expires_in_seconds": seconds});
+        self.post("/v1/reservations", body).await
+    }
+
+    pub async fn commit(&self, id: Uuid) -> (StatusCode, Value) {
+        self.post(&format!("/v1/reservations/{id}/commit"), Value::Null)
+            .await
+    }
+
+    pub async fn release(&self, id: Uuid) -> (StatusCode, Value) {
+        self.post(&format!("/v1/reservations/{id}/release"), Value::Null)
+            .await
+    }
+
+    pub async fn adjust(&self, product: ProductId, id: Uuid, delta: i64) -> (StatusCode, Value) {
+        let body = json!({"adjustment_id": id, "delta": delta, "reason": "counted"});
+        self.post(&format!("/v1/stock/{product}/adjustments"), body).await
+    }
+
+    pub async fn expire_due_reservations(&self) {
+        expiry::expire_due_reservations(&self.engine, &self.pool, &self.clock.clock())
+            .await
+            .unwrap();
+    }
+
+    /// A product of the catalogue without a stock row.
+    pub async fn create_product(&self) -> ProductId {
+        let id = ProductId(new_id());
+        self.insert_product(id).await;
+        id
+    }
+
+    /// Puts a product into the catalogue.
+    pub async fn insert_product(&self, id: ProductId) {
+        sqlx::query(
+            "INSERT INTO products (id, name, description, price, currency, category, created_at, updated_at)
+             VALUES ($1, 'A lantern', '', 1200, 'JPY', 'lanterns', now(), now())",
+        )
+        .bind(id.0)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+    }
+
+    /// A product of which there are that many pieces.
+    pub async fn create_product_with_stock(&self, pieces: i64) -> ProductId {
+        let id = self.create_product().await;
+        assert_eq!(self.adjust(id, new_id(), pieces).await.0, StatusCode::CREATED);
+        id
+    }
+
+    /// Quantity and reserved.
+    pub async fn stock_level(&self, product: ProductId) -> (i64, i64) {
+        let (status, level) = self.get(&format!("/v1/stock/{product}")).await;
+        assert_eq!(status, StatusCode::OK, "{level}");
+        let (quantity, reserved) = (
+            level["quantity"].as_i64().unwrap(),
+            level["reserved"].as_i64().unwrap(),
+        );
+        assert_eq!(level["available"], quantity - reserved);
+        (quantity, reserved)
+    }
+
+    /// The events that wait to be published, by type, oldest first: nothing leaves the table, so its rows stand
+    /// as they came.
+    pub async fn events(&self, detail_type: &str) -> Vec<Value> {
+        let rows = sqlx::query("SELECT detail FROM event_outbox WHERE detail_type = $1 ORDER BY ctid")
+            .bind(detail_type)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        rows.iter()
+            .map(|row| serde_json::from_str(row.get("detail")).unwrap())
+            .collect()
+    }
+
+    /// Compares every product's level with what its adjustments and reservations add up to.
+    pub async fn assert_consistent(&self) {
+        let wrong = sqlx::query(
+            "SELECT s.product_id, s.quantity, s.reserved FROM stock s
+             WHERE s.quantity <> (SELECT coalesce(sum(a.delta), 0) FROM stock_adjustments a
+                                  WHERE a.product_id = s.product_id AND a.applied)
+                               - (SELECT coalesce(sum(i.quantity), 0)
+                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  WHERE i.product_id = s.product_id AND r.status = 'committed')
+                OR s.reserved <> (SELECT coalesce(sum(i.quantity), 0)
+                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  WHERE i.product_id = s.product_id AND r.status = 'reserved')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(wrong.is_empty(), "{} products do not add up", wrong.len());
+    }
+}
+
+/// An engine that nobody relays for: its events stay in the outbox, where tests look at them.
+pub fn start_engine(pool: &PgPool, hands: &TestClock) -> Engine {
+    start_engine_with_task(pool, hands).0
+}
+
+pub fn start_engine_with_task(pool: &PgPool, hands: &TestClock) -> (Engine, tokio::task::JoinHandle<()>) {
+    let bus = aws_sdk_eventbridge::Config::builder()
+        .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
+        .build();
+    let publisher = Publisher::new(aws_sdk_eventbridge::Client::from_conf(bus), "nowhere");
+    let queues = aws_sdk_sqs::Config::builder()
+        .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+        .build();
+    let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
+    let outbox = PostgresOutbox::new(pool.clone());
+    let (_, handle) = Relay::new(outbox, publisher, parking, hands.clock());
+    Engine::start(pool, LOW_THRESHOLD, hands.clock(), handle)
+}
+
+pub fn event_context(id: Uuid) -> EventContext {
+    EventContext {
+        correlation_id: id,
+        causation_id: None,
+        traceparent: TraceParent::root(Clock::system().now()),
+    }
+}
+
+pub fn new_id() -> Uuid {
+    uuid_v7(Clock::system().now())
+}
+
+pub fn lines_json(lines: &[(ProductId, u32)]) -> Value {
+    lines
+        .iter()
+        .map(|(id, quantity)| json!({"product_id": id, "quantity": quantity}))
+        .collect()
+}
+
+/// The last segment of a problem's type.
+pub fn problem_slug(problem: &Value) -> &str {
+    problem["type"]
+        .as_str()
+        .and_then(|url| url.rsplit('/').next())
+        .unwrap_or("")
+}
+
+pub async fn send_and_parse(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}

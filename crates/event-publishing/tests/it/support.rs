@@ -1,0 +1,215 @@
+//! Stores, buses and clocks of a test's own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
+};
+use aws_sdk_eventbridge::types::Target;
+use domain::{Clock, EventId, Timestamp, ids::uuid_v7};
+use event_publishing::{DynamoOutbox, Outbox, ParkingQueue, PostgresOutbox, Publisher};
+use events::OutboxEvent;
+use sqlx::PgPool;
+
+/// An outbox of either kind, with a way to commit to it.
+pub enum TestOutbox {
+    Postgres(PgPool),
+    Dynamo(aws_sdk_dynamodb::Client, String),
+}
+
+impl TestOutbox {
+    pub async fn dynamo() -> Self {
+        let client = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
+        let table = format!("outbox-{}", uuid_v7(Clock::system().now()));
+        let key = KeySchemaElement::builder()
+            .attribute_name("event_id")
+            .key_type(KeyType::Hash);
+        let attribute = AttributeDefinition::builder()
+            .attribute_name("event_id")
+            .attribute_type(ScalarAttributeType::S);
+        let request = client
+            .create_table()
+            .table_name(&table)
+            .billing_mode(BillingMode::PayPerRequest);
+        let request = request
+            .key_schema(key.build().unwrap())
+            .attribute_definitions(attribute.build().unwrap());
+        request
+            .send()
+            .await
+            .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+        Self::Dynamo(client, table)
+    }
+
+    pub fn outbox(&self) -> Box<dyn Outbox> {
+        match self {
+            Self::Postgres(pool) => Box::new(PostgresOutbox::new(pool.clone())),
+            Self::Dynamo(client, table) => Box::new(DynamoOutbox::new(client.clone(), table)),
+        }
+    }
+
+    /// The outbox of a store in DynamoDB, once more: the relay takes one for itself.
+    pub fn into_dynamo_outbox(self) -> DynamoOutbox {
+        match self {
+            Self::Dynamo(client, table) => DynamoOutbox::new(client, table),
+            Self::Postgres(_) => panic!("this test uses DynamoDB"),
+        }
+    }
+
+    pub async fn commit(&self, event: &OutboxEvent, at: Timestamp) {
+        match self {
+            Self::Postgres(pool) => {
+                let mut transaction = pool.begin().await.unwrap();
+                PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(event), at)
+                    .await
+                    .unwrap();
+                transaction.commit().await.unwrap();
+            }
+            Self::Dynamo(client, table) => {
+                let put = DynamoOutbox::new(client.clone(), table).put(event, at).unwrap();
+                let item = TransactWriteItem::builder().put(put).build();
+                client
+                    .transact_write_items()
+                    .transact_items(item)
+                    .send()
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+pub fn test_event(at: Timestamp) -> OutboxEvent {
+    let event_id = EventId::new(at);
+    OutboxEvent {
+        event_id,
+        source: "core-api.orders".to_owned(),
+        detail_type: "OrderCreated".to_owned(),
+        detail: serde_json::json!({"event_id": event_id}).to_string(),
+        occurred_at: domain::clock::truncate_to_micros(at),
+    }
+}
+
+/// A clock that runs ahead of the machine's by as much as the test says.
+#[derive(Clone, Default)]
+pub struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub fn set_seconds_ahead(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let ahead = self.0.clone();
+        Clock::from_fn(move || {
+            Clock::system().now() + chrono::TimeDelta::seconds(ahead.load(Ordering::SeqCst))
+        })
+    }
+}
+
+/// A parking queue of a test's own.
+pub struct TestParkingQueue {
+    pub queue: ParkingQueue,
+    sqs: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl TestParkingQueue {
+    pub async fn new() -> Self {
+        let sqs = aws_sdk_sqs::Client::new(&aws_client::sdk_config().await);
+        let name = format!("parking-{}", uuid_v7(Clock::system().now()));
+        let made = sqs.create_queue().queue_name(&name).send().await.unwrap();
+        Self {
+            queue: ParkingQueue::new(sqs.clone(), name),
+            sqs,
+            url: made.queue_url.unwrap(),
+        }
+    }
+
+    /// One that is not there.
+    pub async fn missing() -> Self {
+        let mut parking = Self::new().await;
+        parking.queue = ParkingQueue::new(parking.sqs.clone(), "there-is-no-such-queue");
+        parking
+    }
+
+    /// What lies in it, which is taken out.
+    pub async fn drain(&self) -> Vec<serde_json::Value> {
+        let receive = self.sqs.receive_message().queue_url(&self.url);
+        let received = receive.max_number_of_messages(10).send().await.unwrap();
+        let messages = received.messages.unwrap_or_default().into_iter();
+        messages
+            .map(|message| serde_json::from_str(&message.body.unwrap()).unwrap())
+            .collect()
+    }
+}
+
+/// An event bus, and a queue that hears all of it.
+pub struct TestBus {
+    pub publisher: Publisher,
+    sqs: aws_sdk_sqs::Client,
+    queue_url: String,
+}
+
+impl TestBus {
+    pub async fn new() -> Self {
+        let config = aws_client::sdk_config().await;
+        let (client, sqs) = (
+            aws_sdk_eventbridge::Client::new(&config),
+            aws_sdk_sqs::Client::new(&config),
+        );
+        let name = format!("bus-{}", uuid_v7(Clock::system().now()));
+        client.create_event_bus().name(&name).send().await.unwrap();
+        let queue = sqs.create_queue().queue_name(&name).send().await.unwrap();
+        let rule = client.put_rule().event_bus_name(&name).name(&name);
+        rule.event_pattern(r#"{"source":[{"prefix":""}]}"#)
+            .send()
+            .await
+            .unwrap();
+        let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{name}");
+        let target = Target::builder().id("queue").arn(arn).build().unwrap();
+        client
+            .put_targets()
+            .event_bus_name(&name)
+            .rule(&name)
+            .targets(target)
+            .send()
+            .await
+            .unwrap();
+        let queue_url = queue.queue_url().unwrap().to_owned();
+        Self {
+            publisher: Publisher::new(client, name),
+            sqs,
+            queue_url,
+        }
+    }
+
+    /// The next event that is heard.
+    pub async fn next_event(&self) -> serde_json::Value {
+        for _ in 0..6 {
+            let request = self
+                .sqs
+                .receive_message()
+                .queue_url(&self.queue_url)
+                .wait_time_seconds(10);
+            if let Some(message) = request.send().await.unwrap().messages().first() {
+                return serde_json::from_str(message.body().unwrap()).unwrap();
+            }
+        }
+        panic!("nothing was heard on the bus for a minute");
+    }
+
+    /// A publisher whose bus does not answer.
+    pub async fn unreachable() -> Publisher {
+        let config = aws_client::sdk_config().await;
+        let config = aws_sdk_eventbridge::config::Builder::from(&config)
+            // Port 9 is "discard": nobody listens there.
+            .endpoint_url("http://127.0.0.1:9")
+            .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
+            .build();
+        Publisher::new(aws_sdk_eventbridge::Client::from_conf(config), "nowhere")
+    }
+}

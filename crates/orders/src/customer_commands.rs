@@ -1,0 +1,224 @@
+//! What a customer does: placing an order, and taking it back.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
+use domain::{OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
+use events::{
+    Envelope, EventContext, OutboxEvent,
+    order::{OrderCancelled, OrderCreated},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    CancelError, NewOrder, Order, Orders, PlaceError, StoreError,
+    error::WriteRejection,
+    store::{OrderUpdate, WriteOutcome},
+};
+
+/// How long an idempotency key is remembered.
+const IDEMPOTENCY_KEY_TTL: TimeDelta = TimeDelta::hours(24);
+
+/// The position of the key's write in the transaction.
+const KEY_WRITE_INDEX: usize = 0;
+
+/// What is remembered under a customer's key.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyRecord {
+    id: String,
+    order_id: OrderId,
+    /// What the customer asked for, so that another order under the same key is found out.
+    payload_hash: String,
+    /// Seconds since 1970. DynamoDB removes expired items within days, not at once, so it is checked as well.
+    ttl: i64,
+}
+
+impl Orders {
+    /// Places an order: the order, its event and the idempotency key in one transaction, so that there is no
+    /// moment at which one is there without the others. The same key again gives the same order, as it was
+    /// at first, and no second event.
+    pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<OutboxEvent>), PlaceError> {
+        let at = self.clock.now();
+        let mut order = Order::new(new, at);
+        let event = order_created_event(&order, at);
+        order.created_event_id = Some(event.event_id);
+        let key = KeyRecord {
+            id: key_id(new.user_id, &new.idempotency_key),
+            order_id: order.order_id,
+            payload_hash: payload_hash(
+                &new.payment_method,
+                new.items.iter().map(|item| (item.product_id, item.quantity)),
+            ),
+            ttl: (at + IDEMPOTENCY_KEY_TTL).timestamp(),
+        };
+
+        let items = [
+            self.put_key(&key, at)?,
+            self.put_order(&order)?,
+            self.outbox.put(&event, at).map_err(StoreError::from)?,
+        ]
+        .map(|put| TransactWriteItem::builder().put(put).build());
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.into()))
+            .send()
+            .await;
+        match sent.map_err(WriteRejection::from) {
+            Ok(_) => Ok((order, Some(event))),
+            Err(WriteRejection::ConditionsFailed(broken)) if broken.contains(&KEY_WRITE_INDEX) => {
+                let first = self
+                    .find_original(new.user_id, &key.id, &key.payload_hash)
+                    .await?;
+                // Gone between the two calls: it expired this moment, and the next attempt places a new order.
+                Ok((first.ok_or(PlaceError::InProgress)?, None))
+            }
+            Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => {
+                Err(PlaceError::InProgress)
+            }
+            Err(WriteRejection::Failed(error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes an order back, as long as nothing has been charged.
+    pub async fn cancel(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        cause: EventContext,
+    ) -> Result<(Order, OutboxEvent), CancelError> {
+        let at = self.clock.now();
+        let data = OrderCancelled {
+            order_id,
+            user_id,
+            cancelled_at: at,
+        };
+        let event = OutboxEvent::from(&Envelope::new(data, at, cause));
+        let change = OrderUpdate::for_order(user_id, order_id).transition_to(OrderStatus::Cancelled, at);
+        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+            WriteOutcome::NotFound => Err(CancelError::NotFound),
+            WriteOutcome::Rejected(order) => Err(CancelError::TooLate(order.status)),
+            WriteOutcome::Applied => match self.find(user_id, order_id).await? {
+                Some(order) => Ok((order, event)),
+                None => Err(CancelError::NotFound),
+            },
+        }
+    }
+
+    /// The order that the customer has placed under this key before, as it was at first. For an order that
+    /// could not be priced now: the first answer to it may have been lost, and its product gone since.
+    pub async fn find_by_key_and_payload(
+        &self,
+        user_id: UserId,
+        idempotency_key: &str,
+        payment_method: &str,
+        lines: impl Iterator<Item = (ProductId, Quantity)>,
+    ) -> Result<Option<Order>, PlaceError> {
+        self.find_original(
+            user_id,
+            &key_id(user_id, idempotency_key),
+            &payload_hash(payment_method, lines),
+        )
+        .await
+    }
+
+    /// The order that the customer has placed under this key before, as it was at first, whatever was ordered: for
+    /// who keeps what was asked for no longer than until the order stands.
+    pub async fn find_by_key(
+        &self,
+        user_id: UserId,
+        idempotency_key: &str,
+    ) -> Result<Option<Order>, StoreError> {
+        let Some(first) = self.find_key_record(&key_id(user_id, idempotency_key)).await? else {
+            return Ok(None);
+        };
+        let order = self.find(user_id, first.order_id).await?;
+        Ok(order.map(Order::as_placed))
+    }
+
+    async fn find_original(
+        &self,
+        user_id: UserId,
+        key_id: &str,
+        payload_hash: &str,
+    ) -> Result<Option<Order>, PlaceError> {
+        let Some(first) = self.find_key_record(key_id).await? else {
+            return Ok(None);
+        };
+        if first.payload_hash != payload_hash {
+            return Err(PlaceError::KeyReused);
+        }
+        let order = self.find(user_id, first.order_id).await?;
+        Ok(order.map(Order::as_placed))
+    }
+
+    /// What is remembered under a key, as long as it is.
+    async fn find_key_record(&self, key_id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.idempotency)
+            .key("id", AttributeValue::S(key_id.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let first: KeyRecord = serde_dynamo::from_item(item)?;
+        Ok((first.ttl > self.clock.now().timestamp()).then_some(first))
+    }
+
+    fn put_key(&self, key: &KeyRecord, at: Timestamp) -> Result<Put, StoreError> {
+        Put::builder()
+            .table_name(&self.tables.idempotency)
+            .set_item(Some(serde_dynamo::to_item(key)?))
+            .condition_expression("attribute_not_exists(id) OR #ttl <= :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", AttributeValue::N(at.timestamp().to_string()))
+            .build()
+            .map_err(StoreError::from_sdk)
+    }
+
+    fn put_order(&self, order: &Order) -> Result<Put, StoreError> {
+        Put::builder()
+            .table_name(&self.tables.orders)
+            .set_item(Some(serde_dynamo::to_item(order)?))
+            .condition_expression("attribute_not_exists(order_id)")
+            .build()
+            .map_err(StoreError::from_sdk)
+    }
+}
+
+fn order_created_event(order: &Order, at: Timestamp) -> OutboxEvent {
+    let data = OrderCreated {
+        order_id: order.order_id,
+        user_id: order.user_id,
+        currency: order.currency,
+        total_amount: order.total_amount,
+        items: order.items.clone(),
+        payment_method: order.payment_method.clone(),
+        created_at: order.created_at,
+    };
+    OutboxEvent::from(&Envelope::new(data, at, order.event_context()))
+}
+
+/// A customer's key is theirs alone, and may hold anything: a digest keeps the id short and plain.
+fn key_id(user_id: UserId, key: &str) -> String {
+    format!(
+        "orders#{user_id}#{}",
+        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key))
+    )
+}
+
+/// A digest of what the customer chose. Names and prices are the catalogue's and may have changed since.
+fn payload_hash(payment_method: &str, lines: impl Iterator<Item = (ProductId, Quantity)>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(payment_method);
+    for (product_id, quantity) in lines {
+        digest.update(b"\0");
+        digest.update(product_id.0.as_bytes());
+        digest.update(quantity.get().to_be_bytes());
+    }
+    BASE64_URL_SAFE_NO_PAD.encode(digest.finalize())
+}

@@ -1,0 +1,159 @@
+//! Tables of a test's own, and an order to put into them.
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType,
+    },
+};
+use domain::{Clock, Currency, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7};
+use events::{OutboxEvent, TraceParent};
+use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
+
+pub struct TestContext {
+    pub orders: Orders,
+    pub clock: Clock,
+    client: Client,
+    tables: Tables,
+}
+
+/// An order that has been placed, and what its steps are called with.
+pub struct PlacedOrder {
+    pub user_id: UserId,
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    pub total: Money,
+}
+
+impl TestContext {
+    /// The same tables, read through another clock.
+    pub fn with_clock(&self, clock: Clock) -> Orders {
+        Orders::new(self.client.clone(), self.tables.clone(), clock)
+    }
+
+    pub async fn new() -> Self {
+        let clock = Clock::system();
+        let client = Client::new(&aws_client::sdk_config().await);
+        let name = |table: &str| format!("{table}-{}", uuid_v7(clock.now()));
+        let tables = Tables {
+            orders: name("orders"),
+            outbox: name("outbox"),
+            idempotency: name("idempotency"),
+        };
+        create_orders_table(&client, &tables.orders).await;
+        create_table(&client, &tables.outbox, "event_id").await;
+        create_table(&client, &tables.idempotency, "id").await;
+        Self {
+            orders: Orders::new(client.clone(), tables.clone(), clock.clone()),
+            clock,
+            client,
+            tables,
+        }
+    }
+
+    pub fn new_order(&self, user_id: UserId, key: &str) -> NewOrder {
+        let at = self.clock.now();
+        let item = OrderItem {
+            product_id: ProductId::new(at),
+            product_name: "Paper lantern".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            price: 750,
+        };
+        NewOrder {
+            user_id,
+            contact_email: "someone@example.com".to_owned(),
+            items: vec![item],
+            total: Money::new(1500, Currency::JPY).unwrap(),
+            payment_method: "pm_card_visa".to_owned(),
+            idempotency_key: key.to_owned(),
+            traceparent: TraceParent::root(at),
+        }
+    }
+
+    pub async fn place(&self) -> PlacedOrder {
+        self.place_at(self.clock.clone()).await
+    }
+
+    /// Places an order at the time that `clock` tells.
+    pub async fn place_at(&self, clock: Clock) -> PlacedOrder {
+        let user_id = UserId::new(self.clock.now());
+        let new = self.new_order(user_id, "key");
+        let (order, _) = self.with_clock(clock).place(&new).await.unwrap();
+        let payment_id = PaymentId(format!("pi_{}", order.order_id));
+        PlacedOrder {
+            user_id,
+            order_id: order.order_id,
+            payment_id,
+            total: new.total,
+        }
+    }
+
+    pub async fn order(&self, placed: &PlacedOrder) -> Order {
+        self.orders
+            .find(placed.user_id, placed.order_id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The detail types of the events that wait in the outbox.
+    pub async fn events(&self) -> Vec<String> {
+        let items = self
+            .client
+            .scan()
+            .table_name(&self.tables.outbox)
+            .send()
+            .await
+            .unwrap()
+            .items
+            .unwrap();
+        let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(items).unwrap();
+        events.sort_by_key(|event| event.event_id);
+        events.into_iter().map(|event| event.detail_type).collect()
+    }
+}
+
+async fn create_table(client: &Client, table: &str, name: &str) {
+    let request = client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(string_attribute(name))
+        .key_schema(key_element(name, KeyType::Hash));
+    request
+        .send()
+        .await
+        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+}
+
+async fn create_orders_table(client: &Client, table: &str) {
+    let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly);
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(OPEN_ORDERS_INDEX)
+        .key_schema(key_element("open", KeyType::Hash))
+        .key_schema(key_element("order_id", KeyType::Range))
+        .projection(keys_only.build());
+    let request = client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(["user_id", "order_id", "open"].map(string_attribute).into()))
+        .key_schema(key_element("user_id", KeyType::Hash))
+        .key_schema(key_element("order_id", KeyType::Range))
+        .global_secondary_indexes(index.build().unwrap());
+    request
+        .send()
+        .await
+        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+}
+
+fn string_attribute(name: &str) -> AttributeDefinition {
+    let definition = AttributeDefinition::builder().attribute_name(name);
+    definition.attribute_type(ScalarAttributeType::S).build().unwrap()
+}
+
+fn key_element(name: &str, kind: KeyType) -> KeySchemaElement {
+    let element = KeySchemaElement::builder().attribute_name(name);
+    element.key_type(kind).build().unwrap()
+}

@@ -1,0 +1,192 @@
+//! Tables, a bus and a payment provider of a test's own.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use domain::{Clock, Currency, Money, PaymentId, ProductId, Quantity, UserId};
+use event_publishing::{DynamoOutbox, Publisher};
+use events::{OutboxEvent, TraceParent};
+use lambda_shared::testing::create_table;
+use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+use payment_provider::{Config, Provider, resources::IntentStatus, router};
+use saga::{LineItem, OutboxPublisher, SagaState, payments::stripe::Stripe};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub struct TestContext {
+    pub aws: SdkConfig,
+    pub orders: Orders,
+    pub tables: Tables,
+    pub bus: String,
+    pub publisher: OutboxPublisher,
+    pub stripe: Stripe,
+    pub stripe_url: String,
+    provider: Provider,
+    _provider_data_dir: TempDir,
+}
+
+impl TestContext {
+    pub async fn new() -> Self {
+        let aws = aws_client::sdk_config().await;
+        let tables = Tables {
+            orders: create_table(&aws, &["user_id", "order_id"]).await,
+            outbox: create_table(&aws, &["event_id"]).await,
+            idempotency: create_table(&aws, &["id"]).await,
+        };
+        let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+        let orders = Orders::new(dynamo, tables.clone(), Clock::system());
+        let (provider, stripe_url, ledger) = start_payment_provider().await;
+
+        let events = aws_sdk_eventbridge::Client::new(&aws);
+        let bus = tables.outbox.clone();
+        events.create_event_bus().name(&bus).send().await.unwrap();
+        Self {
+            publisher: OutboxPublisher::new(orders.outbox().clone(), Publisher::new(events, &bus)),
+            stripe: Stripe::new(&stripe_url, &"sk_test_saga".into()).unwrap(),
+            stripe_url,
+            aws,
+            orders,
+            tables,
+            bus,
+            provider,
+            _provider_data_dir: ledger,
+        }
+    }
+
+    /// A placed order that pays with `payment_method`, as its saga sees it.
+    pub async fn place_order(&self, payment_method: &str) -> SagaState {
+        let now = Clock::system().now();
+        let item = OrderItem {
+            product_id: ProductId::new(now),
+            product_name: "Paper lantern".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            price: 750,
+        };
+        let new = NewOrder {
+            user_id: UserId::new(now),
+            contact_email: "someone@example.com".to_owned(),
+            items: vec![item.clone()],
+            total: Money::new(1_500, Currency::JPY).unwrap(),
+            payment_method: payment_method.to_owned(),
+            idempotency_key: "key".to_owned(),
+            traceparent: TraceParent::root(now),
+        };
+        let (order, created) = self.orders.place(&new).await.unwrap();
+        SagaState {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            currency: order.currency,
+            total_amount: order.total_amount,
+            items: vec![LineItem {
+                product_id: item.product_id,
+                quantity: item.quantity,
+            }],
+            payment_method: order.payment_method,
+            traceparent: order.traceparent,
+            correlation_id: order.order_id.0,
+            causation_id: Some(created.unwrap().event_id.0),
+            completion: None,
+            failure: None,
+            error: None,
+        }
+    }
+
+    /// An order that nobody has placed.
+    pub async fn nonexistent_order(&self) -> SagaState {
+        SagaState {
+            user_id: UserId::new(Clock::system().now()),
+            ..self.place_order("pm_card_visa").await
+        }
+    }
+
+    pub async fn load_order(&self, state: &SagaState) -> Order {
+        self.orders
+            .find(state.user_id, state.order_id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    pub async fn cancel_order(&self, state: &SagaState) {
+        self.orders
+            .cancel(state.user_id, state.order_id, state.event_context())
+            .await
+            .unwrap();
+    }
+
+    pub async fn close_to_payment(&self, state: &SagaState) -> Option<PaymentId> {
+        self.orders
+            .close_to_payment(state.user_id, state.order_id)
+            .await
+            .unwrap()
+    }
+
+    /// Has the payment step come to its claim and no further.
+    pub async fn claim_for_payment(&self, state: &SagaState) -> PaymentId {
+        use saga::payments::PaymentProvider;
+        let total = state.total().unwrap();
+        let created = self
+            .stripe
+            .create_intent(state.order_id, total, &state.payment_method)
+            .await;
+        let payment_id = created.unwrap();
+        self.orders
+            .claim_for_payment(state.user_id, state.order_id, &payment_id)
+            .await
+            .unwrap();
+        payment_id
+    }
+
+    /// An announcer whose bus cannot be reached.
+    pub fn publisher_without_event_bus(&self) -> OutboxPublisher {
+        let config = aws_sdk_eventbridge::config::Builder::from(&self.aws).endpoint_url("http://127.0.0.1:9");
+        let client = aws_sdk_eventbridge::Client::from_conf(config.build());
+        OutboxPublisher::new(self.outbox(), Publisher::new(client, &self.bus))
+    }
+
+    fn outbox(&self) -> DynamoOutbox {
+        self.orders.outbox().clone()
+    }
+
+    /// The detail types of the events that wait in the outbox, besides those of core-api.
+    pub async fn pending_events(&self) -> Vec<String> {
+        let scan = aws_sdk_dynamodb::Client::new(&self.aws)
+            .scan()
+            .table_name(&self.tables.outbox);
+        let items = scan.consistent_read(true).send().await.unwrap().items.unwrap();
+        let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(items).unwrap();
+        events.retain(|event| event.source == "order-saga");
+        events.sort_by_key(|event| event.event_id);
+        events.into_iter().map(|event| event.detail_type).collect()
+    }
+
+    /// What was charged and what was given back, in yen, over all payments.
+    pub fn charged_and_refunded(&self) -> (i64, i64) {
+        self.provider.with_state(|books| {
+            let charged = books
+                .intents()
+                .filter(|intent| intent.status == IntentStatus::Succeeded);
+            (
+                charged.map(|intent| intent.amount).sum(),
+                books.refunds().map(|refund| refund.amount).sum(),
+            )
+        })
+    }
+}
+
+async fn start_payment_provider() -> (Provider, String, TempDir) {
+    let ledger = tempfile::tempdir().unwrap();
+    let config = Config {
+        address: ([127, 0, 0, 1], 0).into(),
+        data_dir: ledger.path().into(),
+        unavailable_duration: Duration::from_millis(1),
+        slow_duration: Duration::from_millis(300),
+        log_level: "off".into(),
+    };
+    let listener = TcpListener::bind(config.address).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let provider = Provider::open(config, Clock::system()).unwrap();
+    let app = router(provider.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (provider, url, ledger)
+}

@@ -1,0 +1,108 @@
+//! The name of what a request asks for, such as an invoice or a rule would have it.
+
+use hyper::{body::Bytes, header::CONTENT_TYPE, http::request::Parts};
+use uuid::Uuid;
+
+use crate::Upstream;
+
+/// `DynamoDB.PutItem`, `POST /v1/reservations/{id}/commit`.
+pub(super) fn operation_name(upstream: Upstream, head: &Parts, body: &Bytes) -> String {
+    let named = match upstream {
+        Upstream::Aws => name_from_target_header(head).or_else(|| name_from_query_protocol(head, body)),
+        _ => None,
+    };
+    named.unwrap_or_else(|| name_from_path(head))
+}
+
+/// The JSON protocols name the operation in a header: `DynamoDB_20120810.PutItem`, `AWSEvents.PutEvents`.
+fn name_from_target_header(head: &Parts) -> Option<String> {
+    let target = head.headers.get("x-amz-target")?.to_str().ok()?;
+    let (service, operation) = target.split_once('.')?;
+    let service = service.split('_').next().unwrap_or(service);
+    Some(format!("{service}.{operation}"))
+}
+
+/// The query protocol names the operation in a parameter, and the service only in the signature's scope.
+fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
+    let is_form = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let in_body = if is_form { &body[..] } else { b"" };
+    let parameters = [head.uri.query().unwrap_or_default().as_bytes(), in_body];
+    let mut pairs = parameters.into_iter().flat_map(form_urlencoded::parse);
+    let (_, action) = pairs.find(|(name, _)| name == "Action")?;
+    let signature = head
+        .headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    let service = signature.and_then(|signature| signature.split('/').nth(3));
+    Some(format!("{}.{action}", service.unwrap_or("aws")))
+}
+
+/// Method and path, with what names a single thing left out.
+fn name_from_path(head: &Parts) -> String {
+    let segments = head.uri.path().split('/').map(|segment| {
+        if Uuid::try_parse(segment).is_ok() || is_stripe_id(segment) {
+            "{id}"
+        } else {
+            segment
+        }
+    });
+    format!("{} {}", head.method, segments.collect::<Vec<_>>().join("/"))
+}
+
+/// The payment provider's ids, such as `pi_3Mtw`.
+fn is_stripe_id(segment: &str) -> bool {
+    segment
+        .split_once('_')
+        .is_some_and(|(kind, id)| kind.len() == 2 && id.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn name(upstream: Upstream, request: hyper::http::request::Builder, body: &'static str) -> String {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        operation_name(upstream, &head, &Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn requests_have_the_names_that_people_use() {
+        let target = |target: &str| Request::post("/").header("x-amz-target", target);
+        assert_eq!(
+            name(Upstream::Aws, target("DynamoDB_20120810.TransactWriteItems"), ""),
+            "DynamoDB.TransactWriteItems"
+        );
+        assert_eq!(
+            name(Upstream::Aws, target("AWSEvents.PutEvents"), ""),
+            "AWSEvents.PutEvents"
+        );
+        let signature =
+            "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-1/sns/aws4_request, SignedHeaders=host";
+        let query = Request::post("/")
+            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+            .header("authorization", signature);
+        assert_eq!(
+            name(Upstream::Aws, query, "Version=1&Action=Publish"),
+            "sns.Publish"
+        );
+        assert_eq!(
+            name(Upstream::Aws, Request::post("/v2/email/outbound-emails"), "{}"),
+            "POST /v2/email/outbound-emails"
+        );
+        let commit = Request::post("/v1/reservations/019a0000-0000-7000-8000-000000000001/commit?x=1");
+        assert_eq!(
+            name(Upstream::StockService, commit, ""),
+            "POST /v1/reservations/{id}/commit"
+        );
+        let confirm = Request::post("/v1/payment_intents/pi_3Mtw/confirm");
+        assert_eq!(
+            name(Upstream::PaymentProvider, confirm, "Action=x"),
+            "POST /v1/payment_intents/{id}/confirm"
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! The proxies against small upstreams, and the wrapper around a small function.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod control_api;
+mod function_wrapper;
+mod http_proxy;
+mod postgres_proxy;

@@ -1,0 +1,82 @@
+//! Reading the books page by page, as one does to balance them.
+
+use serde_json::Value;
+
+use crate::support::{ApiClient, TestApp};
+
+async fn list_all_ids(client: &ApiClient, path: &str) -> Vec<String> {
+    let (mut ids, mut query) = (Vec::<String>::new(), String::new());
+    loop {
+        let page = client.get(&format!("{path}?limit=2{query}")).await.body;
+        assert_eq!(
+            (&page["object"], &page["url"]),
+            (&Value::from("list"), &Value::from(path))
+        );
+        ids.extend(
+            page["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["id"].as_str().unwrap().to_owned()),
+        );
+        if page["has_more"] == false {
+            return ids;
+        }
+        query = format!("&starting_after={}", ids.last().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn lists_go_from_new_to_old_without_gap_or_repetition() {
+    let server = TestApp::start().await;
+    let client = &server.client;
+    assert!(list_all_ids(client, "/v1/payment_intents").await.is_empty());
+
+    let (mut payments, mut refunds) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let id = client.create_payment("pm_card_visa").await;
+        client.confirm(&id).await;
+        refunds.push(client.post("/v1/refunds", &[("payment_intent", &id)]).await.id());
+        payments.push(id);
+    }
+    let one = client
+        .get(&format!("/v1/refunds?payment_intent={}", payments[1]))
+        .await
+        .body;
+    assert_eq!(one["data"].as_array().unwrap().len(), 1);
+    assert_eq!(one["data"][0]["id"], refunds[1].as_str());
+
+    payments.reverse();
+    refunds.reverse();
+    assert_eq!(list_all_ids(client, "/v1/payment_intents").await, payments);
+    assert_eq!(list_all_ids(client, "/v1/refunds").await, refunds);
+}
+
+#[tokio::test]
+async fn what_is_no_page_is_refused() {
+    let server = TestApp::start().await;
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=ten",
+        "limit=",
+        "offset=3",
+    ] {
+        assert_eq!(
+            server
+                .client
+                .get(&format!("/v1/payment_intents?{query}"))
+                .await
+                .error()
+                .0,
+            400,
+            "{query}"
+        );
+    }
+    let answer = server.client.get("/v1/refunds?starting_after=re_none").await;
+    assert_eq!(
+        answer.error(),
+        (400, "invalid_request_error", "resource_missing", "starting_after")
+    );
+}
