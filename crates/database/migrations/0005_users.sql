@@ -1,30 +1,30 @@
--- People's accounts. The functions of the auth family and core-api write them, through the crate `users`.
+-- User accounts. The auth functions and core-api write them through the crate `users`.
 CREATE TABLE users (
     id                uuid PRIMARY KEY,
-    -- In small letters. None once the account is deleted: the address is free again.
+    -- In lower case. Null once the account is deleted, so that the address is free again.
     email             text UNIQUE CHECK (email = lower(email) AND length(email) <= 254),
-    -- argon2id in the PHC format; none for those who only come by a provider.
+    -- argon2id in the PHC format; null for users who sign in with a provider only.
     password_hash     text,
     name              text        NOT NULL CHECK (length(name) <= 100),
     role              text        NOT NULL DEFAULT 'customer' CHECK (role IN ('customer', 'support', 'admin')),
     email_verified_at timestamptz,
-    -- Tokens that were issued before are refused: a new password, logout everywhere, a deleted account.
+    -- Tokens issued earlier are rejected. Moved by a new password, a logout everywhere and account deletion.
     tokens_valid_from timestamptz NOT NULL,
     -- {"order_mails": true, "language": "ja"}
     preferences       jsonb       NOT NULL DEFAULT '{}',
     created_at        timestamptz NOT NULL,
     updated_at        timestamptz NOT NULL,
-    -- Deleted accounts stay, emptied: orders that must be kept name them.
+    -- Deleted accounts stay without personal data, because retained orders refer to them.
     deleted_at        timestamptz,
     CHECK ((email IS NULL) = (deleted_at IS NOT NULL))
 );
 
 CREATE INDEX users_by_age ON users (created_at DESC, id DESC);
 
--- By which providers' accounts a person may sign in.
+-- The accounts at identity providers that a user may sign in with.
 CREATE TABLE user_identities (
     provider   text        NOT NULL CHECK (provider IN ('google', 'github')),
-    -- The provider's own name of the account, which never changes; its e-mail address may.
+    -- The provider's id of the account (`sub`), which never changes; its e-mail address may.
     subject    text        NOT NULL CHECK (length(subject) <= 255),
     user_id    uuid        NOT NULL REFERENCES users,
     created_at timestamptz NOT NULL,
@@ -51,17 +51,17 @@ CREATE TABLE user_addresses (
 
 CREATE INDEX user_addresses_by_user ON user_addresses (user_id, id);
 
--- Who did what to whom. Rows are added, never changed, and hold no secret.
+-- The audit log: who did what to whom. Append-only. Rows contain no secrets.
 CREATE TABLE audit_log (
     id         uuid PRIMARY KEY,
     at         timestamptz NOT NULL,
-    -- None where nobody was signed in.
+    -- Null if the request was unauthenticated.
     actor_id   uuid,
-    -- What was done: `login`, `login_refused`, `role_changed`, …
+    -- The action: `login`, `login_refused`, `role_changed`, …
     action     text        NOT NULL,
-    -- Whom or what it was done to.
+    -- The object of the action, for example a user's id.
     subject    text,
-    -- From where, as the front door saw it.
+    -- The client's IP address, as seen by the API gateway.
     address    text,
     trace_id   text,
     details    jsonb       NOT NULL DEFAULT '{}'
