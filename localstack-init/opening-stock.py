@@ -1,7 +1,7 @@
-"""Asks stock-service, as a warehouse would, to book the catalogue's opening stock.
+"""Requests the initial stock of the seed catalog from stock-service, with the events that a warehouse sends.
 
-For docker-compose.yml: `cargo xtask up` has a service token and books by HTTP. An adjustment bears its product's id
-either way, so it counts once however often and from wherever it is asked for.
+Used by docker-compose.yml; `cargo xtask up` has a service token and uses HTTP. The adjustment's id is the product's
+id in both cases, so repeating it has no effect.
 """
 
 import json
@@ -11,11 +11,11 @@ import sys
 import tempfile
 from datetime import datetime, timezone
 
-BATCH = 10  # what one PutEvents takes
+BATCH = 10  # the maximum of one PutEvents call
 
 
 def entry(product: dict, now: str) -> dict:
-    """The event that asks for a product's opening stock."""
+    """The event that requests a product's initial stock."""
     product_id = product["id"]
     detail = {
         "event_id": product_id,
@@ -40,7 +40,7 @@ def entry(product: dict, now: str) -> dict:
 
 
 def publish(entries: list[dict]) -> None:
-    """Puts a batch of events, all or an exception."""
+    """Publishes a batch of events. Exits if the bus refuses any."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(entries, file)
         file.flush()
@@ -50,14 +50,14 @@ def publish(entries: list[dict]) -> None:
         raise SystemExit(f"the bus refused some of a batch: {answer['Entries']}")
 
 
-def main(catalogue: str) -> None:
-    """Publishes one event for each product of which there is any."""
+def main(catalog: str) -> None:
+    """Publishes one event per product with initial stock."""
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    products = json.loads(pathlib.Path(catalogue).read_text(encoding="utf-8"))
+    products = json.loads(pathlib.Path(catalog).read_text(encoding="utf-8"))
     entries = [entry(product, now) for product in products if product["quantity"]]
     for start in range(0, len(entries), BATCH):
         publish(entries[start : start + BATCH])
-    print(f"opening stock of {len(entries)} products is on its way")
+    print(f"requested the initial stock of {len(entries)} products")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
 #!/bin/sh
-# Deploys the event-driven half of Matsuri to a local AWS: the same template that goes to AWS, by the same two steps.
-# A LocalStack-compatible image runs this when it is ready; `cargo xtask up` and `deploy` run it as well.
+# Deploys the event-driven half of Matsuri to a local AWS: the template that goes to AWS, in the same two
+# steps (package, deploy). A LocalStack-compatible image runs this script when it is ready; `cargo xtask up`
+# and `deploy` run it as well.
 #
-#   DEPLOY_DIR       folder that holds infrastructure/sam, events/rules and step-functions as the repository does, and each
-#                      family's functions, zipped, at the place of its source: lambdas/auth, lambdas/processors and lambdas/saga
-#                      are zip files
-#   STOCK_SERVICE_URL  origin of stock-service, as the functions reach it
-#   PAYMENT_API_URL    origin of the payment provider, likewise
-#   CORE_API_URI       origin of core-api, as the front door reaches it
-#   AUTH_ISSUER        the front door's address, as clients, functions and core-api all name it
-#   ACCOUNTS_DATABASE_URL  the database of the accounts, as the functions reach it
-#   SIGNING_KEYS_CACHE_TTL_SECONDS  age of the signing keys that a function knows, at most; otherwise 300
-#   GOOGLE_ISSUER      an OpenID Connect provider in Google's place; otherwise nobody signs in by one
-#   ARCHITECTURE       arm64 or x86_64, for which the functions were built; otherwise this machine's
-#   SAGA_TYPE          STANDARD or EXPRESS; otherwise STANDARD
-#   ORDER_STUCK_THRESHOLD_SECONDS  age of an order from which order-reconciler takes it up; otherwise 360
-#   MATSURI_KEYS       folder with services.pem, services.jwks.json, user-signing-keys.json and refresh-pepper; where it is
-#                      set, the secrets get their values
+#   DEPLOY_DIR             folder with infrastructure/sam, events/rules, step-functions as in the repository;
+#                          its lambdas/auth, lambdas/processors, lambdas/saga are zip files of executables
+#   STOCK_SERVICE_URL      origin of stock-service for the functions
+#   PAYMENT_API_URL        origin of the payment provider for the functions
+#   CORE_API_URI           origin of core-api for the API gateway
+#   AUTH_ISSUER            the API gateway's address, for clients, functions and core-api alike
+#   ACCOUNTS_DATABASE_URL  the account database for the functions
+#   SIGNING_KEYS_CACHE_TTL_SECONDS  how long functions cache the user signing keys; default 300
+#   GOOGLE_ISSUER          an OpenID Connect provider that replaces Google; default none
+#   ARCHITECTURE           arm64 or x86_64, the functions' architecture; default this machine's
+#   SAGA_TYPE              STANDARD or EXPRESS; default STANDARD
+#   ORDER_STUCK_THRESHOLD_SECONDS  age of an open order from which its saga is restarted; default 360
+#   MATSURI_KEYS           folder with services.pem, services.jwks.json, user-signing-keys.json and
+#                          refresh-pepper; if set, the script gives the secrets their values
 #
-# The address and the credentials of the local AWS come from the usual AWS_* variables.
+# The usual AWS_* variables give the address and the credentials of the local AWS.
 set -eu
 
 tree=${DEPLOY_DIR:-/opt/matsuri}
@@ -34,15 +34,15 @@ esac
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# The bucket is there already on every run but the first. What else may be wrong with it, `package` tells.
+# The bucket exists after the first run. `package` reports any other error.
 awslocal s3 mb "s3://$bucket" >/dev/null 2>&1 || true
 
-# Files are named in S3 by their content, so what did not change is neither uploaded nor deployed again.
+# S3 keys are content hashes, so unchanged files are neither uploaded nor deployed again.
 if ! awslocal cloudformation package \
   --template-file "$tree/infrastructure/sam/template.yaml" \
   --s3-bucket "$bucket" \
   --output-template-file "$scratch/template.yaml" >"$scratch/package.log" 2>&1; then
-  # Without its progress bars.
+  # Without progress bars.
   tr '\r' '\n' <"$scratch/package.log" | grep -v '^Uploading' >&2
   exit 1
 fi
@@ -65,13 +65,13 @@ if ! awslocal cloudformation deploy \
     SigningKeysCacheTtlSeconds="${SIGNING_KEYS_CACHE_TTL_SECONDS:-300}" \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
-    MaxLoginFailuresPerIp=1000000; then # everybody comes from the same address here
+    MaxLoginFailuresPerIp=1000000; then # locally, all clients share one address
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2
   exit 1
 fi
 
-# CloudFormation knows no archives here, while the API does.
+# The local CloudFormation does not support archives; the API does.
 if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1; then
   bus=$(awslocal events describe-event-bus --name ecommerce-event-bus --query Arn --output text)
   awslocal events create-archive --archive-name "$archive" --event-source-arn "$bus" --retention-days 30 >/dev/null
