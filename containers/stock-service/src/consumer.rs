@@ -1,7 +1,8 @@
-//! The queue `stock-update-queue`: products that are new in the catalogue, and adjustments from elsewhere.
+//! Consumer of `stock-update-queue`: new catalog products, and stock adjustments requested by other systems.
 //!
-//! A message is deleted once what it asks for is committed. What is malformed, unknown or refused stays in the
-//! queue, which moves it to its dead-letter queue after the receives that its redrive policy grants.
+//! The consumer deletes a message after its command has been committed. Malformed, unknown and rejected
+//! messages stay in the queue; SQS moves them to the dead-letter queue after the redrive policy's maximum
+//! receive count.
 
 use std::time::Duration;
 
@@ -26,19 +27,19 @@ use crate::{
     model::{Adjustment, StockError},
 };
 
-/// The most that SQS gives at once.
+/// Maximum messages per receive call (SQS limit).
 const MAX_MESSAGES: i32 = 10;
 
-/// The longest that SQS lets a poll wait, in seconds.
+/// Maximum long-poll wait, in seconds (SQS limit).
 const LONG_POLL_SECONDS: i32 = 20;
 
-/// How long to wait after the first failure; it doubles up to [`MAX_PAUSE`].
+/// Wait after the first failure; it doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 
-/// The longest wait between two attempts to reach what is down.
+/// Longest wait between two attempts while SQS or the database is submit_error.
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// Consumes a queue. Cloning is cheap.
+/// Queue consumer. Cloning is cheap.
 #[derive(Clone)]
 pub struct Consumer {
     client: Client,
@@ -47,33 +48,35 @@ pub struct Consumer {
     pool: PgPool,
 }
 
-/// Why nothing can be consumed at the moment.
+/// The consumer cannot process messages at the moment.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumeError {
-    /// SQS says no, or nothing.
-    #[error("the queue cannot be used: {0}")]
+    /// SQS returned an error or did not respond.
+    #[error("SQS request failed: {0}")]
     Queue(String),
-    /// There is nothing to decide with.
-    #[error("the database cannot be reached")]
+    #[error("database check failed")]
     Store(#[from] StoreError),
-    /// The engine did not decide. The messages come again.
-    #[error("messages were not decided")]
+    /// The engine did not process the commands. SQS delivers the messages again.
+    #[error("the engine did not process all messages")]
     Engine(#[from] SubmitError),
 }
 
-/// Why a message stays in the queue, and in the end goes to the dead-letter queue.
+/// Why a message stays in the queue until SQS moves it to the dead-letter queue.
 #[derive(Debug, thiserror::Error)]
 enum RejectedMessage {
-    #[error("it is none of the events that are expected here")]
+    #[error("the message has no body")]
+    MissingBody,
+    #[error("the message is not an event that this queue accepts")]
     UnexpectedEvent(#[from] EventParseError),
-    #[error("its adjustment is not valid")]
+    #[error("the adjustment is invalid")]
     Invalid(#[from] InvalidCommand),
-    #[error("it is refused")]
+    #[error("the command was rejected")]
     Rejected(#[from] StockError),
 }
 
 impl Consumer {
-    /// A consumer of the queue named `queue`, whose messages `engine` decides in the database of `pool`.
+    /// `queue` is the queue's name. `pool` must point to the engine's database; the consumer checks it before
+    /// each poll.
     #[must_use]
     pub fn new(client: Client, queue: impl Into<String>, engine: Engine, pool: PgPool) -> Self {
         Self {
@@ -84,48 +87,48 @@ impl Consumer {
         }
     }
 
-    /// Works until `stop` is cancelled, and finishes the messages that it has.
+    /// Polls until `stop` is cancelled, then finishes the messages already received.
     pub async fn run(self, stop: CancellationToken) {
         let mut url = None;
         let mut failing = false;
-        let mut pause = MIN_BACKOFF;
+        let mut backoff = MIN_BACKOFF;
         while !stop.is_cancelled() {
             match self.poll_once(&mut url, &stop).await {
                 Ok(()) => {
-                    pause = MIN_BACKOFF;
+                    backoff = MIN_BACKOFF;
                     if std::mem::take(&mut failing) {
-                        tracing::info!(queue = self.queue, "the queue is consumed again");
+                        tracing::info!(queue = self.queue, "queue consumption resumed");
                     }
                 }
                 Err(error) => {
-                    // The queue may have been made anew.
+                    // The queue may have been recreated under another URL.
                     url = None;
                     if !std::mem::replace(&mut failing, true) {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, queue = self.queue, "the queue is not consumed");
+                        tracing::warn!(error, queue = self.queue, "queue consumption failed");
                     }
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = tokio::time::sleep(pause) => pause = MAX_BACKOFF.min(pause * 2),
+                        () = tokio::time::sleep(backoff) => backoff = MAX_BACKOFF.min(backoff * 2),
                     }
                 }
             }
         }
     }
 
-    /// Whether the queue is there.
+    /// Readiness check: fails unless SQS knows the queue.
     pub async fn check(&self) -> Result<(), ConsumeError> {
         self.find_url().await.map(drop)
     }
 
-    /// Polls once, works on what comes and deletes what is done.
+    /// Polls once, processes the received messages and deletes the completed ones.
     async fn poll_once(
         &self,
         url: &mut Option<String>,
         stop: &CancellationToken,
     ) -> Result<(), ConsumeError> {
-        // A message that comes while nothing can be decided uses up one of its receives, and would be in the
-        // dead-letter queue before a longer outage is over.
+        // Receiving a message while the database is down uses up one of its receives, so a longer outage
+        // would move valid messages to the dead-letter queue.
         ping(&self.pool).await?;
         let url = match url {
             Some(url) => url,
@@ -144,33 +147,33 @@ impl Consumer {
         };
 
         let outcomes = join_all(messages.iter().map(|message| self.process_message(message))).await;
-        let mut done = Vec::new();
-        let mut undecided = None;
+        let mut processed = Vec::new();
+        let mut unprocessed = None;
         for (message, outcome) in messages.iter().zip(outcomes) {
             match outcome {
-                Ok(Ok(())) => done.push(message),
-                Ok(Err(unwanted)) => {
-                    let error = &unwanted as &dyn std::error::Error;
+                Ok(Ok(())) => processed.push(message),
+                Ok(Err(rejected)) => {
+                    let error = &rejected as &dyn std::error::Error;
                     let message_id = message.message_id();
                     tracing::warn!(
                         error,
                         message_id,
                         queue = self.queue,
-                        "a message is left in the queue"
+                        "message rejected; it stays in the queue"
                     );
                 }
-                Err(unavailable) => undecided = Some(unavailable),
+                Err(submit_error) => unprocessed = Some(submit_error),
             }
         }
-        self.delete_processed(url, &done).await?;
-        undecided.map_or(Ok(()), |unavailable| Err(unavailable.into()))
+        self.delete_processed(url, &processed).await?;
+        unprocessed.map_or(Ok(()), |submit_error| Err(submit_error.into()))
     }
 
     async fn process_message(&self, message: &Message) -> Result<Result<(), RejectedMessage>, SubmitError> {
-        Ok(match parse_command(message.body().unwrap_or_default()) {
-            Ok(QueueCommand::CreateStock(open)) => self
+        Ok(match parse_command(message) {
+            Ok(QueueCommand::CreateStock(create)) => self
                 .engine
-                .submit_waiting(open)
+                .submit_waiting(create)
                 .await?
                 .map_err(RejectedMessage::from),
             Ok(QueueCommand::Adjust(adjust)) => self
@@ -179,23 +182,23 @@ impl Consumer {
                 .await?
                 .map(drop)
                 .map_err(RejectedMessage::from),
-            Err(unwanted) => Err(unwanted),
+            Err(rejected) => Err(rejected),
         })
     }
 
-    /// A message that cannot be deleted comes again, and changes nothing then.
-    async fn delete_processed(&self, url: &str, done: &[&Message]) -> Result<(), ConsumeError> {
-        let entries: Vec<DeleteMessageBatchRequestEntry> = done
+    /// If a deletion fails, SQS delivers the message again; its command is idempotent.
+    async fn delete_processed(&self, url: &str, processed: &[&Message]) -> Result<(), ConsumeError> {
+        let entries: Vec<DeleteMessageBatchRequestEntry> = processed
             .iter()
             .enumerate()
-            .filter_map(|(index, message)| {
+            .map(|(index, message)| {
                 DeleteMessageBatchRequestEntry::builder()
                     .id(index.to_string())
-                    .receipt_handle(message.receipt_handle()?)
+                    .set_receipt_handle(message.receipt_handle().map(str::to_owned))
                     .build()
-                    .ok()
+                    .map_err(queue_error)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         if entries.is_empty() {
             return Ok(());
         }
@@ -204,28 +207,28 @@ impl Consumer {
             .delete_message_batch()
             .queue_url(url)
             .set_entries(Some(entries));
-        let answer = delete.send().await.map_err(queue_error)?;
-        for failed in answer.failed() {
+        let response = delete.send().await.map_err(queue_error)?;
+        for failed in response.failed() {
             tracing::warn!(
                 code = failed.code(),
                 queue = self.queue,
-                "a message could not be deleted"
+                "processed message could not be deleted"
             );
         }
         Ok(())
     }
 
     async fn find_url(&self) -> Result<String, ConsumeError> {
-        let found = self
+        let response = self
             .client
             .get_queue_url()
             .queue_name(&self.queue)
             .send()
             .await
             .map_err(queue_error)?;
-        found
+        response
             .queue_url
-            .ok_or_else(|| ConsumeError::Queue("it has no address".to_owned()))
+            .ok_or_else(|| ConsumeError::Queue("the response contains no queue URL".to_owned()))
     }
 }
 
@@ -233,14 +236,15 @@ fn queue_error(error: impl std::error::Error) -> ConsumeError {
     ConsumeError::Queue(DisplayErrorContext(error).to_string())
 }
 
-/// What a message asks for.
+/// A command parsed from a message.
 #[derive(Debug)]
 enum QueueCommand {
     CreateStock(CreateStock),
     Adjust(Adjust),
 }
 
-fn parse_command(body: &str) -> Result<QueueCommand, RejectedMessage> {
+fn parse_command(message: &Message) -> Result<QueueCommand, RejectedMessage> {
+    let body = message.body().ok_or(RejectedMessage::MissingBody)?;
     match EventBridgeEvent::<ProductCreated>::parse(body) {
         Ok(event) => {
             return Ok(QueueCommand::CreateStock(CreateStock {
@@ -251,7 +255,7 @@ fn parse_command(body: &str) -> Result<QueueCommand, RejectedMessage> {
         Err(error) => return Err(error.into()),
     }
     let event = EventBridgeEvent::<StockAdjustmentRequested>::parse(body)?.detail;
-    let cause = event.follow_up_context();
+    let context = event.follow_up_context();
     let StockAdjustmentRequested {
         adjustment_id,
         product_id,
@@ -264,5 +268,5 @@ fn parse_command(body: &str) -> Result<QueueCommand, RejectedMessage> {
         delta,
         reason,
     };
-    Ok(QueueCommand::Adjust(Adjust::new(adjustment, cause)?))
+    Ok(QueueCommand::Adjust(Adjust::new(adjustment, context)?))
 }

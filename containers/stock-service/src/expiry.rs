@@ -1,7 +1,7 @@
-//! Reservations whose time has run out give their pieces back by themselves.
+//! Expiry sweep: returns the units of expired reservations to stock.
 //!
-//! The sweep only finds them. The engine decides, by the time, under the same locks as everything else, so that
-//! the pieces of a reservation come back exactly once, however many instances sweep.
+//! The sweep only finds expired reservations and submits a command for each. The engine decides them like any
+//! other command, so that the units are returned exactly once however many instances sweep.
 
 use std::time::Duration;
 
@@ -15,20 +15,17 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, StoreError, SubmitError, commands::Expire, find_expired_reservations};
 
-/// How often the sweep looks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many reservations the sweep hands to the engine at once.
-const SWEEP_BATCH_SIZE: i64 = 200;
+/// Maximum reservations submitted to the engine at once.
+const SWEEP_BATCH_SIZE: u16 = 200;
 
-/// Why a sweep ended early. The next one finds what this one left.
+/// A sweep ended early. The next one finds the remaining reservations.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// They could not be looked for.
     #[error("expired reservations could not be read")]
     Store(#[from] StoreError),
-    /// The engine could not decide.
-    #[error("expired reservations could not be decided")]
+    #[error("the engine did not process all expired reservations")]
     Engine(#[from] SubmitError),
 }
 
@@ -43,12 +40,9 @@ pub async fn run(engine: Engine, pool: PgPool, clock: Clock, stop: CancellationT
             _ = tick.tick() => {}
         }
         match expire_due_reservations(&engine, &pool, &clock).await {
-            Ok(()) if failing => tracing::info!("expired reservations are swept again"),
+            Ok(()) if failing => tracing::info!("expiry sweep resumed"),
             Err(error) if !failing => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "expired reservations are not swept"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "expiry sweep failed");
             }
             _ => continue,
         }
@@ -56,7 +50,7 @@ pub async fn run(engine: Engine, pool: PgPool, clock: Clock, stop: CancellationT
     }
 }
 
-/// Expires every reservation whose time has run out by now.
+/// Releases every reservation that has expired.
 pub async fn expire_due_reservations(
     engine: &Engine,
     pool: &PgPool,
@@ -64,18 +58,18 @@ pub async fn expire_due_reservations(
 ) -> Result<(), SweepError> {
     loop {
         let now = clock.now();
-        let lapsed: Vec<Uuid> = find_expired_reservations(pool, now, SWEEP_BATCH_SIZE).await?;
-        let last = lapsed.len() < usize::try_from(SWEEP_BATCH_SIZE).unwrap_or(usize::MAX);
-        try_join_all(lapsed.into_iter().map(|id| {
-            let cause = EventContext {
+        let expired: Vec<Uuid> = find_expired_reservations(pool, now, i64::from(SWEEP_BATCH_SIZE)).await?;
+        let is_last_batch = expired.len() < usize::from(SWEEP_BATCH_SIZE);
+        try_join_all(expired.into_iter().map(|id| {
+            let context = EventContext {
                 correlation_id: id,
                 causation_id: None,
                 traceparent: TraceParent::root(now),
             };
-            engine.submit_waiting(Expire { id, context: cause })
+            engine.submit_waiting(Expire { id, context })
         }))
         .await?;
-        if last {
+        if is_last_batch {
             return Ok(());
         }
     }

@@ -1,7 +1,8 @@
 //! stock-service: the only writer of stock.
 //!
-//! It sets stock aside, sells it, takes it back and adjusts it, for our own programs over HTTP and for the
-//! rest of the world through `stock-update-queue`. [`engine`] decides and writes; the other rooms ask it.
+//! It reserves, commits, releases and adjusts stock, for our own services over HTTP and for other systems
+//! through `stock-update-queue`. The module [`engine`] makes all decisions and writes; the other modules
+//! submit commands to it.
 
 pub mod config;
 pub mod consumer;

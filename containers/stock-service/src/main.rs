@@ -1,4 +1,4 @@
-//! Wires stock-service together and runs it until it is told to stop.
+//! Builds stock-service from its configuration and runs it until SIGTERM.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ use tokens::TokenVerifier;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Connections for reading and sweeping; the engine has one of its own.
+/// Pool size for queries and the expiry sweep; the engine has a dedicated connection.
 const MAX_CONNECTIONS: u32 = 8;
 
-/// Connections for the outbox.
+/// Pool size of the outbox relay.
 const RELAY_MAX_CONNECTIONS: u32 = 2;
 
-/// How long what still runs may take to end after the last request.
+/// Timeout of each background task at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -43,16 +43,17 @@ async fn main() -> anyhow::Result<()> {
         url: config.database_url.clone(),
         max_connections: MAX_CONNECTIONS,
     };
-    let pool = database::connect_lazy(&database).context("DATABASE_URL is not a PostgreSQL address")?;
+    let pool = database::connect_lazy(&database).context("DATABASE_URL is not a valid PostgreSQL URL")?;
     let aws = aws_client::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
-    let queue = aws_sdk_sqs::Client::new(&aws);
-    let parking = ParkingQueue::new(queue.clone(), &config.event_parking_queue);
+    let sqs = aws_sdk_sqs::Client::new(&aws);
+    let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
     let outbox = PostgresOutbox::new(relay_pool(&pool));
-    let (relay, committed) = Relay::new(outbox, publisher, parking, clock.clone());
-    let (engine, mut batches) = Engine::start(&pool, config.stock_low_threshold, clock.clone(), committed);
-    let consumer = Consumer::new(queue, &config.stock_update_queue, engine.clone(), pool.clone());
+    let (relay, relay_handle) = Relay::new(outbox, publisher, parking_queue, clock.clone());
+    let (engine, mut batch_loop) =
+        Engine::start(&pool, config.stock_low_threshold, clock.clone(), relay_handle);
+    let consumer = Consumer::new(sqs, &config.stock_update_queue, engine.clone(), pool.clone());
 
     let readiness = Readiness::default();
     let health = http_server::health_routes(
@@ -80,26 +81,28 @@ async fn main() -> anyhow::Result<()> {
 
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
     tokio::select! {
-        served = http_server::serve(listener, router, readiness, drain) => served.context("serving ended")?,
-        // The batches end by themselves only when nobody can ask for one any more.
-        _ = &mut batches => anyhow::bail!("the engine has failed"),
+        served = http_server::serve(listener, router, readiness, drain) => {
+            served.context("HTTP server failed")?;
+        }
+        // The batch loop runs until all engine handles are dropped, so an earlier end is a failure.
+        _ = &mut batch_loop => anyhow::bail!("the engine stopped unexpectedly"),
     }
 
-    // In this order each finds the ones that it needs still there.
+    // Shutdown order: producers of commands first, then the engine, then the relay that publishes its events.
     stop_work.cancel();
     for task in work {
         await_task(task).await;
     }
-    await_task(batches).await;
+    await_task(batch_loop).await;
     stop_relay.cancel();
     await_task(relay).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The relay's own way to the database. What it strikes off the outbox may come back after a crash of
-/// PostgreSQL, and is then published twice, as it may be anyway; so it need not wait for the disk, nor make the
-/// batches wait for theirs.
+/// Pool of the relay, with asynchronous commits: after a crash of PostgreSQL, deleted outbox entries may
+/// reappear and their events are published twice, which consumers must tolerate anyway. In return neither the
+/// relay nor the engine's batches wait for the relay's disk writes.
 fn relay_pool(pool: &PgPool) -> PgPool {
     let options = PgConnectOptions::clone(&pool.connect_options()).options([("synchronous_commit", "off")]);
     PgPoolOptions::clone(pool.options())
@@ -112,24 +115,24 @@ fn load_verifier(config: &Config, clock: Clock) -> anyhow::Result<TokenVerifier>
     let jwks = std::fs::read_to_string(path)
         .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
     TokenVerifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
-        .with_context(|| format!("AUTH_JWKS_PATH: {} is not usable", path.display()))
+        .with_context(|| format!("AUTH_JWKS_PATH: {} is not a valid JWKS", path.display()))
 }
 
-/// What `/ready` asks.
+/// Checks of `/ready`.
 fn readiness_checks(pool: PgPool, consumer: Consumer) -> Vec<(&'static str, ReadinessCheck)> {
     let database: ReadinessCheck = Arc::new(move || {
         let pool = pool.clone();
         async move { engine::ping(&pool).await.map_err(|error| error.to_string()) }.boxed()
     });
-    let queue: ReadinessCheck = Arc::new(move || {
+    let sqs: ReadinessCheck = Arc::new(move || {
         let consumer = consumer.clone();
         async move { consumer.check().await.map_err(|error| error.to_string()) }.boxed()
     });
-    vec![("database", database), ("stock-update-queue", queue)]
+    vec![("database", database), ("stock-update-queue", sqs)]
 }
 
 async fn await_task(task: JoinHandle<()>) {
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, task).await.is_err() {
-        tracing::warn!("something was still running at the end");
+        tracing::warn!("a background task did not stop in time");
     }
 }

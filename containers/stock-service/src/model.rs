@@ -1,4 +1,4 @@
-//! What stock-service speaks of: levels, reservations, adjustments, and why something is refused.
+//! Domain types of stock-service: stock levels, reservations, adjustments and business errors.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,50 +7,50 @@ use events::stock::ReservedItem;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// The most pieces of one product that the house holds: far beyond any warehouse, and far within what a
-/// `bigint` and a JSON number keep exactly, whatever comes back from sales.
+/// Maximum quantity of one product, in units. It exceeds any real warehouse, and stays far below the exact
+/// range of a `bigint` and of a JSON number even after returns.
 pub const MAX_QUANTITY: i64 = 1_000_000_000_000;
 
-/// How much there is of a product.
+/// Stock level of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockLevel {
-    /// Pieces in the house.
+    /// Units in the warehouse, including reserved ones.
     pub quantity: i64,
-    /// Of these, pieces set aside.
+    /// Units held by reservations.
     pub reserved: i64,
-    /// When either changed last.
+    /// Time of the last change of either value.
     pub updated_at: Timestamp,
 }
 
 impl StockLevel {
-    /// Pieces that can be bought.
+    /// Units that can still be reserved.
     #[must_use]
     pub fn available(&self) -> i64 {
         self.quantity - self.reserved
     }
 }
 
-/// Where a reservation stands.
+/// Status of a reservation.
 ///
 /// ```text
-/// (nothing) ──► reserved ──► committed ──► released
-///     │             ├──► released
-///     │             └──► expired
-///     ├──► refused
-///     └──► released       a release came before the reservation, which is then refused
+/// (none) ──► reserved ──► committed ──► released
+///   │            ├──► released
+///   │            └──► expired
+///   ├──► refused
+///   └──► released       the release arrived first; the later reserve request is rejected
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationStatus {
-    /// Its pieces are set aside.
+    /// Holds its units.
     Reserved,
-    /// Its pieces are sold and gone.
+    /// Its units are sold.
     Committed,
-    /// Its pieces are back, or it never held any.
+    /// Its units were returned to stock, or it never held any.
     Released,
-    /// Its time ran out and its pieces are back.
+    /// It expired and its units were returned to stock.
     Expired,
-    /// There was not enough of something; it never held anything.
+    /// At least one item was short; it never held any units.
     Refused,
 }
 
@@ -63,7 +63,7 @@ impl ReservationStatus {
         Self::Refused,
     ];
 
-    /// The name on the wire and in the store.
+    /// Name in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl ReservationStatus {
         }
     }
 
-    /// The status of that name.
+    /// Inverse of [`Self::as_str`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
@@ -88,29 +88,30 @@ impl fmt::Display for ReservationStatus {
     }
 }
 
-/// Pieces set aside under an id that the caller chose.
+/// Units reserved under an id that the caller chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// The caller's id; for an order, the order's.
+    /// Chosen by the caller; for an order, the order id.
     pub id: Uuid,
-    /// Where it stands.
     pub status: ReservationStatus,
-    /// What it holds, held or asked for: each product once, in the order of their ids.
+    /// Requested items: one entry per product, sorted by product id.
     pub items: Vec<ReservedItem>,
-    /// When it falls back by itself, if ever.
+    /// When the reservation expires; `None` means never.
     pub expires_at: Option<Timestamp>,
-    /// What was short, when it was refused.
+    /// Non-empty only when the status is [`ReservationStatus::Refused`].
     pub shortages: Vec<Shortage>,
 }
 
 impl Reservation {
-    /// Whether it holds pieces that its time has taken away at `now`.
+    /// True if the reservation still holds units although it has expired at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.status == ReservationStatus::Reserved && self.expires_at.is_some_and(|end| end <= now)
+        self.status == ReservationStatus::Reserved
+            && self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 
-    /// As it is to be seen at `now`: time ends a reservation, even before its pieces have been put back.
+    /// Returns the reservation as clients must see it at `now`: an expired reservation is reported as expired
+    /// even before the sweep has returned its units to stock.
     #[must_use]
     pub fn as_of(mut self, now: Timestamp) -> Self {
         if self.is_expired(now) {
@@ -120,71 +121,63 @@ impl Reservation {
     }
 }
 
-/// A product of which there is less than was asked for.
+/// A product whose available stock is below the requested quantity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shortage {
-    /// The product.
     pub product_id: ProductId,
-    /// Pieces asked for.
+    /// Requested units.
     pub requested: i64,
-    /// Pieces that could be bought at that moment.
+    /// Available units at the time of the decision.
     pub available: i64,
 }
 
-/// Pieces counted, delivered, broken or lost.
+/// A change of a product's quantity outside of sales: stocktaking, delivery, breakage or loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
-    /// The sender's id: the same id counts once.
+    /// Idempotency key chosen by the sender: an adjustment is applied once per id.
     pub id: Uuid,
-    /// The product.
     pub product_id: ProductId,
-    /// By how much its quantity changes.
+    /// Change in units; negative values reduce the quantity.
     pub delta: i64,
-    /// Why, for people.
+    /// Free text for operators.
     pub reason: String,
 }
 
-/// An adjustment and what became of it.
+/// An adjustment and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdjustmentOutcome {
-    /// The adjustment.
     pub adjustment: Adjustment,
-    /// Whether it was applied. It is refused when it would take pieces that are set aside.
+    /// False if the adjustment was rejected because it would have removed reserved units.
     pub applied: bool,
-    /// The level after it was applied, or that it was refused at, and when that was.
+    /// Stock level after the adjustment, or the unchanged level at the time of the rejection.
     pub level: StockLevel,
 }
 
-/// Why stock-service does not do what it is asked.
+/// Business reason for rejecting a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StockError {
-    /// There is not enough. The answer is remembered.
-    #[error("there is not enough stock")]
+    /// The rejection is stored, so repeating the request returns the same result.
+    #[error("not enough stock")]
     InsufficientStock(Vec<Shortage>),
-    /// The reservation's id was used for other items.
-    #[error("the reservation id was used before, with other items")]
+    #[error("the reservation id was used before with different items")]
     ReservationMismatch,
-    /// The reservation has been released.
     #[error("the reservation has been released")]
     ReservationReleased,
-    /// The reservation's time ran out.
     #[error("the reservation has expired")]
     ReservationExpired,
-    /// Nobody made that reservation.
-    #[error("there is no such reservation")]
+    #[error("the reservation does not exist")]
     UnknownReservation,
-    /// The adjustment's id was used for another adjustment.
-    #[error("the adjustment id was used before, with other content")]
+    #[error("the adjustment id was used before with different content")]
     AdjustmentMismatch,
-    /// The catalogue does not know the product.
-    #[error("there is no such product")]
+    /// The product is not in the catalog.
+    #[error("the product does not exist")]
     UnknownProduct,
-    /// The adjustment leads past [`MAX_QUANTITY`].
-    #[error("a product's stock cannot exceed {MAX_QUANTITY} pieces")]
+    /// The adjustment would exceed [`MAX_QUANTITY`].
+    #[error("a product's stock cannot exceed {MAX_QUANTITY} units")]
     StockLimitExceeded,
 }
 
-/// One entry for each product, in the order of their ids, from an order's lines. Equal products are summed.
+/// Sums an order's lines to one item per product, sorted by product id.
 #[must_use]
 pub fn sum_lines(lines: impl IntoIterator<Item = (ProductId, Quantity)>) -> Vec<ReservedItem> {
     let mut sums = BTreeMap::<ProductId, i64>::new();

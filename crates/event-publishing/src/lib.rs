@@ -1,9 +1,9 @@
-//! How an event leaves.
+//! Event publishing with the transactional outbox pattern.
 //!
-//! A change and its event commit together: the event is put into an outbox in the change's own transaction.
-//! Right after the commit it is published and taken out of the outbox; the [`Relay`] sweeps what a crash, or
-//! a bus that refused, left behind. On the wire an event is there at least once. What never goes is parked in a
-//! queue, where an alarm rings.
+//! A change and its event commit together: the event is written to an outbox in the same transaction as the
+//! change. Right after the commit the event is published to EventBridge and removed from the outbox; the
+//! outbox relay ([`Relay`]) sweeps entries that remained after a crash or a failed call. Delivery is at least
+//! once. Events that cannot be published are moved to a parking queue, whose depth raises an alarm.
 
 pub mod outbox;
 #[cfg(feature = "relay")]

@@ -1,4 +1,4 @@
-//! Where events go that the bus never took: a queue whose depth raises an alarm.
+//! Parking queue: holds events that could not be published. Its depth raises an alarm.
 
 use aws_sdk_sqs::{
     Client,
@@ -8,21 +8,21 @@ use aws_sdk_sqs::{
 use events::OutboxEvent;
 use serde_json::json;
 
-/// The queue `event-parking-queue`. A message's body is the entry as PutEvents takes it, so that it can be
-/// published again as it is; why it lies here stands in the message's attribute `reason`.
+/// The SQS queue `event-parking-queue`. The message body is a PutEvents entry, so that an operator can
+/// publish it again unchanged. The message attribute `reason` holds the error of the last attempt.
 #[derive(Clone, Debug)]
 pub struct ParkingQueue {
     client: Client,
     name: String,
 }
 
-/// The queue did not take an event.
+/// The event could not be sent to the parking queue.
 #[derive(Debug, thiserror::Error)]
-#[error("the parking queue does not take the event: {0}")]
+#[error("the event could not be sent to the parking queue: {0}")]
 pub struct ParkError(String);
 
 impl ParkingQueue {
-    /// The queue named `name`. It is looked up when it is needed, which is hardly ever.
+    /// `name` is the queue's name. Its URL is resolved on every use, because parking is rare.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Self {
             client,
@@ -30,7 +30,8 @@ impl ParkingQueue {
         }
     }
 
-    /// Puts an event that was meant for `bus` into the queue. Twice is no harm: consumers know it by its id.
+    /// Sends an event that was meant for `bus` to the queue. Duplicates are harmless: consumers deduplicate
+    /// by event id.
     pub(crate) async fn park(&self, bus: &str, event: &OutboxEvent, reason: &str) -> Result<(), ParkError> {
         let attribute = |value: &str| -> Result<MessageAttributeValue, ParkError> {
             MessageAttributeValue::builder()
@@ -40,7 +41,10 @@ impl ParkingQueue {
                 .map_err(|error: BuildError| park_error(error))
         };
         let found = self.client.get_queue_url().queue_name(&self.name).send().await;
-        let url = found.map_err(park_error)?.queue_url.unwrap_or_default();
+        let url = found
+            .map_err(park_error)?
+            .queue_url
+            .ok_or_else(|| ParkError("the response contains no queue URL".to_owned()))?;
         let sent = self
             .client
             .send_message()
@@ -54,7 +58,7 @@ impl ParkingQueue {
     }
 }
 
-/// The time is in seconds since 1970, as PutEvents has it on the wire.
+/// `Time` is in Unix seconds, as in the PutEvents wire format.
 fn message_body(bus: &str, event: &OutboxEvent) -> String {
     json!({
         "EventBusName": bus,
@@ -66,7 +70,7 @@ fn message_body(bus: &str, event: &OutboxEvent) -> String {
     .to_string()
 }
 
-/// The SDK's errors tell what happened only along their source chain.
+/// SDK errors carry their details only in the source chain.
 fn park_error(error: impl std::error::Error) -> ParkError {
     ParkError(DisplayErrorContext(error).to_string())
 }

@@ -1,4 +1,4 @@
-//! PutEvents, with every entry's own answer looked at.
+//! Publishes events to EventBridge and checks the result of every entry.
 
 use std::slice;
 
@@ -13,10 +13,11 @@ use domain::EventId;
 use events::OutboxEvent;
 use futures::{StreamExt, stream};
 
-/// PutEvents takes at most ten entries (EventBridge quotas).
+/// Maximum entries of a PutEvents call (EventBridge quota).
 const ENTRIES_PER_CALL: usize = 10;
 
-/// How many calls are under way at once: a sale makes events faster than one call after the other takes them.
+/// Maximum concurrent PutEvents calls: sequential calls are slower than the rate at which a flash sale emits
+/// events.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
 /// Publishes to one event bus. Cloning is cheap.
@@ -26,34 +27,32 @@ pub struct Publisher {
     bus: String,
 }
 
-/// What became of the events that were to be published.
+/// Result of publishing events.
 #[derive(Debug, Default)]
 pub struct Delivery {
-    /// Those that the bus took.
+    /// Events that EventBridge accepted.
     pub sent: Vec<EventId>,
-    /// Those that it did not.
     pub failed: Vec<FailedEvent>,
 }
 
-/// An event that the bus did not take.
+/// An event that could not be published.
 #[derive(Debug)]
 pub struct FailedEvent {
-    /// The event.
     pub event_id: EventId,
-    /// What the bus, or the way to it, said.
+    /// Error code of the entry, or error text of the call.
     pub reason: String,
-    /// Whether the event itself is what the bus refuses, and will refuse however often it is asked.
+    /// True if EventBridge rejects the event itself, so that a retry cannot succeed.
     pub permanent: bool,
 }
 
-/// Why a whole call came to nothing.
+/// Failure of a whole call.
 struct CallError {
     reason: String,
     permanent: bool,
 }
 
 impl Publisher {
-    /// Publishes to the bus named `bus`.
+    /// `bus` is the event bus name.
     pub fn new(client: Client, bus: impl Into<String>) -> Self {
         Self {
             client,
@@ -61,22 +60,21 @@ impl Publisher {
         }
     }
 
-    /// Publishes every event and tells of each whether the bus took it. PutEvents succeeds as a call while
-    /// single entries fail, so nothing here is an error: who calls decides over what is left.
+    /// Publishes the events and returns the result of each. A PutEvents call can succeed while single entries
+    /// fail, so this function returns no error: the caller decides how to handle failed events.
     pub async fn publish(&self, events: &[OutboxEvent]) -> Delivery {
         let calls: Vec<_> = events
             .chunks(ENTRIES_PER_CALL)
             .map(|chunk| self.publish_chunk(chunk))
             .collect();
-        let mut answers = stream::iter(calls).buffered(MAX_CONCURRENT_CALLS);
+        let mut results = stream::iter(calls).buffered(MAX_CONCURRENT_CALLS);
         let mut delivery = Delivery::default();
-        while let Some(part) = answers.next().await {
-            delivery.append(part);
+        while let Some(chunk_delivery) = results.next().await {
+            delivery.append(chunk_delivery);
         }
         delivery
     }
 
-    /// The bus's name.
     #[cfg(feature = "relay")]
     pub(crate) fn bus(&self) -> &str {
         &self.bus
@@ -85,25 +83,27 @@ impl Publisher {
     async fn publish_chunk(&self, chunk: &[OutboxEvent]) -> Delivery {
         match self.put_events(chunk).await {
             Ok(delivery) => delivery,
-            // One entry that is too large has the whole call refused, today and in two hours. Each by itself, it
-            // takes no other with it.
-            Err(refused) if refused.permanent && chunk.len() > 1 => {
+            // A single oversized entry makes EventBridge reject the whole call, on every retry. Sent
+            // single_delivery by single_delivery, the other entries succeed.
+            Err(call_error) if call_error.permanent && chunk.len() > 1 => {
                 let mut delivery = Delivery::default();
                 for event in chunk.iter().map(slice::from_ref) {
-                    let one = self.put_events(event).await;
-                    delivery.append(one.unwrap_or_else(|refused| Delivery::all_failed(event, &refused)));
+                    let single_delivery = self.put_events(event).await;
+                    delivery.append(
+                        single_delivery.unwrap_or_else(|call_error| Delivery::all_failed(event, &call_error)),
+                    );
                 }
                 delivery
             }
-            Err(refused) => Delivery::all_failed(chunk, &refused),
+            Err(call_error) => Delivery::all_failed(chunk, &call_error),
         }
     }
 
     async fn put_events(&self, chunk: &[OutboxEvent]) -> Result<Delivery, CallError> {
         let entries = chunk.iter().map(|event| self.entry(event)).collect();
-        let answer = self.client.put_events().set_entries(Some(entries)).send().await;
-        answer
-            .map(|answer| Delivery::from_response(chunk, &answer))
+        let response = self.client.put_events().set_entries(Some(entries)).send().await;
+        response
+            .map(|response| Delivery::from_response(chunk, &response))
             .map_err(CallError::from)
     }
 
@@ -113,7 +113,7 @@ impl Publisher {
             .source(&event.source)
             .detail_type(&event.detail_type)
             .detail(&event.detail)
-            // EventBridge keeps whole seconds; the exact time is in our envelope.
+            // EventBridge stores whole seconds; the event envelope has the exact time.
             .time(DateTime::from_secs(event.occurred_at.timestamp()))
             .build()
     }
@@ -124,7 +124,7 @@ impl From<SdkError<PutEventsError>> for CallError {
         let code = error.as_service_error().and_then(|error| error.meta().code());
         let too_large = error
             .raw_response()
-            .is_some_and(|answer| answer.status().as_u16() == 413);
+            .is_some_and(|response| response.status().as_u16() == 413);
         Self {
             permanent: code == Some("ValidationException") || too_large,
             reason: DisplayErrorContext(&error).to_string(),
@@ -132,13 +132,13 @@ impl From<SdkError<PutEventsError>> for CallError {
     }
 }
 
-/// Whether an entry's error is the event's own fault. A right that is missing is not: it can be granted.
+/// True if the error code means that the event itself is invalid. Missing permissions are not permanent: they
+/// can be granted.
 fn is_permanent(code: &str) -> bool {
     matches!(code, "InvalidArgument" | "MalformedDetail")
 }
 
 impl Delivery {
-    /// Whether the bus took all of them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
@@ -149,26 +149,26 @@ impl Delivery {
         self.failed.extend(other.failed);
     }
 
-    fn all_failed(chunk: &[OutboxEvent], refused: &CallError) -> Self {
-        let undelivered = |event: &OutboxEvent| FailedEvent {
+    fn all_failed(chunk: &[OutboxEvent], call_error: &CallError) -> Self {
+        let failed_event = |event: &OutboxEvent| FailedEvent {
             event_id: event.event_id,
-            reason: refused.reason.clone(),
-            permanent: refused.permanent,
+            reason: call_error.reason.clone(),
+            permanent: call_error.permanent,
         };
         Self {
             sent: Vec::new(),
-            failed: chunk.iter().map(undelivered).collect(),
+            failed: chunk.iter().map(failed_event).collect(),
         }
     }
 
-    /// The answer's entries stand in the request's order.
-    fn from_response(chunk: &[OutboxEvent], answer: &PutEventsOutput) -> Self {
+    /// The entries of the response are in the order of the request.
+    fn from_response(chunk: &[OutboxEvent], response: &PutEventsOutput) -> Self {
         let mut delivery = Self::default();
         for (index, event) in chunk.iter().enumerate() {
-            match answer.entries().get(index) {
+            match response.entries().get(index) {
                 Some(entry) if entry.error_code().is_none() => delivery.sent.push(event.event_id),
                 entry => {
-                    let reason = entry.and_then(|entry| entry.error_code()).unwrap_or("no answer");
+                    let reason = entry.and_then(|entry| entry.error_code()).unwrap_or("no result");
                     delivery.failed.push(FailedEvent {
                         event_id: event.event_id,
                         reason: reason.to_owned(),
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn outgoing() -> OutboxEvent {
+    fn outbox_event() -> OutboxEvent {
         let at = Timestamp::UNIX_EPOCH;
         OutboxEvent {
             event_id: EventId::new(at),
@@ -200,9 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_failed_in_a_call_that_succeeded_counts_as_failed() {
-        let events = [outgoing(), outgoing(), outgoing(), outgoing()];
-        let answer = PutEventsOutput::builder()
+    fn reports_failed_entries_of_a_successful_call() {
+        let events = [outbox_event(), outbox_event(), outbox_event(), outbox_event()];
+        let response = PutEventsOutput::builder()
             .failed_entry_count(2)
             .entries(PutEventsResultEntry::builder().event_id("1").build())
             .entries(
@@ -216,7 +216,7 @@ mod tests {
                     .build(),
             )
             .build();
-        let delivery = Delivery::from_response(&events, &answer);
+        let delivery = Delivery::from_response(&events, &response);
 
         assert_eq!(delivery.sent, [events[0].event_id]);
         let failed: Vec<_> = delivery
@@ -229,7 +229,7 @@ mod tests {
             [
                 (events[1].event_id, "ThrottlingException", false),
                 (events[2].event_id, "MalformedDetail", true),
-                (events[3].event_id, "no answer", false)
+                (events[3].event_id, "no result", false)
             ]
         );
     }

@@ -1,4 +1,5 @@
-//! The relay: publishes what is handed to it right after a commit, and sweeps what nobody handed over.
+//! Outbox relay: publishes events right after their commit, and sweeps the outbox for events that remain in
+//! it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,22 +14,21 @@ use crate::{
     outbox::{OutboxEntry, RetryDecision, backoff, retry_decision},
 };
 
-/// How often the outbox is swept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is measured what waits. In DynamoDB that reads the whole outbox.
+/// Interval of the backlog metrics. In DynamoDB, measuring scans the whole outbox.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How many entries one sweep takes.
+/// Maximum entries per sweep.
 const SWEEP_BATCH_SIZE: u32 = 500;
 
-/// How many commits may wait to be published before new ones are left to the sweep.
+/// Capacity of the channel of committed events. When it is full, new events are left to the sweep.
 const COMMITTED_CHANNEL_CAPACITY: usize = 1024;
 
-/// How many commits are published together.
+/// Maximum commits whose events are published together.
 const MAX_COMMITS_PER_PUBLISH: usize = 64;
 
-/// Publishes an outbox's events.
+/// Publishes the events of an outbox.
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
     publisher: Publisher,
@@ -37,49 +37,49 @@ pub struct Relay {
     committed: mpsc::Receiver<Vec<OutboxEvent>>,
 }
 
-/// Through this a commit hands its events over. Cloning is cheap.
+/// Notifies the relay of committed events. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct RelayHandle(mpsc::Sender<Vec<OutboxEvent>>);
 
 impl RelayHandle {
-    /// Has events published that were committed to the outbox a moment ago. Never waits: when too many are
-    /// on their way, the sweep finds them in the outbox some seconds later.
+    /// Asks the relay to publish events that were just committed to the outbox. Never waits: if the channel
+    /// is full, the sweep publishes the events some seconds later.
     pub fn notify_committed(&self, events: Vec<OutboxEvent>) {
-        // Full or stopped: both leave the events where they are safe.
+        // If the channel is full or closed, the events are still safe in the outbox.
         let _ = self.0.try_send(events);
     }
 }
 
 impl Relay {
-    /// A relay of `outbox`, and the handle of those who commit to it. What `publisher` never gets rid of goes to
-    /// `parking`.
+    /// Returns the relay of `outbox`, and the handle for code that commits events to it. Events that cannot
+    /// be published are sent to `parking_queue`.
     pub fn new(
         outbox: impl Outbox + 'static,
         publisher: Publisher,
-        parking: ParkingQueue,
+        parking_queue: ParkingQueue,
         clock: Clock,
     ) -> (Self, RelayHandle) {
         describe_metrics();
-        let (sender, handed_over) = mpsc::channel(COMMITTED_CHANNEL_CAPACITY);
+        let (sender, committed) = mpsc::channel(COMMITTED_CHANNEL_CAPACITY);
         (
             Self {
                 outbox: Arc::new(outbox),
                 publisher,
-                parking_queue: parking,
+                parking_queue,
                 clock,
-                committed: handed_over,
+                committed,
             },
             RelayHandle(sender),
         )
     }
 
-    /// Works until `stop` is cancelled, and then until what has been handed over is published.
+    /// Runs until `stop` is cancelled, then publishes the events still in the channel.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut measure = tokio::time::interval(MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut reachable, mut has_senders) = (true, true);
+        let (mut available, mut has_senders) = (true, true);
         loop {
             let mut batch = Vec::new();
             tokio::select! {
@@ -91,36 +91,38 @@ impl Relay {
                 }
                 _ = sweep.tick() => {
                     let swept = self.sweep().await;
-                    log_availability_change(&mut reachable, swept);
+                    log_availability_change(&mut available, swept);
                 }
-                // When it cannot be measured it cannot be swept either, and that is logged.
+                // If the outbox cannot be measured, it cannot be swept either, and the failed sweep is
+                // logged.
                 _ = measure.tick() => drop(self.record_backlog_metrics().await),
             }
         }
         self.committed.close();
-        let mut rest = Vec::new();
-        while self.committed.recv_many(&mut rest, MAX_COMMITS_PER_PUBLISH).await > 0 {
-            self.publish_committed(std::mem::take(&mut rest)).await;
+        let mut remaining = Vec::new();
+        while self
+            .committed
+            .recv_many(&mut remaining, MAX_COMMITS_PER_PUBLISH)
+            .await
+            > 0
+        {
+            self.publish_committed(std::mem::take(&mut remaining)).await;
         }
     }
 
-    /// Publishes what was handed over. What fails waits in the outbox for the sweep.
+    /// Publishes events right after their commit. Failed events stay in the outbox for the sweep.
     async fn publish_committed(&self, batch: Vec<Vec<OutboxEvent>>) {
         let events: Vec<OutboxEvent> = batch.into_iter().flatten().collect();
         let delivery = self.publish_and_count(&events).await;
         if let Err(error) = self.outbox.remove(&delivery.sent).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "published events stay in the outbox"
+                "published events could not be removed from the outbox"
             );
         }
         if let Some(first) = delivery.failed.first() {
             let (failed, reason) = (delivery.failed.len(), &first.reason);
-            tracing::warn!(
-                failed,
-                reason,
-                "events were not published at once and wait in the outbox"
-            );
+            tracing::warn!(failed, reason, "publishing failed; the events stay in the outbox");
         }
     }
 
@@ -132,7 +134,7 @@ impl Relay {
         delivery
     }
 
-    /// Publishes what has waited too long. An entry that fails waits longer each time and is parked in the end.
+    /// Publishes the due entries. A failed entry is retried with backoff and finally parked.
     async fn sweep(&self) -> Result<(), OutboxError> {
         let due = self.outbox.fetch_due(self.clock.now(), SWEEP_BATCH_SIZE).await?;
         if due.is_empty() {
@@ -144,7 +146,7 @@ impl Relay {
         tracing::info!(
             sent = delivery.sent.len(),
             failed = delivery.failed.len(),
-            "swept events that were left behind"
+            "swept overdue outbox entries"
         );
 
         let mut entries: HashMap<EventId, OutboxEntry> = due
@@ -159,7 +161,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Has an entry that failed wait, or parks it. It leaves the outbox only once the queue has it.
+    /// Schedules the next attempt of a failed entry, or parks it. A parked entry is removed from the outbox
+    /// only after the parking queue has accepted it.
     async fn reschedule_or_park(
         &self,
         mut entry: OutboxEntry,
@@ -182,7 +185,7 @@ impl Relay {
                             event_id,
                             detail_type,
                             reason,
-                            "an event cannot be published and is parked"
+                            "event could not be published and was parked"
                         );
                         counter!("outbox_events_parked_total", "store" => self.outbox.store()).increment(1);
                         return self.outbox.remove(&[event.event_id]).await;
@@ -192,7 +195,7 @@ impl Relay {
                         detail_type,
                         reason,
                         error = &error as &dyn std::error::Error,
-                        "an event can neither be published nor parked and waits in the outbox"
+                        "event could be neither published nor parked; it stays in the outbox"
                     ),
                 }
                 now + backoff(entry.attempts)
@@ -210,7 +213,7 @@ impl Relay {
         let store = self.outbox.store();
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a gauge is a float, and these are small"
+            reason = "gauges are floats, and these values are far below 2^53"
         )]
         let (entries, seconds) = (backlog.entries as f64, age.max(0) as f64 / 1000.0);
         gauge!("outbox_entries", "store" => store).set(entries);
@@ -220,33 +223,39 @@ impl Relay {
 }
 
 fn describe_metrics() {
-    describe_gauge!("outbox_entries", "Events that wait to be published.");
+    describe_gauge!(
+        "outbox_entries",
+        "Events in the outbox that are not published yet."
+    );
     describe_gauge!(
         "outbox_oldest_entry_age_seconds",
-        "Age of the oldest event that waits."
+        "Age of the oldest event in the outbox."
     );
-    describe_counter!("outbox_events_published_total", "Events that the bus took.");
+    describe_counter!(
+        "outbox_events_published_total",
+        "Events that EventBridge accepted."
+    );
     describe_counter!(
         "outbox_publish_failures_total",
-        "Attempts at an event that failed."
+        "Failed attempts to publish an event."
     );
     describe_counter!(
         "outbox_events_parked_total",
-        "Events given up and sent to the parking queue."
+        "Events that could not be published and were sent to the parking queue."
     );
 }
 
-/// Says once that the outbox cannot be reached, and once that it can be again.
-fn log_availability_change(reachable: &mut bool, swept: Result<(), OutboxError>) {
+/// Logs only changes: the first failed sweep, and the first successful one after it.
+fn log_availability_change(available: &mut bool, swept: Result<(), OutboxError>) {
     match swept {
-        Ok(()) if !*reachable => tracing::info!("the outbox is within reach again"),
-        Err(error) if *reachable => {
+        Ok(()) if !*available => tracing::info!("outbox available again"),
+        Err(error) if *available => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the outbox cannot be swept"
+                "outbox could not be swept"
             );
         }
         _ => return,
     }
-    *reachable = !*reachable;
+    *available = !*available;
 }

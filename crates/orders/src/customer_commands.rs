@@ -1,4 +1,4 @@
-//! What a customer does: placing an order, and taking it back.
+//! Order commands of the customer: place and cancel.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -17,27 +17,25 @@ use crate::{
     store::{OrderUpdate, WriteOutcome},
 };
 
-/// How long an idempotency key is remembered.
 const IDEMPOTENCY_KEY_TTL: TimeDelta = TimeDelta::hours(24);
 
-/// The position of the key's write in the transaction.
+/// Position of the idempotency key's write in the transaction.
 const KEY_WRITE_INDEX: usize = 0;
 
-/// What is remembered under a customer's key.
+/// Item of the idempotency store.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeyRecord {
     id: String,
     order_id: OrderId,
-    /// What the customer asked for, so that another order under the same key is found out.
+    /// Hash of the request, to detect a different order under the same key.
     payload_hash: String,
-    /// Seconds since 1970. DynamoDB removes expired items within days, not at once, so it is checked as well.
+    /// Unix seconds. DynamoDB removes expired items within days, not at once, so reads check it as well.
     ttl: i64,
 }
 
 impl Orders {
-    /// Places an order: the order, its event and the idempotency key in one transaction, so that there is no
-    /// moment at which one is there without the others. The same key again gives the same order, as it was
-    /// at first, and no second event.
+    /// Places an order: writes the order, its event and the idempotency key in one transaction. Repeating the
+    /// request with the same key returns the original order as it was when it was placed, and no event.
     pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<OutboxEvent>), PlaceError> {
         let at = self.clock.now();
         let mut order = Order::new(new, at);
@@ -67,12 +65,12 @@ impl Orders {
             .await;
         match sent.map_err(WriteRejection::from) {
             Ok(_) => Ok((order, Some(event))),
-            Err(WriteRejection::ConditionsFailed(broken)) if broken.contains(&KEY_WRITE_INDEX) => {
-                let first = self
+            Err(WriteRejection::ConditionsFailed(failed)) if failed.contains(&KEY_WRITE_INDEX) => {
+                let original = self
                     .find_original(new.user_id, &key.id, &key.payload_hash)
                     .await?;
-                // Gone between the two calls: it expired this moment, and the next attempt places a new order.
-                Ok((first.ok_or(PlaceError::InProgress)?, None))
+                // The key expired between the two calls; a repeated request places a new order.
+                Ok((original.ok_or(PlaceError::InProgress)?, None))
             }
             Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => {
                 Err(PlaceError::InProgress)
@@ -81,12 +79,12 @@ impl Orders {
         }
     }
 
-    /// Takes an order back, as long as nothing has been charged.
+    /// Cancels an order whose payment has not been claimed.
     pub async fn cancel(
         &self,
         user_id: UserId,
         order_id: OrderId,
-        cause: EventContext,
+        context: EventContext,
     ) -> Result<(Order, OutboxEvent), CancelError> {
         let at = self.clock.now();
         let data = OrderCancelled {
@@ -94,9 +92,9 @@ impl Orders {
             user_id,
             cancelled_at: at,
         };
-        let event = OutboxEvent::from(&Envelope::new(data, at, cause));
-        let change = OrderUpdate::for_order(user_id, order_id).transition_to(OrderStatus::Cancelled, at);
-        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+        let event = OutboxEvent::from(&Envelope::new(data, at, context));
+        let update = OrderUpdate::for_order(user_id, order_id).transition_to(OrderStatus::Cancelled, at);
+        match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::NotFound => Err(CancelError::NotFound),
             WriteOutcome::Rejected(order) => Err(CancelError::TooLate(order.status)),
             WriteOutcome::Applied => match self.find(user_id, order_id).await? {
@@ -106,8 +104,11 @@ impl Orders {
         }
     }
 
-    /// The order that the customer has placed under this key before, as it was at first. For an order that
-    /// could not be priced now: the first answer to it may have been lost, and its product gone since.
+    /// Returns the order that the customer placed with this key and payload, as it was when it was placed.
+    /// Used when the lines can no longer be priced: the first response may have been lost and the product
+    /// removed since.
+    ///
+    /// Fails with [`PlaceError::KeyReused`] if the key was used with a different payload.
     pub async fn find_by_key_and_payload(
         &self,
         user_id: UserId,
@@ -123,17 +124,17 @@ impl Orders {
         .await
     }
 
-    /// The order that the customer has placed under this key before, as it was at first, whatever was ordered: for
-    /// who keeps what was asked for no longer than until the order stands.
+    /// Returns the order that the customer placed with this key, as it was when it was placed, whatever its
+    /// payload: for callers that keep the payload only until the order is placed (cart checkout).
     pub async fn find_by_key(
         &self,
         user_id: UserId,
         idempotency_key: &str,
     ) -> Result<Option<Order>, StoreError> {
-        let Some(first) = self.find_key_record(&key_id(user_id, idempotency_key)).await? else {
+        let Some(record) = self.find_key_record(&key_id(user_id, idempotency_key)).await? else {
             return Ok(None);
         };
-        let order = self.find(user_id, first.order_id).await?;
+        let order = self.find(user_id, record.order_id).await?;
         Ok(order.map(Order::as_placed))
     }
 
@@ -143,19 +144,19 @@ impl Orders {
         key_id: &str,
         payload_hash: &str,
     ) -> Result<Option<Order>, PlaceError> {
-        let Some(first) = self.find_key_record(key_id).await? else {
+        let Some(record) = self.find_key_record(key_id).await? else {
             return Ok(None);
         };
-        if first.payload_hash != payload_hash {
+        if record.payload_hash != payload_hash {
             return Err(PlaceError::KeyReused);
         }
-        let order = self.find(user_id, first.order_id).await?;
+        let order = self.find(user_id, record.order_id).await?;
         Ok(order.map(Order::as_placed))
     }
 
-    /// What is remembered under a key, as long as it is.
+    /// Returns the unexpired record of a key.
     async fn find_key_record(&self, key_id: &str) -> Result<Option<KeyRecord>, StoreError> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.tables.idempotency)
@@ -164,9 +165,11 @@ impl Orders {
             .send()
             .await
             .map_err(StoreError::from_sdk)?;
-        let Some(item) = answer.item else { return Ok(None) };
-        let first: KeyRecord = serde_dynamo::from_item(item)?;
-        Ok((first.ttl > self.clock.now().timestamp()).then_some(first))
+        let Some(item) = response.item else {
+            return Ok(None);
+        };
+        let record: KeyRecord = serde_dynamo::from_item(item)?;
+        Ok((record.ttl > self.clock.now().timestamp()).then_some(record))
     }
 
     fn put_key(&self, key: &KeyRecord, at: Timestamp) -> Result<Put, StoreError> {
@@ -203,7 +206,7 @@ fn order_created_event(order: &Order, at: Timestamp) -> OutboxEvent {
     OutboxEvent::from(&Envelope::new(data, at, order.event_context()))
 }
 
-/// A customer's key is theirs alone, and may hold anything: a digest keeps the id short and plain.
+/// Keys are scoped to the customer. They may contain any text, so the id uses a digest.
 fn key_id(user_id: UserId, key: &str) -> String {
     format!(
         "orders#{user_id}#{}",
@@ -211,7 +214,7 @@ fn key_id(user_id: UserId, key: &str) -> String {
     )
 }
 
-/// A digest of what the customer chose. Names and prices are the catalogue's and may have changed since.
+/// Digest of the customer's choices. Names and prices come from the catalog and may have changed since.
 fn payload_hash(payment_method: &str, lines: impl Iterator<Item = (ProductId, Quantity)>) -> String {
     let mut digest = Sha256::new();
     digest.update(payment_method);

@@ -1,4 +1,4 @@
-//! What is left of a customer's orders when the customer leaves: the books' part of them.
+//! Erasure of personal data from a customer's orders. Accounting data stays.
 
 use domain::{OrderId, OrderStatus, UserId};
 
@@ -7,22 +7,21 @@ use crate::{
     store::{OrderUpdate, WriteOutcome},
 };
 
-/// How many orders are read at once: as many as stay below the megabyte of one answer, however long they are.
+/// Orders per read: the largest orders still fit into the 1 MB limit of one response.
 const PAGE_SIZE: u32 = 10;
 
-/// Why orders were not anonymised.
+/// The orders were not anonymised.
 #[derive(Debug, thiserror::Error)]
 pub enum AnonymiseError {
-    /// It has not ended: its mail has to go somewhere, and its payment may have to go back.
-    #[error("the order {0} is still open")]
+    /// The order has not ended: its mails still need the address, and its payment may have to be refunded.
+    #[error("order {0} is still in progress")]
     OrderInProgress(OrderId),
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Order {
-    /// Whether nothing in it leads to a person any more but the id of an account that is empty.
+    /// True if the order has no personal data except the id of the erased account.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.contact_email.is_empty() && self.payment_method.is_empty()
@@ -30,7 +29,7 @@ impl Order {
 }
 
 impl Orders {
-    /// All of a customer's orders, newest first.
+    /// Returns all orders of a customer, newest first.
     pub async fn list_all(&self, user_id: UserId) -> Result<Vec<Order>, StoreError> {
         let (mut orders, mut from) = (Vec::new(), None);
         loop {
@@ -43,20 +42,20 @@ impl Orders {
         }
     }
 
-    /// Removes the address of mail and the payment method from all of a customer's orders. Their ids, lines and
-    /// amounts stay, for the books. While any of them is open, none is touched. Doing so twice changes nothing.
+    /// Removes the e-mail address and the payment method from all orders of a customer. Ids, lines and
+    /// amounts stay for accounting. Fails without changes if any order is open. Idempotent.
     pub async fn anonymise(&self, user_id: UserId) -> Result<(), AnonymiseError> {
         let orders = self.list_all(user_id).await?;
         if let Some(open) = orders.iter().find(|order| !order.status.is_final()) {
             return Err(AnonymiseError::OrderInProgress(open.order_id));
         }
         for order in orders.iter().filter(|order| !order.is_anonymous()) {
-            let change = OrderUpdate::for_order(user_id, order.order_id)
+            let update = OrderUpdate::for_order(user_id, order.order_id)
                 .require_status(&OrderStatus::FINAL)
                 .set("contact_email", "")
                 .set("payment_method", "");
-            match self.try_write((user_id, order.order_id), change, None).await? {
-                // What is gone by its age names nobody.
+            match self.try_write((user_id, order.order_id), update, None).await? {
+                // An order that DynamoDB has removed after its retention has no personal data left.
                 WriteOutcome::Applied | WriteOutcome::NotFound => {}
                 WriteOutcome::Rejected(order) => return Err(AnonymiseError::OrderInProgress(order.order_id)),
             }

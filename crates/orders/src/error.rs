@@ -1,4 +1,4 @@
-//! Why something could not be done with an order.
+//! Errors of the order store.
 
 use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, SdkError},
@@ -7,124 +7,112 @@ use aws_sdk_dynamodb::{
 };
 use domain::OrderStatus;
 
-/// The store could not be reached, or holds what cannot be read.
+/// DynamoDB failed or contains invalid data.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB refused or did not answer.
-    #[error("the order store failed: {0}")]
+    /// DynamoDB returned an error or did not respond.
+    #[error("order store request failed: {0}")]
     Unavailable(String),
-    /// An item has not the shape of an order.
-    #[error("an item of the order store cannot be read")]
+    /// An item cannot be deserialised.
+    #[error("invalid item in the order store")]
     Unreadable(#[from] serde_dynamo::Error),
-    /// The event's place in the outbox could not be made.
+    /// The outbox write could not be built.
     #[error(transparent)]
     Outbox(#[from] event_publishing::OutboxError),
 }
 
 impl StoreError {
-    /// The SDK's errors tell what happened only along their source chain.
+    /// SDK errors carry their details only in the source chain.
     pub(crate) fn from_sdk(error: impl std::error::Error) -> Self {
         Self::Unavailable(DisplayErrorContext(error).to_string())
     }
 }
 
-/// Why an order was not placed.
+/// The order was not placed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// The customer has used this idempotency key for another order.
-    #[error("the idempotency key belongs to another order")]
+    /// The customer used this idempotency key for a different order.
+    #[error("the idempotency key was used for a different order")]
     KeyReused,
-    /// The same key is being written by a request that runs at this moment.
+    /// A concurrent request is writing the same key.
     #[error("a request with the same idempotency key is in progress")]
     InProgress,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why an order was not cancelled.
+/// The order was not cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
-    /// The customer has no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// It has gone too far.
-    #[error("an order that is {0} cannot be cancelled")]
+    /// The order's payment was claimed, or the order has ended.
+    #[error("an order with status {0} cannot be cancelled")]
     TooLate(OrderStatus),
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why an order may not be paid.
+/// The order cannot be paid.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// There is no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// Its customer took it back.
+    /// The customer cancelled the order.
     #[error("the order is cancelled")]
     Cancelled,
-    /// It has ended, or compensation has closed it to payment.
+    /// The order has ended, or compensation has closed it to payment.
     #[error("the order is closed to payment")]
     Closed,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why an order was not closed to payment.
+/// The order was not closed to payment.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// There is no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// It is completed: there is nothing to put back.
+    /// The order is completed: there is nothing to compensate.
     #[error("the order is completed")]
     Completed,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why an order was not completed.
+/// The order was not completed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {
-    /// There is no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// It is not being processed, or compensation has closed it.
-    #[error("an order that is {0} cannot be completed")]
+    /// The order is not being processed, or compensation has closed it.
+    #[error("an order with status {0} cannot be completed")]
     Closed(OrderStatus),
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why an order was not marked failed.
+/// The order was not marked as failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FailError {
-    /// There is no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// It is completed.
     #[error("the order is completed")]
     Completed,
-    /// Its customer would have paid for nothing.
-    #[error("the order's payment was taken and not given back")]
+    /// Failing it now would leave the customer charged without an order.
+    #[error("the order's payment was captured and not refunded")]
     Charged,
-    /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What stopped a write.
+/// Why DynamoDB rejected a write.
 pub(crate) enum WriteRejection {
-    /// The conditions of these writes, by their position, were broken.
+    /// Positions of the writes in the transaction whose conditions failed.
     ConditionsFailed(Vec<usize>),
-    /// Another transaction is at the same items.
+    /// Another transaction was writing the same items.
     Conflict,
-    /// Anything else.
+    /// Any other error.
     Failed(StoreError),
 }
 
@@ -134,9 +122,9 @@ impl From<SdkError<TransactWriteItemsError>> for WriteRejection {
             error.as_service_error()
         {
             let reasons = cancelled.cancellation_reasons();
-            let broken = positions(reasons, "ConditionalCheckFailed");
-            if !broken.is_empty() {
-                return Self::ConditionsFailed(broken);
+            let failed = positions(reasons, "ConditionalCheckFailed");
+            if !failed.is_empty() {
+                return Self::ConditionsFailed(failed);
             }
             if !positions(reasons, "TransactionConflict").is_empty() {
                 return Self::Conflict;
@@ -149,7 +137,7 @@ impl From<SdkError<TransactWriteItemsError>> for WriteRejection {
 impl From<SdkError<UpdateItemError>> for WriteRejection {
     fn from(error: SdkError<UpdateItemError>) -> Self {
         match error.as_service_error() {
-            // It is the only write there is.
+            // UpdateItem consists of a single write.
             Some(UpdateItemError::ConditionalCheckFailedException(_)) => Self::ConditionsFailed(vec![0]),
             Some(UpdateItemError::TransactionConflictException(_)) => Self::Conflict,
             _ => Self::Failed(StoreError::from_sdk(error)),

@@ -1,16 +1,17 @@
 //! Orders in DynamoDB: placing, reading, and every change of an order's status.
 //!
-//! The order's item is the arbiter of every race. Each write names the statuses that it may come from (the
-//! state machine in `domain`), so of two that exclude each other one finds the condition broken:
+//! Conditional writes on the order's item resolve every race. Each write requires one of the statuses that
+//! may precede it (the state machine in `domain`), so of two conflicting writes one fails its condition:
 //!
 //! - a customer's cancellation and the saga's claim of the order for payment;
-//! - a payment that comes late and the compensation that has closed the order to payment;
-//! - the completion whose answer was lost and the compensation that follows from the loss.
+//! - a late payment and the compensation that has closed the order to payment;
+//! - a completion whose response was lost and the compensation that follows.
 //!
-//! A change and its event commit in one transaction; the event waits in the outbox (crate `bus`).
+//! A change and its event commit in one transaction; the event is written to the outbox (crate
+//! `event-publishing`).
 //!
-//! An order that has not ended stands in an index of such orders, which the write that ends it takes it out of;
-//! so what is stuck can be found, and on a quiet day there is nothing to read.
+//! Open orders are listed in a sparse index; the write that ends an order removes it from the index. Stuck
+//! orders can therefore be found cheaply, and an idle platform reads nothing.
 
 mod customer_commands;
 mod erasure;

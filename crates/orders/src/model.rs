@@ -1,4 +1,4 @@
-//! An order, as it is stored and as it is handed out.
+//! The order and its parts, as stored in DynamoDB and returned to callers.
 
 use chrono::TimeDelta;
 use domain::{
@@ -9,116 +9,106 @@ use serde::{Deserialize, Serialize};
 
 use crate::open_orders;
 
-/// How long an order is kept.
+/// Retention of an order.
 const RETENTION: TimeDelta = TimeDelta::days(365);
 
-/// A line of an order, with the product's name and price as they were when it was placed.
+/// A line of an order, with the product's name and price at the time of the order.
 pub type OrderItem = OrderLine;
 
-/// When an order came to a status.
+/// Entry of an order's status history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusChange {
-    /// The status.
     pub status: OrderStatus,
-    /// When, in UTC.
     pub at: Timestamp,
 }
 
-/// How far the order's payment is known to have come.
+/// Known state of an order's payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payment {
-    /// The provider knows of it; it may or may not have been taken.
+    /// The payment exists at the provider; whether it was captured is unknown.
     Claimed,
-    /// Taken.
+    #[serde(rename = "taken")]
     Captured,
-    /// Taken and given back.
+    /// Refunded, after its capture.
     Refunded,
 }
 
-/// An order. DynamoDB item of the table `ecommerce-orders`, key `user_id` and `order_id`.
+/// An order: item of the DynamoDB table `ecommerce-orders`, keys `user_id` and `order_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Its customer.
     pub user_id: UserId,
-    /// Its id, made when it was placed: a later order sorts later.
+    /// UUIDv7: sorts by the time of placing.
     pub order_id: OrderId,
-    /// Where it stands.
     pub status: OrderStatus,
-    /// What the amounts are in.
     pub currency: Currency,
-    /// The whole price in minor units.
+    /// Total price, in minor units of the currency.
     pub total_amount: i64,
-    /// The lines, as the customer gave them.
+    /// Lines in the order that the customer sent them.
     pub items: Vec<OrderItem>,
-    /// The payment provider's name of what pays.
+    /// Id of the payment method at the payment provider.
     pub payment_method: String,
-    /// Where mail about this order goes: the address that the customer had when placing it.
+    /// Recipient of order mails: the customer's e-mail address at the time of the order.
     pub contact_email: String,
-    /// When it was placed.
     pub created_at: Timestamp,
-    /// When its status changed last.
+    /// Time of the last change of status or payment.
     pub updated_at: Timestamp,
-    /// Every status it has had, oldest first.
+    /// All statuses, oldest first.
     pub history: Vec<StatusChange>,
-    /// Why it failed.
+    /// Set if the order failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<FailureReason>,
-    /// The payment at the provider, once there is one.
+    /// Id of the payment that claimed the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_id: Option<PaymentId>,
-    /// How far that payment has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
-    /// Whether compensation has closed the order to payment and completion.
+    /// True once compensation has closed the order to payment and completion.
     #[serde(default)]
     pub payment_closed: bool,
-    /// The last event of the order that told of an end, for whoever is to publish it.
+    /// Id of the order's `OrderCompleted` or `OrderFailed` event. A repeated saga step publishes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_event_id: Option<domain::EventId>,
-    /// The event that told of its placing, and so the cause of its saga.
+    /// Id of the `OrderCreated` event: the causation id of the saga's events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_event_id: Option<domain::EventId>,
-    /// The part of the index of open orders that it stands in; none once it has ended, or is a person's to end.
+    /// Shard of the open-orders index. `None` once the order has ended or an operator must resolve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
-    /// How often its saga was started again.
+    /// Number of saga restarts.
     #[serde(default)]
     pub restarts: u32,
-    /// When that was decided last.
+    /// Time of the last saga restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Timestamp>,
-    /// The trace that the order belongs to.
+    /// Trace context of the request that placed the order.
     pub traceparent: TraceParent,
-    /// When DynamoDB may remove it, in seconds since 1970.
+    /// When DynamoDB may remove the item, in Unix seconds.
     pub ttl: i64,
 }
 
-/// An order that is to be placed.
+/// Input of [`crate::Orders::place`].
 #[derive(Clone, Debug)]
 pub struct NewOrder {
-    /// Its customer.
     pub user_id: UserId,
-    /// Where mail about it goes.
+    /// Recipient of order mails.
     pub contact_email: String,
-    /// Its lines, priced by the catalogue.
+    /// Lines with prices from the catalog.
     pub items: Vec<OrderItem>,
-    /// Their sum.
+    /// Sum of the lines.
     pub total: Money,
-    /// The payment provider's name of what pays.
+    /// Id of the payment method at the payment provider.
     pub payment_method: String,
-    /// The customer's name for this attempt: the same again gives the same order again.
+    /// Chosen by the client: repeating a request with the same key returns the same order.
     pub idempotency_key: String,
-    /// The trace of the request.
     pub traceparent: TraceParent,
 }
 
-/// Some of a customer's orders, newest first.
+/// A page of a customer's orders, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The orders.
     pub orders: Vec<Order>,
-    /// Where the next page begins; none when this is the last.
+    /// First order of the next page; `None` on the last page.
     pub next: Option<OrderId>,
 }
 
@@ -154,7 +144,7 @@ impl Order {
         }
     }
 
-    /// The order as it was the moment it was placed: what the first answer showed.
+    /// Returns the order as it was when it was placed, for responses to repeated requests.
     #[must_use]
     pub fn as_placed(mut self) -> Self {
         self.status = OrderStatus::Pending;
@@ -165,20 +155,20 @@ impl Order {
         self
     }
 
-    /// How many pieces of each product, over all lines that name it, in the products' order.
+    /// Total quantity per product over all lines, sorted by product id.
     #[must_use]
     pub fn quantities(&self) -> Vec<(ProductId, i64)> {
-        let mut pieces = std::collections::BTreeMap::new();
+        let mut quantities = std::collections::BTreeMap::new();
         for OrderItem {
             product_id, quantity, ..
         } in &self.items
         {
-            *pieces.entry(*product_id).or_insert(0) += i64::from(Quantity::get(*quantity));
+            *quantities.entry(*product_id).or_insert(0) += i64::from(Quantity::get(*quantity));
         }
-        pieces.into_iter().collect()
+        quantities.into_iter().collect()
     }
 
-    /// The cause of what happens to the order without an event or request of its own.
+    /// Event context for changes of the order that no other event or request caused.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
         EventContext {

@@ -1,7 +1,8 @@
-//! Orders that have not come to their end: finding those that are stuck, and what is done about one.
+//! Open orders: finding stuck ones, and recording restarts of their saga.
 //!
-//! The index has a key's attribute only while an order is open, so it holds no others. It is divided into parts,
-//! because on sale day one part's limit of a thousand writes a second would hold back the table itself.
+//! The index is sparse: an order has its key attribute `open` only while it is open. The key is sharded,
+//! because one partition's limit of 1,000 writes per second would throttle the table itself during a flash
+//! sale.
 
 use std::collections::HashMap;
 
@@ -15,50 +16,48 @@ use crate::{
     store::{OrderUpdate, WriteOutcome},
 };
 
-/// The index of open orders in the table of orders: `open`, `order_id`; it holds keys only.
+/// Index of open orders in the orders table: keys `open` and `order_id`, projection keys only.
 pub const OPEN_ORDERS_INDEX: &str = "open-orders-index";
 
-/// How many parts the index has. Each takes a thousand orders in and out a second.
+/// Shards of the index. Each sustains 1,000 writes per second.
 const SHARDS: u8 = 8;
 
-/// How many pages of up to a megabyte are read of each part: some ten thousand orders each.
+/// Maximum pages (of up to 1 MB, some ten thousand orders) read per shard.
 const MAX_PAGES_PER_SHARD: usize = 10;
 
-/// The orders that have not ended.
+/// Summary of the open orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOrders {
-    /// How many there are; when there are hundreds of thousands, at least so many.
+    /// Number of open orders; a lower bound if there are hundreds of thousands.
     pub count: u64,
-    /// The oldest of them, if there are any.
     pub oldest: Option<OrderId>,
-    /// The oldest of those placed before the time that was asked for, oldest first.
+    /// Orders placed before the requested time, oldest first, up to the requested limit.
     pub overdue: Vec<(UserId, OrderId)>,
 }
 
-/// What the index holds of an order.
+/// Item of the index.
 #[derive(Deserialize)]
 struct OrderKey {
     user_id: UserId,
     order_id: OrderId,
 }
 
-/// The part of the index that an order stands in while it is open.
+/// The index shard of an order, which is the value of its attribute `open`.
 pub(crate) fn shard(order_id: OrderId) -> String {
     let [.., last] = *order_id.0.as_bytes();
     (last % SHARDS).to_string()
 }
 
 impl Orders {
-    /// What is open, and up to `limit` of those placed before `before`. The index follows the table within a
-    /// moment, so an order that is named here may have ended just now.
+    /// Returns a summary of the open orders, with up to `limit` of those placed before `before`. The index is
+    /// eventually consistent, so a returned order may just have ended.
     pub async fn open_orders(&self, before: Timestamp, limit: usize) -> Result<OpenOrders, StoreError> {
         let mut open = OpenOrders::default();
-        for part in
-            try_join_all((0..SHARDS).map(|part| self.open_orders_in_shard(part, before, limit))).await?
-        {
-            open.count += part.count;
-            open.oldest = open.oldest.into_iter().chain(part.oldest).min();
-            open.overdue.extend(part.overdue);
+        let shards = (0..SHARDS).map(|shard| self.open_orders_in_shard(shard, before, limit));
+        for open_in_shard in try_join_all(shards).await? {
+            open.count += open_in_shard.count;
+            open.oldest = open.oldest.into_iter().chain(open_in_shard.oldest).min();
+            open.overdue.extend(open_in_shard.overdue);
         }
         open.overdue.sort_by_key(|(_, order_id)| *order_id);
         open.overdue.truncate(limit);
@@ -67,7 +66,7 @@ impl Orders {
 
     async fn open_orders_in_shard(
         &self,
-        part: u8,
+        shard: u8,
         before: Timestamp,
         limit: usize,
     ) -> Result<OpenOrders, StoreError> {
@@ -79,9 +78,9 @@ impl Orders {
                 .query()
                 .table_name(&self.tables.orders)
                 .index_name(OPEN_ORDERS_INDEX)
-                .key_condition_expression("#open = :part")
+                .key_condition_expression("#open = :shard")
                 .expression_attribute_names("#open", "open")
-                .expression_attribute_values(":part", AttributeValue::S(part.to_string()))
+                .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
@@ -89,10 +88,10 @@ impl Orders {
             let keys: Vec<OrderKey> = serde_dynamo::from_items(page.items.unwrap_or_default())?;
             open.count += keys.len() as u64;
             open.oldest = open.oldest.or(keys.first().map(|key| key.order_id));
-            let room = limit - open.overdue.len();
+            let remaining = limit - open.overdue.len();
             let overdue = keys.into_iter().filter(|key| key.order_id.created_at() < before);
             open.overdue
-                .extend(overdue.take(room).map(|key| (key.user_id, key.order_id)));
+                .extend(overdue.take(remaining).map(|key| (key.user_id, key.order_id)));
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
                 break;
@@ -101,31 +100,32 @@ impl Orders {
         Ok(open)
     }
 
-    /// Counts one more start of the order's saga, unless the order has ended or somebody else has counted it.
-    /// Whoever counted starts it; if that is never done, the execution of that number is not there, which can
-    /// be seen.
+    /// Increments the order's restart counter. Returns false if the order has ended or another caller has
+    /// incremented it. The caller that got true must start the saga; if it crashes before, the execution with
+    /// that number is missing, which the next reconciliation detects.
     pub async fn increment_restarts(&self, order: &Order) -> Result<bool, StoreError> {
         let at = self.clock.now();
-        let change = OrderUpdate::for_order(order.user_id, order.order_id)
+        let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("restarts", order.restarts)
             .set("restarts", order.restarts + 1)
             .set("restarted_at", at);
-        self.was_applied(order, change).await
+        self.was_applied(order, update).await
     }
 
-    /// Takes an order that has not ended out of the index: from here on it is a person's.
+    /// Removes an open order from the index: from then on an operator must resolve it. Returns false if the
+    /// order has ended or its saga was restarted meanwhile.
     pub async fn mark_for_operator(&self, order: &Order) -> Result<bool, StoreError> {
-        let change = OrderUpdate::for_order(order.user_id, order.order_id)
+        let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("restarts", order.restarts)
             .remove("open");
-        self.was_applied(order, change).await
+        self.was_applied(order, update).await
     }
 
-    async fn was_applied(&self, order: &Order, change: OrderUpdate) -> Result<bool, StoreError> {
+    async fn was_applied(&self, order: &Order, update: OrderUpdate) -> Result<bool, StoreError> {
         let outcome = self
-            .try_write((order.user_id, order.order_id), change, None)
+            .try_write((order.user_id, order.order_id), update, None)
             .await?;
         Ok(matches!(outcome, WriteOutcome::Applied))
     }

@@ -1,5 +1,5 @@
-//! What the saga does with an order. Every method may be called again, at once or much later, by a function
-//! whose first answer was lost, and then tells the same or refuses.
+//! Order commands of the saga. A function whose first response was lost may repeat any of them, at once or
+//! much later; the repetition returns the same result or an error.
 
 use domain::{EventId, FailureReason, Money, OrderId, OrderStatus, PaymentId, UserId};
 use events::{
@@ -14,21 +14,21 @@ use crate::{
 };
 
 impl Orders {
-    /// Claims an order for the payment `payment_id`, which the provider knows and has not taken yet. From
-    /// here on the customer cannot cancel. An order has one payment: the first that claimed it, and that is
-    /// what everybody is given who claims it later.
+    /// Claims an order for the payment `payment_id`, which exists at the provider and is not captured yet.
+    /// From then on the customer cannot cancel. An order has one payment, the first that claimed it; later
+    /// claims return that payment's id.
     pub async fn claim_for_payment(
         &self,
         user_id: UserId,
         order_id: OrderId,
         payment_id: &PaymentId,
     ) -> Result<PaymentId, ClaimError> {
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let update = OrderUpdate::for_order(user_id, order_id)
             .transition_to(OrderStatus::Processing, self.clock.now())
             .require_eq("payment_closed", false)
             .set("payment_id", payment_id)
             .set("payment", Payment::Claimed);
-        match self.try_write((user_id, order_id), change, None).await? {
+        match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Applied => Ok(payment_id.clone()),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
             WriteOutcome::Rejected(order) => match *order {
@@ -47,16 +47,16 @@ impl Orders {
         }
     }
 
-    /// Records that the claimed payment was taken. Gives the event that tells of it, which waits in the
-    /// outbox; none when it had been recorded before. Refused once the order has failed, because by then
-    /// compensation has cancelled the payment or given it back: nobody would look at the money again.
+    /// Records that the claimed payment was captured. Returns the event added to the outbox, or `None` if the
+    /// capture was already recorded. Fails once the order has failed, because compensation has by then
+    /// cancelled or refunded the payment and would not examine it again.
     pub async fn record_payment(
         &self,
         user_id: UserId,
         order_id: OrderId,
         payment_id: &PaymentId,
         amount: Money,
-        cause: &EventContext,
+        context: &EventContext,
     ) -> Result<Option<OutboxEvent>, ClaimError> {
         let at = self.clock.now();
         let data = PaymentProcessed {
@@ -66,14 +66,14 @@ impl Orders {
             amount: amount.amount(),
             currency: amount.currency(),
         };
-        let event = OutboxEvent::from(&Envelope::new(data, at, cause.clone()));
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let update = OrderUpdate::for_order(user_id, order_id)
             .require_eq("payment_id", payment_id)
             .require_eq("payment", Payment::Claimed)
             .require_ne("status", OrderStatus::Failed)
             .set("payment", Payment::Captured)
             .set("updated_at", at);
-        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+        match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
             WriteOutcome::Rejected(order) if order.status == OrderStatus::Failed => Err(ClaimError::Closed),
@@ -81,8 +81,8 @@ impl Orders {
         }
     }
 
-    /// Closes an order to payment and completion, for good, unless it is completed. Gives the payment that
-    /// was claimed before, if one was: the only one that can ever have been taken.
+    /// Permanently closes an order to payment and completion, unless it is completed. Returns the payment
+    /// that had claimed the order, if any: no other payment can have been captured.
     pub async fn close_to_payment(
         &self,
         user_id: UserId,
@@ -94,13 +94,13 @@ impl Orders {
             OrderStatus::Failed,
             OrderStatus::Cancelled,
         ];
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let update = OrderUpdate::for_order(user_id, order_id)
             .require_status(&not_completed)
             .set("payment_closed", true);
-        match self.try_write((user_id, order_id), change, None).await? {
+        match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Rejected(_) => Err(CloseError::Completed),
             WriteOutcome::NotFound => Err(CloseError::NotFound),
-            // Read after the write: whoever claimed did so before the close, and nobody can after it.
+            // The read follows the write: any claim happened before the close, and none is possible after it.
             WriteOutcome::Applied => match self.find(user_id, order_id).await? {
                 Some(order) => Ok(order.payment_id),
                 None => Err(CloseError::NotFound),
@@ -108,15 +108,15 @@ impl Orders {
         }
     }
 
-    /// Records that the payment was given back. Gives the event that tells of it, which waits in the outbox;
-    /// none when it had been recorded before.
+    /// Records that the payment was refunded. Returns the event added to the outbox, or `None` if the refund
+    /// was already recorded.
     pub async fn record_refund(
         &self,
         user_id: UserId,
         order_id: OrderId,
         payment_id: &PaymentId,
         amount: Money,
-        cause: &EventContext,
+        context: &EventContext,
     ) -> Result<Option<OutboxEvent>, StoreError> {
         let at = self.clock.now();
         let data = PaymentRefunded {
@@ -126,26 +126,26 @@ impl Orders {
             amount: amount.amount(),
             currency: amount.currency(),
         };
-        let event = OutboxEvent::from(&Envelope::new(data, at, cause.clone()));
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let update = OrderUpdate::for_order(user_id, order_id)
             .require_eq("payment_id", payment_id)
             .require_eq("payment_closed", true)
             .require_ne("payment", Payment::Refunded)
             .set("payment", Payment::Refunded)
             .set("updated_at", at);
-        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+        match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
         }
     }
 
-    /// Completes an order. Gives the event that tells of it, which waits in the outbox.
+    /// Completes an order. Returns the id of the event added to the outbox.
     pub async fn complete(
         &self,
         user_id: UserId,
         order_id: OrderId,
         total: Money,
-        cause: &EventContext,
+        context: &EventContext,
     ) -> Result<EventId, CompleteError> {
         let at = self.clock.now();
         let data = OrderCompleted {
@@ -155,12 +155,12 @@ impl Orders {
             total_amount: total.amount(),
             completed_at: at,
         };
-        let event = OutboxEvent::from(&Envelope::new(data, at, cause.clone()));
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let update = OrderUpdate::for_order(user_id, order_id)
             .transition_to(OrderStatus::Completed, at)
             .require_eq("payment_closed", false)
             .set("final_event_id", event.event_id);
-        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+        match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(event.event_id),
             WriteOutcome::NotFound => Err(CompleteError::NotFound),
             WriteOutcome::Rejected(order) => match *order {
@@ -174,14 +174,14 @@ impl Orders {
         }
     }
 
-    /// Marks an order failed, unless its payment is taken and not given back. Gives the event that tells of
-    /// it, which waits in the outbox; none when its customer had cancelled it, because then it stays cancelled.
+    /// Marks an order as failed, unless its payment is captured and not refunded. Returns the id of the event
+    /// added to the outbox, or `None` if the customer had cancelled the order, which then stays cancelled.
     pub async fn fail(
         &self,
         user_id: UserId,
         order_id: OrderId,
         reason: FailureReason,
-        cause: &EventContext,
+        context: &EventContext,
     ) -> Result<Option<EventId>, FailError> {
         let at = self.clock.now();
         let data = OrderFailed {
@@ -190,14 +190,14 @@ impl Orders {
             reason,
             failed_at: at,
         };
-        let event = OutboxEvent::from(&Envelope::new(data, at, cause.clone()));
-        let change = OrderUpdate::for_order(user_id, order_id)
+        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let update = OrderUpdate::for_order(user_id, order_id)
             .transition_to(OrderStatus::Failed, at)
             .require_ne("payment", Payment::Captured)
             .set("reason", reason)
             .set("payment_closed", true)
             .set("final_event_id", event.event_id);
-        match self.try_write((user_id, order_id), change, Some(&event)).await? {
+        match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event.event_id)),
             WriteOutcome::NotFound => Err(FailError::NotFound),
             WriteOutcome::Rejected(order) => match order.status {

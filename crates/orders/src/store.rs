@@ -1,4 +1,4 @@
-//! The tables, and the one way in which an order changes.
+//! The DynamoDB tables, and conditional updates of an order.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -11,17 +11,17 @@ use serde::Serialize;
 
 use crate::{Order, StatusChange, StoreError, error::WriteRejection};
 
-/// How often a write is tried again that met another transaction at the same item.
+/// Maximum attempts of a write that conflicts with another transaction.
 const MAX_CONFLICT_ATTEMPTS: u32 = 5;
 
-/// The names of the tables.
+/// Table names.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// Orders: `user_id`, `order_id`.
+    /// Orders: keys `user_id` and `order_id`.
     pub orders: String,
-    /// Events on their way: `event_id`.
+    /// Outbox: key `event_id`.
     pub outbox: String,
-    /// What has been done under which key: `id`.
+    /// Idempotency store: key `id`.
     pub idempotency: String,
 }
 
@@ -35,7 +35,6 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// The order store in these tables.
     #[must_use]
     pub fn new(client: Client, tables: Tables, clock: Clock) -> Self {
         let outbox = DynamoOutbox::new(client.clone(), &tables.outbox);
@@ -47,20 +46,20 @@ impl Orders {
         }
     }
 
-    /// The outbox that the store's events wait in.
+    /// The outbox to which the store writes its events.
     #[must_use]
     pub fn outbox(&self) -> &DynamoOutbox {
         &self.outbox
     }
 
-    /// Writes the change and the event that tells of it, both or neither.
+    /// Writes the update and its event atomically.
     pub(crate) async fn write(
         &self,
-        change: OrderUpdate,
+        update: OrderUpdate,
         event: Option<&OutboxEvent>,
     ) -> Result<(), WriteRejection> {
         let at = self.clock.now();
-        let update = change
+        let update = update
             .into_update(&self.tables.orders)
             .map_err(WriteRejection::Failed)?;
         let put = event
@@ -74,7 +73,7 @@ impl Orders {
                 None => self.update(&update).await,
             };
             match sent {
-                // Both sides of a conflict may lose; the one that comes again finds the other's result.
+                // In a conflict both transactions may be rejected, so a retry is needed.
                 Err(WriteRejection::Conflict) if attempt < MAX_CONFLICT_ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
@@ -92,7 +91,7 @@ impl Orders {
         sent.map(drop).map_err(WriteRejection::from)
     }
 
-    /// One item's write is whole by itself, and costs half of a transaction's.
+    /// A single-item update is atomic without a transaction and costs half as much.
     async fn update(&self, update: &Update) -> Result<(), WriteRejection> {
         let sent = self
             .client
@@ -109,7 +108,7 @@ impl Orders {
     }
 }
 
-/// A change to one order, under a condition.
+/// Builder of a conditional update of one order.
 pub(crate) struct OrderUpdate {
     key: (UserId, OrderId),
     assignments: Vec<String>,
@@ -120,7 +119,7 @@ pub(crate) struct OrderUpdate {
 }
 
 impl OrderUpdate {
-    /// A change to an order that exists.
+    /// Starts an update that requires the order to exist.
     pub(crate) fn for_order(user_id: UserId, order_id: OrderId) -> Self {
         Self {
             key: (user_id, order_id),
@@ -132,27 +131,28 @@ impl OrderUpdate {
         }
     }
 
-    /// To another status, from one of those that may become it. An order that ends is open no more.
+    /// Sets the status, requiring one of its predecessors. A final status removes the order from the
+    /// open-orders index.
     pub(crate) fn transition_to(self, next: OrderStatus, at: Timestamp) -> Self {
         let entry = [StatusChange { status: next, at }];
-        let mut change = self
+        let mut update = self
             .require_status(next.predecessors())
             .set("status", next)
             .set("updated_at", at);
-        change.names.push(("#history".to_owned(), "history".to_owned()));
-        change
+        update.names.push(("#history".to_owned(), "history".to_owned()));
+        update
             .values
             .push((":history".to_owned(), serde_dynamo::to_attribute_value(entry)));
-        change
+        update
             .assignments
             .push("#history = list_append(#history, :history)".to_owned());
         if next.is_final() {
-            change = change.remove("open");
+            update = update.remove("open");
         }
-        change
+        update
     }
 
-    /// Only when the order is in one of these statuses.
+    /// Requires the order to have one of these statuses.
     pub(crate) fn require_status(mut self, statuses: &[OrderStatus]) -> Self {
         let names: Vec<String> = statuses.iter().map(|status| format!(":from_{status}")).collect();
         for (name, status) in names.iter().zip(statuses) {
@@ -164,30 +164,28 @@ impl OrderUpdate {
         self
     }
 
-    /// Only when this attribute has this value.
+    /// Requires the attribute to have this value.
     pub(crate) fn require_eq(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.values.push((
-            format!(":if_{attribute}"),
+            format!(":eq_{attribute}"),
             serde_dynamo::to_attribute_value(value),
         ));
-        self.conditions.push(format!("#{attribute} = :if_{attribute}"));
+        self.conditions.push(format!("#{attribute} = :eq_{attribute}"));
         self
     }
 
-    /// Only when this attribute does not have this value.
+    /// Requires the attribute not to have this value.
     pub(crate) fn require_ne(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.values.push((
-            format!(":unless_{attribute}"),
+            format!(":ne_{attribute}"),
             serde_dynamo::to_attribute_value(value),
         ));
-        self.conditions
-            .push(format!("#{attribute} <> :unless_{attribute}"));
+        self.conditions.push(format!("#{attribute} <> :ne_{attribute}"));
         self
     }
 
-    /// Sets an attribute.
     pub(crate) fn set(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.values
@@ -196,7 +194,6 @@ impl OrderUpdate {
         self
     }
 
-    /// Removes an attribute.
     pub(crate) fn remove(mut self, attribute: &str) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
         self.removals.push(format!("#{attribute}"));
@@ -205,9 +202,9 @@ impl OrderUpdate {
 
     fn into_update(self, table: &str) -> Result<Update, StoreError> {
         let (user_id, order_id) = self.key;
-        let clause = |word, parts: Vec<String>| match parts.is_empty() {
+        let clause = |keyword, parts: Vec<String>| match parts.is_empty() {
             true => String::new(),
-            false => format!("{word} {} ", parts.join(", ")),
+            false => format!("{keyword} {} ", parts.join(", ")),
         };
         let mut update = Update::builder()
             .table_name(table)
@@ -225,32 +222,30 @@ impl OrderUpdate {
     }
 }
 
-/// What the item looked like is what tells why a condition was broken.
+/// Result of a conditional update.
 pub(crate) enum WriteOutcome {
-    /// The change was written.
     Applied,
-    /// The order as it is, which does not permit the change.
+    /// A condition failed. Contains the current order, from which callers derive the reason.
     Rejected(Box<Order>),
-    /// There is no such order.
     NotFound,
 }
 
 impl Orders {
-    /// Writes the change, or tells how the order stands that does not permit it.
+    /// Writes the update, or returns the current order if a condition failed.
     pub(crate) async fn try_write(
         &self,
         key: (UserId, OrderId),
-        change: OrderUpdate,
+        update: OrderUpdate,
         event: Option<&OutboxEvent>,
     ) -> Result<WriteOutcome, StoreError> {
-        match self.write(change, event).await {
+        match self.write(update, event).await {
             Ok(()) => Ok(WriteOutcome::Applied),
             Err(WriteRejection::ConditionsFailed(_)) => Ok(match self.find(key.0, key.1).await? {
                 Some(order) => WriteOutcome::Rejected(Box::new(order)),
                 None => WriteOutcome::NotFound,
             }),
             Err(WriteRejection::Conflict) => Err(StoreError::Unavailable(
-                "other transactions stayed at the same order".to_owned(),
+                "too many conflicting transactions on the same order".to_owned(),
             )),
             Err(WriteRejection::Failed(error)) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! The loop that takes what waits, decides it in one transaction, and answers once that stands.
+//! The batch loop: takes the queued commands, processes them in one transaction and replies after the commit.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,26 +10,27 @@ use tokio::sync::mpsc;
 
 use super::{AffectedRows, BatchState, Job, Snapshot, StoreError, event_batcher, store};
 
-/// The most commands in one batch.
+/// Maximum commands per batch.
 const BATCH_LIMIT: usize = 512;
 
-/// The longest that a batch may take with all its attempts, before its connection is given up. The
-/// database's own limits for statements and locks come first, unless the network swallows their answers.
+/// Timeout of a batch including its retries; on expiry its connection is dropped. The database's own
+/// statement and lock timeouts are shorter, so this one fires only when the network loses their responses.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How long connecting may take.
+/// Timeout of connecting to the database.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Commands that come while a batch is read are worth another reading when they are at least this part of it;
-/// fewer wait for the next batch.
+/// Commands that arrive while a batch is being read join it, at the price of a further read, if they number
+/// at least one for every `REREAD_RATIO` commands already read. Otherwise they wait for the next batch.
 const REREAD_RATIO: usize = 4;
 
-/// How often a batch is tried.
+/// Maximum attempts per batch.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// How a desk's statements are planned: once, because they are the same for one row as for a thousand, and so
-/// that every row is found by its key. A bitmap scan is the one scan that cannot be had without a key; with the
-/// others allowed, a plan made while a table was small would go on reading the whole of it as it grows.
+/// Query planner settings of the engine's connection. Statements are planned once, because the same plan
+/// suits one row and a thousand, and must find every row by its key. Only bitmap scans stay enabled because
+/// they always need an index: a sequential scan planned while a table was small would keep reading the whole
+/// table as it grows.
 const PLANNER_SETTINGS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
@@ -38,36 +39,36 @@ const PLANNER_SETTINGS: [(&str, &str); 5] = [
     ("enable_mergejoin", "off"),
 ];
 
-/// Decides batches until the queue is closed and empty.
+/// Processes batches until the command queue is closed and empty.
 pub(super) async fn run(
-    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+    mut queued: mpsc::Receiver<Box<dyn Job>>,
     options: PgConnectOptions,
     low_threshold: i64,
     clock: Clock,
     relay: RelayHandle,
 ) {
-    let mut desk = BatchProcessor {
+    let mut processor = BatchProcessor {
         options: options.options(PLANNER_SETTINGS),
         connection: None,
         low_threshold,
         clock,
     };
-    let (tell, told) = mpsc::unbounded_channel();
-    let telling = tokio::spawn(event_batcher::run(told, relay));
+    let (event_sender, event_receiver) = mpsc::unbounded_channel();
+    let event_batcher_task = tokio::spawn(event_batcher::run(event_receiver, relay));
     let mut batch = Vec::with_capacity(BATCH_LIMIT);
     let mut failing = false;
-    while waiting.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
-        drain_ready(&mut batch, &mut waiting).await;
-        let settled = tokio::time::timeout(BATCH_TIMEOUT, desk.process(&mut batch, &mut waiting)).await;
-        match settled.unwrap_or(Err(StoreError::TimedOut)) {
+    while queued.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
+        drain_ready(&mut batch, &mut queued).await;
+        let processed = tokio::time::timeout(BATCH_TIMEOUT, processor.process(&mut batch, &mut queued)).await;
+        match processed.unwrap_or(Err(StoreError::TimedOut)) {
             Ok(events) => {
                 batch.drain(..).for_each(Job::send_reply);
                 if !events.is_empty() {
-                    // Should nobody hear it, the relay's sweep finds it in the outbox.
-                    let _ = tell.send(events);
+                    // If the batcher has stopped, the relay's sweep finds the events in the outbox.
+                    let _ = event_sender.send(events);
                 }
                 if std::mem::take(&mut failing) {
-                    tracing::info!("batches are decided again");
+                    tracing::info!("batch processing resumed");
                 }
             }
             Err(error) => {
@@ -75,35 +76,35 @@ pub(super) async fn run(
                 batch.clear();
                 if !std::mem::replace(&mut failing, true) {
                     let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, commands, "a batch failed");
+                    tracing::error!(error, commands, "batch failed");
                 }
             }
         }
     }
-    if let Some(connection) = desk.connection {
-        // The transactions have ended; the server notices a connection that is merely dropped as well.
+    if let Some(connection) = processor.connection {
+        // All transactions have ended, so an error while closing is harmless.
         let _ = connection.close().await;
     }
-    drop(tell);
-    let _ = telling.await;
+    drop(event_sender);
+    let _ = event_batcher_task.await;
 }
 
-/// Where batches are decided.
+/// Processes batches on one connection.
 struct BatchProcessor {
     options: PgConnectOptions,
-    /// None when the last batch did not end well: whatever it left behind ends with its connection.
+    /// `None` after a failed batch: dropping the connection ends its open transaction.
     connection: Option<PgConnection>,
     low_threshold: i64,
     clock: Clock,
 }
 
 impl BatchProcessor {
-    /// Decides a batch and writes it, as often as it takes. A repetition is safe even when nobody knows
-    /// whether what was written before it stands: every command is answered by its id.
+    /// Processes a batch, retrying transient errors. A retry is safe even if the outcome of the previous
+    /// attempt is unknown, because every command is idempotent by its id.
     async fn process(
         &mut self,
         batch: &mut Vec<Box<dyn Job>>,
-        waiting: &mut mpsc::Receiver<Box<dyn Job>>,
+        queued: &mut mpsc::Receiver<Box<dyn Job>>,
     ) -> Result<Vec<OutboxEvent>, StoreError> {
         let mut attempt = 1;
         loop {
@@ -111,16 +112,16 @@ impl BatchProcessor {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
-            let settled = if attempt == 1 {
-                self.process_unlocked(&mut connection, batch, waiting).await
+            let processed = if attempt == 1 {
+                self.process_unlocked(&mut connection, batch, queued).await
             } else {
                 self.process_locked(&mut connection, batch).await
             };
-            match settled {
+            match processed {
                 Err(error) if attempt < MAX_ATTEMPTS && error.is_transient() => {
                     let conflict = error.is_conflict();
                     let error = &error as &dyn std::error::Error;
-                    tracing::debug!(error, attempt, "a batch is tried again");
+                    tracing::debug!(error, attempt, "retrying batch");
                     self.connection = Some(connection).filter(|_| conflict);
                     attempt += 1;
                 }
@@ -133,27 +134,27 @@ impl BatchProcessor {
         }
     }
 
-    /// Reads, decides and writes: two ways to the database and back. It fails when another instance changes
-    /// one of the rows in between. Whoever comes while it reads is read as well and shares the commit.
+    /// Optimistic path: reads, decides and writes in two round trips. Fails with a conflict if another
+    /// instance changed one of the rows in between. Commands that arrive during the read join the batch.
     async fn process_unlocked(
         &self,
         connection: &mut PgConnection,
         batch: &mut Vec<Box<dyn Job>>,
-        waiting: &mut mpsc::Receiver<Box<dyn Job>>,
+        queued: &mut mpsc::Receiver<Box<dyn Job>>,
     ) -> Result<Vec<OutboxEvent>, StoreError> {
         let mut snapshot = self.empty_snapshot();
         let mut read = 0;
         while read < batch.len() {
             store::read(connection, &affected_rows(&batch[read..]), &mut snapshot).await?;
             read = batch.len();
-            if waiting.len() * REREAD_RATIO >= read {
-                fill(batch, waiting);
+            if queued.len() * REREAD_RATIO >= read {
+                fill(batch, queued);
             }
         }
         self.decide_and_write(connection, batch, snapshot).await
     }
 
-    /// The same with every row locked before it is read, so that other instances wait.
+    /// Pessimistic path: locks every row before reading it, so that other instances wait.
     async fn process_locked(
         &self,
         connection: &mut PgConnection,
@@ -176,16 +177,15 @@ impl BatchProcessor {
         snapshot: Snapshot,
     ) -> Result<Vec<OutboxEvent>, StoreError> {
         let now = truncate_to_micros(self.clock.now());
-        let mut books = BatchState::new(Snapshot { now, ..snapshot });
+        let mut state = BatchState::new(Snapshot { now, ..snapshot });
         for job in batch {
-            job.decide(&mut books);
+            job.decide(&mut state);
         }
-        let changes = books.into_changes();
+        let changes = state.into_changes();
         store::write(connection, &changes, now).await?;
         Ok(changes.events)
     }
 
-    /// A snapshot of nothing yet.
     fn empty_snapshot(&self) -> Snapshot {
         Snapshot {
             now: truncate_to_micros(self.clock.now()),
@@ -204,28 +204,28 @@ impl BatchProcessor {
     }
 }
 
-/// The rows that commands concern.
 fn affected_rows(batch: &[Box<dyn Job>]) -> AffectedRows {
     let mut rows = AffectedRows::default();
     batch.iter().for_each(|job| job.affected_rows(&mut rows));
     rows
 }
 
-/// Lets those into a batch who are about to ask: the first of them woke this task before the others had their
-/// turn. It ends with the first turn in which nobody came; a lone buyer waits for nothing.
-async fn drain_ready(batch: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
+/// Yields to the scheduler until no further command arrives, because the first command wakes this task before
+/// other ready tasks could enqueue theirs. A single command is not delayed: one yield without arrivals ends
+/// it.
+async fn drain_ready(batch: &mut Vec<Box<dyn Job>>, queued: &mut mpsc::Receiver<Box<dyn Job>>) {
     let mut before = 0;
     while before < batch.len() {
         before = batch.len();
         tokio::task::yield_now().await;
-        fill(batch, waiting);
+        fill(batch, queued);
     }
 }
 
-/// Takes into a batch who waits, as far as there is room.
-fn fill(batch: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
+/// Moves queued commands into the batch up to [`BATCH_LIMIT`].
+fn fill(batch: &mut Vec<Box<dyn Job>>, queued: &mut mpsc::Receiver<Box<dyn Job>>) {
     while batch.len() < BATCH_LIMIT
-        && let Ok(job) = waiting.try_recv()
+        && let Ok(job) = queued.try_recv()
     {
         batch.push(job);
     }

@@ -1,4 +1,4 @@
-//! The books: the rows that a batch has read, what its decisions change in them, and what they tell.
+//! In-memory state of a batch: the rows it has read, the changes it makes and the events it emits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::model::{AdjustmentOutcome, Reservation, ReservationStatus, StockLevel};
 
-/// What a batch knows of the stock, and what it changes.
+/// State of a batch while its commands are being decided.
 #[derive(Debug)]
 pub struct BatchState {
     now: Timestamp,
@@ -16,7 +16,7 @@ pub struct BatchState {
     levels: BTreeMap<ProductId, StockLevel>,
     reservations: BTreeMap<Uuid, Reservation>,
     adjustments: BTreeMap<Uuid, AdjustmentOutcome>,
-    /// What was changed, as it was read.
+    /// The original values of changed levels.
     changed_levels: BTreeMap<ProductId, StockLevel>,
     new_reservations: BTreeSet<Uuid>,
     updated_reservations: BTreeMap<Uuid, ReservationStatus>,
@@ -24,49 +24,42 @@ pub struct BatchState {
     events: Vec<OutboxEvent>,
 }
 
-/// The rows that a batch has read, and under what conditions it decides.
+/// The rows that a batch has read, with the time and threshold that its decisions use.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The moment of all decisions, in whole microseconds, as the store keeps it.
+    /// Time of all decisions, truncated to microseconds, the precision of the database.
     pub now: Timestamp,
-    /// A product is low when this many pieces or fewer can be bought.
+    /// A product is low when at most this many units are available.
     pub low_threshold: i64,
-    /// Every product concerned that has stock, be it zero.
+    /// Affected products that have a stock row.
     pub levels: BTreeMap<ProductId, StockLevel>,
-    /// Every reservation concerned that is known.
+    /// Affected reservations that exist.
     pub reservations: BTreeMap<Uuid, Reservation>,
-    /// Every adjustment concerned that is known.
+    /// Affected adjustments that exist.
     pub adjustments: BTreeMap<Uuid, AdjustmentOutcome>,
 }
 
-/// What a batch writes, each kind in the order of its ids.
+/// The rows that a batch writes, each kind sorted by id.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Levels that are different now.
     pub levels: Vec<Change<ProductId, StockLevel>>,
-    /// Reservations that were not there.
     pub new_reservations: Vec<Reservation>,
-    /// Reservations that were there and changed their status.
+    /// Existing reservations whose status changed.
     pub updated_reservations: Vec<Change<Uuid, ReservationStatus>>,
-    /// Adjustments that were not there.
     pub new_adjustments: Vec<AdjustmentOutcome>,
-    /// What happened, in the order in which it did.
+    /// Emitted events, in the order of the decisions.
     pub events: Vec<OutboxEvent>,
 }
 
-/// A row that was there and is different now. It is written only where it still is as it was read.
+/// Compare-and-set of an existing row: it is written only if it still has the value `from`.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<K, V> {
-    /// Its key.
     pub id: K,
-    /// As it was read.
     pub from: V,
-    /// As it is to be.
     pub to: V,
 }
 
 impl BatchState {
-    /// Opens the books at a snapshot.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         let Snapshot {
@@ -90,7 +83,7 @@ impl BatchState {
         }
     }
 
-    /// Closes the books: what has to be written.
+    /// Returns the rows and events to write.
     #[must_use]
     pub fn into_changes(self) -> Changes {
         let Self {
@@ -99,7 +92,7 @@ impl BatchState {
             adjustments,
             changed_levels,
             new_reservations,
-            updated_reservations: moved_reservations,
+            updated_reservations,
             new_adjustments,
             events,
             ..
@@ -107,24 +100,20 @@ impl BatchState {
         Changes {
             levels: changed_levels
                 .into_iter()
-                .filter_map(|(id, from)| {
-                    Some(Change {
-                        id,
-                        from,
-                        to: *levels.get(&id)?,
-                    })
+                .map(|(id, from)| Change {
+                    id,
+                    from,
+                    to: levels[&id],
                 })
                 .collect(),
-            updated_reservations: moved_reservations
+            updated_reservations: updated_reservations
                 .into_iter()
-                // What is new is written as it is in the end, however often it changed within the batch.
+                // New reservations are inserted with their final status.
                 .filter(|(id, _)| !new_reservations.contains(id))
-                .filter_map(|(id, from)| {
-                    Some(Change {
-                        id,
-                        from,
-                        to: reservations.get(&id)?.status,
-                    })
+                .map(|(id, from)| Change {
+                    id,
+                    from,
+                    to: reservations[&id].status,
                 })
                 .collect(),
             new_reservations: reservations
@@ -133,66 +122,64 @@ impl BatchState {
                 .collect(),
             new_adjustments: adjustments
                 .into_values()
-                .filter(|adjusted| new_adjustments.contains(&adjusted.adjustment.id))
+                .filter(|outcome| new_adjustments.contains(&outcome.adjustment.id))
                 .collect(),
             events,
         }
     }
 
-    /// The moment of all decisions.
+    /// Time of all decisions.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// A reservation, if it is known.
     pub(super) fn reservation(&self, id: Uuid) -> Option<&Reservation> {
         self.reservations.get(&id)
     }
 
-    /// An adjustment, if it is known.
     pub(super) fn adjustment(&self, id: Uuid) -> Option<&AdjustmentOutcome> {
         self.adjustments.get(&id)
     }
 
-    /// A product's level; none without a stock row.
+    /// Returns `None` if the product has no stock row.
     pub(super) fn level(&self, product_id: ProductId) -> Option<StockLevel> {
         self.levels.get(&product_id).copied()
     }
 
-    /// Keeps a reservation that was not there.
+    /// Adds a new reservation.
     pub(super) fn insert_reservation(&mut self, reservation: Reservation) {
         self.new_reservations.insert(reservation.id);
         self.reservations.insert(reservation.id, reservation);
     }
 
-    /// Keeps an adjustment that was not there.
-    pub(super) fn insert_adjustment(&mut self, adjusted: AdjustmentOutcome) {
-        self.new_adjustments.insert(adjusted.adjustment.id);
-        self.adjustments.insert(adjusted.adjustment.id, adjusted);
+    /// Adds a new adjustment.
+    pub(super) fn insert_adjustment(&mut self, outcome: AdjustmentOutcome) {
+        self.new_adjustments.insert(outcome.adjustment.id);
+        self.adjustments.insert(outcome.adjustment.id, outcome);
     }
 
-    /// Moves a reservation that is there to another status.
+    /// Sets the status of an existing reservation and returns it.
     pub(super) fn set_status(&mut self, id: Uuid, status: ReservationStatus) -> Reservation {
         let reservation = self
             .reservations
             .get_mut(&id)
-            .expect("only reservations just looked up are moved");
+            .expect("callers look the reservation up before they change its status");
         let before = std::mem::replace(&mut reservation.status, status);
         self.updated_reservations.entry(id).or_insert(before);
         reservation.clone()
     }
 
-    /// Changes a level, and tells when less can be bought now than the threshold and it was more before.
+    /// Changes a level, and emits [`StockLow`] when the available quantity falls to the threshold or below.
     pub(super) fn change_level(
         &mut self,
         product_id: ProductId,
         quantity: i64,
         reserved: i64,
-        cause: &EventContext,
+        context: &EventContext,
     ) -> StockLevel {
         let before = self
             .level(product_id)
-            .expect("the store keeps the stock row of what was ever reserved or adjusted");
+            .expect("stock rows of reserved or adjusted products are never deleted");
         let after = StockLevel {
             quantity: before.quantity + quantity,
             reserved: before.reserved + reserved,
@@ -209,15 +196,15 @@ impl BatchState {
                     available: after.available(),
                     threshold,
                 },
-                cause,
+                context,
             );
         }
         after
     }
 
-    /// Tells everybody, once the batch stands.
-    pub(super) fn emit<D: EventData>(&mut self, data: D, cause: &EventContext) {
+    /// Adds an event; it is written to the outbox together with the batch.
+    pub(super) fn emit<D: EventData>(&mut self, data: D, context: &EventContext) {
         self.events
-            .push(OutboxEvent::from(&Envelope::new(data, self.now, cause.clone())));
+            .push(OutboxEvent::from(&Envelope::new(data, self.now, context.clone())));
     }
 }

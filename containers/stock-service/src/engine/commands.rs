@@ -1,4 +1,5 @@
-//! What can be asked of the stock. A command that exists is valid, so that none can spoil the batch it is in.
+//! Commands of the stock engine. Constructors validate, so that no command can fail the batch that contains
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -10,44 +11,42 @@ use uuid::Uuid;
 use super::BatchState;
 use crate::model::{Adjustment, AdjustmentOutcome, Reservation, StockError, sum_lines};
 
-/// Lines of one reservation, before equal products are summed.
+/// Maximum lines of one reservation, before lines of the same product are summed.
 pub const MAX_LINES: usize = 100;
 
-/// The longest time for which stock is set aside, when it is not for ever: a week, in seconds.
+/// Maximum time to expiry of a reservation that expires, in seconds: one week.
 pub const MAX_EXPIRY_SECONDS: u32 = 604_800;
 
-/// The largest change of one adjustment, in pieces, up or down.
+/// Maximum absolute change of one adjustment, in units.
 pub const MAX_DELTA: i64 = 1_000_000;
 
-/// The longest reason of an adjustment, in characters.
+/// Maximum length of an adjustment's reason, in characters.
 pub const MAX_REASON_CHARS: usize = 500;
 
-/// Something that a batch decides.
+/// A command that the engine processes as part of a batch.
 pub trait Command: Send + 'static {
-    /// What the one who asked is told.
+    /// Result returned to the caller.
     type Output: Send + 'static;
 
-    /// Names the rows that have to be locked before the command can be decided.
+    /// Adds the rows that must be read, or locked, before the command can be decided.
     fn affected_rows(&self, rows: &mut AffectedRows);
 
-    /// Decides. It may be called again, on newer books, when a batch has to be repeated.
-    fn decide(&self, books: &mut BatchState) -> Self::Output;
+    /// Applies the command to the batch's state. Called again on fresh state when a batch is retried.
+    fn decide(&self, state: &mut BatchState) -> Self::Output;
 }
 
-/// The rows that a batch has to lock, in the order in which that is done.
+/// The rows that a batch reads or locks. The sets are ordered because locks are taken in id order.
 #[derive(Debug, Default)]
 pub struct AffectedRows {
-    /// Reservations. The products that they hold are concerned as well.
+    /// The stock rows of these reservations' items are affected as well.
     pub reservations: BTreeSet<Uuid>,
-    /// Adjustments.
     pub adjustments: BTreeSet<Uuid>,
-    /// Products whose stock row is made, with nothing in it, when the catalogue knows them.
+    /// Products whose stock row is created with quantity 0 if it is missing and the catalog has the product.
     pub stock_to_create: BTreeSet<ProductId>,
-    /// Products.
     pub products: BTreeSet<ProductId>,
 }
 
-/// Set these pieces aside.
+/// Reserves units under a caller-chosen id.
 #[derive(Clone, Debug)]
 pub struct Reserve {
     pub(super) id: Uuid,
@@ -56,30 +55,30 @@ pub struct Reserve {
     pub(super) context: EventContext,
 }
 
-/// A request that no state of the stock could grant.
+/// The command is invalid whatever the state of the stock.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCommand {
-    /// A reservation of nothing, or of too many lines.
-    #[error("a reservation has from 1 to {MAX_LINES} lines")]
+    /// No lines, or too many.
+    #[error("a reservation must have 1 to {MAX_LINES} lines")]
     Lines,
-    /// An expiry of zero seconds, or one too far away.
-    #[error("expires_in_seconds is from 1 to {MAX_EXPIRY_SECONDS}")]
+    /// Expiry of zero seconds, or longer than the maximum.
+    #[error("expires_in_seconds must be 1 to {MAX_EXPIRY_SECONDS}")]
     Expiry,
-    /// An adjustment by nothing, or by too much.
-    #[error("delta is from -{MAX_DELTA} to {MAX_DELTA} and not 0")]
+    /// Delta of zero, or beyond the maximum.
+    #[error("delta must be -{MAX_DELTA} to {MAX_DELTA} and not 0")]
     Delta,
-    /// An adjustment without a reason that can be kept.
-    #[error("reason is text of 1 to {MAX_REASON_CHARS} characters without control characters")]
+    /// Reason empty, too long, or with control characters.
+    #[error("reason must have 1 to {MAX_REASON_CHARS} characters and no control characters")]
     Reason,
 }
 
 impl Reserve {
-    /// A reservation of `lines` under `id`, which falls back after `expires_in_seconds`, or never.
+    /// `expires_in_seconds` of `None` makes a reservation that never expires.
     pub fn new(
         id: Uuid,
         lines: impl ExactSizeIterator<Item = (ProductId, Quantity)>,
         expires_in_seconds: Option<u32>,
-        cause: EventContext,
+        context: EventContext,
     ) -> Result<Self, InvalidCommand> {
         if !(1..=MAX_LINES).contains(&lines.len()) {
             return Err(InvalidCommand::Lines);
@@ -92,7 +91,7 @@ impl Reserve {
             id,
             items: sum_lines(lines),
             expires_in,
-            context: cause,
+            context,
         })
     }
 }
@@ -106,17 +105,15 @@ impl Command for Reserve {
             .extend(self.items.iter().map(|item| item.product_id));
     }
 
-    fn decide(&self, books: &mut BatchState) -> Self::Output {
-        books.reserve(self)
+    fn decide(&self, state: &mut BatchState) -> Self::Output {
+        state.reserve(self)
     }
 }
 
-/// Sell what is set aside.
+/// Sells the units that a reservation holds.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The reservation.
     pub id: Uuid,
-    /// What led to it.
     pub context: EventContext,
 }
 
@@ -127,17 +124,15 @@ impl Command for Commit {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut BatchState) -> Self::Output {
-        books.commit(self.id, &self.context)
+    fn decide(&self, state: &mut BatchState) -> Self::Output {
+        state.commit(self.id, &self.context)
     }
 }
 
-/// Put back what is set aside, or sold. It is never refused.
+/// Returns reserved or sold units to stock. Never rejected.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// The reservation.
     pub id: Uuid,
-    /// What led to it.
     pub context: EventContext,
 }
 
@@ -148,17 +143,15 @@ impl Command for Release {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut BatchState) -> Self::Output {
-        books.release(self.id, &self.context)
+    fn decide(&self, state: &mut BatchState) -> Self::Output {
+        state.release(self.id, &self.context)
     }
 }
 
-/// Put back what is set aside if its time has run out.
+/// Returns reserved units to stock if the reservation has expired.
 #[derive(Clone, Debug)]
 pub struct Expire {
-    /// The reservation.
     pub id: Uuid,
-    /// What led to it.
     pub context: EventContext,
 }
 
@@ -169,12 +162,12 @@ impl Command for Expire {
         rows.reservations.insert(self.id);
     }
 
-    fn decide(&self, books: &mut BatchState) {
-        books.expire_if_due(self.id, &self.context);
+    fn decide(&self, state: &mut BatchState) {
+        state.expire_if_due(self.id, &self.context);
     }
 }
 
-/// Change a quantity.
+/// Changes a product's quantity.
 #[derive(Clone, Debug)]
 pub struct Adjust {
     pub(super) adjustment: Adjustment,
@@ -182,20 +175,17 @@ pub struct Adjust {
 }
 
 impl Adjust {
-    /// A change that can be kept.
-    pub fn new(adjustment: Adjustment, cause: EventContext) -> Result<Self, InvalidCommand> {
+    /// Fails if the delta or the reason is out of range.
+    pub fn new(adjustment: Adjustment, context: EventContext) -> Result<Self, InvalidCommand> {
         if adjustment.delta == 0 || !(-MAX_DELTA..=MAX_DELTA).contains(&adjustment.delta) {
             return Err(InvalidCommand::Delta);
         }
-        // PostgreSQL keeps no NUL in text, and would refuse the whole batch for one.
+        // PostgreSQL text cannot contain NUL: one such reason would fail the whole batch.
         let length = adjustment.reason.chars().count();
         if !(1..=MAX_REASON_CHARS).contains(&length) || adjustment.reason.chars().any(char::is_control) {
             return Err(InvalidCommand::Reason);
         }
-        Ok(Self {
-            adjustment,
-            context: cause,
-        })
+        Ok(Self { adjustment, context })
     }
 }
 
@@ -208,15 +198,14 @@ impl Command for Adjust {
         rows.products.insert(self.adjustment.product_id);
     }
 
-    fn decide(&self, books: &mut BatchState) -> Self::Output {
-        books.adjust(self)
+    fn decide(&self, state: &mut BatchState) -> Self::Output {
+        state.adjust(self)
     }
 }
 
-/// Keep stock of a product that is new in the catalogue, from zero pieces on.
+/// Creates the stock row, with quantity 0, of a product that is new in the catalog.
 #[derive(Clone, Debug)]
 pub struct CreateStock {
-    /// The product.
     pub product_id: ProductId,
 }
 
@@ -228,8 +217,8 @@ impl Command for CreateStock {
         rows.products.insert(self.product_id);
     }
 
-    fn decide(&self, books: &mut BatchState) -> Self::Output {
-        if books.has_stock(self.product_id) {
+    fn decide(&self, state: &mut BatchState) -> Self::Output {
+        if state.has_stock(self.product_id) {
             Ok(())
         } else {
             Err(StockError::UnknownProduct)

@@ -1,7 +1,7 @@
-//! The decisions: pure code over the books.
+//! Business decisions: pure functions over the batch's state.
 //!
-//! No I/O, no clock, no randomness but in the ids of events. Everything that a batch decides is decided here,
-//! one command after the other, each seeing what the one before it changed.
+//! No I/O, no clock, and no randomness except in event ids. The commands of a batch are decided one after the
+//! other; each sees the changes of the previous ones.
 
 use domain::ProductId;
 use events::{
@@ -20,26 +20,26 @@ use crate::model::{
 };
 
 impl BatchState {
-    /// Sets aside everything that is asked for, or nothing. The answer to a known id is its first answer, as
-    /// long as the reservation has not come back.
-    pub fn reserve(&mut self, wish: &Reserve) -> Result<Reservation, StockError> {
-        self.expire_if_due(wish.id, &wish.context);
-        if let Some(known) = self.reservation(wish.id) {
-            return repeated_reserve_result(known, wish);
+    /// Reserves all requested items or none. A repeated id returns the first result until the reservation is
+    /// released or expires.
+    pub fn reserve(&mut self, command: &Reserve) -> Result<Reservation, StockError> {
+        self.expire_if_due(command.id, &command.context);
+        if let Some(known) = self.reservation(command.id) {
+            return repeated_reserve_result(known, command);
         }
-        let shortages = self.shortages(wish);
+        let shortages = self.shortages(command);
         let reservation = Reservation {
-            id: wish.id,
+            id: command.id,
             status: if shortages.is_empty() {
                 ReservationStatus::Reserved
             } else {
                 ReservationStatus::Refused
             },
-            items: wish.items.clone(),
-            expires_at: wish
+            items: command.items.clone(),
+            expires_at: command
                 .expires_in
                 .filter(|_| shortages.is_empty())
-                .map(|time| self.now() + time),
+                .map(|expires_in| self.now() + expires_in),
             shortages,
         };
         self.insert_reservation(reservation.clone());
@@ -47,20 +47,20 @@ impl BatchState {
             return Err(StockError::InsufficientStock(reservation.shortages));
         }
         let reserved = StockReserved {
-            reservation_id: wish.id,
+            reservation_id: command.id,
             items: reservation.items.clone(),
             expires_at: reservation.expires_at,
         };
-        self.emit(reserved, &wish.context);
+        self.emit(reserved, &command.context);
         for item in &reservation.items {
-            self.change_level(item.product_id, 0, item.quantity, &wish.context);
+            self.change_level(item.product_id, 0, item.quantity, &command.context);
         }
         Ok(reservation)
     }
 
-    /// Sells what a reservation holds.
-    pub fn commit(&mut self, id: Uuid, cause: &EventContext) -> Result<Reservation, StockError> {
-        self.expire_if_due(id, cause);
+    /// Sells the units that a reservation holds.
+    pub fn commit(&mut self, id: Uuid, context: &EventContext) -> Result<Reservation, StockError> {
+        self.expire_if_due(id, context);
         let reservation = self.reservation(id).ok_or(StockError::UnknownReservation)?;
         match reservation.status {
             ReservationStatus::Committed => Ok(reservation.clone()),
@@ -70,10 +70,10 @@ impl BatchState {
             ReservationStatus::Reserved => {
                 let sold = self.set_status(id, ReservationStatus::Committed);
                 for item in &sold.items {
-                    let level = self.change_level(item.product_id, -item.quantity, -item.quantity, cause);
+                    let level = self.change_level(item.product_id, -item.quantity, -item.quantity, context);
                     self.emit(
                         stock_updated(item.product_id, level, -item.quantity, UpdateCause::Sale, id),
-                        cause,
+                        context,
                     );
                 }
                 Ok(sold)
@@ -81,10 +81,10 @@ impl BatchState {
         }
     }
 
-    /// Gives back what a reservation holds or has sold. An id that nobody knows is remembered as released,
-    /// so that its reservation is refused when it comes late.
-    pub fn release(&mut self, id: Uuid, cause: &EventContext) -> Reservation {
-        self.expire_if_due(id, cause);
+    /// Returns the units that a reservation holds or has sold. An unknown id is stored as released, so that a
+    /// reserve request that arrives later is rejected.
+    pub fn release(&mut self, id: Uuid, context: &EventContext) -> Reservation {
+        self.expire_if_due(id, context);
         let Some(reservation) = self.reservation(id) else {
             let tombstone = Reservation {
                 id,
@@ -101,16 +101,16 @@ impl BatchState {
                 reservation.clone()
             }
             ReservationStatus::Reserved => {
-                self.release_items(id, ReservationStatus::Released, ReleaseCause::Released, cause)
+                self.release_items(id, ReservationStatus::Released, ReleaseCause::Released, context)
             }
             ReservationStatus::Committed => {
                 let returned = self.set_status(id, ReservationStatus::Released);
-                self.emit(stock_released(&returned, ReleaseCause::Returned), cause);
+                self.emit(stock_released(&returned, ReleaseCause::Returned), context);
                 for item in &returned.items {
-                    let level = self.change_level(item.product_id, item.quantity, 0, cause);
+                    let level = self.change_level(item.product_id, item.quantity, 0, context);
                     self.emit(
                         stock_updated(item.product_id, level, item.quantity, UpdateCause::Return, id),
-                        cause,
+                        context,
                     );
                 }
                 returned
@@ -118,21 +118,21 @@ impl BatchState {
         }
     }
 
-    /// Gives back what a reservation holds whose time has run out. Anything else it leaves alone: time alone
-    /// decides, whether the sweep comes first or somebody who asks for the reservation.
-    pub fn expire_if_due(&mut self, id: Uuid, cause: &EventContext) {
+    /// Releases the reservation if it has expired, and does nothing otherwise. Every command on a reservation
+    /// calls it first, so the result does not depend on whether the sweep or a client's request comes first.
+    pub fn expire_if_due(&mut self, id: Uuid, context: &EventContext) {
         if self
             .reservation(id)
             .is_some_and(|reservation| reservation.is_expired(self.now()))
         {
-            self.release_items(id, ReservationStatus::Expired, ReleaseCause::Expired, cause);
+            self.release_items(id, ReservationStatus::Expired, ReleaseCause::Expired, context);
         }
     }
 
-    /// Changes a product's quantity, unless that would take pieces that are set aside. Both answers are
-    /// remembered.
-    pub fn adjust(&mut self, wish: &Adjust) -> Result<AdjustmentOutcome, StockError> {
-        let adjustment = &wish.adjustment;
+    /// Changes a product's quantity, unless that would remove reserved units. Both results are stored under
+    /// the adjustment's id.
+    pub fn adjust(&mut self, command: &Adjust) -> Result<AdjustmentOutcome, StockError> {
+        let adjustment = &command.adjustment;
         if let Some(known) = self.adjustment(adjustment.id) {
             return if known.adjustment == *adjustment {
                 adjustment_result(known.clone())
@@ -149,7 +149,7 @@ impl BatchState {
         }
         let applied = quantity >= level.reserved;
         let level = if applied {
-            let level = self.change_level(adjustment.product_id, adjustment.delta, 0, &wish.context);
+            let level = self.change_level(adjustment.product_id, adjustment.delta, 0, &command.context);
             let Adjustment {
                 id,
                 product_id,
@@ -158,7 +158,7 @@ impl BatchState {
             } = adjustment;
             self.emit(
                 stock_updated(*product_id, level, *delta, UpdateCause::Adjustment, *id),
-                &wish.context,
+                &command.context,
             );
             level
         } else {
@@ -176,36 +176,36 @@ impl BatchState {
         adjustment_result(outcome)
     }
 
-    /// Whether a product has a stock row.
     #[must_use]
     pub fn has_stock(&self, product_id: ProductId) -> bool {
         self.level(product_id).is_some()
     }
 
-    fn shortages(&self, wish: &Reserve) -> Vec<Shortage> {
-        wish.items
+    fn shortages(&self, command: &Reserve) -> Vec<Shortage> {
+        command
+            .items
             .iter()
             .map(|item| Shortage {
                 product_id: item.product_id,
                 requested: item.quantity,
                 available: self.level(item.product_id).map_or(0, |level| level.available()),
             })
-            .filter(|line| line.available < line.requested)
+            .filter(|shortage| shortage.available < shortage.requested)
             .collect()
     }
 
-    /// Ends a reservation that still holds its pieces.
+    /// Ends a reservation that still holds its units.
     fn release_items(
         &mut self,
         id: Uuid,
-        end: ReservationStatus,
-        why: ReleaseCause,
-        cause: &EventContext,
+        final_status: ReservationStatus,
+        release_cause: ReleaseCause,
+        context: &EventContext,
     ) -> Reservation {
-        let ended = self.set_status(id, end);
-        self.emit(stock_released(&ended, why), cause);
+        let ended = self.set_status(id, final_status);
+        self.emit(stock_released(&ended, release_cause), context);
         for item in &ended.items {
-            self.change_level(item.product_id, 0, -item.quantity, cause);
+            self.change_level(item.product_id, 0, -item.quantity, context);
         }
         ended
     }
@@ -237,10 +237,10 @@ fn stock_updated(
     }
 }
 
-/// The first answer again to a reservation that is known.
-fn repeated_reserve_result(known: &Reservation, wish: &Reserve) -> Result<Reservation, StockError> {
-    // What was released before it came has no items to compare.
-    if known.items != wish.items && !known.items.is_empty() {
+/// Result of repeating a reserve request whose id is known.
+fn repeated_reserve_result(known: &Reservation, command: &Reserve) -> Result<Reservation, StockError> {
+    // A reservation that was released before its reserve request arrived has no items to compare.
+    if known.items != command.items && !known.items.is_empty() {
         return Err(StockError::ReservationMismatch);
     }
     match known.status {
@@ -254,7 +254,6 @@ fn repeated_reserve_result(known: &Reservation, wish: &Reserve) -> Result<Reserv
     }
 }
 
-/// The answer that an adjustment's outcome makes.
 fn adjustment_result(outcome: AdjustmentOutcome) -> Result<AdjustmentOutcome, StockError> {
     if outcome.applied {
         return Ok(outcome);

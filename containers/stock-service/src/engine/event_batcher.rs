@@ -1,4 +1,5 @@
-//! Handing events to the relay a few batches at a time: its calls then are full, and its deletes few.
+//! Collects the events of several batches for the relay, which then makes fuller PutEvents calls and fewer
+//! deletes.
 
 use std::time::Duration;
 
@@ -6,14 +7,14 @@ use event_publishing::RelayHandle;
 use events::OutboxEvent;
 use tokio::sync::mpsc;
 
-/// How long the first event waits for others.
+/// How long the first event waits for more.
 const COALESCE_WINDOW: Duration = Duration::from_millis(10);
 
-/// Hands events over until nobody can tell any, and then the last of them.
-pub(super) async fn run(mut told: mpsc::UnboundedReceiver<Vec<OutboxEvent>>, relay: RelayHandle) {
-    while let Some(mut events) = told.recv().await {
+/// Forwards events to the relay until the channel is closed and empty.
+pub(super) async fn run(mut committed: mpsc::UnboundedReceiver<Vec<OutboxEvent>>, relay: RelayHandle) {
+    while let Some(mut events) = committed.recv().await {
         tokio::time::sleep(COALESCE_WINDOW).await;
-        while let Ok(more) = told.try_recv() {
+        while let Ok(more) = committed.try_recv() {
             events.extend(more);
         }
         relay.notify_committed(events);

@@ -1,11 +1,10 @@
-//! The stock engine: commands wait in a short queue, and one statement after the other writes the decisions on
-//! all that wait.
+//! The stock engine: a bounded command queue and one loop that processes all queued commands as a batch.
 //!
-//! While one batch commits, the next one collects; nobody waits for a batch to fill. A hot product then costs
-//! one commit for each batch instead of one for each buyer. A program has one loop: a second one was measured,
-//! and only splits the batches. Several instances are safe: a batch is written only where every row is as it
-//! was read, or else decided again with the rows locked. Who asks twice, because an answer was lost, is
-//! answered by the command's id.
+//! While one batch commits, the next one collects; no command waits for a batch to fill. A hot product
+//! therefore costs one commit per batch instead of one per customer. Each process runs a single loop:
+//! measurements showed that a second one only splits the batches. Several instances are safe: a batch is
+//! written only if every row is still as it was read, and is otherwise decided again with the rows locked.
+//! Commands are idempotent by id, so a caller that lost a response can repeat its command.
 
 mod batch;
 mod batch_state;
@@ -26,86 +25,85 @@ pub use batch_state::{BatchState, Change, Changes, Snapshot};
 pub use commands::{AffectedRows, Command};
 pub use store::{StoreError, find_expired_reservations, find_level, find_reservation, ping};
 
-/// How many commands may wait. More than a second's work: who would wait longer is told to come again.
+/// Maximum number of queued commands: more than a second's work. Beyond it, [`Engine::submit`] fails at once.
 pub const QUEUE_CAPACITY: usize = 8_192;
 
-/// Hands commands to the batches. Cloning is cheap; when the last clone is gone, the batches end.
+/// Handle to the engine. Cloning is cheap; dropping the last clone stops the batch loop.
 #[derive(Clone)]
 pub struct Engine {
     queue: mpsc::Sender<Box<dyn Job>>,
 }
 
-/// The command was not decided, or nobody knows whether it was. It can be sent again as it is.
+/// The command was not processed, or its outcome is unknown. It can be submitted again unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// Too many commands are waiting.
-    #[error("too many commands are waiting")]
+    #[error("the command queue is full")]
     QueueFull,
-    /// Its batch failed, or the answer to its commit was lost.
+    /// The batch failed, or the response to its commit was lost.
     #[error("the batch failed")]
     BatchFailed,
 }
 
 impl Engine {
-    /// Starts deciding batches on a connection of its own to the database of `pool`. A product is low when
-    /// `low_threshold` pieces or fewer can be bought. `relay` is handed each batch's events once they stand.
+    /// Starts the batch loop on a dedicated connection to the database of `pool`. A product is low when at
+    /// most `low_threshold` units are available. `relay` is notified of each batch's events after the commit.
     ///
-    /// The task ends when every clone of the engine is gone and what was waiting is decided.
+    /// The task ends when every clone of the engine has been dropped and all queued commands are processed.
     pub fn start(
         pool: &PgPool,
         low_threshold: i64,
         clock: Clock,
         relay: RelayHandle,
     ) -> (Self, JoinHandle<()>) {
-        let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
+        let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
         let options = PgConnectOptions::clone(&pool.connect_options());
-        let task = tokio::spawn(batch::run(waiting, options, low_threshold, clock, relay));
+        let task = tokio::spawn(batch::run(queued, options, low_threshold, clock, relay));
         (Self { queue }, task)
     }
 
-    /// Has a command decided. Fails at once when too many are waiting.
+    /// Processes a command. Fails at once if the queue is full.
     pub async fn submit<C: Command>(&self, command: C) -> Result<C::Output, SubmitError> {
-        let (job, answer) = pending_command(command);
+        let (job, output) = pending_command(command);
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => SubmitError::BatchFailed,
         })?;
-        answer.await.map_err(|_| SubmitError::BatchFailed)
+        output.await.map_err(|_| SubmitError::BatchFailed)
     }
 
-    /// Has a command decided, and waits for room in the queue if need be: for work that nobody stands in line
-    /// for.
+    /// Processes a command, queued for room in the queue: for background work that has no queued client.
     pub async fn submit_waiting<C: Command>(&self, command: C) -> Result<C::Output, SubmitError> {
-        let (job, answer) = pending_command(command);
+        let (job, output) = pending_command(command);
         self.queue.send(job).await.map_err(|_| SubmitError::BatchFailed)?;
-        answer.await.map_err(|_| SubmitError::BatchFailed)
+        output.await.map_err(|_| SubmitError::BatchFailed)
     }
 }
 
-/// A command of whatever kind, as a batch sees it.
+/// Type-erased command in a batch.
 trait Job: Send {
     fn affected_rows(&self, rows: &mut AffectedRows);
-    /// Decides and keeps the answer until the batch stands.
-    fn decide(&mut self, books: &mut BatchState);
-    /// Tells the answer. Dropping the job instead tells that there is none.
+    /// Decides the command and keeps its output until the batch is committed.
+    fn decide(&mut self, state: &mut BatchState);
+    /// Sends the output to the caller. Dropping the job instead makes the caller fail with
+    /// [`SubmitError::BatchFailed`].
     fn send_reply(self: Box<Self>);
 }
 
-/// A command and the one who waits for its answer.
+/// A command and the channel to its caller.
 struct PendingCommand<C: Command> {
     command: C,
     output: Option<C::Output>,
     reply: oneshot::Sender<C::Output>,
 }
 
-/// A command as a batch takes it, and where its answer comes out.
+/// Boxes a command as a job, and returns the receiver of its output.
 fn pending_command<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver<C::Output>) {
-    let (asker, receiver) = oneshot::channel();
+    let (reply, receiver) = oneshot::channel();
     (
         Box::new(PendingCommand {
             command,
             output: None,
-            reply: asker,
+            reply,
         }),
         receiver,
     )
@@ -116,14 +114,14 @@ impl<C: Command> Job for PendingCommand<C> {
         self.command.affected_rows(rows);
     }
 
-    fn decide(&mut self, books: &mut BatchState) {
-        self.output = Some(self.command.decide(books));
+    fn decide(&mut self, state: &mut BatchState) {
+        self.output = Some(self.command.decide(state));
     }
 
     fn send_reply(self: Box<Self>) {
-        if let Some(answer) = self.output {
-            // Whoever has left will ask again, by the same id.
-            let _ = self.reply.send(answer);
+        if let Some(output) = self.output {
+            // A caller that has gone away can repeat the command with the same id.
+            let _ = self.reply.send(output);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What cannot be done, as problem documents.
+//! API errors as problem documents (RFC 9457).
 
 use axum::{
     http::StatusCode,
@@ -11,35 +11,34 @@ use crate::{
     model::{Shortage, StockError},
 };
 
-/// Why a request is not granted.
+/// Error response of the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No state of the stock could grant it.
-    #[error("the request is not valid")]
+    /// The request is invalid whatever the state of the stock.
+    #[error("invalid request")]
     Invalid(#[from] InvalidCommand),
-    /// The stock as it is does not.
-    #[error("the request is refused")]
+    /// The current state of the stock does not permit the request.
+    #[error("request rejected")]
     Rejected(#[from] StockError),
-    /// Nobody decided it.
-    #[error("the request was not decided")]
+    /// The engine did not process the request.
+    #[error("request not processed")]
     Unavailable(#[from] SubmitError),
-    /// What it asks for could not be read.
-    #[error("the stock could not be read")]
+    #[error("stock could not be read")]
     Store(#[from] StoreError),
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
-            Self::Invalid(invalid) => Problem::invalid_body(&[field_error(&invalid)]),
-            Self::Rejected(refusal) => rejection_problem(refusal),
-            // The engine has logged why.
+            Self::Invalid(command_error) => Problem::invalid_body(&[field_error(&command_error)]),
+            Self::Rejected(error) => rejection_problem(error),
+            // The engine has logged the cause.
             Self::Unavailable(_) => Problem::unavailable(),
             Self::Store(error @ StoreError::UnknownStatus { .. }) => Problem::internal(&error),
             Self::Store(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the stock could not be read"
+                    "stock could not be read"
                 );
                 Problem::unavailable()
             }
@@ -48,8 +47,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-fn field_error(invalid: &InvalidCommand) -> FieldError {
-    let pointer = match invalid {
+fn field_error(command_error: &InvalidCommand) -> FieldError {
+    let pointer = match command_error {
         InvalidCommand::Lines => "/items",
         InvalidCommand::Expiry => "/expires_in_seconds",
         InvalidCommand::Delta => "/delta",
@@ -57,14 +56,14 @@ fn field_error(invalid: &InvalidCommand) -> FieldError {
     };
     FieldError {
         pointer: pointer.to_owned(),
-        detail: invalid.to_string(),
+        detail: command_error.to_string(),
     }
 }
 
-fn rejection_problem(refusal: StockError) -> Problem {
+fn rejection_problem(error: StockError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     let mismatch = |slug, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, slug, title);
-    match refusal {
+    match error {
         StockError::InsufficientStock(shortages) => conflict("insufficient-stock", "Not enough stock")
             .detail("`shortages` lists each product whose available stock is below the requested quantity.")
             .extension("shortages", shortages.iter().map(shortage).collect::<Vec<_>>()),
@@ -83,7 +82,7 @@ fn rejection_problem(refusal: StockError) -> Problem {
         )
         .detail("This id was used before with different content. Use one id per adjustment."),
         StockError::StockLimitExceeded => {
-            mismatch("stock-limit-exceeded", "Stock limit exceeded").detail(format!("{refusal}."))
+            mismatch("stock-limit-exceeded", "Stock limit exceeded").detail(format!("{error}."))
         }
         StockError::UnknownReservation | StockError::UnknownProduct => Problem::not_found(),
     }

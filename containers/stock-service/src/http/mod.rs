@@ -1,4 +1,5 @@
-//! The HTTP API, for our own programs only. Handlers parse, ask the engine and show what it says.
+//! Internal HTTP API: only our own services may call it. Handlers parse the request, submit a command to the
+//! engine and convert its result.
 
 mod error;
 pub mod views;
@@ -29,21 +30,20 @@ use crate::{
     model::StockError,
 };
 
-/// What the handlers work with.
+/// State of the handlers.
 #[derive(Clone, FromRef)]
 pub struct AppState {
-    /// Decides.
     pub engine: Engine,
-    /// For reading.
+    /// For queries that need no command.
     pub pool: PgPool,
-    /// For reading what time has changed.
+    /// Used to report reservations as expired before the sweep has processed them.
     pub clock: Clock,
-    /// Knows our own programs' tokens.
+    /// Verifies service tokens.
     pub verifier: TokenVerifier,
 }
 
-/// The routes under `/v1`, with room for so many requests at once.
-pub fn routes(app: AppState) -> Router {
+/// Routes under `/v1`, with load shedding.
+pub fn routes(state: AppState) -> Router {
     Router::new()
         .route("/v1/reservations", post(reserve))
         .route("/v1/reservations/{id}", get(get_reservation))
@@ -51,18 +51,18 @@ pub fn routes(app: AppState) -> Router {
         .route("/v1/reservations/{id}/release", post(release))
         .route("/v1/stock/{product_id}", get(get_stock_level))
         .route("/v1/stock/{product_id}/adjustments", post(adjust))
-        .with_state(app)
+        .with_state(state)
         .layer(LoadShedLayer::default())
 }
 
-/// One of our own programs is asking.
+/// Extractor: the caller is one of our own services (role `service`).
 struct ServiceCaller;
 
 impl FromRequestParts<AppState> for ServiceCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
         if claims.role == Role::Service {
             Ok(Self)
         } else {
@@ -71,7 +71,7 @@ impl FromRequestParts<AppState> for ServiceCaller {
     }
 }
 
-/// Everything that one reservation or adjustment brings about belongs together by its id.
+/// Uses the id of the reservation or adjustment as the correlation id of all its events.
 fn event_context(id: Uuid, traceparent: TraceParent) -> EventContext {
     EventContext {
         correlation_id: id,
@@ -128,14 +128,14 @@ async fn release(
 }
 
 async fn get_reservation(
-    State(app): State<AppState>,
+    State(state): State<AppState>,
     _: ServiceCaller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<ReservationView>, ApiError> {
-    let reservation = find_reservation(&app.pool, id)
+    let reservation = find_reservation(&state.pool, id)
         .await?
         .ok_or(StockError::UnknownReservation)?;
-    Ok(Json(reservation.as_of(app.clock.now()).into()))
+    Ok(Json(reservation.as_of(state.clock.now()).into()))
 }
 
 async fn get_stock_level(
@@ -156,9 +156,9 @@ async fn adjust(
     Path(product_id): Path<ProductId>,
     Json(body): Json<AdjustmentRequest>,
 ) -> Result<(StatusCode, Json<AdjustmentView>), ApiError> {
-    let cause = event_context(body.adjustment_id, trace);
-    let adjusted = engine
-        .submit(Adjust::new(body.into_adjustment(product_id), cause)?)
+    let context = event_context(body.adjustment_id, trace);
+    let outcome = engine
+        .submit(Adjust::new(body.into_adjustment(product_id), context)?)
         .await??;
-    Ok((StatusCode::CREATED, Json(adjusted.into())))
+    Ok((StatusCode::CREATED, Json(outcome.into())))
 }

@@ -1,4 +1,4 @@
-//! Bodies, in and out. Fields that nobody knows are refused.
+//! Request and response bodies. Requests with unknown fields are rejected.
 
 use domain::{ProductId, Quantity, Timestamp};
 use events::stock::ReservedItem;
@@ -8,20 +8,20 @@ use uuid::Uuid;
 
 use crate::model::{Adjustment, AdjustmentOutcome, Reservation, ReservationStatus, StockLevel};
 
-/// `POST /v1/reservations`.
+/// Body of `POST /v1/reservations`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReserveRequest {
-    /// The caller's id; for an order, the order's.
+    /// Chosen by the caller; for an order, the order id. Repeating the request with the same id is safe.
     pub reservation_id: Uuid,
-    /// What to set aside. A product may stand on several lines.
+    /// Items to reserve. Several lines may name the same product.
     pub items: Vec<JsonObject<ReservationLine>>,
-    /// After how many seconds it falls back by itself; never, when left out or null.
+    /// Seconds until the reservation expires. Without it, or with `null`, the reservation never expires.
     pub expires_in_seconds: Option<u32>,
 }
 
 impl ReserveRequest {
-    /// What is asked for: pieces of each product, line by line.
+    /// Product and quantity of each line.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = (ProductId, Quantity)> {
         self.items
             .iter()
@@ -29,30 +29,27 @@ impl ReserveRequest {
     }
 }
 
-/// A line of an order.
+/// A line of a reservation.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReservationLine {
-    /// The product.
     pub product_id: ProductId,
-    /// Pieces of it.
     pub quantity: Quantity,
 }
 
-/// `POST /v1/stock/{product_id}/adjustments`.
+/// Body of `POST /v1/stock/{product_id}/adjustments`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustmentRequest {
-    /// The caller's id: the same id counts once.
+    /// Idempotency key chosen by the caller: an adjustment is applied once per id.
     pub adjustment_id: Uuid,
-    /// By how much the quantity changes.
+    /// Change in units; negative values reduce the quantity.
     pub delta: i64,
-    /// Why, for people.
+    /// Free text for operators.
     pub reason: String,
 }
 
 impl AdjustmentRequest {
-    /// The adjustment of that product.
     #[must_use]
     pub fn into_adjustment(self, product_id: ProductId) -> Adjustment {
         Adjustment {
@@ -64,7 +61,7 @@ impl AdjustmentRequest {
     }
 }
 
-/// A reservation.
+/// Reservation in responses.
 #[derive(Debug, Serialize)]
 pub struct ReservationView {
     reservation_id: Uuid,
@@ -91,7 +88,7 @@ impl From<Reservation> for ReservationView {
     }
 }
 
-/// How much there is of a product.
+/// Stock level in responses.
 #[derive(Debug, Serialize)]
 pub struct StockLevelView {
     product_id: ProductId,
@@ -102,7 +99,6 @@ pub struct StockLevelView {
 }
 
 impl StockLevelView {
-    /// The level of that product.
     #[must_use]
     pub fn new(product_id: ProductId, level: StockLevel) -> Self {
         let StockLevel {
@@ -120,7 +116,7 @@ impl StockLevelView {
     }
 }
 
-/// An adjustment and the level that it made.
+/// Applied adjustment and the resulting level, in responses.
 #[derive(Debug, Serialize)]
 pub struct AdjustmentView {
     adjustment_id: Uuid,
@@ -130,17 +126,17 @@ pub struct AdjustmentView {
 }
 
 impl From<AdjustmentOutcome> for AdjustmentView {
-    fn from(adjusted: AdjustmentOutcome) -> Self {
+    fn from(outcome: AdjustmentOutcome) -> Self {
         let Adjustment {
             id,
             product_id,
             delta,
             ..
-        } = adjusted.adjustment;
+        } = outcome.adjustment;
         Self {
             adjustment_id: id,
             delta,
-            level: StockLevelView::new(product_id, adjusted.level),
+            level: StockLevelView::new(product_id, outcome.level),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Many at once: the sale, the same request many times over, and two instances on one database.
+//! Contention: a flash sale, concurrent repetitions of the same request, and two instances on one database.
 
 use std::collections::HashMap;
 
@@ -11,71 +11,71 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, new_id, problem_slug};
 
-/// Two hundred buyers: every second one wants a piece, every other one two, on two lines.
-fn buyers(product: ProductId) -> Vec<(Uuid, Vec<(ProductId, u32)>)> {
-    let lines = |buyer: usize| {
-        if buyer.is_multiple_of(2) {
+/// 200 reservations: alternately one unit, and two units on two lines.
+fn reservations(product: ProductId) -> Vec<(Uuid, Vec<(ProductId, u32)>)> {
+    let lines = |number: usize| {
+        if number.is_multiple_of(2) {
             vec![(product, 1)]
         } else {
             vec![(product, 1), (product, 1)]
         }
     };
-    (0..200).map(|buyer| (new_id(), lines(buyer))).collect()
+    (0..200).map(|number| (new_id(), lines(number))).collect()
 }
 
-fn total_reserved(answers: &[(StatusCode, Value)]) -> i64 {
-    let mut sold = 0;
-    for (code, body) in answers {
+fn total_reserved(responses: &[(StatusCode, Value)]) -> i64 {
+    let mut reserved = 0;
+    for (code, body) in responses {
         match code.as_u16() {
-            201 => sold += body["items"][0]["quantity"].as_i64().unwrap(),
+            201 => reserved += body["items"][0]["quantity"].as_i64().unwrap(),
             409 => assert_eq!(problem_slug(body), "insufficient-stock"),
             other => panic!("{other}: {body}"),
         }
     }
-    sold
+    reserved
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn two_hundred_buyers_for_fifty_units(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product_with_stock(50).await;
-    let buyers = buyers(product);
-    let answers = join_all(buyers.iter().map(|(id, lines)| shop.reserve(*id, lines))).await;
-    assert_eq!(total_reserved(&answers), 50);
-    assert_eq!(shop.stock_level(product).await, (50, 50));
+async fn sells_exactly_fifty_units_to_200_concurrent_requests(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(50).await;
+    let reservations = reservations(product);
+    let responses = join_all(reservations.iter().map(|(id, lines)| app.reserve(*id, lines))).await;
+    assert_eq!(total_reserved(&responses), 50);
+    assert_eq!(app.stock_level(product).await, (50, 50));
 
-    let commits = join_all(buyers.iter().map(|(id, _)| shop.commit(*id))).await;
-    for (reserved, committed) in answers.iter().zip(&commits) {
+    let commits = join_all(reservations.iter().map(|(id, _)| app.commit(*id))).await;
+    for (reserved, committed) in responses.iter().zip(&commits) {
         assert_eq!(reserved.0 == 201, committed.0 == 200, "{}", committed.1);
     }
-    assert_eq!(shop.stock_level(product).await, (0, 0));
-    shop.assert_consistent().await;
+    assert_eq!(app.stock_level(product).await, (0, 0));
+    app.assert_consistent().await;
 }
 
-/// Each order reaches both instances, as a retry after a lost answer does.
+/// Each order reaches both instances, like a retry after a lost response.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn two_instances_race_for_the_same_orders(pool: PgPool) {
-    let here = TestApp::start(&pool).await;
-    let there = here.start_another().await;
+async fn two_instances_return_the_same_result_for_each_order(pool: PgPool) {
+    let first_app = TestApp::start(&pool).await;
+    let second_app = first_app.start_another().await;
     let products = [
-        here.create_product_with_stock(50).await,
-        here.create_product_with_stock(1_000).await,
+        first_app.create_product_with_stock(50).await,
+        first_app.create_product_with_stock(1_000).await,
     ];
-    let mut orders = buyers(products[0]);
-    for (buyer, (_, lines)) in orders.iter_mut().enumerate() {
-        // In another order of the lines each, which must not become another order of the locks.
-        lines.insert(buyer % 2, (products[1], 1));
+    let mut orders = reservations(products[0]);
+    for (number, (_, lines)) in orders.iter_mut().enumerate() {
+        // The line order varies, which must not change the lock order.
+        lines.insert(number % 2, (products[1], 1));
     }
-    let ask = |shop: &TestApp| {
-        let shop = shop.clone();
+    let reserve_all = |app: &TestApp| {
+        let app = app.clone();
         let orders = orders.clone();
-        async move { join_all(orders.iter().map(|(id, lines)| shop.reserve(*id, lines))).await }
+        async move { join_all(orders.iter().map(|(id, lines)| app.reserve(*id, lines))).await }
     };
-    let (answers_here, answers_there) = tokio::join!(ask(&here), ask(&there));
-    assert_eq!(answers_here, answers_there);
+    let (first_responses, second_responses) = tokio::join!(reserve_all(&first_app), reserve_all(&second_app));
+    assert_eq!(first_responses, second_responses);
 
-    let by_product = |answers: &[(StatusCode, Value)], product: ProductId| -> i64 {
-        let items = answers
+    let by_product = |responses: &[(StatusCode, Value)], product: ProductId| -> i64 {
+        let items = responses
             .iter()
             .filter(|(code, _)| *code == 201)
             .flat_map(|(_, body)| body["items"].as_array().unwrap());
@@ -84,27 +84,30 @@ async fn two_instances_race_for_the_same_orders(pool: PgPool) {
             .map(|item| item["quantity"].as_i64().unwrap())
             .sum()
     };
-    assert_eq!(by_product(&answers_here, products[0]), 50);
+    assert_eq!(by_product(&first_responses, products[0]), 50);
 
-    // Whether each ends as sold or as released, both instances say the same of it, and the sums are exact.
-    let end = |shop: &TestApp, sell_first: bool| {
-        let shop = shop.clone();
+    // Whether a reservation was committed first or not, both instances report the same final state.
+    let commit_or_release_all = |app: &TestApp, commit: bool| {
+        let app = app.clone();
         let ids: Vec<Uuid> = orders.iter().map(|(id, _)| *id).collect();
         async move {
             join_all(ids.iter().map(async |id| {
-                if sell_first {
-                    shop.commit(*id).await
+                if commit {
+                    app.commit(*id).await
                 } else {
-                    shop.release(*id).await
+                    app.release(*id).await
                 }
             }))
             .await
         }
     };
-    tokio::join!(end(&here, true), end(&there, false));
+    tokio::join!(
+        commit_or_release_all(&first_app, true),
+        commit_or_release_all(&second_app, false)
+    );
     for (id, _) in &orders {
         let path = format!("/v1/reservations/{id}");
-        let (one, other) = (here.get(&path).await, there.get(&path).await);
+        let (one, other) = (first_app.get(&path).await, second_app.get(&path).await);
         assert_eq!(one, other);
         assert!(
             ["released", "refused"].contains(&one.1["status"].as_str().unwrap()),
@@ -112,85 +115,85 @@ async fn two_instances_race_for_the_same_orders(pool: PgPool) {
             one.1
         );
     }
-    assert_eq!(here.stock_level(products[0]).await, (50, 0));
-    here.assert_consistent().await;
+    assert_eq!(first_app.stock_level(products[0]).await, (50, 0));
+    first_app.assert_consistent().await;
     assert_eq!(
-        here.events("StockReserved").await.len(),
-        answers_here.iter().filter(|a| a.0 == 201).count()
+        first_app.events("StockReserved").await.len(),
+        first_responses.iter().filter(|a| a.0 == 201).count()
     );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_same_request_many_times_at_once_counts_once(pool: PgPool) {
-    let here = TestApp::start(&pool).await;
-    let there = here.start_another().await;
-    let product = here.create_product_with_stock(100).await;
+async fn concurrent_repetitions_are_applied_once(pool: PgPool) {
+    let first_app = TestApp::start(&pool).await;
+    let second_app = first_app.start_another().await;
+    let product = first_app.create_product_with_stock(100).await;
     let (id, adjustment) = (new_id(), new_id());
 
-    let both = [&here, &there];
+    let both = [&first_app, &second_app];
     let lines = [(product, 3)];
     let reserved = join_all((0..40).map(|n| both[n % 2].reserve(id, &lines))).await;
     assert!(
         reserved
             .iter()
-            .all(|answer| *answer == reserved[0] && answer.0 == 201)
+            .all(|response| *response == reserved[0] && response.0 == 201)
     );
-    assert_eq!(here.stock_level(product).await, (100, 3));
+    assert_eq!(first_app.stock_level(product).await, (100, 3));
 
     let adjusted = join_all((0..40).map(|n| both[n % 2].adjust(product, adjustment, -7))).await;
     assert!(
         adjusted
             .iter()
-            .all(|answer| *answer == adjusted[0] && answer.0 == 201)
+            .all(|response| *response == adjusted[0] && response.0 == 201)
     );
-    assert_eq!(here.stock_level(product).await, (93, 3));
+    assert_eq!(first_app.stock_level(product).await, (93, 3));
 
     let committed = join_all((0..40).map(|n| both[n % 2].commit(id))).await;
     assert!(
         committed
             .iter()
-            .all(|answer| *answer == committed[0] && answer.0 == 200)
+            .all(|response| *response == committed[0] && response.0 == 200)
     );
-    assert_eq!(here.stock_level(product).await, (90, 0));
+    assert_eq!(first_app.stock_level(product).await, (90, 0));
 
     let released = join_all((0..40).map(|n| both[n % 2].release(id))).await;
     assert!(
         released
             .iter()
-            .all(|answer| *answer == released[0] && answer.0 == 200)
+            .all(|response| *response == released[0] && response.0 == 200)
     );
-    assert_eq!(here.stock_level(product).await, (93, 0));
-    here.assert_consistent().await;
+    assert_eq!(first_app.stock_level(product).await, (93, 0));
+    first_app.assert_consistent().await;
 
-    let mut told = HashMap::new();
-    for kind in ["StockReserved", "StockReleased", "StockUpdated"] {
-        told.insert(kind, here.events(kind).await.len());
+    let mut event_counts = HashMap::new();
+    for event_type in ["StockReserved", "StockReleased", "StockUpdated"] {
+        event_counts.insert(event_type, first_app.events(event_type).await.len());
     }
-    // The delivery, the adjustment, the sale and the return.
+    // Initial delivery, adjustment, sale and return.
     assert_eq!(
-        told,
+        event_counts,
         HashMap::from([("StockReserved", 1), ("StockReleased", 1), ("StockUpdated", 4)])
     );
 }
 
-/// Both instances sweep, and somebody commits, at the very moment at which time has run out.
+/// Both instances sweep, while clients commit, at the moment of the expiry.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_expires_comes_back_once(pool: PgPool) {
-    let here = TestApp::start(&pool).await;
-    let there = here.start_another().await;
-    let product = here.create_product_with_stock(300).await;
+async fn expired_units_are_returned_once(pool: PgPool) {
+    let first_app = TestApp::start(&pool).await;
+    let second_app = first_app.start_another().await;
+    let product = first_app.create_product_with_stock(300).await;
     let ids: Vec<Uuid> = (0..250).map(|_| new_id()).collect();
     let lines = [(product, 1)];
-    join_all(ids.iter().map(|id| here.reserve_for(*id, &lines, 30))).await;
-    let kept = new_id();
-    here.reserve_for(kept, &lines, 31).await;
-    assert_eq!(here.stock_level(product).await, (300, 251));
+    join_all(ids.iter().map(|id| first_app.reserve_for(*id, &lines, 30))).await;
+    let unexpired = new_id();
+    first_app.reserve_for(unexpired, &lines, 31).await;
+    assert_eq!(first_app.stock_level(product).await, (300, 251));
 
-    here.clock.advance(30);
+    first_app.clock.advance(30);
     let (_, _, commits) = tokio::join!(
-        here.expire_due_reservations(),
-        there.expire_due_reservations(),
-        join_all(ids.iter().map(|id| there.commit(*id)))
+        first_app.expire_due_reservations(),
+        second_app.expire_due_reservations(),
+        join_all(ids.iter().map(|id| second_app.commit(*id)))
     );
     assert!(
         commits
@@ -198,10 +201,10 @@ async fn what_expires_comes_back_once(pool: PgPool) {
             .all(|(code, body)| *code == 409 && problem_slug(body) == "reservation-expired")
     );
     assert_eq!(
-        here.stock_level(product).await,
+        first_app.stock_level(product).await,
         (300, 1),
-        "the one whose time has not come is kept"
+        "the reservation that has not expired is kept"
     );
-    assert_eq!(here.events("StockReleased").await.len(), 250);
-    here.assert_consistent().await;
+    assert_eq!(first_app.events("StockReleased").await.len(), 250);
+    first_app.assert_consistent().await;
 }

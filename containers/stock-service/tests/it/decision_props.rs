@@ -1,4 +1,4 @@
-//! The decisions, over every interleaving that proptest comes up with.
+//! Property tests of the engine's decisions over random command sequences.
 
 use std::collections::BTreeMap;
 
@@ -14,63 +14,68 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_sums_are_exact_after_every_batch(batches in any_batches()) {
-        let mut world = ReferenceModel::new();
+    fn levels_and_events_are_consistent_after_every_batch(batches in any_batches()) {
+        let mut model = ReferenceModel::new();
         for (seconds, ops) in batches {
-            world.now += TimeDelta::seconds(seconds);
-            world.apply_batch(&ops);
-            world.check_stock_levels()?;
-            world.check_events()?;
+            model.now += TimeDelta::seconds(seconds);
+            model.apply_batch(&ops);
+            model.check_stock_levels()?;
+            model.check_events()?;
         }
     }
 
-    /// A batch is no more than its commands one after the other, and what it says has changed is all that
-    /// has.
+    /// A batch has the same result as its commands in separate batches, and reports all its changes.
     #[test]
-    fn a_batch_decides_like_its_commands_alone(batches in any_batches()) {
-        let (mut together, mut alone) = (ReferenceModel::new(), ReferenceModel::new());
+    fn batch_equals_sequential_commands(batches in any_batches()) {
+        let (mut batched, mut sequential) = (ReferenceModel::new(), ReferenceModel::new());
         for (seconds, ops) in batches {
-            together.now += TimeDelta::seconds(seconds);
-            alone.now = together.now;
-            let answers = together.apply_batch(&ops);
-            let one_by_one: Vec<Output> =
-                ops.iter().flat_map(|op| alone.apply_batch(std::slice::from_ref(op))).collect();
-            prop_assert_eq!(answers, one_by_one);
-            prop_assert_eq!(&together, &alone);
+            batched.now += TimeDelta::seconds(seconds);
+            sequential.now = batched.now;
+            let outputs = batched.apply_batch(&ops);
+            let sequential_outputs: Vec<Output> =
+                ops.iter().flat_map(|op| sequential.apply_batch(std::slice::from_ref(op))).collect();
+            prop_assert_eq!(outputs, sequential_outputs);
+            prop_assert_eq!(&batched, &sequential);
         }
     }
 
     #[test]
-    fn the_first_answer_is_given_again(batches in any_batches()) {
-        let mut world = ReferenceModel::new();
-        let mut first_answers = BTreeMap::new();
+    fn repeated_commands_return_the_first_result(batches in any_batches()) {
+        let mut model = ReferenceModel::new();
+        let mut first_outputs = BTreeMap::new();
         for (seconds, ops) in batches {
-            world.now += TimeDelta::seconds(seconds);
+            model.now += TimeDelta::seconds(seconds);
             for op in ops {
-                let before = world.clone();
-                let answer = world.apply_batch(std::slice::from_ref(&op)).remove(0);
-                match (&op, &answer) {
-                    (Op::Reserve { id, lines, .. }, Output::Reservation(answer)) => {
-                        let first = first_answers.entry(*id).or_insert_with(|| answer.clone());
+                let before = model.clone();
+                let output = model.apply_batch(std::slice::from_ref(&op)).remove(0);
+                match (&op, &output) {
+                    (Op::Reserve { id, lines, .. }, Output::Reservation(output)) => {
+                        let first = first_outputs.entry(*id).or_insert_with(|| output.clone());
                         let Some(known) = before.reservations.get(&Uuid::from_u128(*id)) else { continue };
-                        let expected = match known.clone().as_of(world.now).status {
-                            ReservationStatus::Released if known.items.is_empty() => Err(StockError::ReservationReleased),
-                            _ if reserved_quantities(known) != requested_quantities(lines) => Err(StockError::ReservationMismatch),
+                        let same = reserved_quantities(known) == requested_quantities(lines);
+                        let expected = match known.clone().as_of(model.now).status {
+                            ReservationStatus::Released if known.items.is_empty() => {
+                                Err(StockError::ReservationReleased)
+                            }
+                            _ if !same => Err(StockError::ReservationMismatch),
                             ReservationStatus::Released => Err(StockError::ReservationReleased),
                             ReservationStatus::Expired => Err(StockError::ReservationExpired),
-                            ReservationStatus::Reserved | ReservationStatus::Committed | ReservationStatus::Refused => first.clone(),
+                            ReservationStatus::Reserved
+                            | ReservationStatus::Committed
+                            | ReservationStatus::Refused => first.clone(),
                         };
-                        prop_assert_eq!(answer, &expected);
+                        prop_assert_eq!(output, &expected);
                     }
-                    (Op::Adjust { id, product: number, delta }, Output::Adjustment(answer)) => {
+                    (Op::Adjust { id, product: number, delta }, Output::Adjustment(output)) => {
                         let Some(known) = before.adjustments.get(&Uuid::from_u128(*id)) else { continue };
-                        let same = (known.adjustment.product_id, known.adjustment.delta) == (product(*number), *delta);
-                        match answer {
+                        let stored = (known.adjustment.product_id, known.adjustment.delta);
+                        let same = stored == (product(*number), *delta);
+                        match output {
                             Ok(again) => prop_assert!(same && known.applied && again == known),
                             Err(StockError::InsufficientStock(_)) => prop_assert!(same && !known.applied),
                             other => prop_assert!(!same && *other == Err(StockError::AdjustmentMismatch)),
                         }
-                        prop_assert_eq!(&before, &world);
+                        prop_assert_eq!(&before, &model);
                     }
                     _ => {}
                 }
@@ -79,28 +84,32 @@ proptest! {
     }
 
     #[test]
-    fn a_reservation_holds_all_or_nothing_and_never_more_than_there_is(batches in any_batches()) {
-        let mut world = ReferenceModel::new();
+    fn reservations_are_all_or_nothing_and_never_oversell(batches in any_batches()) {
+        let mut model = ReferenceModel::new();
         for op in batches.into_iter().flat_map(|(_, ops)| ops) {
-            let before = world.clone();
-            let answers = world.apply_batch(std::slice::from_ref(&op));
-            let (Op::Reserve { id, lines, .. }, Output::Reservation(answer)) = (&op, &answers[0]) else { continue };
+            let before = model.clone();
+            let outputs = model.apply_batch(std::slice::from_ref(&op));
+            let (Op::Reserve { id, lines, .. }, Output::Reservation(output)) = (&op, &outputs[0]) else {
+                continue;
+            };
             if before.reservations.contains_key(&Uuid::from_u128(*id)) {
-                prop_assert_eq!(&before.levels, &world.levels);
+                prop_assert_eq!(&before.levels, &model.levels);
                 continue;
             }
             let short: Vec<_> = requested_quantities(lines)
                 .into_iter()
-                .map(|(id, pieces)| (id, pieces, before.levels.get(&id).map_or(0, StockLevel::available)))
-                .filter(|(_, pieces, available)| available < pieces)
+                .map(|(id, quantity)| (id, quantity, before.levels.get(&id).map_or(0, StockLevel::available)))
+                .filter(|(_, quantity, available)| available < quantity)
                 .collect();
-            match answer {
+            match output {
                 Ok(_) => prop_assert!(short.is_empty()),
-                Err(StockError::InsufficientStock(named)) => {
-                    let named: Vec<_> =
-                        named.iter().map(|short| (short.product_id, short.requested, short.available)).collect();
-                    prop_assert_eq!(named, short);
-                    prop_assert_eq!(&before.levels, &world.levels);
+                Err(StockError::InsufficientStock(reported)) => {
+                    let reported: Vec<_> = reported
+                        .iter()
+                        .map(|short| (short.product_id, short.requested, short.available))
+                        .collect();
+                    prop_assert_eq!(reported, short);
+                    prop_assert_eq!(&before.levels, &model.levels);
                 }
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
@@ -108,15 +117,16 @@ proptest! {
     }
 
     #[test]
-    fn low_stock_is_told_once_for_each_fall_below_the_threshold(batches in any_batches()) {
-        let mut world = ReferenceModel::new();
+    fn stock_low_is_emitted_once_per_fall_to_the_threshold(batches in any_batches()) {
+        let mut model = ReferenceModel::new();
         for op in batches.into_iter().flat_map(|(_, ops)| ops) {
-            let before = world.clone();
-            world.apply_batch(&[op]);
-            for (product_id, level) in &world.levels {
-                let falls = before.levels[product_id].available() > LOW_THRESHOLD && level.available() <= LOW_THRESHOLD;
-                let told = world.count_low_events(*product_id) - before.count_low_events(*product_id);
-                prop_assert_eq!(told, usize::from(falls));
+            let before = model.clone();
+            model.apply_batch(&[op]);
+            for (product_id, level) in &model.levels {
+                let was_above = before.levels[product_id].available() > LOW_THRESHOLD;
+                let falls = was_above && level.available() <= LOW_THRESHOLD;
+                let emitted = model.count_low_events(*product_id) - before.count_low_events(*product_id);
+                prop_assert_eq!(emitted, usize::from(falls));
             }
         }
     }
@@ -132,18 +142,18 @@ fn reserved_quantities(reservation: &Reservation) -> BTreeMap<ProductId, i64> {
 
 fn requested_quantities(lines: &[(u128, u32)]) -> BTreeMap<ProductId, i64> {
     let mut items = BTreeMap::new();
-    for (number, pieces) in lines {
-        *items.entry(product(*number)).or_default() += i64::from(*pieces);
+    for (number, quantity) in lines {
+        *items.entry(product(*number)).or_default() += i64::from(*quantity);
     }
     items
 }
 
 #[test]
-fn an_adjustment_never_leads_past_what_can_be_kept() {
-    let mut world = ReferenceModel::new();
+fn adjustments_cannot_exceed_max_quantity() {
+    let mut model = ReferenceModel::new();
     let limit = stock_service::model::MAX_QUANTITY;
-    world.levels.get_mut(&product(0)).unwrap().quantity = limit - 1;
-    let answers = world.apply_batch(&[
+    model.levels.get_mut(&product(0)).unwrap().quantity = limit - 1;
+    let outputs = model.apply_batch(&[
         Op::Adjust {
             id: 1,
             product: 0,
@@ -156,8 +166,8 @@ fn an_adjustment_never_leads_past_what_can_be_kept() {
         },
     ]);
     assert_eq!(
-        answers[0],
+        outputs[0],
         Output::Adjustment(Err(StockError::StockLimitExceeded))
     );
-    assert!(matches!(&answers[1], Output::Adjustment(Ok(adjusted)) if adjusted.level.quantity == limit));
+    assert!(matches!(&outputs[1], Output::Adjustment(Ok(adjusted)) if adjusted.level.quantity == limit));
 }

@@ -1,4 +1,4 @@
-//! stock-service from outside: its decisions, its HTTP API and its queue.
+//! Integration tests of stock-service: decisions, HTTP API and queue consumer.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The real engine on a real database, against the model: whatever is asked in whatever order, both say the
-//! same and come to the same levels.
+//! Model conformance: the real engine on a real database and the reference model return the same outputs and
+//! end with the same levels for random command sequences.
 
 use std::collections::BTreeMap;
 
@@ -18,41 +18,41 @@ use crate::{
     support::TestApp,
 };
 
-/// Every case is some ten batches of some five commands.
+/// Each case has about ten batches of about five commands.
 const CASES: usize = 25;
 
-/// Two instances on one database, with the products of the model.
+/// Starts two instances on one database with the products of the model.
 async fn start_instances(pool: &PgPool) -> [TestApp; 2] {
-    let here = TestApp::start(pool).await;
+    let first_app = TestApp::start(pool).await;
     for product in ReferenceModel::new().levels.into_keys() {
-        here.insert_product(product).await;
+        first_app.insert_product(product).await;
     }
-    let there = here.start_another().await;
-    [here, there]
+    let second_app = first_app.start_another().await;
+    [first_app, second_app]
 }
 
-/// A world in which nothing has happened yet, in the store and in the model.
-async fn reset(shop: &TestApp) -> ReferenceModel {
+/// Resets the database and returns a new model in the same state.
+async fn reset(app: &TestApp) -> ReferenceModel {
     sqlx::raw_sql(
         "DELETE FROM stock; DELETE FROM reservations; DELETE FROM reservation_items;
          DELETE FROM stock_adjustments; DELETE FROM event_outbox",
     )
-    .execute(&shop.pool)
+    .execute(&app.pool)
     .await
     .unwrap();
-    let mut world = ReferenceModel::new();
-    world.now = shop.clock.now();
-    world
+    let mut model = ReferenceModel::new();
+    model.now = app.clock.now();
+    model
         .levels
         .values_mut()
-        .for_each(|level| level.updated_at = world.now);
+        .for_each(|level| level.updated_at = model.now);
     sqlx::query("INSERT INTO stock (product_id, quantity, reserved, updated_at) SELECT UNNEST($1), 0, 0, $2")
-        .bind(world.levels.keys().map(|id| id.0).collect::<Vec<Uuid>>())
-        .bind(world.now)
-        .execute(&shop.pool)
+        .bind(model.levels.keys().map(|id| id.0).collect::<Vec<Uuid>>())
+        .bind(model.now)
+        .execute(&app.pool)
         .await
         .unwrap();
-    world
+    model
 }
 
 async fn read_stock_levels(pool: &PgPool) -> BTreeMap<ProductId, StockLevel> {
@@ -68,57 +68,58 @@ async fn read_stock_levels(pool: &PgPool) -> BTreeMap<ProductId, StockLevel> {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_store_comes_to_what_the_model_comes_to(pool: PgPool) {
+async fn engine_conforms_to_the_reference_model(pool: PgPool) {
     let instances = start_instances(&pool).await;
     let mut runner = TestRunner::default();
     for _ in 0..CASES {
         let batches = any_batches().new_tree(&mut runner).unwrap().current();
-        let mut world = reset(&instances[0]).await;
+        let mut model = reset(&instances[0]).await;
         for (number, (seconds, ops)) in batches.iter().enumerate() {
-            let shop = &instances[number % 2];
-            shop.clock.advance(*seconds);
-            world.now = shop.clock.now();
-            let answers = join_all(ops.iter().map(|op| op.submit_to(&shop.engine))).await;
-            assert_eq!(answers, world.apply_batch(ops), "batch {number} of {batches:#?}");
+            let app = &instances[number % 2];
+            app.clock.advance(*seconds);
+            model.now = app.clock.now();
+            let outputs = join_all(ops.iter().map(|op| op.submit_to(&app.engine))).await;
+            assert_eq!(outputs, model.apply_batch(ops), "batch {number} of {batches:#?}");
             assert_eq!(
                 read_stock_levels(&pool).await,
-                world.levels,
+                model.levels,
                 "batch {number} of {batches:#?}"
             );
-            shop.assert_consistent().await;
+            app.assert_consistent().await;
         }
     }
 }
 
-/// Nobody can say which instance is faster; but the sums are exact, and both remember the same.
+/// The order of the commands is undefined, but the levels are consistent and both instances return the same
+/// results.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn two_instances_at_once_keep_the_sums(pool: PgPool) {
+async fn two_concurrent_instances_stay_consistent(pool: PgPool) {
     let instances = start_instances(&pool).await;
-    let [here, there] = &instances;
+    let [first_app, second_app] = &instances;
     let mut runner = TestRunner::default();
     for _ in 0..CASES {
         let batches = any_batches().new_tree(&mut runner).unwrap().current();
-        reset(here).await;
+        reset(first_app).await;
         for (seconds, ops) in &batches {
-            here.clock.advance(*seconds);
-            // Every second command to each, and the last one to both.
-            let asked = |shop: &TestApp, first: usize| {
-                let engine = shop.engine.clone();
+            first_app.clock.advance(*seconds);
+            // The commands alternate between the instances; both receive the last one.
+            let submit = |app: &TestApp, first: usize| {
+                let engine = app.engine.clone();
                 let ops = ops.iter().skip(first).step_by(2).chain(ops.last());
                 async move { join_all(ops.map(|op| op.submit_to(&engine))).await }
             };
-            tokio::join!(asked(here, 0), asked(there, 1));
-            here.assert_consistent().await;
+            tokio::join!(submit(first_app, 0), submit(second_app, 1));
+            first_app.assert_consistent().await;
         }
-        // What was asked once more changes nothing, whoever is asked.
+        // Repeated commands change nothing on either instance.
         let (_, ops) = batches.last().unwrap();
-        let asked_again: Vec<&Op> = ops
+        let repeated: Vec<&Op> = ops
             .iter()
             .filter(|op| matches!(op, Op::Reserve { .. } | Op::Adjust { .. }))
             .collect();
         let before = read_stock_levels(&pool).await;
-        let first = join_all(asked_again.iter().map(|op| op.submit_to(&here.engine))).await;
-        let second = join_all(asked_again.iter().map(|op| op.submit_to(&there.engine))).await;
+        let first = join_all(repeated.iter().map(|op| op.submit_to(&first_app.engine))).await;
+        let second = join_all(repeated.iter().map(|op| op.submit_to(&second_app.engine))).await;
         assert_eq!(first, second, "{batches:#?}");
         assert_eq!(read_stock_levels(&pool).await, before, "{batches:#?}");
     }

@@ -1,5 +1,5 @@
-//! The consumer of `stock-update-queue`, against a queue that speaks SQS's wire protocol and shows what
-//! was deleted from it.
+//! The consumer of `stock-update-queue`, against a fake queue that speaks the SQS wire protocol and records
+//! the deleted messages.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, new_id};
 
-/// A queue. What is received stays in flight for good, so each message comes once unless it is sent again.
+/// A fake SQS queue without visibility timeout: each message is received once unless it is sent again.
 #[derive(Clone, Default)]
 struct FakeQueue(Arc<Inner>);
 
@@ -39,7 +39,7 @@ struct Messages {
 }
 
 impl FakeQueue {
-    /// Starts the queue's server, and a client of it.
+    /// Starts the queue's server and returns a client for it.
     async fn start(exists: bool) -> (Self, aws_sdk_sqs::Client) {
         let queue = Self::default();
         queue.0.state.lock().unwrap().exists = exists;
@@ -70,7 +70,7 @@ impl FakeQueue {
             .unwrap()
             .to_owned();
         let body: Value = serde_json::from_str(&body).unwrap();
-        let answer = match action.as_str() {
+        let response = match action.as_str() {
             "GetQueueUrl" if queue.0.state.lock().unwrap().exists => {
                 json!({"QueueUrl": format!("http://sqs.test/{}", body["QueueName"].as_str().unwrap())})
             }
@@ -82,7 +82,7 @@ impl FakeQueue {
             "DeleteMessageBatch" => queue.delete(&body),
             other => panic!("{other}"),
         };
-        (Code::OK, Json(answer))
+        (Code::OK, Json(response))
     }
 
     async fn receive(&self) -> Value {
@@ -151,7 +151,7 @@ impl FakeQueue {
         };
         tokio::time::timeout(Duration::from_secs(10), waiting)
             .await
-            .expect("the message is deleted");
+            .expect("the message was not deleted in time");
     }
 
     fn in_flight(&self) -> Vec<String> {
@@ -159,43 +159,38 @@ impl FakeQueue {
     }
 }
 
-/// The consumer at work, until the test ends it.
+/// A running consumer.
 struct RunningConsumer {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl RunningConsumer {
-    fn start(client: aws_sdk_sqs::Client, shop: &TestApp) -> Self {
+    fn start(client: aws_sdk_sqs::Client, app: &TestApp) -> Self {
         let stop = CancellationToken::new();
-        let consumer = Consumer::new(
-            client,
-            "stock-update-queue",
-            shop.engine.clone(),
-            shop.pool.clone(),
-        );
+        let consumer = Consumer::new(client, "stock-update-queue", app.engine.clone(), app.pool.clone());
         Self {
             task: tokio::spawn(consumer.run(stop.clone())),
             stop,
         }
     }
 
-    /// It ends although its poll would last for twenty seconds more.
+    /// Asserts that the consumer stops at once although its long poll would last for 20 seconds.
     async fn stop(self) {
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), self.task)
             .await
-            .expect("the end")
+            .expect("the consumer did not stop in time")
             .unwrap();
     }
 }
 
-/// An event as EventBridge puts it into a queue.
+/// An event as EventBridge delivers it to a queue.
 fn eventbridge_message(detail_type: &str, correlation_id: Uuid, data: &Value) -> Value {
     let now = Clock::system().now();
     json!({
-        "version": "0", "id": new_id(), "account": "000000000000", "region": "ap-northeast-1", "resources": [],
-        "time": now, "source": "warehouse.tokyo", "detail-type": detail_type,
+        "version": "0", "id": new_id(), "account": "000000000000", "region": "ap-northeast-1",
+        "resources": [], "time": now, "source": "warehouse.tokyo", "detail-type": detail_type,
         "detail": {
             "event_id": new_id(), "schema_version": 1, "occurred_at": now, "correlation_id": correlation_id,
             "causation_id": null, "traceparent": TraceParent::root(now), "data": data,
@@ -217,15 +212,15 @@ fn adjustment_message(product: ProductId, id: Uuid, delta: i64) -> Value {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn new_products_and_adjustments_are_taken_once(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn applies_each_product_and_adjustment_once(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let (queue, client) = FakeQueue::start(true).await;
-    let work = RunningConsumer::start(client, &shop);
-    let product = shop.create_product().await;
+    let running_consumer = RunningConsumer::start(client, &app);
+    let product = app.create_product().await;
 
     queue.send("created", product_created_message(product));
     queue.wait_until_deleted("created").await;
-    assert_eq!(shop.stock_level(product).await, (0, 0));
+    assert_eq!(app.stock_level(product).await, (0, 0));
 
     let (delivery, delivered) = (new_id(), adjustment_message(product, new_id(), 12));
     queue.send("delivery", adjustment_message(product, delivery, 30));
@@ -236,35 +231,35 @@ async fn new_products_and_adjustments_are_taken_once(pool: PgPool) {
     }
     queue.send("created again", product_created_message(product));
     queue.wait_until_deleted("created again").await;
-    assert_eq!(shop.stock_level(product).await, (42, 0));
+    assert_eq!(app.stock_level(product).await, (42, 0));
     assert_eq!(queue.in_flight(), Vec::<String>::new());
 
-    // What follows from an event belongs to its transaction and trace, and names it as its cause.
-    let updated = shop.events("StockUpdated").await;
-    let told = updated.iter().find(|event| event["data"]["delta"] == 12).unwrap();
+    // The resulting event has the message's correlation id and trace, and its event id as causation id.
+    let updated = app.events("StockUpdated").await;
+    let event = updated.iter().find(|event| event["data"]["delta"] == 12).unwrap();
     for (member, of) in [
         ("correlation_id", "correlation_id"),
         ("causation_id", "event_id"),
         ("traceparent", "traceparent"),
     ] {
-        assert_eq!(told[member], delivered["detail"][of], "{member}");
+        assert_eq!(event[member], delivered["detail"][of], "{member}");
     }
     assert_eq!(updated.len(), 2);
-    work.stop().await;
-    shop.assert_consistent().await;
+    running_consumer.stop().await;
+    app.assert_consistent().await;
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_is_malformed_or_refused_stays_in_the_queue(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn keeps_malformed_and_rejected_messages_in_the_queue(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let (queue, client) = FakeQueue::start(true).await;
-    let product = shop.create_product_with_stock(5).await;
+    let product = app.create_product_with_stock(5).await;
     let mut newer = adjustment_message(product, new_id(), 1);
     newer["detail"]["schema_version"] = json!(2);
     let mut text = adjustment_message(product, new_id(), 1);
     text["detail"] = json!(text["detail"].to_string());
 
-    let unwanted = [
+    let rejected = [
         ("not JSON", json!("x").to_string().replace('"', "")),
         (
             "another event",
@@ -277,59 +272,59 @@ async fn what_is_malformed_or_refused_stays_in_the_queue(pool: PgPool) {
             adjustment_message(ProductId(new_id()), new_id(), 1).to_string(),
         ),
         (
-            "a product that never was",
+            "a product that does not exist",
             product_created_message(ProductId(new_id())).to_string(),
         ),
         (
-            "too many taken",
+            "more than available",
             adjustment_message(product, new_id(), -6).to_string(),
         ),
-        ("no change", adjustment_message(product, new_id(), 0).to_string()),
+        ("zero delta", adjustment_message(product, new_id(), 0).to_string()),
         (
-            "beyond any number",
+            "delta out of range",
             adjustment_message(product, new_id(), i64::MAX).to_string(),
         ),
     ];
-    for (id, body) in &unwanted {
+    for (id, body) in &rejected {
         queue.send(id, body);
     }
-    // In the middle of them is one that is wanted: it comes in the same poll.
-    queue.send("wanted", adjustment_message(product, new_id(), 2));
-    let work = RunningConsumer::start(client, &shop);
-    queue.wait_until_deleted("wanted").await;
-    work.stop().await;
+    // A valid message in the same poll is processed nevertheless.
+    queue.send("valid", adjustment_message(product, new_id(), 2));
+    let running_consumer = RunningConsumer::start(client, &app);
+    queue.wait_until_deleted("valid").await;
+    running_consumer.stop().await;
 
     assert_eq!(
         queue.in_flight(),
-        unwanted.each_ref().map(|(id, _)| (*id).to_owned())
+        rejected.each_ref().map(|(id, _)| (*id).to_owned())
     );
-    assert_eq!(shop.stock_level(product).await, (7, 0));
-    shop.assert_consistent().await;
+    assert_eq!(app.stock_level(product).await, (7, 0));
+    app.assert_consistent().await;
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_queue_that_is_missing_is_waited_for(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn resumes_when_missing_queue_is_created(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let (queue, client) = FakeQueue::start(false).await;
     let consumer = Consumer::new(
         client.clone(),
         "stock-update-queue",
-        shop.engine.clone(),
+        app.engine.clone(),
         pool.clone(),
     );
     assert!(consumer.check().await.is_err());
-    let work = RunningConsumer::start(client, &shop);
-    let product = shop.create_product_with_stock(5).await;
+    let running_consumer = RunningConsumer::start(client, &app);
+    let product = app.create_product_with_stock(5).await;
 
     queue.send("delivery", adjustment_message(product, new_id(), 2));
     assert_eq!(
-        shop.stock_level(product).await,
+        app.stock_level(product).await,
         (5, 0),
-        "requests are served in the meantime"
+        "HTTP requests are served while the queue is missing"
     );
     queue.create();
     queue.wait_until_deleted("delivery").await;
     assert!(consumer.check().await.is_ok());
-    assert_eq!(shop.stock_level(product).await, (7, 0));
-    work.stop().await;
+    assert_eq!(app.stock_level(product).await, (7, 0));
+    running_consumer.stop().await;
 }

@@ -1,5 +1,5 @@
-//! A small world of rows that stands in for the database, for trying decisions on: each batch is shown the rows
-//! that its commands name, and only what it says has changed is written back.
+//! Reference model: an in-memory replacement of the database for property tests. Each batch sees only the
+//! rows that its commands declare as affected, and only the changes that it returns are written back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,7 @@ fn context(id: u128) -> EventContext {
 fn reserve(id: u128, lines: &[(u128, u32)], expires_in: Option<u32>) -> Reserve {
     let lines = lines
         .iter()
-        .map(|(number, pieces)| (product(*number), Quantity::new(*pieces).unwrap()));
+        .map(|(number, quantity)| (product(*number), Quantity::new(*quantity).unwrap()));
     Reserve::new(Uuid::from_u128(id), lines, expires_in, context(id)).unwrap()
 }
 
@@ -101,63 +101,66 @@ impl ReferenceModel {
         }
     }
 
-    /// What the store does for a batch, in memory.
+    /// Does in memory what the store does for a batch.
     pub fn apply_batch(&mut self, ops: &[Op]) -> Vec<Output> {
         let mut rows = AffectedRows::default();
         ops.iter().for_each(|op| op.affected_rows(&mut rows));
         let reservations = select(&self.reservations, &rows.reservations);
         let held = reservations
             .values()
-            .flat_map(|known| known.items.iter().map(|item| item.product_id));
+            .flat_map(|adjustment_outcome| adjustment_outcome.items.iter().map(|item| item.product_id));
         let products = rows.products.iter().copied().chain(held).collect();
-        let mut books = BatchState::new(Snapshot {
+        let mut state = BatchState::new(Snapshot {
             now: self.now,
             low_threshold: LOW_THRESHOLD,
             levels: select(&self.levels, &products),
             adjustments: select(&self.adjustments, &rows.adjustments),
             reservations,
         });
-        let answers = ops.iter().map(|op| op.decide(&mut books)).collect();
+        let outputs = ops.iter().map(|op| op.decide(&mut state)).collect();
 
-        let changes = books.into_changes();
+        let changes = state.into_changes();
         for change in changes.levels {
             assert_eq!(
                 self.levels.insert(change.id, change.to),
                 Some(change.from),
-                "a level is changed from what it was"
+                "the expected old level matches the stored one"
             );
         }
         for new in changes.new_reservations {
             assert!(
                 self.reservations.insert(new.id, new).is_none(),
-                "a reservation is new once"
+                "a new reservation does not exist yet"
             );
         }
         for change in changes.updated_reservations {
-            let moved = self
+            let reservation = self
                 .reservations
                 .get_mut(&change.id)
-                .expect("only what is there moves");
-            assert_eq!(moved.status, change.from, "a reservation moves from where it was");
-            moved.status = change.to;
+                .expect("an updated reservation exists");
+            assert_eq!(
+                reservation.status, change.from,
+                "the expected old status matches the stored one"
+            );
+            reservation.status = change.to;
         }
         for new in changes.new_adjustments {
             assert!(
                 self.adjustments.insert(new.adjustment.id, new).is_none(),
-                "an adjustment is new once"
+                "a new adjustment does not exist yet"
             );
         }
         self.events.extend(changes.events.iter().map(event_without_id));
-        answers
+        outputs
     }
 
-    /// Pieces of a product in the reservations of that status.
+    /// Total quantity of a product in the reservations with that status.
     fn quantity_in_status(&self, product_id: ProductId, status: ReservationStatus) -> i64 {
-        let of_status = self
+        let reservations = self
             .reservations
             .values()
             .filter(|reservation| reservation.status == status);
-        let items = of_status.flat_map(|reservation| &reservation.items);
+        let items = reservations.flat_map(|reservation| &reservation.items);
         items
             .filter(|item| item.product_id == product_id)
             .map(|item| item.quantity)
@@ -169,8 +172,10 @@ impl ReferenceModel {
             let adjusted: i64 = self
                 .adjustments
                 .values()
-                .filter(|known| known.applied && known.adjustment.product_id == *product_id)
-                .map(|known| known.adjustment.delta)
+                .filter(|adjustment_outcome| {
+                    adjustment_outcome.applied && adjustment_outcome.adjustment.product_id == *product_id
+                })
+                .map(|adjustment_outcome| adjustment_outcome.adjustment.delta)
                 .sum();
             prop_assert_eq!(
                 level.quantity,
@@ -186,9 +191,9 @@ impl ReferenceModel {
         Ok(())
     }
 
-    /// Whoever only hears the events comes to the same sums.
+    /// Levels rebuilt from the events alone equal the stored levels.
     pub fn check_events(&self) -> Result<(), TestCaseError> {
-        let mut heard = BTreeMap::<String, (i64, i64)>::new();
+        let mut from_events = BTreeMap::<String, (i64, i64)>::new();
         for event in &self.events {
             let data = &event["data"];
             let sign = match (event["type"].as_str(), data["cause"].as_str()) {
@@ -197,10 +202,10 @@ impl ReferenceModel {
                 _ => 0,
             };
             for item in data["items"].as_array().into_iter().flatten() {
-                heard.entry(text(&item["product_id"])).or_default().1 += sign * int(&item["quantity"]);
+                from_events.entry(text(&item["product_id"])).or_default().1 += sign * int(&item["quantity"]);
             }
             if event["type"] == "StockUpdated" {
-                let (quantity, reserved) = heard.entry(text(&data["product_id"])).or_default();
+                let (quantity, reserved) = from_events.entry(text(&data["product_id"])).or_default();
                 *quantity += int(&data["delta"]);
                 if data["cause"] == "sale" {
                     *reserved += int(&data["delta"]);
@@ -212,8 +217,11 @@ impl ReferenceModel {
             }
         }
         for (product_id, level) in &self.levels {
-            let heard = heard.get(&product_id.to_string()).copied().unwrap_or_default();
-            prop_assert_eq!(heard, (level.quantity, level.reserved));
+            let from_events = from_events
+                .get(&product_id.to_string())
+                .copied()
+                .unwrap_or_default();
+            prop_assert_eq!(from_events, (level.quantity, level.reserved));
         }
         Ok(())
     }
@@ -252,7 +260,7 @@ impl Op {
         }
     }
 
-    /// Asks the real engine.
+    /// Submits the operation to the real engine.
     pub async fn submit_to(&self, engine: &Engine) -> Output {
         let id = |id: &u128| (Uuid::from_u128(*id), context(*id));
         match self {
@@ -262,16 +270,16 @@ impl Op {
                 expires_in,
             } => Output::Reservation(engine.submit(reserve(*id, lines, *expires_in)).await.unwrap()),
             Self::Commit(number) => {
-                let (id, cause) = id(number);
-                Output::Reservation(engine.submit(Commit { id, context: cause }).await.unwrap())
+                let (id, context) = id(number);
+                Output::Reservation(engine.submit(Commit { id, context }).await.unwrap())
             }
             Self::Release(number) => {
-                let (id, cause) = id(number);
-                Output::Reservation(Ok(engine.submit(Release { id, context: cause }).await.unwrap()))
+                let (id, context) = id(number);
+                Output::Reservation(Ok(engine.submit(Release { id, context }).await.unwrap()))
             }
             Self::Expire(number) => {
-                let (id, cause) = id(number);
-                engine.submit(Expire { id, context: cause }).await.unwrap();
+                let (id, context) = id(number);
+                engine.submit(Expire { id, context }).await.unwrap();
                 Output::Expired
             }
             Self::Adjust { id, product, delta } => {
@@ -280,35 +288,35 @@ impl Op {
         }
     }
 
-    fn decide(&self, books: &mut BatchState) -> Output {
+    fn decide(&self, state: &mut BatchState) -> Output {
         match self {
             Self::Reserve {
                 id,
                 lines,
                 expires_in,
-            } => Output::Reservation(reserve(*id, lines, *expires_in).decide(books)),
+            } => Output::Reservation(reserve(*id, lines, *expires_in).decide(state)),
             Self::Commit(id) => Output::Reservation(
                 Commit {
                     id: Uuid::from_u128(*id),
                     context: context(*id),
                 }
-                .decide(books),
+                .decide(state),
             ),
             Self::Release(id) => Output::Reservation(Ok(Release {
                 id: Uuid::from_u128(*id),
                 context: context(*id),
             }
-            .decide(books))),
+            .decide(state))),
             Self::Expire(id) => {
                 Expire {
                     id: Uuid::from_u128(*id),
                     context: context(*id),
                 }
-                .decide(books);
+                .decide(state);
                 Output::Expired
             }
             Self::Adjust { id, product, delta } => {
-                Output::Adjustment(adjust(*id, *product, *delta).decide(books))
+                Output::Adjustment(adjust(*id, *product, *delta).decide(state))
             }
         }
     }
@@ -320,11 +328,11 @@ fn select<K: Ord + Copy, V: Clone>(all: &BTreeMap<K, V>, keys: &BTreeSet<K>) -> 
         .collect()
 }
 
-/// An event without its own id, which is the one thing in it that is random.
-fn event_without_id(outgoing: &OutboxEvent) -> Value {
-    let mut detail: Value = serde_json::from_str(&outgoing.detail).unwrap();
+/// Removes the event id, the only random part of an event.
+fn event_without_id(outbox_event: &OutboxEvent) -> Value {
+    let mut detail: Value = serde_json::from_str(&outbox_event.detail).unwrap();
     detail["event_id"].take();
-    detail["type"] = outgoing.detail_type.clone().into();
+    detail["type"] = outbox_event.detail_type.clone().into();
     detail
 }
 
@@ -337,8 +345,8 @@ fn int(value: &Value) -> i64 {
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    // Few ids and small stock: nearly everything meets something that was there before. The last product
-    // has no stock row.
+    // Few ids and little stock, so that most operations collide with earlier ones. The last product has no
+    // stock row.
     let id = 1..=8_u128;
     let lines = prop::collection::vec((0..=PRODUCTS, 1..=9_u32), 1..4);
     prop_oneof![
@@ -347,12 +355,12 @@ fn any_op() -> impl Strategy<Value = Op> {
         3 => id.clone().prop_map(Op::Commit),
         2 => id.clone().prop_map(Op::Release),
         2 => id.prop_map(Op::Expire),
-        4 => (1..=12_u128, 0..=PRODUCTS, (-15..=40_i64).prop_filter("0 is no change", |delta| *delta != 0))
+        4 => (1..=12_u128, 0..=PRODUCTS, (-15..=40_i64).prop_filter("delta is not 0", |delta| *delta != 0))
             .prop_map(|(id, product, delta)| Op::Adjust { id, product, delta }),
     ]
 }
 
-/// Batches, and how many seconds pass before each.
+/// Batches, each with the seconds that pass before it.
 pub fn any_batches() -> impl Strategy<Value = Vec<(i64, Vec<Op>)>> {
     prop::collection::vec((0..=2_i64, prop::collection::vec(any_op(), 1..10)), 1..12)
 }

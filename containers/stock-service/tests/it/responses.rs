@@ -1,5 +1,5 @@
-//! The answer to everything that can be asked of a reservation, in every state that it can be in; and levels
-//! and adjustments.
+//! Responses to every request on a reservation in each of its states, and to stock level and adjustment
+//! requests.
 
 use domain::ProductId;
 use reqwest::{Method, StatusCode};
@@ -9,97 +9,97 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, new_id, problem_slug, send_and_parse};
 
-/// How a reservation gets into a state, with the pieces that stay reserved and that are sold then.
+/// States of a reservation, each with the units that are then reserved and sold.
 const STATES: [(&str, i64, i64); 9] = [
-    ("nothing", 0, 0),
+    ("none", 0, 0),
     ("reserved", 3, 0),
     ("committed", 0, 3),
     ("released", 0, 0),
     ("returned", 0, 0),
-    ("lapsed", 3, 0),
+    ("past expiry", 3, 0),
     ("expired", 0, 0),
     ("refused", 0, 0),
-    ("released before it came", 0, 0),
+    ("released before reserve", 0, 0),
 ];
 
-/// Brings a new reservation into that state.
-async fn create_in_state(state: &str, shop: &TestApp, product: ProductId) -> Uuid {
+/// Creates a reservation in that state.
+async fn create_in_state(state: &str, app: &TestApp, product: ProductId) -> Uuid {
     let id = new_id();
     match state {
-        "nothing" => return id,
-        "released before it came" => assert_eq!(shop.release(id).await.0, 200),
-        "refused" => assert_eq!(shop.reserve(id, &[(product, 101)]).await.0, 409),
-        "lapsed" | "expired" => {
-            assert_eq!(shop.reserve_for(id, &[(product, 3)], 60).await.0, 201);
-            shop.clock.advance(60);
+        "none" => return id,
+        "released before reserve" => assert_eq!(app.release(id).await.0, 200),
+        "refused" => assert_eq!(app.reserve(id, &[(product, 101)]).await.0, 409),
+        "past expiry" | "expired" => {
+            assert_eq!(app.reserve_for(id, &[(product, 3)], 60).await.0, 201);
+            app.clock.advance(60);
         }
-        _ => assert_eq!(shop.reserve(id, &[(product, 3)]).await.0, 201),
+        _ => assert_eq!(app.reserve(id, &[(product, 3)]).await.0, 201),
     }
     match state {
-        "committed" => assert_eq!(shop.commit(id).await.0, 200),
-        "released" => assert_eq!(shop.release(id).await.0, 200),
+        "committed" => assert_eq!(app.commit(id).await.0, 200),
+        "released" => assert_eq!(app.release(id).await.0, 200),
         "returned" => {
-            assert_eq!(shop.commit(id).await.0, 200);
-            assert_eq!(shop.release(id).await.0, 200);
+            assert_eq!(app.commit(id).await.0, 200);
+            assert_eq!(app.release(id).await.0, 200);
         }
-        "expired" => shop.expire_due_reservations().await,
+        "expired" => app.expire_due_reservations().await,
         _ => {}
     }
     id
 }
 
-/// The status code, and the reservation's status or the problem's slug.
+/// Status code, and the reservation's status or the problem's slug.
 fn summary((code, body): (StatusCode, Value)) -> String {
-    let word = body["status"]
+    let status = body["status"]
         .as_str()
         .map_or_else(|| problem_slug(&body).to_owned(), str::to_owned);
-    format!("{} {word}", code.as_u16())
+    format!("{} {status}", code.as_u16())
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn every_question_in_every_state(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn every_request_in_every_state(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let mut table = Vec::new();
     for (state, reserved, sold) in STATES {
-        for question in ["reserve", "reserve other items", "commit", "release", "show"] {
-            let product = shop.create_product_with_stock(100).await;
-            let id = create_in_state(state, &shop, product).await;
-            assert_eq!(shop.stock_level(product).await, (100 - sold, reserved), "{state}");
+        for request_kind in ["reserve", "reserve other items", "commit", "release", "show"] {
+            let product = app.create_product_with_stock(100).await;
+            let id = create_in_state(state, &app, product).await;
+            assert_eq!(app.stock_level(product).await, (100 - sold, reserved), "{state}");
 
-            let pieces = if state == "refused" { 101 } else { 3 };
-            let ask = async || match question {
-                "reserve" => shop.reserve(id, &[(product, pieces)]).await,
-                "reserve other items" => shop.reserve(id, &[(product, 4)]).await,
-                "commit" => shop.commit(id).await,
-                "release" => shop.release(id).await,
-                _ => shop.get(&format!("/v1/reservations/{id}")).await,
+            let quantity = if state == "refused" { 101 } else { 3 };
+            let send = async || match request_kind {
+                "reserve" => app.reserve(id, &[(product, quantity)]).await,
+                "reserve other items" => app.reserve(id, &[(product, 4)]).await,
+                "commit" => app.commit(id).await,
+                "release" => app.release(id).await,
+                _ => app.get(&format!("/v1/reservations/{id}")).await,
             };
-            let answer = ask().await;
-            let level = shop.stock_level(product).await;
-            assert_eq!(ask().await, answer, "{state}, {question}: a second time");
+            let response = send().await;
+            let level = app.stock_level(product).await;
+            assert_eq!(send().await, response, "{state}, {request_kind}: repetition");
             assert_eq!(
-                shop.stock_level(product).await,
+                app.stock_level(product).await,
                 level,
-                "{state}, {question}: a second time"
+                "{state}, {request_kind}: repetition"
             );
             table.push(format!(
-                "{state}, {question}: {}, {}/{}",
-                summary(answer),
+                "{state}, {request_kind}: {}, {}/{}",
+                summary(response),
                 level.0,
                 level.1
             ));
         }
     }
-    shop.assert_consistent().await;
-    // State, question: answer, quantity/reserved after it.
+    app.assert_consistent().await;
+    // State, request: response, quantity/reserved afterwards.
     assert_eq!(
         table,
         [
-            "nothing, reserve: 201 reserved, 100/3",
-            "nothing, reserve other items: 201 reserved, 100/4",
-            "nothing, commit: 404 not-found, 100/0",
-            "nothing, release: 200 released, 100/0",
-            "nothing, show: 404 not-found, 100/0",
+            "none, reserve: 201 reserved, 100/3",
+            "none, reserve other items: 201 reserved, 100/4",
+            "none, commit: 404 not-found, 100/0",
+            "none, release: 200 released, 100/0",
+            "none, show: 404 not-found, 100/0",
             "reserved, reserve: 201 reserved, 100/3",
             "reserved, reserve other items: 422 reservation-mismatch, 100/3",
             "reserved, commit: 200 committed, 97/0",
@@ -120,11 +120,11 @@ async fn every_question_in_every_state(pool: PgPool) {
             "returned, commit: 409 reservation-released, 100/0",
             "returned, release: 200 released, 100/0",
             "returned, show: 200 released, 100/0",
-            "lapsed, reserve: 409 reservation-expired, 100/0",
-            "lapsed, reserve other items: 422 reservation-mismatch, 100/0",
-            "lapsed, commit: 409 reservation-expired, 100/0",
-            "lapsed, release: 200 expired, 100/0",
-            "lapsed, show: 200 expired, 100/3",
+            "past expiry, reserve: 409 reservation-expired, 100/0",
+            "past expiry, reserve other items: 422 reservation-mismatch, 100/0",
+            "past expiry, commit: 409 reservation-expired, 100/0",
+            "past expiry, release: 200 expired, 100/0",
+            "past expiry, show: 200 expired, 100/3",
             "expired, reserve: 409 reservation-expired, 100/0",
             "expired, reserve other items: 422 reservation-mismatch, 100/0",
             "expired, commit: 409 reservation-expired, 100/0",
@@ -135,28 +135,28 @@ async fn every_question_in_every_state(pool: PgPool) {
             "refused, commit: 409 insufficient-stock, 100/0",
             "refused, release: 200 refused, 100/0",
             "refused, show: 200 refused, 100/0",
-            "released before it came, reserve: 409 reservation-released, 100/0",
-            "released before it came, reserve other items: 409 reservation-released, 100/0",
-            "released before it came, commit: 409 reservation-released, 100/0",
-            "released before it came, release: 200 released, 100/0",
-            "released before it came, show: 200 released, 100/0",
+            "released before reserve, reserve: 409 reservation-released, 100/0",
+            "released before reserve, reserve other items: 409 reservation-released, 100/0",
+            "released before reserve, commit: 409 reservation-released, 100/0",
+            "released before reserve, release: 200 released, 100/0",
+            "released before reserve, show: 200 released, 100/0",
         ]
     );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_reservation_in_full(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn reservation_sums_lines_and_refusal_is_stored(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let mut products = [
-        shop.create_product_with_stock(5).await,
-        shop.create_product_with_stock(2).await,
+        app.create_product_with_stock(5).await,
+        app.create_product_with_stock(2).await,
     ];
     products.sort();
     let [first, second] = products;
     let id = new_id();
 
-    // Equal products are summed, and the order of the lines does not matter.
-    let (code, reservation) = shop
+    // Lines of the same product are summed, and the order of the lines does not matter.
+    let (code, reservation) = app
         .reserve_for(id, &[(second, 1), (first, 1), (second, 1)], 900)
         .await;
     assert_eq!(code, 201);
@@ -170,14 +170,15 @@ async fn a_reservation_in_full(pool: PgPool) {
         })
     );
     assert_eq!(
-        shop.reserve(id, &[(first, 1), (second, 2)]).await,
+        app.reserve(id, &[(first, 1), (second, 2)]).await,
         (code, reservation)
     );
 
-    // One short line refuses all of them, now and later, whatever there is then.
+    // One short line rejects the whole reservation; repetitions are rejected even if stock is available
+    // later.
     let late = new_id();
     let unknown = ProductId(new_id());
-    let refused = shop.reserve(late, &[(first, 1), (second, 1), (unknown, 1)]).await;
+    let refused = app.reserve(late, &[(first, 1), (second, 1), (unknown, 1)]).await;
     assert_eq!(refused.0, 409);
     assert_eq!(
         refused.1,
@@ -192,110 +193,110 @@ async fn a_reservation_in_full(pool: PgPool) {
             ],
         })
     );
-    assert_eq!(shop.release(id).await.0, 200);
+    assert_eq!(app.release(id).await.0, 200);
     assert_eq!(
-        shop.reserve(late, &[(first, 1), (second, 1), (unknown, 1)]).await,
+        app.reserve(late, &[(first, 1), (second, 1), (unknown, 1)]).await,
         refused
     );
     assert_eq!(
-        (shop.stock_level(first).await, shop.stock_level(second).await).1,
+        (app.stock_level(first).await, app.stock_level(second).await).1,
         (2, 0)
     );
-    shop.assert_consistent().await;
+    app.assert_consistent().await;
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_level_and_its_adjustments(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product().await;
+async fn adjustments_change_the_level_once_per_id(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product().await;
     let show = format!("/v1/stock/{product}");
-    assert_eq!(summary(shop.get(&show).await), "404 not-found");
+    assert_eq!(summary(app.get(&show).await), "404 not-found");
     assert_eq!(
-        summary(shop.adjust(ProductId(new_id()), new_id(), 5).await),
+        summary(app.adjust(ProductId(new_id()), new_id(), 5).await),
         "404 not-found"
     );
 
-    // The first adjustment of a product makes its stock row.
+    // The first adjustment of a product creates its stock row.
     let delivery = new_id();
-    let (code, level) = shop.adjust(product, delivery, 20).await;
+    let (code, level) = app.adjust(product, delivery, 20).await;
     assert_eq!(code, 201);
     assert_eq!(
         level,
         json!({"adjustment_id": delivery, "delta": 20, "product_id": product, "quantity": 20, "reserved": 0,
                "available": 20, "updated_at": "2027-01-15T08:00:00Z"})
     );
-    assert_eq!(shop.reserve(new_id(), &[(product, 15)]).await.0, 201);
+    assert_eq!(app.reserve(new_id(), &[(product, 15)]).await.0, 201);
     assert_eq!(
-        shop.adjust(product, delivery, 20).await,
+        app.adjust(product, delivery, 20).await,
         (code, level),
-        "the first answer again"
+        "a repetition returns the first response"
     );
     assert_eq!(
-        shop.get(&show).await.1,
+        app.get(&show).await.1,
         json!({"product_id": product, "quantity": 20, "reserved": 15, "available": 5,
                "updated_at": "2027-01-15T08:00:00Z"})
     );
 
-    // What is set aside cannot be taken, and a refusal is remembered.
-    let breakage = new_id();
-    let refused = shop.adjust(product, breakage, -6).await;
+    // Reserved units cannot be removed, and the rejection is stored.
+    let rejected_id = new_id();
+    let refused = app.adjust(product, rejected_id, -6).await;
     assert_eq!(summary(refused.clone()), "409 insufficient-stock");
     assert_eq!(
         refused.1["shortages"],
         json!([{"product_id": product, "requested": 6, "available": 5}])
     );
-    assert_eq!(shop.adjust(product, new_id(), 1).await.0, 201);
-    assert_eq!(shop.adjust(product, breakage, -6).await, refused);
-    assert_eq!(shop.adjust(product, new_id(), -6).await.0, 201);
+    assert_eq!(app.adjust(product, new_id(), 1).await.0, 201);
+    assert_eq!(app.adjust(product, rejected_id, -6).await, refused);
+    assert_eq!(app.adjust(product, new_id(), -6).await.0, 201);
 
-    // The same id for something else.
-    let other = shop.create_product_with_stock(20).await;
+    // The same id with different content.
+    let other = app.create_product_with_stock(20).await;
     assert_eq!(
-        summary(shop.adjust(product, delivery, 21).await),
+        summary(app.adjust(product, delivery, 21).await),
         "422 adjustment-mismatch"
     );
     assert_eq!(
-        summary(shop.adjust(other, delivery, 20).await),
+        summary(app.adjust(other, delivery, 20).await),
         "422 adjustment-mismatch"
     );
     let reworded = json!({"adjustment_id": delivery, "delta": 20, "reason": "delivered"});
-    let answer = shop.post(&format!("{show}/adjustments"), reworded).await;
-    assert_eq!(summary(answer), "422 adjustment-mismatch");
+    let response = app.post(&format!("{show}/adjustments"), reworded).await;
+    assert_eq!(summary(response), "422 adjustment-mismatch");
     assert_eq!(
-        (shop.stock_level(product).await, shop.stock_level(other).await),
+        (app.stock_level(product).await, app.stock_level(other).await),
         ((15, 15), (20, 0))
     );
-    shop.assert_consistent().await;
+    app.assert_consistent().await;
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_happened_is_told_in_the_clients_trace(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product_with_stock(12).await;
+async fn events_carry_the_client_trace(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(12).await;
     let (sold, returned, expired) = (new_id(), new_id(), new_id());
     let items = json!([{"product_id": product, "quantity": 2}]);
-    let request = shop
+    let request = app
         .request(Method::POST, "/v1/reservations")
         .header(
             "traceparent",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )
-        .bearer_auth(shop.token())
+        .bearer_auth(app.token())
         .json(&json!({"reservation_id": sold, "items": items}));
     assert_eq!(send_and_parse(request).await.0, 201);
-    shop.commit(sold).await;
-    shop.commit(sold).await;
-    shop.reserve(returned, &[(product, 1)]).await;
-    shop.commit(returned).await;
-    shop.release(returned).await;
-    shop.reserve_for(expired, &[(product, 1)], 1).await;
-    shop.clock.advance(1);
-    shop.expire_due_reservations().await;
-    shop.expire_due_reservations().await;
-    shop.reserve(new_id(), &[(product, 100)]).await;
+    app.commit(sold).await;
+    app.commit(sold).await;
+    app.reserve(returned, &[(product, 1)]).await;
+    app.commit(returned).await;
+    app.release(returned).await;
+    app.reserve_for(expired, &[(product, 1)], 1).await;
+    app.clock.advance(1);
+    app.expire_due_reservations().await;
+    app.expire_due_reservations().await;
+    app.reserve(new_id(), &[(product, 100)]).await;
 
-    let reserved = shop.events("StockReserved").await;
-    assert_eq!(reserved.len(), 3, "a refusal reserves nothing");
+    let reserved = app.events("StockReserved").await;
+    assert_eq!(reserved.len(), 3, "a rejected reservation emits no event");
     assert_eq!(
         reserved[0]["data"],
         json!({"reservation_id": sold, "items": items, "expires_at": null})
@@ -308,7 +309,7 @@ async fn what_happened_is_told_in_the_clients_trace(pool: PgPool) {
             .starts_with("00-0af7651916cd43dd8448eb211c80319c-")
     );
 
-    let released: Vec<Value> = shop
+    let released: Vec<Value> = app
         .events("StockReleased")
         .await
         .iter()
@@ -322,7 +323,7 @@ async fn what_happened_is_told_in_the_clients_trace(pool: PgPool) {
             json!({"reservation_id": expired, "items": item, "cause": "expired"}),
         ]
     );
-    let updated: Vec<String> = shop
+    let updated: Vec<String> = app
         .events("StockUpdated")
         .await
         .iter()
@@ -343,8 +344,8 @@ async fn what_happened_is_told_in_the_clients_trace(pool: PgPool) {
             "\"return\" 1 → 10/0",
         ]
     );
-    // Twelve fell to ten once; after that it never was above the threshold again.
-    let low: Vec<Value> = shop
+    // The level falls from 12 to 10 once and never exceeds the threshold again.
+    let low: Vec<Value> = app
         .events("StockLow")
         .await
         .iter()

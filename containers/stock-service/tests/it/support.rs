@@ -1,4 +1,4 @@
-//! A running stock-service with a database of its own, and a clock that the test moves.
+//! Test harness: a running stock-service with its own database and a test clock.
 
 use std::sync::{
     Arc, LazyLock,
@@ -27,7 +27,7 @@ pub const LOW_THRESHOLD: i64 = 10;
 pub const ISSUER: &str = "https://services.test";
 pub const AUDIENCE: &str = "test";
 
-/// One key for all tests, private and public.
+/// Key pair of all tests: private key as PEM, and JWKS.
 static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
     let pair = Ed25519KeyPair::generate().unwrap();
     let der = BASE64_STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
@@ -41,7 +41,7 @@ static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
     )
 });
 
-/// A clock that stands still until it is moved.
+/// A clock that advances only on demand.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicI64>);
 
@@ -55,12 +55,12 @@ impl TestClock {
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = self.clone();
-        Clock::from_fn(move || hands.now())
+        let clock = self.clone();
+        Clock::from_fn(move || clock.now())
     }
 }
 
-/// The service, as one of our own programs sees it.
+/// A running stock-service, and an API client that calls it as another of our services.
 #[derive(Clone)]
 pub struct TestApp {
     pub pool: PgPool,
@@ -72,48 +72,48 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// An instance on a database.
+    /// Starts an instance on a database.
     pub async fn start(pool: &PgPool) -> Self {
         Self::start_with_clock(pool, TestClock(Arc::new(AtomicI64::new(1_800_000_000)))).await
     }
 
-    /// Another instance on the same database, at the same time of day.
+    /// Starts another instance on the same database and clock.
     pub async fn start_another(&self) -> Self {
         Self::start_with_clock(&self.pool, self.clock.clone()).await
     }
 
-    async fn start_with_clock(pool: &PgPool, hands: TestClock) -> Self {
+    async fn start_with_clock(pool: &PgPool, clock: TestClock) -> Self {
         let (pem, jwks) = &*KEYS;
         let verifier = TokenVerifier::from_jwks(jwks, ISSUER, AUDIENCE, Clock::system()).unwrap();
         let key = ServiceSigningKey {
             kid: "k1".into(),
             private_key_pem: pem.clone().into(),
         };
-        let signer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
+        let token_issuer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
 
-        let engine = start_engine(pool, &hands);
+        let engine = start_engine(pool, &clock);
         let app = AppState {
             engine: engine.clone(),
             pool: pool.clone(),
-            clock: hands.clock(),
+            clock: clock.clock(),
             verifier,
         };
-        let router = http_server::with_common_middleware(http::routes(app), hands.clock());
+        let router = http_server::with_common_middleware(http::routes(app), clock.clock());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
             pool: pool.clone(),
             engine,
-            clock: hands,
-            base_url: base,
+            clock,
+            base_url,
             client,
-            token: signer.token().unwrap(),
+            token: token_issuer.token().unwrap(),
         }
     }
 
-    /// The keys that verify its tokens.
+    /// The JWKS that verifies the tests' service tokens.
     pub fn jwks() -> &'static str {
         &KEYS.1
     }
@@ -126,7 +126,7 @@ impl TestApp {
         &self.token
     }
 
-    /// A valid token for somebody of that role.
+    /// Returns a valid token with that role.
     pub fn token_with_role(&self, role: &str) -> String {
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
         header.kid = Some("k1".into());
@@ -190,14 +190,14 @@ impl TestApp {
             .unwrap();
     }
 
-    /// A product of the catalogue without a stock row.
+    /// Creates a catalog product without a stock row.
     pub async fn create_product(&self) -> ProductId {
         let id = ProductId(new_id());
         self.insert_product(id).await;
         id
     }
 
-    /// Puts a product into the catalogue.
+    /// Inserts a product into the catalog.
     pub async fn insert_product(&self, id: ProductId) {
         sqlx::query(
             "INSERT INTO products (id, name, description, price, currency, category, created_at, updated_at)
@@ -209,14 +209,14 @@ impl TestApp {
         .unwrap();
     }
 
-    /// A product of which there are that many pieces.
-    pub async fn create_product_with_stock(&self, pieces: i64) -> ProductId {
+    /// Creates a product with that quantity in stock.
+    pub async fn create_product_with_stock(&self, quantity: i64) -> ProductId {
         let id = self.create_product().await;
-        assert_eq!(self.adjust(id, new_id(), pieces).await.0, StatusCode::CREATED);
+        assert_eq!(self.adjust(id, new_id(), quantity).await.0, StatusCode::CREATED);
         id
     }
 
-    /// Quantity and reserved.
+    /// Returns quantity and reserved units.
     pub async fn stock_level(&self, product: ProductId) -> (i64, i64) {
         let (status, level) = self.get(&format!("/v1/stock/{product}")).await;
         assert_eq!(status, StatusCode::OK, "{level}");
@@ -228,8 +228,8 @@ impl TestApp {
         (quantity, reserved)
     }
 
-    /// The events that wait to be published, by type, oldest first: nothing leaves the table, so its rows stand
-    /// as they came.
+    /// Returns the outbox events of a type, oldest first. Tests delete no rows, so `ctid` is the insertion
+    /// order.
     pub async fn events(&self, detail_type: &str) -> Vec<Value> {
         let rows = sqlx::query("SELECT detail FROM event_outbox WHERE detail_type = $1 ORDER BY ctid")
             .bind(detail_type)
@@ -241,9 +241,9 @@ impl TestApp {
             .collect()
     }
 
-    /// Compares every product's level with what its adjustments and reservations add up to.
+    /// Asserts that every product's level equals the sum of its adjustments and reservations.
     pub async fn assert_consistent(&self) {
-        let wrong = sqlx::query(
+        let inconsistent = sqlx::query(
             "SELECT s.product_id, s.quantity, s.reserved FROM stock s
              WHERE s.quantity <> (SELECT coalesce(sum(a.delta), 0) FROM stock_adjustments a
                                   WHERE a.product_id = s.product_id AND a.applied)
@@ -257,16 +257,20 @@ impl TestApp {
         .fetch_all(&self.pool)
         .await
         .unwrap();
-        assert!(wrong.is_empty(), "{} products do not add up", wrong.len());
+        assert!(
+            inconsistent.is_empty(),
+            "{} products have inconsistent levels",
+            inconsistent.len()
+        );
     }
 }
 
-/// An engine that nobody relays for: its events stay in the outbox, where tests look at them.
-pub fn start_engine(pool: &PgPool, hands: &TestClock) -> Engine {
-    start_engine_with_task(pool, hands).0
+/// Starts an engine without a running relay, so that its events stay in the outbox for the tests.
+pub fn start_engine(pool: &PgPool, clock: &TestClock) -> Engine {
+    start_engine_with_task(pool, clock).0
 }
 
-pub fn start_engine_with_task(pool: &PgPool, hands: &TestClock) -> (Engine, tokio::task::JoinHandle<()>) {
+pub fn start_engine_with_task(pool: &PgPool, clock: &TestClock) -> (Engine, tokio::task::JoinHandle<()>) {
     let bus = aws_sdk_eventbridge::Config::builder()
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .build();
@@ -276,8 +280,8 @@ pub fn start_engine_with_task(pool: &PgPool, hands: &TestClock) -> (Engine, toki
         .build();
     let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
     let outbox = PostgresOutbox::new(pool.clone());
-    let (_, handle) = Relay::new(outbox, publisher, parking, hands.clock());
-    Engine::start(pool, LOW_THRESHOLD, hands.clock(), handle)
+    let (_, handle) = Relay::new(outbox, publisher, parking, clock.clock());
+    Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle)
 }
 
 pub fn event_context(id: Uuid) -> EventContext {
@@ -299,12 +303,12 @@ pub fn lines_json(lines: &[(ProductId, u32)]) -> Value {
         .collect()
 }
 
-/// The last segment of a problem's type.
+/// Returns the last segment of a problem's type.
 pub fn problem_slug(problem: &Value) -> &str {
     problem["type"]
         .as_str()
         .and_then(|url| url.rsplit('/').next())
-        .unwrap_or("")
+        .expect("a problem document has a type")
 }
 
 pub async fn send_and_parse(request: reqwest::RequestBuilder) -> (StatusCode, Value) {

@@ -1,4 +1,4 @@
-//! What is refused before it comes near the stock.
+//! Validation and authorisation: requests that are rejected before they reach the engine.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,9 +7,9 @@ use sqlx::PgPool;
 use crate::support::{TestApp, new_id, problem_slug, send_and_parse};
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn bodies_that_are_refused(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product_with_stock(10).await;
+async fn rejects_invalid_reservations(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(10).await;
     let line = json!({"product_id": product, "quantity": 1});
     let reservation = |change: &dyn Fn(&mut Value)| {
         let mut body = json!({"reservation_id": new_id(), "items": [line], "expires_in_seconds": 60});
@@ -19,8 +19,8 @@ async fn bodies_that_are_refused(pool: PgPool) {
     let quantity = |value: Value| reservation(&|body| body["items"][0]["quantity"] = value.clone());
     let expiry = |value: Value| reservation(&|body| body["expires_in_seconds"] = value.clone());
 
-    // The body, and the place that the answer names.
-    let refused = [
+    // Body, and the JSON pointer of the error.
+    let invalid = [
         (reservation(&|body| body["items"] = json!([])), "/items"),
         (
             reservation(&|body| body["items"] = Value::Array(vec![line.clone(); 101])),
@@ -54,8 +54,8 @@ async fn bodies_that_are_refused(pool: PgPool) {
         (expiry(json!(-5)), "/expires_in_seconds"),
         (expiry(json!(604_801)), "/expires_in_seconds"),
     ];
-    for (body, pointer) in refused {
-        let (code, problem) = shop.post("/v1/reservations", body.clone()).await;
+    for (body, pointer) in invalid {
+        let (code, problem) = app.post("/v1/reservations", body.clone()).await;
         assert_eq!(
             (code.as_u16(), problem_slug(&problem)),
             (422, "invalid-body"),
@@ -69,18 +69,18 @@ async fn bodies_that_are_refused(pool: PgPool) {
         reservation(&|body| drop(body.as_object_mut().unwrap().remove("expires_in_seconds"))),
         expiry(json!(604_800)),
     ] {
-        let (code, answer) = shop.post("/v1/reservations", body).await;
+        let (code, answer) = app.post("/v1/reservations", body).await;
         assert_eq!(code, 201, "{answer}");
     }
-    assert_eq!(shop.stock_level(product).await, (10, 4));
+    assert_eq!(app.stock_level(product).await, (10, 4));
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn adjustments_that_are_refused(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product_with_stock(10).await;
+async fn rejects_invalid_adjustments(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(10).await;
     let path = format!("/v1/stock/{product}/adjustments");
-    let refused = [
+    let invalid = [
         (json!(0), json!("counted"), "/delta"),
         (json!(1_000_001), json!("counted"), "/delta"),
         (json!(-1_000_001), json!("counted"), "/delta"),
@@ -88,13 +88,13 @@ async fn adjustments_that_are_refused(pool: PgPool) {
         (json!(0.5), json!("counted"), "/delta"),
         (json!(1), json!(""), "/reason"),
         (json!(1), json!("x".repeat(501)), "/reason"),
-        // PostgreSQL would refuse it, and with it everything else in its batch.
+        // PostgreSQL would reject it, and with it the whole batch.
         (json!(1), json!("counted\u{0}"), "/reason"),
         (json!(1), json!(null), "/reason"),
     ];
-    for (delta, reason, pointer) in refused {
+    for (delta, reason, pointer) in invalid {
         let body = json!({"adjustment_id": new_id(), "delta": delta, "reason": reason});
-        let (code, problem) = shop.post(&path, body.clone()).await;
+        let (code, problem) = app.post(&path, body.clone()).await;
         assert_eq!(
             (code.as_u16(), problem_slug(&problem)),
             (422, "invalid-body"),
@@ -103,15 +103,15 @@ async fn adjustments_that_are_refused(pool: PgPool) {
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
     }
     let kanji = json!({"adjustment_id": new_id(), "delta": 1_000_000, "reason": "入".repeat(500)});
-    assert_eq!(shop.post(&path, kanji).await.0, 201);
-    assert_eq!(shop.stock_level(product).await, (1_000_010, 0));
+    assert_eq!(app.post(&path, kanji).await.0, 201);
+    assert_eq!(app.stock_level(product).await, (1_000_010, 0));
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn requests_that_the_framework_refuses(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
+async fn returns_problem_documents_for_malformed_requests(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
     let send = async |method: Method, path: &str, content_type: &str, body: String| {
-        let request = shop.request(method, path).bearer_auth(shop.token());
+        let request = app.request(method, path).bearer_auth(app.token());
         let (code, problem) = send_and_parse(request.header("content-type", content_type).body(body)).await;
         assert!(problem["type"].is_string(), "{code}: {problem}");
         (code.as_u16(), problem_slug(&problem).to_owned())
@@ -169,9 +169,9 @@ async fn requests_that_the_framework_refuses(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn only_our_own_programs_come_in(pool: PgPool) {
-    let shop = TestApp::start(&pool).await;
-    let product = shop.create_product_with_stock(10).await;
+async fn only_services_are_authorized(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(10).await;
     let id = new_id();
     let paths = [
         (Method::POST, "/v1/reservations".to_owned()),
@@ -182,12 +182,12 @@ async fn only_our_own_programs_come_in(pool: PgPool) {
         (Method::POST, format!("/v1/stock/{product}/adjustments")),
     ];
     for (method, path) in paths {
-        let request = || shop.request(method.clone(), &path);
+        let request = || app.request(method.clone(), &path);
         let answers = [
             send_and_parse(request()).await,
             send_and_parse(request().bearer_auth("nonsense")).await,
-            send_and_parse(request().bearer_auth(shop.token_with_role("customer"))).await,
-            send_and_parse(request().bearer_auth(shop.token_with_role("admin"))).await,
+            send_and_parse(request().bearer_auth(app.token_with_role("customer"))).await,
+            send_and_parse(request().bearer_auth(app.token_with_role("admin"))).await,
         ];
         let codes = answers
             .each_ref()
@@ -200,8 +200,8 @@ async fn only_our_own_programs_come_in(pool: PgPool) {
         );
     }
     assert_eq!(
-        shop.get(&format!("/v1/reservations/{id}")).await.0,
+        app.get(&format!("/v1/reservations/{id}")).await.0,
         404,
-        "nothing came through"
+        "no request was processed"
     );
 }

@@ -1,4 +1,4 @@
-//! The outbox of changes in DynamoDB: the table `ecommerce-outbox`.
+//! Outbox of changes in DynamoDB: the table `ecommerce-outbox`.
 
 use std::collections::HashMap;
 
@@ -15,37 +15,37 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backlog, Outbox, OutboxEntry, OutboxError, RELAY_DELAY};
 
-/// BatchWriteItem takes at most 25 writes.
+/// Maximum writes of a BatchWriteItem call (DynamoDB limit).
 const DELETES_PER_CALL: usize = 25;
 
-/// How many calls that take entries out are under way at once.
+/// Maximum concurrent delete calls.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
-/// A DynamoDB table with the partition key `event_id`. It is empty on a quiet day, so sweeping it is a scan.
+/// A DynamoDB table with the partition key `event_id`. It is nearly always empty, so a sweep scans it.
 #[derive(Clone, Debug)]
 pub struct DynamoOutbox {
     client: Client,
     table: String,
 }
 
-/// An entry as it is stored.
+/// Stored item.
 #[derive(Serialize, Deserialize)]
 struct OutboxItem {
     #[serde(flatten)]
     event: OutboxEvent,
     attempts: u32,
-    /// Milliseconds since 1970.
+    /// Unix milliseconds.
     next_attempt_at: i64,
 }
 
-/// What of an entry tells how long it has waited.
+/// Projection of an entry for the backlog metrics.
 #[derive(Deserialize)]
 struct EntryAge {
     occurred_at: Timestamp,
 }
 
 impl DynamoOutbox {
-    /// The outbox in the table named `table`.
+    /// `table` is the table's name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self {
             client,
@@ -53,7 +53,8 @@ impl DynamoOutbox {
         }
     }
 
-    /// The write that puts `event` into the outbox, for the transaction of the change that it tells of.
+    /// Returns the write that adds `event` to the outbox, for the transaction of the change that it
+    /// describes.
     pub fn put(&self, event: &OutboxEvent, now: Timestamp) -> Result<Put, OutboxError> {
         let item = OutboxItem {
             event: event.clone(),
@@ -68,9 +69,9 @@ impl DynamoOutbox {
             .map_err(|error: BuildError| outbox_error(error))
     }
 
-    /// The entry of one event; none when it has left already.
+    /// Returns an event's entry, or `None` if it was already published.
     pub async fn find(&self, event_id: EventId) -> Result<Option<OutboxEvent>, OutboxError> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -79,7 +80,7 @@ impl DynamoOutbox {
             .send()
             .await
             .map_err(sdk_error)?;
-        let item: Option<OutboxItem> = answer
+        let item: Option<OutboxItem> = response
             .item
             .map(serde_dynamo::from_item)
             .transpose()
@@ -107,20 +108,20 @@ impl DynamoOutbox {
             })
             .collect::<Result<_, BuildError>>()
             .map_err(outbox_error)?;
-        let answer = self
+        let response = self
             .client
             .batch_write_item()
             .request_items(&self.table, deletes)
             .send()
             .await
             .map_err(sdk_error)?;
-        let left = answer
+        let unprocessed = response
             .unprocessed_items
-            .and_then(|mut left| left.remove(&self.table));
-        match left.map_or(0, |left| left.len()) {
+            .and_then(|mut unprocessed| unprocessed.remove(&self.table));
+        match unprocessed.map_or(0, |unprocessed| unprocessed.len()) {
             0 => Ok(()),
-            left => Err(OutboxError(
-                format!("{left} entries could not be taken out just now").into(),
+            unprocessed => Err(OutboxError(
+                format!("DynamoDB did not process {unprocessed} of the deletes").into(),
             )),
         }
     }
@@ -164,7 +165,8 @@ impl Outbox for DynamoOutbox {
     }
 
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError> {
-        // A function publishes one at a time, and may delete one at a time and nothing else.
+        // Lambda functions publish one event at a time, and their role permits DeleteItem but not
+        // BatchWriteItem.
         if let [event_id] = published {
             return self.remove_one(*event_id).await;
         }
@@ -190,7 +192,7 @@ impl Outbox for DynamoOutbox {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(serde_dynamo::to_item(item).map_err(outbox_error)?))
-            // Another instance may have published it meanwhile: then it stays gone.
+            // Another instance may have published and removed the entry meanwhile.
             .condition_expression("attribute_exists(event_id)")
             .send()
             .await;
@@ -228,7 +230,7 @@ fn outbox_error(error: impl std::error::Error + Send + Sync + 'static) -> Outbox
     OutboxError(Box::new(error))
 }
 
-/// The SDK's errors tell what happened only along their source chain.
+/// SDK errors carry their details only in the source chain.
 fn sdk_error(error: impl std::error::Error + Send + Sync + 'static) -> OutboxError {
     OutboxError(DisplayErrorContext(error).to_string().into())
 }

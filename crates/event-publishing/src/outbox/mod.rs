@@ -1,4 +1,4 @@
-//! Where events wait that have been decided and not yet published: one outbox for each of the two stores.
+//! Outboxes: events that are committed but not yet published. Each of the two databases has its own.
 
 mod dynamo;
 #[cfg(feature = "postgres")]
@@ -13,71 +13,67 @@ pub use dynamo::DynamoOutbox;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresOutbox;
 
-/// How long an entry is left to whoever committed it, before the relay takes it for left behind.
+/// How long the committing process has to publish an entry before the relay treats the entry as orphaned.
 pub const RELAY_DELAY: TimeDelta = TimeDelta::seconds(5);
 
-/// After this many attempts an entry is parked. With [`backoff`] that is a little over two hours.
+/// Attempts before an entry is parked. With [`backoff`] they span a little over two hours.
 const MAX_ATTEMPTS: u32 = 30;
 
-/// An entry of an outbox.
+/// An unpublished event.
 #[derive(Clone, Debug)]
 pub struct OutboxEntry {
-    /// What is to be published.
     pub event: OutboxEvent,
-    /// How often the relay has tried.
+    /// Failed attempts of the relay.
     pub attempts: u32,
 }
 
-/// What an attempt that failed makes of an entry.
+/// What to do with an entry after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// Try again then.
     RetryAt(Timestamp),
-    /// Nobody tries again until a person has looked.
+    /// Send the event to the parking queue; only an operator can publish it again.
     Park,
 }
 
-/// What waits in an outbox, whether its time has come or not.
+/// All entries of an outbox, due or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many events.
     pub entries: u64,
-    /// When the oldest of them happened.
+    /// `occurred_at` of the oldest event.
     pub oldest: Option<Timestamp>,
 }
 
-/// An outbox's store failed.
+/// The database of the outbox failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the outbox cannot be reached")]
+#[error("outbox error")]
 pub struct OutboxError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// What the relay needs of an outbox.
+/// Operations that the relay needs from an outbox.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Which store it is in, for metrics.
+    /// Name of the database, as the metrics label `store`.
     fn store(&self) -> &'static str;
-    /// Entries whose time has come, oldest first, at most `limit`.
+    /// Returns up to `limit` entries whose next attempt is due, oldest first.
     async fn fetch_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, OutboxError>;
-    /// Takes out what has been published. What is not there any more is no error.
+    /// Removes published entries. Entries that no longer exist are ignored.
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError>;
-    /// Keeps an entry, with its count of attempts, until it is tried again. What is not there any more stays gone.
+    /// Stores the entry's attempts and schedules the next one. Does nothing if the entry no longer exists.
     async fn retry_at(&self, entry: &OutboxEntry, at: Timestamp) -> Result<(), OutboxError>;
-    /// What waits.
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 }
 
-/// What to do with an entry that has been tried `attempts` times, the last one being the failure at `now`. What
-/// the bus refuses for the event's own sake it will refuse as often as it is asked.
+/// Decides what to do with an entry after its `attempts`-th attempt failed at `now`. A `permanent` failure is
+/// parked at once, because EventBridge would reject the event again.
 #[must_use]
-pub fn retry_decision(attempts: u32, for_good: bool, now: Timestamp) -> RetryDecision {
-    if for_good || attempts >= MAX_ATTEMPTS {
+pub fn retry_decision(attempts: u32, permanent: bool, now: Timestamp) -> RetryDecision {
+    if permanent || attempts >= MAX_ATTEMPTS {
         RetryDecision::Park
     } else {
         RetryDecision::RetryAt(now + backoff(attempts))
     }
 }
 
-/// Doubles from a second up to five minutes.
+/// Doubles from two seconds up to five minutes.
 pub(crate) fn backoff(attempts: u32) -> TimeDelta {
     TimeDelta::seconds((1_i64 << attempts.min(9)).min(300))
 }
@@ -87,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_longer_each_time_and_gives_up_in_the_end() {
+    fn backs_off_exponentially_then_parks() {
         let now = Timestamp::UNIX_EPOCH;
         let seconds = |attempts| match retry_decision(attempts, false, now) {
             RetryDecision::RetryAt(at) => (at - now).num_seconds(),

@@ -1,4 +1,6 @@
-//! The outbox of changes in PostgreSQL: the table `event_outbox`.
+//! Outbox of changes in PostgreSQL: the table `event_outbox`.
+
+use std::num::TryFromIntError;
 
 use async_trait::async_trait;
 use domain::{EventId, Timestamp};
@@ -8,18 +10,17 @@ use uuid::Uuid;
 
 use super::{Backlog, Outbox, OutboxEntry, OutboxError, RELAY_DELAY};
 
-/// The table `event_outbox`. Every instance of every program may sweep it.
+/// The table `event_outbox`. Every instance of every service may sweep it.
 #[derive(Clone, Debug)]
 pub struct PostgresOutbox(PgPool);
 
 impl PostgresOutbox {
-    /// The outbox in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self(pool)
     }
 
-    /// Puts events into the outbox, in the transaction of the change that they tell of.
+    /// Adds events to the outbox, in the transaction of the change that they describe.
     pub async fn enqueue(
         connection: &mut PgConnection,
         events: &[OutboxEvent],
@@ -66,19 +67,20 @@ impl Outbox for PostgresOutbox {
         )
         .fetch_all(&self.0)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| OutboxEntry {
-                attempts: u32::try_from(row.attempts).unwrap_or(0),
-                event: OutboxEvent {
-                    event_id: EventId(row.event_id),
-                    source: row.source,
-                    detail_type: row.detail_type,
-                    detail: row.detail,
-                    occurred_at: row.occurred_at,
-                },
+        rows.into_iter()
+            .map(|row| {
+                Ok(OutboxEntry {
+                    attempts: u32::try_from(row.attempts)?,
+                    event: OutboxEvent {
+                        event_id: EventId(row.event_id),
+                        source: row.source,
+                        detail_type: row.detail_type,
+                        detail: row.detail,
+                        occurred_at: row.occurred_at,
+                    },
+                })
             })
-            .collect())
+            .collect()
     }
 
     async fn remove(&self, published: &[EventId]) -> Result<(), OutboxError> {
@@ -93,7 +95,7 @@ impl Outbox for PostgresOutbox {
         sqlx::query!(
             "UPDATE event_outbox SET attempts = $2, next_attempt_at = $3 WHERE event_id = $1",
             entry.event.event_id.0,
-            i32::try_from(entry.attempts).unwrap_or(i32::MAX),
+            i32::try_from(entry.attempts)?,
             at,
         )
         .execute(&self.0)
@@ -107,9 +109,15 @@ impl Outbox for PostgresOutbox {
                 .fetch_one(&self.0)
                 .await?;
         Ok(Backlog {
-            entries: u64::try_from(row.entries).unwrap_or(0),
+            entries: u64::try_from(row.entries)?,
             oldest: row.oldest,
         })
+    }
+}
+
+impl From<TryFromIntError> for OutboxError {
+    fn from(error: TryFromIntError) -> Self {
+        Self(Box::new(error))
     }
 }
 

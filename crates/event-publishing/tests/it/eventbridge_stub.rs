@@ -1,4 +1,4 @@
-//! An event bus that does to each call what the test says: on the wire, where faults happen.
+//! EventBridge stub: an HTTP server that answers each PutEvents call with a configured outcome.
 
 use std::{
     collections::VecDeque,
@@ -20,16 +20,16 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What becomes of one call.
+/// Outcome of one PutEvents call.
 #[derive(Clone, Copy)]
 pub enum CallOutcome {
-    /// The entries at these positions fail with this code; the others are taken.
+    /// The entries at these positions fail with this code; the others are accepted.
     EntriesFail(&'static [usize], &'static str),
-    /// The call is refused as a whole.
+    /// The whole call fails with this status and error code.
     CallRejected(u16, &'static str),
-    /// A call of more than one entry is refused, as it is when they are too large together.
+    /// Calls with more than one entry are rejected, as if they exceeded the size limit.
     TooLarge,
-    /// All entries are taken, and the answer breaks off.
+    /// All entries are accepted, and the connection breaks during the response.
     ResponseLost,
 }
 
@@ -40,26 +40,26 @@ struct StubState {
     accepted: Vec<EventId>,
 }
 
-/// The bus. When no fate is left, it takes everything.
+/// Accepts everything once the configured outcomes are used up.
 #[derive(Clone)]
 pub struct EventBridgeStub(Arc<Mutex<StubState>>, String);
 
 impl EventBridgeStub {
-    pub async fn new(fates: &[CallOutcome]) -> Self {
-        let books = Arc::new(Mutex::new(StubState {
-            outcomes: fates.iter().copied().collect(),
+    pub async fn new(outcomes: &[CallOutcome]) -> Self {
+        let state = Arc::new(Mutex::new(StubState {
+            outcomes: outcomes.iter().copied().collect(),
             ..StubState::default()
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = Router::new()
             .route("/", post(put_events))
-            .with_state(Arc::clone(&books));
+            .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self(books, url)
+        Self(state, url)
     }
 
-    /// A publisher to this bus that leaves all repeating to the relay.
+    /// A publisher without SDK retries, so that only the relay retries.
     pub async fn publisher(&self) -> Publisher {
         let config = Builder::from(&aws_client::sdk_config().await)
             .endpoint_url(&self.1)
@@ -67,18 +67,18 @@ impl EventBridgeStub {
         Publisher::new(aws_sdk_eventbridge::Client::from_conf(config.build()), "stub")
     }
 
-    /// Which events each call held.
+    /// Event ids of each call.
     pub fn calls(&self) -> Vec<Vec<EventId>> {
         self.0.lock().unwrap().calls.clone()
     }
 
-    /// Which events the bus has, in the order in which it took them.
+    /// Ids of the accepted events, in order of acceptance.
     pub fn accepted(&self) -> Vec<EventId> {
         self.0.lock().unwrap().accepted.clone()
     }
 }
 
-async fn put_events(State(books): State<Arc<Mutex<StubState>>>, body: Bytes) -> Response {
+async fn put_events(State(state): State<Arc<Mutex<StubState>>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap();
     let ids: Vec<EventId> = request["Entries"]
         .as_array()
@@ -89,20 +89,22 @@ async fn put_events(State(books): State<Arc<Mutex<StubState>>>, body: Bytes) -> 
             serde_json::from_value(detail["event_id"].clone()).unwrap()
         })
         .collect();
-    let mut books = books.lock().unwrap();
-    books.calls.push(ids.clone());
-    let fate = match books.outcomes.front() {
-        // It stays too large as long as there is more than one.
+    let mut state = state.lock().unwrap();
+    state.calls.push(ids.clone());
+    let outcome = match state.outcomes.front() {
+        // This outcome stays in force while calls have more than one entry.
         Some(CallOutcome::TooLarge) if ids.len() == 1 => None,
         Some(CallOutcome::TooLarge) => Some(CallOutcome::TooLarge),
-        _ => books.outcomes.pop_front(),
+        _ => state.outcomes.pop_front(),
     };
-    let (failing, code): (&[usize], _) = match fate {
+    let (failing, code): (&[usize], _) = match outcome {
         Some(CallOutcome::CallRejected(status, code)) => return error_response(status, code),
         Some(CallOutcome::TooLarge) => return error_response(400, "ValidationException"),
         Some(CallOutcome::ResponseLost) => {
-            books.accepted.extend(ids);
-            let broken = stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
+            state.accepted.extend(ids);
+            let broken = stream::iter([Err::<Bytes, _>(std::io::Error::other(
+                "connection closed by the test",
+            ))]);
             return Body::from_stream(broken).into_response();
         }
         Some(CallOutcome::EntriesFail(positions, code)) => (positions, code),
@@ -111,16 +113,16 @@ async fn put_events(State(books): State<Arc<Mutex<StubState>>>, body: Bytes) -> 
     let mut entries = Vec::new();
     for (position, id) in ids.into_iter().enumerate() {
         if failing.contains(&position) {
-            entries.push(json!({"ErrorCode": code, "ErrorMessage": "as the test says"}));
+            entries.push(json!({"ErrorCode": code, "ErrorMessage": "configured by the test"}));
         } else {
             entries.push(json!({"EventId": id}));
-            books.accepted.push(id);
+            state.accepted.push(id);
         }
     }
     axum::Json(json!({"FailedEntryCount": failing.len(), "Entries": entries})).into_response()
 }
 
 fn error_response(status: u16, code: &str) -> Response {
-    let body = json!({"__type": code, "message": "as the test says"});
+    let body = json!({"__type": code, "message": "configured by the test"});
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }

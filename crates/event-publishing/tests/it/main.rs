@@ -1,5 +1,5 @@
-//! The outboxes and the relay, against a real PostgreSQL, DynamoDB API and event bus. `cargo xtask test`
-//! says where they are (`DATABASE_URL`, `AWS_ENDPOINT_URL`).
+//! Integration tests of the outboxes and the relay, against real PostgreSQL, DynamoDB and EventBridge APIs.
+//! `cargo xtask test` sets their URLs (`DATABASE_URL`, `AWS_ENDPOINT_URL`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! PutEvents fails in every way it can: nothing is lost, and only what failed is sent again.
+//! Faults of PutEvents: no event is lost, and only failed events are sent again.
 
 use std::time::Duration;
 
@@ -17,69 +17,78 @@ use crate::{
     support::{TestClock, TestOutbox, TestParkingQueue, test_event},
 };
 
-/// A relay at work between an outbox with some events and a bus with its fates.
+/// A running relay between an outbox with events and an EventBridge stub with configured outcomes.
 struct TestContext {
     outbox: DynamoOutbox,
-    parking: TestParkingQueue,
+    parking_queue: TestParkingQueue,
     bus: EventBridgeStub,
     clock: TestClock,
     events: Vec<OutboxEvent>,
     ids: Vec<EventId>,
     handle: RelayHandle,
     stop: CancellationToken,
-    running: JoinHandle<()>,
+    relay_task: JoinHandle<()>,
 }
 
 impl TestContext {
-    async fn new(events: usize, fates: &[CallOutcome]) -> Self {
-        Self::with_parking_queue(events, fates, TestParkingQueue::new().await).await
+    async fn new(events: usize, outcomes: &[CallOutcome]) -> Self {
+        Self::with_parking_queue(events, outcomes, TestParkingQueue::new().await).await
     }
 
-    async fn with_parking_queue(events: usize, fates: &[CallOutcome], parking: TestParkingQueue) -> Self {
-        let (store, ahead, stub) = (
+    async fn with_parking_queue(
+        events: usize,
+        outcomes: &[CallOutcome],
+        parking_queue: TestParkingQueue,
+    ) -> Self {
+        let (test_outbox, clock, bus) = (
             TestOutbox::dynamo().await,
             TestClock::default(),
-            EventBridgeStub::new(fates).await,
+            EventBridgeStub::new(outcomes).await,
         );
-        let now = ahead.clock().now();
-        // A millisecond apart, so that their ids stand in this order.
+        let now = clock.clock().now();
+        // A millisecond apart, so that their ids sort in this order.
         let events: Vec<OutboxEvent> = (0..events)
             .map(|n| test_event(now + TimeDelta::milliseconds(i64::try_from(n).unwrap())))
             .collect();
         for event in &events {
-            store.commit(event, now).await;
+            test_outbox.commit(event, now).await;
         }
-        let outbox = store.into_dynamo_outbox();
-        let publisher = stub.publisher().await;
-        let (relay, handle) = Relay::new(outbox.clone(), publisher, parking.queue.clone(), ahead.clock());
+        let outbox = test_outbox.into_dynamo_outbox();
+        let publisher = bus.publisher().await;
+        let (relay, handle) = Relay::new(
+            outbox.clone(),
+            publisher,
+            parking_queue.queue.clone(),
+            clock.clock(),
+        );
         let stop = CancellationToken::new();
-        let running = tokio::spawn(relay.run(stop.clone()));
+        let relay_task = tokio::spawn(relay.run(stop.clone()));
         Self {
             ids: events.iter().map(|event| event.event_id).collect(),
             outbox,
-            parking,
-            bus: stub,
-            clock: ahead,
+            parking_queue,
+            bus,
+            clock,
             events,
             handle,
             stop,
-            running,
+            relay_task,
         }
     }
 
-    /// Waits, while time goes by in great steps, until the outbox is empty.
+    /// Advances the clock in large steps until the outbox is empty.
     async fn wait_until_empty(&self) {
-        for minutes in 1..600 {
+        for step in 1..600 {
             if self.outbox.backlog().await.unwrap() == Backlog::default() {
                 return;
             }
-            self.clock.set_seconds_ahead(minutes * 300);
+            self.clock.set_seconds_ahead(step * 300);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("something stays in the outbox");
+        panic!("the outbox did not become empty");
     }
 
-    /// Waits until this many calls were made.
+    /// Waits until the bus has received this many calls.
     async fn wait_for_calls(&self, times: usize) {
         for _ in 0..600 {
             if self.bus.calls().len() >= times {
@@ -87,18 +96,18 @@ impl TestContext {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the bus was not called {times} times");
+        panic!("the bus did not receive {times} calls");
     }
 
     async fn stop(self) {
         self.stop.cancel();
-        self.running.await.unwrap();
+        self.relay_task.await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn only_the_entries_that_failed_are_sent_again() {
-    let world = TestContext::new(
+async fn retries_only_failed_entries() {
+    let context = TestContext::new(
         4,
         &[
             EntriesFail(&[1, 3], "InternalFailure"),
@@ -106,102 +115,102 @@ async fn only_the_entries_that_failed_are_sent_again() {
         ],
     )
     .await;
-    world.handle.notify_committed(world.events.clone());
-    world.wait_until_empty().await;
-    let ids = &world.ids;
+    context.handle.notify_committed(context.events.clone());
+    context.wait_until_empty().await;
+    let ids = &context.ids;
     assert_eq!(
-        world.bus.calls(),
+        context.bus.calls(),
         [ids.clone(), vec![ids[1], ids[3]], vec![ids[1]]]
     );
-    assert_eq!(world.bus.accepted(), [ids[0], ids[2], ids[3], ids[1]]);
-    assert!(world.parking.drain().await.is_empty());
-    world.stop().await;
+    assert_eq!(context.bus.accepted(), [ids[0], ids[2], ids[3], ids[1]]);
+    assert!(context.parking_queue.drain().await.is_empty());
+    context.stop().await;
 }
 
 #[tokio::test]
-async fn a_call_that_was_refused_or_throttled_is_made_again() {
-    for fate in [
+async fn retries_failed_and_throttled_calls() {
+    for outcome in [
         CallRejected(500, "InternalException"),
         CallRejected(400, "ThrottlingException"),
         CallRejected(400, "AccessDeniedException"),
     ] {
-        let world = TestContext::new(2, &[fate]).await;
-        world.handle.notify_committed(world.events.clone());
-        world.wait_until_empty().await;
-        assert_eq!(world.bus.calls(), [world.ids.clone(), world.ids.clone()]);
-        assert_eq!(world.bus.accepted(), world.ids);
-        assert!(world.parking.drain().await.is_empty());
-        world.stop().await;
+        let context = TestContext::new(2, &[outcome]).await;
+        context.handle.notify_committed(context.events.clone());
+        context.wait_until_empty().await;
+        assert_eq!(context.bus.calls(), [context.ids.clone(), context.ids.clone()]);
+        assert_eq!(context.bus.accepted(), context.ids);
+        assert!(context.parking_queue.drain().await.is_empty());
+        context.stop().await;
     }
 }
 
 #[tokio::test]
-async fn what_was_taken_without_an_answer_is_said_twice_rather_than_never() {
-    let world = TestContext::new(2, &[ResponseLost]).await;
-    world.handle.notify_committed(world.events.clone());
-    world.wait_until_empty().await;
-    let ids = &world.ids;
-    assert_eq!(world.bus.accepted(), [ids[0], ids[1], ids[0], ids[1]]);
-    world.stop().await;
+async fn publishes_again_after_lost_response() {
+    let context = TestContext::new(2, &[ResponseLost]).await;
+    context.handle.notify_committed(context.events.clone());
+    context.wait_until_empty().await;
+    let ids = &context.ids;
+    assert_eq!(context.bus.accepted(), [ids[0], ids[1], ids[0], ids[1]]);
+    context.stop().await;
 }
 
 #[tokio::test]
-async fn one_entry_that_is_too_much_takes_no_other_with_it() {
-    let world = TestContext::new(3, &[TooLarge]).await;
-    world.handle.notify_committed(world.events.clone());
-    world.wait_until_empty().await;
-    let ids = &world.ids;
+async fn oversized_entry_does_not_block_others() {
+    let context = TestContext::new(3, &[TooLarge]).await;
+    context.handle.notify_committed(context.events.clone());
+    context.wait_until_empty().await;
+    let ids = &context.ids;
     let alone: Vec<Vec<EventId>> = ids.iter().map(|id| vec![*id]).collect();
-    assert_eq!(world.bus.calls(), [vec![ids.clone()], alone].concat());
-    assert_eq!(world.bus.accepted(), *ids);
-    world.stop().await;
+    assert_eq!(context.bus.calls(), [vec![ids.clone()], alone].concat());
+    assert_eq!(context.bus.accepted(), *ids);
+    context.stop().await;
 }
 
 #[tokio::test]
-async fn what_the_bus_refuses_for_its_own_sake_is_parked_at_once() {
-    let world = TestContext::new(2, &[EntriesFail(&[0], "MalformedDetail")]).await;
-    world.wait_until_empty().await;
+async fn parks_invalid_event_at_once() {
+    let context = TestContext::new(2, &[EntriesFail(&[0], "MalformedDetail")]).await;
+    context.wait_until_empty().await;
     assert_eq!(
-        world.bus.calls(),
-        std::slice::from_ref(&world.ids),
-        "it is not tried thirty times"
+        context.bus.calls(),
+        std::slice::from_ref(&context.ids),
+        "an invalid event is not retried"
     );
-    assert_eq!(world.bus.accepted(), world.ids[1..]);
+    assert_eq!(context.bus.accepted(), context.ids[1..]);
 
-    let [parked] = &world.parking.drain().await[..] else {
-        panic!("one is parked")
+    let [parked] = &context.parking_queue.drain().await[..] else {
+        panic!("expected exactly one parked event")
     };
-    let event = &world.events[0];
+    let event = &context.events[0];
     let entry = serde_json::json!({
         "EventBusName": "stub", "Source": event.source, "DetailType": event.detail_type,
         "Detail": event.detail, "Time": event.occurred_at.timestamp(),
     });
-    assert_eq!(*parked, entry, "as PutEvents takes it");
-    world.stop().await;
+    assert_eq!(*parked, entry, "the parked body is a PutEvents entry");
+    context.stop().await;
 }
 
 #[tokio::test]
-async fn what_never_goes_is_parked_after_its_last_attempt() {
-    let world = TestContext::new(1, &[CallRejected(500, "InternalException"); 30]).await;
-    world.wait_until_empty().await;
-    assert_eq!(world.bus.calls().len(), 30);
-    assert_eq!(world.bus.accepted(), []);
-    assert_eq!(world.parking.drain().await.len(), 1);
-    world.stop().await;
+async fn parks_event_after_last_attempt() {
+    let context = TestContext::new(1, &[CallRejected(500, "InternalException"); 30]).await;
+    context.wait_until_empty().await;
+    assert_eq!(context.bus.calls().len(), 30);
+    assert_eq!(context.bus.accepted(), []);
+    assert_eq!(context.parking_queue.drain().await.len(), 1);
+    context.stop().await;
 }
 
 #[tokio::test]
-async fn what_can_neither_go_nor_be_parked_stays_and_is_tried_again() {
-    let world = TestContext::with_parking_queue(
+async fn keeps_event_that_cannot_be_parked() {
+    let context = TestContext::with_parking_queue(
         1,
         &[EntriesFail(&[0], "InvalidArgument"); 2],
         TestParkingQueue::missing().await,
     )
     .await;
-    world.clock.set_seconds_ahead(10);
-    world.wait_for_calls(1).await;
-    world.wait_until_empty().await;
-    assert_eq!(world.bus.calls().len(), 3);
-    assert_eq!(world.bus.accepted(), world.ids);
-    world.stop().await;
+    context.clock.set_seconds_ahead(10);
+    context.wait_for_calls(1).await;
+    context.wait_until_empty().await;
+    assert_eq!(context.bus.calls().len(), 3);
+    assert_eq!(context.bus.accepted(), context.ids);
+    context.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Stores, buses and clocks of a test's own.
+//! Test support: isolated outboxes, event buses, queues and clocks.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use event_publishing::{DynamoOutbox, Outbox, ParkingQueue, PostgresOutbox, Publi
 use events::OutboxEvent;
 use sqlx::PgPool;
 
-/// An outbox of either kind, with a way to commit to it.
+/// An outbox of either kind that tests can commit events to.
 pub enum TestOutbox {
     Postgres(PgPool),
     Dynamo(aws_sdk_dynamodb::Client, String),
@@ -40,7 +40,7 @@ impl TestOutbox {
         request
             .send()
             .await
-            .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+            .expect("AWS_ENDPOINT_URL must point to a local AWS: run `cargo xtask test`");
         Self::Dynamo(client, table)
     }
 
@@ -51,7 +51,7 @@ impl TestOutbox {
         }
     }
 
-    /// The outbox of a store in DynamoDB, once more: the relay takes one for itself.
+    /// Returns the DynamoDB outbox by value, as the relay needs it.
     pub fn into_dynamo_outbox(self) -> DynamoOutbox {
         match self {
             Self::Dynamo(client, table) => DynamoOutbox::new(client, table),
@@ -93,7 +93,7 @@ pub fn test_event(at: Timestamp) -> OutboxEvent {
     }
 }
 
-/// A clock that runs ahead of the machine's by as much as the test says.
+/// The system clock plus an offset that the test sets.
 #[derive(Clone, Default)]
 pub struct TestClock(Arc<AtomicI64>);
 
@@ -103,14 +103,14 @@ impl TestClock {
     }
 
     pub fn clock(&self) -> Clock {
-        let ahead = self.0.clone();
+        let seconds_ahead = self.0.clone();
         Clock::from_fn(move || {
-            Clock::system().now() + chrono::TimeDelta::seconds(ahead.load(Ordering::SeqCst))
+            Clock::system().now() + chrono::TimeDelta::seconds(seconds_ahead.load(Ordering::SeqCst))
         })
     }
 }
 
-/// A parking queue of a test's own.
+/// A separate parking queue per test.
 pub struct TestParkingQueue {
     pub queue: ParkingQueue,
     sqs: aws_sdk_sqs::Client,
@@ -121,22 +121,22 @@ impl TestParkingQueue {
     pub async fn new() -> Self {
         let sqs = aws_sdk_sqs::Client::new(&aws_client::sdk_config().await);
         let name = format!("parking-{}", uuid_v7(Clock::system().now()));
-        let made = sqs.create_queue().queue_name(&name).send().await.unwrap();
+        let created = sqs.create_queue().queue_name(&name).send().await.unwrap();
         Self {
             queue: ParkingQueue::new(sqs.clone(), name),
             sqs,
-            url: made.queue_url.unwrap(),
+            url: created.queue_url.unwrap(),
         }
     }
 
-    /// One that is not there.
+    /// A parking queue that does not exist.
     pub async fn missing() -> Self {
         let mut parking = Self::new().await;
-        parking.queue = ParkingQueue::new(parking.sqs.clone(), "there-is-no-such-queue");
+        parking.queue = ParkingQueue::new(parking.sqs.clone(), "missing-queue");
         parking
     }
 
-    /// What lies in it, which is taken out.
+    /// Receives the bodies of the parked events.
     pub async fn drain(&self) -> Vec<serde_json::Value> {
         let receive = self.sqs.receive_message().queue_url(&self.url);
         let received = receive.max_number_of_messages(10).send().await.unwrap();
@@ -147,7 +147,7 @@ impl TestParkingQueue {
     }
 }
 
-/// An event bus, and a queue that hears all of it.
+/// An event bus, and a queue that receives all its events.
 pub struct TestBus {
     pub publisher: Publisher,
     sqs: aws_sdk_sqs::Client,
@@ -187,7 +187,7 @@ impl TestBus {
         }
     }
 
-    /// The next event that is heard.
+    /// Waits for the next event on the bus.
     pub async fn next_event(&self) -> serde_json::Value {
         for _ in 0..6 {
             let request = self
@@ -199,14 +199,14 @@ impl TestBus {
                 return serde_json::from_str(message.body().unwrap()).unwrap();
             }
         }
-        panic!("nothing was heard on the bus for a minute");
+        panic!("no event on the bus within a minute");
     }
 
-    /// A publisher whose bus does not answer.
+    /// A publisher whose endpoint refuses connections.
     pub async fn unreachable() -> Publisher {
         let config = aws_client::sdk_config().await;
         let config = aws_sdk_eventbridge::config::Builder::from(&config)
-            // Port 9 is "discard": nobody listens there.
+            // Port 9 ("discard") has no listener.
             .endpoint_url("http://127.0.0.1:9")
             .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
             .build();

@@ -1,4 +1,4 @@
-//! Customers who leave.
+//! Erasure of personal data, and lookup by idempotency key.
 
 use domain::{FailureReason, UserId};
 use orders::AnonymiseError;
@@ -6,42 +6,42 @@ use orders::AnonymiseError;
 use crate::support::TestContext;
 
 #[tokio::test]
-async fn what_leads_to_a_person_goes_from_every_order_once_all_have_ended() {
-    let store = TestContext::new().await;
-    let user_id = UserId::new(store.clock.now());
+async fn anonymises_all_orders_once_all_have_ended() {
+    let context = TestContext::new().await;
+    let user_id = UserId::new(context.clock.now());
     let mut placed = Vec::new();
-    // More than are read at once.
+    // More orders than one page.
     for number in 0..12 {
-        let new = store.new_order(user_id, &format!("key {number}"));
-        placed.push(store.orders.place(&new).await.unwrap().0);
+        let new = context.new_order(user_id, &format!("key {number}"));
+        placed.push(context.orders.place(&new).await.unwrap().0);
     }
     let (last, others) = placed.split_last().unwrap();
     for order in others {
-        store
+        context
             .orders
             .cancel(user_id, order.order_id, order.event_context())
             .await
             .unwrap();
     }
-    let refused = store.orders.anonymise(user_id).await;
-    assert!(matches!(refused, Err(AnonymiseError::OrderInProgress(open)) if open == last.order_id));
-    let orders = store.orders.list_all(user_id).await.unwrap();
+    let result = context.orders.anonymise(user_id).await;
+    assert!(matches!(result, Err(AnonymiseError::OrderInProgress(open)) if open == last.order_id));
+    let orders = context.orders.list_all(user_id).await.unwrap();
     assert_eq!(orders.len(), 12);
     assert!(
         orders.iter().all(|order| !order.is_anonymous()),
-        "none is touched while one is open"
+        "no order is changed while one is open"
     );
 
     let reason = FailureReason::InsufficientStock;
-    store
+    context
         .orders
         .fail(user_id, last.order_id, reason, &last.event_context())
         .await
         .unwrap();
     for _ in 0..2 {
-        store.orders.anonymise(user_id).await.unwrap();
+        context.orders.anonymise(user_id).await.unwrap();
     }
-    let orders = store.orders.list_all(user_id).await.unwrap();
+    let orders = context.orders.list_all(user_id).await.unwrap();
     assert_eq!(orders.len(), 12);
     for (order, before) in orders.iter().rev().zip(&placed) {
         assert!(order.is_anonymous());
@@ -53,25 +53,25 @@ async fn what_leads_to_a_person_goes_from_every_order_once_all_have_ended() {
 }
 
 #[tokio::test]
-async fn an_order_is_found_by_its_key_alone() {
-    let store = TestContext::new().await;
-    let user_id = UserId::new(store.clock.now());
-    let under = async |key: &str| store.orders.find_by_key(user_id, key).await.unwrap();
-    assert_eq!(under("key").await, None);
-    let (order, _) = store
+async fn finds_order_by_idempotency_key() {
+    let context = TestContext::new().await;
+    let user_id = UserId::new(context.clock.now());
+    let find = async |key: &str| context.orders.find_by_key(user_id, key).await.unwrap();
+    assert_eq!(find("key").await, None);
+    let (order, _) = context
         .orders
-        .place(&store.new_order(user_id, "key"))
+        .place(&context.new_order(user_id, "key"))
         .await
         .unwrap();
     assert_eq!(
-        under("key").await.map(|order| order.order_id),
+        find("key").await.map(|order| order.order_id),
         Some(order.order_id)
     );
-    assert_eq!(under("another").await, None);
-    let somebody = UserId::new(store.clock.now());
+    assert_eq!(find("another").await, None);
+    let other_user = UserId::new(context.clock.now());
     assert_eq!(
-        store.orders.find_by_key(somebody, "key").await.unwrap(),
+        context.orders.find_by_key(other_user, "key").await.unwrap(),
         None,
-        "a key is its customer's own"
+        "keys are scoped to the customer"
     );
 }

@@ -1,5 +1,5 @@
-//! Orders against a real DynamoDB API, with tables of each test's own. `cargo xtask test` says where it is
-//! (`AWS_ENDPOINT_URL`).
+//! Integration tests of the order store against a real DynamoDB API, with separate tables per test.
+//! `cargo xtask test` sets its URL (`AWS_ENDPOINT_URL`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Which orders count as open, and what is counted about them.
+//! The index of open orders, and restarts of their saga.
 
 use chrono::TimeDelta;
 use domain::{Clock, OrderId};
@@ -21,75 +21,83 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn the_oldest_are_found_first_wherever_in_the_index_they_stand() {
-    let store = TestContext::new().await;
+async fn lists_oldest_orders_first_across_shards() {
+    let context = TestContext::new().await;
     let mut placed = Vec::new();
     for minutes in [3, 40, 11, 25, 7, 33, 18, 50, 29, 14, 46, 21] {
-        placed.push((minutes, store.place_minutes_ago(minutes).await.order_id));
+        placed.push((minutes, context.place_minutes_ago(minutes).await.order_id));
     }
     placed.sort_by_key(|(minutes, _)| -minutes);
     let oldest_first: Vec<OrderId> = placed.iter().map(|(_, order_id)| *order_id).collect();
 
-    let open = store.orders.open_orders(store.clock.now(), 5).await.unwrap();
+    let open = context.orders.open_orders(context.clock.now(), 5).await.unwrap();
     assert_eq!((open.count, open.oldest), (12, Some(oldest_first[0])));
-    assert_eq!(store.overdue_orders(0, 5).await, oldest_first[..5]);
-    assert_eq!(store.overdue_orders(0, 100).await, oldest_first);
-    assert_eq!(store.overdue_orders(28, 100).await, oldest_first[..5]);
+    assert_eq!(context.overdue_orders(0, 5).await, oldest_first[..5]);
+    assert_eq!(context.overdue_orders(0, 100).await, oldest_first);
+    assert_eq!(context.overdue_orders(28, 100).await, oldest_first[..5]);
 }
 
 #[tokio::test]
-async fn an_order_is_open_until_it_ends_however_it_does() {
-    let store = TestContext::new().await;
-    let (cancelled, failed, completed) = (store.place().await, store.place().await, store.place().await);
-    assert_eq!(store.overdue_orders(0, 10).await.len(), 3);
-    store.cancel(&cancelled).await.unwrap();
-    store.claim(&failed).await.unwrap();
-    store.claim(&completed).await.unwrap();
+async fn order_is_open_until_cancelled_failed_or_completed() {
+    let context = TestContext::new().await;
+    let (cancelled, failed, completed) = (
+        context.place().await,
+        context.place().await,
+        context.place().await,
+    );
+    assert_eq!(context.overdue_orders(0, 10).await.len(), 3);
+    context.cancel(&cancelled).await.unwrap();
+    context.claim(&failed).await.unwrap();
+    context.claim(&completed).await.unwrap();
     assert_eq!(
-        store.overdue_orders(0, 10).await,
+        context.overdue_orders(0, 10).await,
         [failed.order_id, completed.order_id]
     );
-    store.close(&failed).await.unwrap();
+    context.close(&failed).await.unwrap();
     assert_eq!(
-        store.overdue_orders(0, 10).await.len(),
+        context.overdue_orders(0, 10).await.len(),
         2,
-        "closed to payment is not the end"
+        "an order closed to payment is still open"
     );
-    store.fail(&failed).await.unwrap();
-    store.complete(&completed).await.unwrap();
-    assert_eq!(store.overdue_orders(0, 10).await, []);
+    context.fail(&failed).await.unwrap();
+    context.complete(&completed).await.unwrap();
+    assert_eq!(context.overdue_orders(0, 10).await, []);
 }
 
 #[tokio::test]
-async fn a_restart_is_counted_once_and_only_while_the_order_is_open() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    let before = store.order(&placed).await;
+async fn restart_is_counted_once_and_only_for_open_orders() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    let before = context.order(&placed).await;
     let (one, other) = tokio::join!(
-        store.orders.increment_restarts(&before),
-        store.orders.increment_restarts(&before)
+        context.orders.increment_restarts(&before),
+        context.orders.increment_restarts(&before)
     );
-    assert_ne!(one.unwrap(), other.unwrap(), "one of two that saw the same");
+    assert_ne!(
+        one.unwrap(),
+        other.unwrap(),
+        "only one of two concurrent callers increments the counter"
+    );
 
-    let after = store.order(&placed).await;
+    let after = context.order(&placed).await;
     assert_eq!((after.restarts, after.restarted_at.is_some()), (1, true));
     assert!(
-        !store.orders.mark_for_operator(&before).await.unwrap(),
-        "its saga was started meanwhile"
+        !context.orders.mark_for_operator(&before).await.unwrap(),
+        "its saga was restarted meanwhile"
     );
-    store.cancel(&placed).await.unwrap();
-    assert!(!store.orders.increment_restarts(&after).await.unwrap());
-    assert!(!store.orders.mark_for_operator(&after).await.unwrap());
+    context.cancel(&placed).await.unwrap();
+    assert!(!context.orders.increment_restarts(&after).await.unwrap());
+    assert!(!context.orders.mark_for_operator(&after).await.unwrap());
 }
 
 #[tokio::test]
-async fn an_order_that_is_a_persons_is_not_found_again_and_can_still_end() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    let order = store.order(&placed).await;
-    assert!(store.orders.mark_for_operator(&order).await.unwrap());
-    assert_eq!(store.overdue_orders(0, 10).await, []);
-    store.claim(&placed).await.unwrap();
-    store.complete(&placed).await.unwrap();
-    assert_eq!(store.overdue_orders(0, 10).await, []);
+async fn order_marked_for_operator_leaves_the_index_and_can_complete() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    let order = context.order(&placed).await;
+    assert!(context.orders.mark_for_operator(&order).await.unwrap());
+    assert_eq!(context.overdue_orders(0, 10).await, []);
+    context.claim(&placed).await.unwrap();
+    context.complete(&placed).await.unwrap();
+    assert_eq!(context.overdue_orders(0, 10).await, []);
 }

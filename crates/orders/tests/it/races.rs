@@ -1,4 +1,4 @@
-//! Of two that exclude each other, one wins, whichever comes first.
+//! Conflicting operations on an order: exactly one succeeds, in either order.
 
 use domain::{FailureReason, OrderStatus, PaymentId};
 use orders::{CancelError, ClaimError, CloseError, CompleteError, FailError, Payment};
@@ -77,17 +77,17 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn an_order_goes_its_way_and_each_step_counts_once() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
-    store.claim(&placed).await.unwrap();
-    assert!(store.record_payment(&placed).await.unwrap());
-    assert!(!store.record_payment(&placed).await.unwrap());
-    let event = store.complete(&placed).await.unwrap();
-    assert_eq!(store.complete(&placed).await.unwrap(), event);
+async fn each_step_of_an_order_is_applied_once() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    context.claim(&placed).await.unwrap();
+    assert!(context.record_payment(&placed).await.unwrap());
+    assert!(!context.record_payment(&placed).await.unwrap());
+    let event = context.complete(&placed).await.unwrap();
+    assert_eq!(context.complete(&placed).await.unwrap(), event);
 
-    let order = store.order(&placed).await;
+    let order = context.order(&placed).await;
     let history: Vec<_> = order.history.iter().map(|change| change.status).collect();
     assert_eq!(
         history,
@@ -99,141 +99,145 @@ async fn an_order_goes_its_way_and_each_step_counts_once() {
     );
     assert_eq!(order.payment, Some(Payment::Captured));
     assert_eq!(
-        store.events().await,
+        context.events().await,
         ["OrderCreated", "PaymentProcessed", "OrderCompleted"]
     );
 }
 
 #[tokio::test]
-async fn a_cancelled_order_is_not_paid_and_stays_cancelled() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.cancel(&placed).await.unwrap();
-    assert!(matches!(store.claim(&placed).await, Err(ClaimError::Cancelled)));
+async fn cancelled_order_cannot_be_claimed_and_stays_cancelled() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.cancel(&placed).await.unwrap();
+    assert!(matches!(context.claim(&placed).await, Err(ClaimError::Cancelled)));
     assert!(matches!(
-        store.cancel(&placed).await,
+        context.cancel(&placed).await,
         Err(CancelError::TooLate(OrderStatus::Cancelled))
     ));
-    assert_eq!(store.fail(&placed).await.unwrap(), None);
-    assert_eq!(store.order(&placed).await.status, OrderStatus::Cancelled);
-    assert_eq!(store.events().await, ["OrderCreated", "OrderCancelled"]);
+    assert_eq!(context.fail(&placed).await.unwrap(), None);
+    assert_eq!(context.order(&placed).await.status, OrderStatus::Cancelled);
+    assert_eq!(context.events().await, ["OrderCreated", "OrderCancelled"]);
 }
 
 #[tokio::test]
-async fn an_order_that_is_being_paid_cannot_be_cancelled() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
+async fn claimed_order_cannot_be_cancelled() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
     assert!(matches!(
-        store.cancel(&placed).await,
+        context.cancel(&placed).await,
         Err(CancelError::TooLate(OrderStatus::Processing))
     ));
 }
 
 #[tokio::test]
-async fn an_order_has_one_payment() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
+async fn second_claim_returns_the_first_payment() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
     let second = PaymentId("pi_second".to_owned());
-    let claimed = store
+    let claimed = context
         .orders
         .claim_for_payment(placed.user_id, placed.order_id, &second)
         .await;
-    assert_eq!(claimed.unwrap(), placed.payment_id, "the first one's");
-    assert_eq!(store.order(&placed).await.payment_id, Some(placed.payment_id));
+    assert_eq!(
+        claimed.unwrap(),
+        placed.payment_id,
+        "the first payment keeps the claim"
+    );
+    assert_eq!(context.order(&placed).await.payment_id, Some(placed.payment_id));
 }
 
 #[tokio::test]
-async fn an_order_whose_money_was_taken_fails_only_once_it_is_given_back() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
-    assert!(store.record_payment(&placed).await.unwrap());
-    assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
-    store.close(&placed).await.unwrap();
-    assert!(matches!(store.fail(&placed).await, Err(FailError::Charged)));
-    assert!(store.record_refund(&placed).await);
-    assert!(store.fail(&placed).await.unwrap().is_some());
+async fn charged_order_can_fail_only_after_refund() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    assert!(context.record_payment(&placed).await.unwrap());
+    assert!(matches!(context.fail(&placed).await, Err(FailError::Charged)));
+    context.close(&placed).await.unwrap();
+    assert!(matches!(context.fail(&placed).await, Err(FailError::Charged)));
+    assert!(context.record_refund(&placed).await);
+    assert!(context.fail(&placed).await.unwrap().is_some());
 }
 
 #[tokio::test]
-async fn an_order_that_has_failed_is_not_paid_any_more() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
-    // Its payment was cancelled at the provider.
-    store.close(&placed).await.unwrap();
-    store.fail(&placed).await.unwrap();
+async fn failed_order_rejects_payment() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    // As after the payment was cancelled at the provider.
+    context.close(&placed).await.unwrap();
+    context.fail(&placed).await.unwrap();
     assert!(matches!(
-        store.record_payment(&placed).await,
+        context.record_payment(&placed).await,
         Err(ClaimError::Closed)
     ));
-    assert_eq!(store.order(&placed).await.payment, Some(Payment::Claimed));
+    assert_eq!(context.order(&placed).await.payment, Some(Payment::Claimed));
 }
 
 #[tokio::test]
-async fn no_payment_is_claimed_after_compensation_has_closed_the_order() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    assert_eq!(store.close(&placed).await.unwrap(), None);
-    assert!(matches!(store.claim(&placed).await, Err(ClaimError::Closed)));
+async fn closed_order_cannot_be_claimed() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    assert_eq!(context.close(&placed).await.unwrap(), None);
+    assert!(matches!(context.claim(&placed).await, Err(ClaimError::Closed)));
 }
 
 #[tokio::test]
-async fn compensation_learns_of_the_payment_that_was_claimed_before_it() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
+async fn close_returns_the_claimed_payment() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
     assert_eq!(
-        store.close(&placed).await.unwrap(),
+        context.close(&placed).await.unwrap(),
         Some(placed.payment_id.clone())
     );
     assert!(
-        matches!(store.claim(&placed).await, Err(ClaimError::Closed)),
+        matches!(context.claim(&placed).await, Err(ClaimError::Closed)),
         "a late retry of the claim"
     );
     assert!(matches!(
-        store.complete(&placed).await,
+        context.complete(&placed).await,
         Err(CompleteError::Closed(OrderStatus::Processing))
     ));
-    assert!(store.record_refund(&placed).await);
-    assert!(!store.record_refund(&placed).await);
+    assert!(context.record_refund(&placed).await);
+    assert!(!context.record_refund(&placed).await);
     assert!(
-        !store.record_payment(&placed).await.unwrap(),
+        !context.record_payment(&placed).await.unwrap(),
         "a late record of the payment"
     );
-    let event = store.fail(&placed).await.unwrap();
-    assert_eq!(store.fail(&placed).await.unwrap(), event);
+    let event = context.fail(&placed).await.unwrap();
+    assert_eq!(context.fail(&placed).await.unwrap(), event);
     assert_eq!(
-        store.order(&placed).await.reason,
+        context.order(&placed).await.reason,
         Some(FailureReason::InternalError)
     );
     assert_eq!(
-        store.events().await,
+        context.events().await,
         ["OrderCreated", "PaymentRefunded", "OrderFailed"]
     );
 }
 
 #[tokio::test]
-async fn a_completed_order_is_never_compensated() {
-    let store = TestContext::new().await;
-    let placed = store.place().await;
-    store.claim(&placed).await.unwrap();
-    store.complete(&placed).await.unwrap();
-    assert!(matches!(store.close(&placed).await, Err(CloseError::Completed)));
-    assert!(matches!(store.fail(&placed).await, Err(FailError::Completed)));
-    assert!(!store.record_refund(&placed).await);
-    assert_eq!(store.order(&placed).await.status, OrderStatus::Completed);
+async fn completed_order_cannot_be_compensated() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    context.complete(&placed).await.unwrap();
+    assert!(matches!(context.close(&placed).await, Err(CloseError::Completed)));
+    assert!(matches!(context.fail(&placed).await, Err(FailError::Completed)));
+    assert!(!context.record_refund(&placed).await);
+    assert_eq!(context.order(&placed).await.status, OrderStatus::Completed);
 }
 
 #[tokio::test]
-async fn cancelling_and_claiming_at_once_leaves_one_winner() {
-    let store = TestContext::new().await;
+async fn concurrent_cancel_and_claim_have_one_winner() {
+    let context = TestContext::new().await;
     for _ in 0..20 {
-        let placed = store.place().await;
-        let (cancelled, claimed) = tokio::join!(store.cancel(&placed), store.claim(&placed));
-        let status = store.order(&placed).await.status;
+        let placed = context.place().await;
+        let (cancelled, claimed) = tokio::join!(context.cancel(&placed), context.claim(&placed));
+        let status = context.order(&placed).await.status;
         match (cancelled, claimed) {
             (Ok(()), Err(ClaimError::Cancelled)) => assert_eq!(status, OrderStatus::Cancelled),
             (Err(CancelError::TooLate(_)), Ok(())) => assert_eq!(status, OrderStatus::Processing),

@@ -1,6 +1,5 @@
-//! Whatever is done to an order, in any sequence, twice and two at once, its item keeps the laws.
-//!
-//! `races` holds the pairs that exclude each other one by one; here sequences are made up that nobody thought of.
+//! Property tests of the order state machine: random sequences of actions, repeated and concurrent, keep the
+//! invariants. The module `races` tests the known conflicting pairs one by one.
 
 use domain::{EventId, OrderStatus, PaymentId};
 use orders::{Order, Payment};
@@ -9,12 +8,12 @@ use tokio::runtime::Runtime;
 
 use crate::support::{PlacedOrder, TestContext};
 
-/// What anybody does to an order.
+/// An action of the customer, the saga or the reconciler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Cancel,
     Claim,
-    /// By a second payment, of which the order must not know.
+    /// A claim with a second payment, which must not be stored.
     ClaimWithAnotherPayment,
     RecordPayment,
     Close,
@@ -39,10 +38,10 @@ const ACTIONS: [Action; 10] = [
 ];
 
 impl TestContext {
-    /// Does it. Whether it was refused is not of interest here: what the item says afterwards is.
-    async fn attempt(&self, placed: &PlacedOrder, deed: Action) {
+    /// Performs the action and ignores its result: the tests check only the stored order.
+    async fn attempt(&self, placed: &PlacedOrder, action: Action) {
         let order = self.order(placed).await;
-        match deed {
+        match action {
             Action::Cancel => drop(self.cancel(placed).await),
             Action::Claim => drop(self.claim(placed).await),
             Action::ClaimWithAnotherPayment => {
@@ -63,36 +62,50 @@ impl TestContext {
     }
 }
 
-/// What must hold of an order at every moment.
+/// Invariants of an order at any time.
 fn check_invariants(order: &Order) -> TestCaseResult {
-    let way: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
-    prop_assert_eq!((way[0], way[way.len() - 1]), (OrderStatus::Pending, order.status));
-    for step in way.windows(2) {
-        prop_assert!(step[0].can_transition_to(step[1]), "{:?}", way);
+    let statuses: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
+    prop_assert_eq!(
+        (statuses[0], statuses[statuses.len() - 1]),
+        (OrderStatus::Pending, order.status)
+    );
+    for step in statuses.windows(2) {
+        prop_assert!(step[0].can_transition_to(step[1]), "{:?}", statuses);
     }
     prop_assert!(
         order.open.is_none() || !order.status.is_final(),
-        "it has ended and is open"
+        "an ended order is in the open-orders index"
     );
     prop_assert_eq!(order.payment.is_some(), order.payment_id.is_some());
-    prop_assert_eq!(order.payment_id.is_some(), way.contains(&OrderStatus::Processing));
+    prop_assert_eq!(
+        order.payment_id.is_some(),
+        statuses.contains(&OrderStatus::Processing)
+    );
     match order.status {
         OrderStatus::Completed => {
             prop_assert!(!order.payment_closed);
-            prop_assert_ne!(order.payment, Some(Payment::Refunded), "sold and given back");
+            prop_assert_ne!(
+                order.payment,
+                Some(Payment::Refunded),
+                "a completed order was refunded"
+            );
         }
         OrderStatus::Failed => {
             prop_assert!(order.payment_closed && order.reason.is_some());
-            prop_assert_ne!(order.payment, Some(Payment::Captured), "paid for nothing");
+            prop_assert_ne!(
+                order.payment,
+                Some(Payment::Captured),
+                "a failed order was charged"
+            );
         }
-        OrderStatus::Cancelled => prop_assert_eq!(order.payment, None, "money was near"),
+        OrderStatus::Cancelled => prop_assert_eq!(order.payment, None, "a cancelled order has a payment"),
         OrderStatus::Pending | OrderStatus::Processing => {}
     }
     prop_assert!(order.payment != Some(Payment::Refunded) || order.payment_closed);
     Ok(())
 }
 
-/// What must hold between one moment and a later one.
+/// Invariants between an earlier and a later state of an order.
 fn check_monotonic(before: &Order, after: &Order) -> TestCaseResult {
     if before.status.is_final() {
         prop_assert_eq!(before.status, after.status);
@@ -102,21 +115,21 @@ fn check_monotonic(before: &Order, after: &Order) -> TestCaseResult {
     prop_assert!(before.payment_id.is_none() || before.payment_id == after.payment_id);
     prop_assert!(
         after.payment_closed || !before.payment_closed,
-        "it was opened to payment again"
+        "an order closed to payment was reopened"
     );
     prop_assert!(before.payment != Some(Payment::Refunded) || after.payment == before.payment);
     prop_assert!(after.restarts >= before.restarts);
     prop_assert!(
         before.open.is_some() || after.open.is_none(),
-        "nothing brings it back"
+        "an order returned to the open-orders index"
     );
     Ok(())
 }
 
-/// The outbox tells of what happened, and of nothing twice.
-async fn check_events(store: &TestContext, order: &Order) -> TestCaseResult {
-    let mut told = store.events().await;
-    told.sort();
+/// The outbox contains exactly one event per change.
+async fn check_events(context: &TestContext, order: &Order) -> TestCaseResult {
+    let mut events = context.events().await;
+    events.sort();
     let mut expected = vec!["OrderCreated"];
     expected.extend(match order.status {
         OrderStatus::Completed => Some("OrderCompleted"),
@@ -124,10 +137,10 @@ async fn check_events(store: &TestContext, order: &Order) -> TestCaseResult {
         OrderStatus::Cancelled => Some("OrderCancelled"),
         OrderStatus::Pending | OrderStatus::Processing => None,
     });
-    let has = |kind: &str| told.iter().any(|event| event == kind);
+    let has = |kind: &str| events.iter().any(|event| event == kind);
     match order.payment {
         Some(Payment::Captured) => expected.push("PaymentProcessed"),
-        // A refund may come before the record of the payment, which is then left out.
+        // A refund may be recorded before the payment, which is then not recorded.
         Some(Payment::Refunded) if has("PaymentProcessed") => {
             expected.extend(["PaymentProcessed", "PaymentRefunded"]);
         }
@@ -135,39 +148,39 @@ async fn check_events(store: &TestContext, order: &Order) -> TestCaseResult {
         Some(Payment::Claimed) | None => {}
     }
     expected.sort_unstable();
-    prop_assert_eq!(told, expected);
-    let ends = [OrderStatus::Completed, OrderStatus::Failed];
-    let named: Option<EventId> = order.final_event_id;
-    prop_assert_eq!(named.is_some(), ends.contains(&order.status));
+    prop_assert_eq!(events, expected);
+    let with_final_event = [OrderStatus::Completed, OrderStatus::Failed];
+    let final_event: Option<EventId> = order.final_event_id;
+    prop_assert_eq!(final_event.is_some(), with_final_event.contains(&order.status));
     Ok(())
 }
 
 proptest! {
-    // Each case is some dozens of real writes.
+    // Each case makes dozens of real writes.
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 256, ..ProptestConfig::default() })]
 
-    /// Steps of one deed, or of two at once.
+    /// Steps of one action, or of two concurrent ones.
     #[test]
-    fn every_sequence_keeps_the_laws(
+    fn every_sequence_keeps_the_invariants(
         steps in prop::collection::vec((select(&ACTIONS[..]), prop::option::of(select(&ACTIONS[..]))), 1..14),
     ) {
         let outcome: TestCaseResult = Runtime::new().unwrap().block_on(async {
-            let store = TestContext::new().await;
-            let placed = store.place().await;
-            let mut before = store.order(&placed).await;
-            for (deed, beside) in steps {
-                match beside {
-                    Some(beside) => {
-                        tokio::join!(store.attempt(&placed, deed), store.attempt(&placed, beside));
+            let context = TestContext::new().await;
+            let placed = context.place().await;
+            let mut before = context.order(&placed).await;
+            for (action, concurrent) in steps {
+                match concurrent {
+                    Some(concurrent) => {
+                        tokio::join!(context.attempt(&placed, action), context.attempt(&placed, concurrent));
                     }
-                    None => store.attempt(&placed, deed).await,
+                    None => context.attempt(&placed, action).await,
                 }
-                let after = store.order(&placed).await;
+                let after = context.order(&placed).await;
                 check_invariants(&after)?;
                 check_monotonic(&before, &after)?;
                 before = after;
             }
-            check_events(&store, &before).await
+            check_events(&context, &before).await
         });
         outcome?;
     }

@@ -1,4 +1,4 @@
-//! Tables of a test's own, and an order to put into them.
+//! Test support: separate DynamoDB tables per test, and helpers that place orders.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -18,7 +18,7 @@ pub struct TestContext {
     tables: Tables,
 }
 
-/// An order that has been placed, and what its steps are called with.
+/// A placed order, with the arguments of its saga steps.
 pub struct PlacedOrder {
     pub user_id: UserId,
     pub order_id: OrderId,
@@ -27,7 +27,7 @@ pub struct PlacedOrder {
 }
 
 impl TestContext {
-    /// The same tables, read through another clock.
+    /// The same tables with another clock.
     pub fn with_clock(&self, clock: Clock) -> Orders {
         Orders::new(self.client.clone(), self.tables.clone(), clock)
     }
@@ -75,7 +75,7 @@ impl TestContext {
         self.place_at(self.clock.clone()).await
     }
 
-    /// Places an order at the time that `clock` tells.
+    /// Places an order at the time of `clock`.
     pub async fn place_at(&self, clock: Clock) -> PlacedOrder {
         let user_id = UserId::new(self.clock.now());
         let new = self.new_order(user_id, "key");
@@ -97,7 +97,7 @@ impl TestContext {
             .unwrap()
     }
 
-    /// The detail types of the events that wait in the outbox.
+    /// Detail types of the events in the outbox.
     pub async fn events(&self) -> Vec<String> {
         let items = self
             .client
@@ -124,7 +124,7 @@ async fn create_table(client: &Client, table: &str, name: &str) {
     request
         .send()
         .await
-        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+        .expect("AWS_ENDPOINT_URL must point to a local AWS: run `cargo xtask test`");
 }
 
 async fn create_orders_table(client: &Client, table: &str) {
@@ -145,7 +145,7 @@ async fn create_orders_table(client: &Client, table: &str) {
     request
         .send()
         .await
-        .expect("AWS_ENDPOINT_URL names a local AWS: run `cargo xtask test`");
+        .expect("AWS_ENDPOINT_URL must point to a local AWS: run `cargo xtask test`");
 }
 
 fn string_attribute(name: &str) -> AttributeDefinition {

@@ -1,6 +1,6 @@
-//! Locking what a batch concerns.
+//! Locks the rows that a batch affects.
 //!
-//! Locks are taken in one order everywhere: reservations by id, then stock by product id.
+//! The lock order is the same everywhere to avoid deadlocks: reservations by id, then stock by product id.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::engine::AffectedRows;
 
-/// Locks the rows that are there of those that a batch concerns.
+/// Locks the affected rows that exist.
 pub(in crate::engine) async fn lock(
     connection: &mut PgConnection,
     rows: &AffectedRows,

@@ -1,5 +1,4 @@
-//! The SQL: reading and locking what a batch concerns, writing what it changed, and the reads that need no
-//! batch.
+//! SQL statements: reading and locking the rows of a batch, writing its changes, and queries outside batches.
 
 mod lock;
 mod read;
@@ -14,36 +13,28 @@ pub(in crate::engine) use read::read;
 pub use read::{find_expired_reservations, find_level, find_reservation, ping};
 pub(in crate::engine) use write::write;
 
-/// The database failed, or holds what it cannot.
+/// The database failed or contains invalid data.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It refused, or could not be reached.
-    #[error("the database failed")]
+    #[error("database error")]
     Database(#[from] sqlx::Error),
-    /// It did not answer in time.
-    #[error("the database did not answer in time")]
+    #[error("the database did not respond in time")]
     TimedOut,
-    /// A reservation has a status that this program does not know.
-    #[error("reservation {id} has the unknown status {status}")]
-    UnknownStatus {
-        /// The reservation.
-        id: Uuid,
-        /// Its status.
-        status: String,
-    },
+    /// The row's status is not one of [`crate::model::ReservationStatus`].
+    #[error("reservation {id} has unknown status {status:?}")]
+    UnknownStatus { id: Uuid, status: String },
 }
 
 impl StoreError {
-    /// Whether the same batch may well succeed at once: another instance was faster, or the connection was not
-    /// there any more.
+    /// True if an immediate retry may succeed: a conflict with another instance, or a lost connection.
     pub(super) fn is_transient(&self) -> bool {
         self.is_conflict()
             || matches!(self, Self::Database(sqlx::Error::Io(_)))
             || matches!(self.sql_state().as_deref(), Some("57P01" | "57P02" | "57P03"))
     }
 
-    /// Whether another instance was faster: a row is not as it was read, a key has just been written, or each
-    /// waited for the other. The connection is as good as before.
+    /// True if another instance changed a row first (40001), inserted the same key (23505) or deadlocked with
+    /// this one (40P01). The connection remains usable.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self.sql_state().as_deref(), Some("40001" | "23505" | "40P01"))
     }

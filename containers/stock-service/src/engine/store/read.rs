@@ -1,4 +1,4 @@
-//! Reading without a lock.
+//! Reads without locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,19 +13,19 @@ use crate::{
     model::{Adjustment, AdjustmentOutcome, Reservation, ReservationStatus, Shortage, StockLevel},
 };
 
-/// Whether the database answers.
+/// Fails if the database does not respond.
 pub async fn ping(pool: &PgPool) -> Result<(), StoreError> {
     sqlx::query("SELECT 1").execute(pool).await?;
     Ok(())
 }
 
-/// A reservation as the store has it.
+/// Returns the stored reservation; callers apply [`Reservation::as_of`] to account for its expiry.
 pub async fn find_reservation(pool: &PgPool, id: Uuid) -> Result<Option<Reservation>, StoreError> {
     let (mut found, _) = read_reservations_and_levels(pool, &[id], &[]).await?;
     Ok(found.remove(&id))
 }
 
-/// A product's level; none when it has no stock row.
+/// Returns `None` if the product has no stock row.
 pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<StockLevel>, StoreError> {
     let row = sqlx::query_as!(
         StockLevel,
@@ -37,7 +37,7 @@ pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<S
     Ok(row)
 }
 
-/// Reservations that still hold pieces and whose time has run out at `now`, the longest ago first.
+/// Ids of reservations that still hold units although they expired before `now`, longest expired first.
 pub async fn find_expired_reservations(
     pool: &PgPool,
     now: Timestamp,
@@ -54,7 +54,7 @@ pub async fn find_expired_reservations(
     Ok(ids)
 }
 
-/// Reads what commands concern into a batch's snapshot, and makes the stock rows that they want to be there.
+/// Reads the affected rows into a batch's snapshot, after creating the stock rows that commands need.
 pub(in crate::engine) async fn read(
     connection: &mut PgConnection,
     rows: &AffectedRows,
@@ -74,8 +74,8 @@ pub(in crate::engine) async fn read(
     Ok(())
 }
 
-/// Reservations, and the levels of `products` and of what the reservations hold: one statement, because each
-/// costs a way to the database and back, and because it sees all of it at one moment.
+/// Reads reservations, and the levels of `products` and of the reservations' items. It is one statement to
+/// save round trips and to read a consistent state.
 async fn read_reservations_and_levels(
     executor: impl PgExecutor<'_>,
     reservations: &[Uuid],
@@ -103,6 +103,8 @@ async fn read_reservations_and_levels(
     .await?;
 
     let (mut found, mut levels) = (BTreeMap::new(), BTreeMap::new());
+    // The statement returns three kinds of rows: reservations (with a status), their items, and stock levels.
+    // The column `part` is the available units of a short item, or the reserved units of a stock level.
     for row in &rows {
         if let (Some(id), Some(status)) = (row.reservation_id, &row.status) {
             found.insert(id, parse_reservation(id, status, row.at)?);
@@ -112,21 +114,18 @@ async fn read_reservations_and_levels(
         let (Some(product_id), Some(quantity)) = (row.product_id.map(ProductId), row.quantity) else {
             continue;
         };
-        match (row.reservation_id, row.part, row.at) {
-            (Some(id), available, _) => {
-                if let Some(reservation) = found.get_mut(&id) {
-                    add_item(reservation, ReservedItem { product_id, quantity }, available);
-                }
-            }
-            (None, Some(reserved), Some(updated_at)) => {
-                let level = StockLevel {
-                    quantity,
-                    reserved,
-                    updated_at,
-                };
-                levels.insert(product_id, level);
-            }
-            _ => {}
+        if let Some(id) = row.reservation_id {
+            let reservation = found
+                .get_mut(&id)
+                .expect("the statement joins items with the reservations that it returns");
+            add_item(reservation, ReservedItem { product_id, quantity }, row.part);
+        } else {
+            let level = StockLevel {
+                quantity,
+                reserved: row.part.expect("stock.reserved is NOT NULL"),
+                updated_at: row.at.expect("stock.updated_at is NOT NULL"),
+            };
+            levels.insert(product_id, level);
         }
     }
     for reservation in found.values_mut() {
@@ -136,7 +135,7 @@ async fn read_reservations_and_levels(
     Ok((found, levels))
 }
 
-/// A reservation without its items.
+/// Returns a reservation without items.
 fn parse_reservation(
     id: Uuid,
     status: &str,
@@ -155,7 +154,7 @@ fn parse_reservation(
     })
 }
 
-/// `available` is there when the reservation was refused for want of this item.
+/// `available` is set if this item was short when the reservation was refused.
 fn add_item(reservation: &mut Reservation, item: ReservedItem, available: Option<i64>) {
     reservation.shortages.extend(available.map(|available| Shortage {
         product_id: item.product_id,
@@ -190,17 +189,17 @@ async fn read_adjustments(
             reserved: row.reserved,
             updated_at: row.created_at,
         };
-        let adjusted = AdjustmentOutcome {
+        let outcome = AdjustmentOutcome {
             adjustment,
             applied: row.applied,
             level,
         };
-        snapshot.adjustments.insert(row.adjustment_id, adjusted);
+        snapshot.adjustments.insert(row.adjustment_id, outcome);
     }
     Ok(())
 }
 
-/// Makes the stock row of products that are in the catalogue and have none.
+/// Creates the missing stock rows of products that are in the catalog.
 async fn create_missing_stock(
     connection: &mut PgConnection,
     products: &BTreeSet<ProductId>,

@@ -1,4 +1,4 @@
-//! Writing what a batch changed.
+//! Writes the changes of a batch.
 
 use domain::Timestamp;
 use event_publishing::outbox::RELAY_DELAY;
@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::{engine::Changes, model::Reservation};
 
-/// Writes what a batch changed, and its events into the outbox: all of it, or nothing when a row is not as it
-/// was read any more.
+/// Writes a batch's changes and its events atomically. Fails with a conflict, and writes nothing, if a row is
+/// no longer as it was read.
 ///
-/// It is one statement. Alone, without a transaction around it, it takes one way to the database and back, and
-/// no lock waits for this program, however slow or dead it is.
+/// It is a single statement. Without an explicit transaction it takes one round trip, and never holds locks
+/// while the database waits for this process, however slow or dead the process is.
 pub(in crate::engine) async fn write(
     connection: &mut PgConnection,
     changes: &Changes,
@@ -25,7 +25,7 @@ pub(in crate::engine) async fn write(
         .iter()
         .map(|reservation| reservation.status.as_str())
         .collect();
-    let new_ends: Vec<Option<Timestamp>> = new.iter().map(|reservation| reservation.expires_at).collect();
+    let new_expiries: Vec<Option<Timestamp>> = new.iter().map(|reservation| reservation.expires_at).collect();
 
     let items = || {
         new.iter()
@@ -38,10 +38,10 @@ pub(in crate::engine) async fn write(
         .map(|(reservation, item)| available_if_short(reservation, item))
         .collect();
 
-    let moved = &changes.updated_reservations;
-    let moved_ids: Vec<Uuid> = moved.iter().map(|change| change.id).collect();
-    let moved_from: Vec<&str> = moved.iter().map(|change| change.from.as_str()).collect();
-    let moved_to: Vec<&str> = moved.iter().map(|change| change.to.as_str()).collect();
+    let updated = &changes.updated_reservations;
+    let updated_ids: Vec<Uuid> = updated.iter().map(|change| change.id).collect();
+    let updated_from: Vec<&str> = updated.iter().map(|change| change.from.as_str()).collect();
+    let updated_to: Vec<&str> = updated.iter().map(|change| change.to.as_str()).collect();
 
     let adjusted = &changes.new_adjustments;
     let adjustment_ids: Vec<Uuid> = adjusted.iter().map(|new| new.adjustment.id).collect();
@@ -68,7 +68,7 @@ pub(in crate::engine) async fn write(
     let event_types: Vec<&str> = events.iter().map(|event| event.detail_type.as_str()).collect();
     let event_details: Vec<&str> = events.iter().map(|event| event.detail.as_str()).collect();
 
-    if new_ids.is_empty() && moved_ids.is_empty() && adjustment_ids.is_empty() {
+    if new_ids.is_empty() && updated_ids.is_empty() && adjustment_ids.is_empty() {
         return Ok(());
     }
     sqlx::query_scalar!(
@@ -106,7 +106,7 @@ pub(in crate::engine) async fn write(
         now,
         &new_ids,
         &new_statuses as _,
-        &new_ends as _,
+        &new_expiries as _,
         &item_reservations,
         &item_products,
         &item_quantities,
@@ -123,9 +123,9 @@ pub(in crate::engine) async fn write(
         &event_sources as _,
         &event_types as _,
         &event_details as _,
-        &moved_ids,
-        &moved_from as _,
-        &moved_to as _,
+        &updated_ids,
+        &updated_from as _,
+        &updated_to as _,
         &level_products,
         &level_quantities_from,
         &level_reserved_from,
@@ -137,11 +137,11 @@ pub(in crate::engine) async fn write(
     Ok(())
 }
 
-/// What could be bought of an item when its reservation was refused for want of it.
+/// Available units of an item that was short when its reservation was refused.
 fn available_if_short(reservation: &Reservation, item: &ReservedItem) -> Option<i64> {
-    let short = reservation
+    let shortage = reservation
         .shortages
         .iter()
-        .find(|short| short.product_id == item.product_id)?;
-    Some(short.available)
+        .find(|shortage| shortage.product_id == item.product_id)?;
+    Some(shortage.available)
 }
