@@ -36,7 +36,7 @@ const LONG_POLL_SECONDS: i32 = 20;
 /// Wait after the first failure; it doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Longest wait between two attempts while SQS or the database is submit_error.
+/// Longest wait between two attempts while SQS or the database is unavailable.
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
 /// Queue consumer. Cloning is cheap.

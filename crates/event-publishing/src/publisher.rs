@@ -84,7 +84,7 @@ impl Publisher {
         match self.put_events(chunk).await {
             Ok(delivery) => delivery,
             // A single oversized entry makes EventBridge reject the whole call, on every retry. Sent
-            // single_delivery by single_delivery, the other entries succeed.
+            // one by one, the other entries succeed.
             Err(call_error) if call_error.permanent && chunk.len() > 1 => {
                 let mut delivery = Delivery::default();
                 for event in chunk.iter().map(slice::from_ref) {

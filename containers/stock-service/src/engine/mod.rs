@@ -71,7 +71,7 @@ impl Engine {
         output.await.map_err(|_| SubmitError::BatchFailed)
     }
 
-    /// Processes a command, queued for room in the queue: for background work that has no queued client.
+    /// Processes a command, waiting for room in the queue: for background work without a waiting client.
     pub async fn submit_waiting<C: Command>(&self, command: C) -> Result<C::Output, SubmitError> {
         let (job, output) = pending_command(command);
         self.queue.send(job).await.map_err(|_| SubmitError::BatchFailed)?;

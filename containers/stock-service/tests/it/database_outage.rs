@@ -202,9 +202,9 @@ async fn full_queue_rejects_and_queued_commands_complete(pool: PgPool) {
 
 /// Waits until a transaction of this test's database is blocked by a lock.
 async fn wait_for_blocked_transaction(pool: &PgPool) {
-    let queued = "SELECT count(*) FROM pg_stat_activity
+    let blocked_count = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(queued)
+    while sqlx::query_scalar::<_, i64>(blocked_count)
         .fetch_one(pool)
         .await
         .unwrap()

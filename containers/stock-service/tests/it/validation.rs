@@ -69,8 +69,8 @@ async fn rejects_invalid_reservations(pool: PgPool) {
         reservation(&|body| drop(body.as_object_mut().unwrap().remove("expires_in_seconds"))),
         expiry(json!(604_800)),
     ] {
-        let (code, answer) = app.post("/v1/reservations", body).await;
-        assert_eq!(code, 201, "{answer}");
+        let (code, response) = app.post("/v1/reservations", body).await;
+        assert_eq!(code, 201, "{response}");
     }
     assert_eq!(app.stock_level(product).await, (10, 4));
 }
@@ -183,13 +183,13 @@ async fn only_services_are_authorized(pool: PgPool) {
     ];
     for (method, path) in paths {
         let request = || app.request(method.clone(), &path);
-        let answers = [
+        let responses = [
             send_and_parse(request()).await,
             send_and_parse(request().bearer_auth("nonsense")).await,
             send_and_parse(request().bearer_auth(app.token_with_role("customer"))).await,
             send_and_parse(request().bearer_auth(app.token_with_role("admin"))).await,
         ];
-        let codes = answers
+        let codes = responses
             .each_ref()
             .map(|(code, problem)| (code.as_u16(), problem_slug(problem)));
         let (unauthorized, forbidden) = ((401, "unauthorized"), (403, "forbidden"));

@@ -37,7 +37,7 @@ pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<S
     Ok(row)
 }
 
-/// Ids of reservations that still hold units although they expired before `now`, longest expired first.
+/// Ids of reservations that still hold units although they expired at or before `now`, longest expired first.
 pub async fn find_expired_reservations(
     pool: &PgPool,
     now: Timestamp,
