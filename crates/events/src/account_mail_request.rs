@@ -1,7 +1,7 @@
-//! Mails that people are sent about their accounts: what is put into `notification-queue` for them.
+//! Requests for account mails, in the form in which the auth functions send them to `notification-queue`.
 //!
-//! These are no events. They carry addresses and the secrets of links, so they go straight into the encrypted
-//! queue and never over the bus, which keeps what it has seen for a month.
+//! These requests are not events. They contain e-mail addresses and link tokens, so they go directly to the
+//! encrypted queue and never to the event bus, whose archive keeps events for a month.
 
 use std::fmt;
 
@@ -11,59 +11,54 @@ use uuid::Uuid;
 
 use crate::TraceParent;
 
-/// A mail that is to be sent, once for each id.
+/// A request to send one account mail.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountMailRequest {
-    /// By which a second delivery is recognised.
+    /// The notification sender deduplicates by this id.
     pub mail_id: Uuid,
-    /// The request that led to it.
     pub traceparent: TraceParent,
-    /// Whom to.
+    /// The recipient's e-mail address.
     pub to: String,
-    /// How they want to be called.
+    /// The recipient's name.
     pub name: String,
-    /// What to tell them.
     #[serde(flatten)]
     pub mail: AccountMail,
 }
 
-/// What people are told about their accounts.
+/// The account mails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mail", rename_all = "snake_case")]
 pub enum AccountMail {
-    /// They have registered, and are asked to follow a link so that their address is known to be theirs.
+    /// Sent after registration; its link verifies the e-mail address.
     Welcome {
-        /// What the link proves.
         token: LinkToken,
     },
-    /// They have asked for such a link once more.
+    /// Sent on request; its link verifies the e-mail address.
     VerifyAddress {
-        /// What the link proves.
         token: LinkToken,
     },
-    /// Somebody tried to register with the address that they have registered with before.
+    /// Sent to the owner of an address when a registration uses it again.
     RegistrationRepeated,
-    /// Somebody asked for a new password; the link lets its reader choose one.
+    /// Sent on request; its link lets the recipient choose a new password.
     ResetPassword {
-        /// What the link proves.
         token: LinkToken,
     },
-    /// The password is another one now.
     PasswordChanged,
-    /// A refresh token was used a second time: the session was ended, because two had it.
+    /// Sent when the reuse of a refresh token ends a session: the token may have been stolen.
     SessionRevoked,
-    /// No mail at all. It goes the same way as the others, so that asking about an address that nobody has takes
-    /// as long as asking about one that somebody has.
+    /// Sends no mail. Requests for unknown addresses enqueue it, so that they take as long as requests for
+    /// registered addresses. The wire name is older than the variant's name.
+    #[serde(rename = "nothing")]
     Decoy,
 }
 
-/// The secret of a link in a mail. It is not shown by `Debug`.
+/// The secret of a link in a mail. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkToken(pub String);
 
 impl AccountMailRequest {
-    /// A new request, made at `at`.
+    /// Creates a request with a new id at the time `at`.
     #[must_use]
     pub fn new(mail: AccountMail, to: &str, name: &str, traceparent: TraceParent, at: Timestamp) -> Self {
         Self {
@@ -77,7 +72,7 @@ impl AccountMailRequest {
 }
 
 impl fmt::Debug for AccountMailRequest {
-    /// Neither whom to, nor the link's secret: it may stand in a log.
+    /// Omits the recipient and the link token, so that a request may be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MailRequest")
             .field("mail_id", &self.mail_id)
@@ -104,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn on_the_wire_it_is_one_flat_object() {
+    fn serialises_to_one_flat_object() {
         let sent = request(AccountMail::Welcome {
             token: LinkToken("secret".to_owned()),
         });
@@ -125,16 +120,22 @@ mod tests {
         let plain = serde_json::to_value(request(AccountMail::PasswordChanged)).unwrap();
         assert_eq!(plain["mail"], "password_changed");
         assert!(plain.get("token").is_none());
+
+        let decoy = serde_json::to_value(request(AccountMail::Decoy)).unwrap();
+        assert_eq!(decoy["mail"], "nothing");
     }
 
     #[test]
-    fn debug_shows_neither_the_address_nor_the_secret() {
-        let shown = format!(
+    fn debug_omits_recipient_and_link_token() {
+        let printed = format!(
             "{:?}",
             request(AccountMail::ResetPassword {
                 token: LinkToken("secret".to_owned())
             })
         );
-        assert!(!shown.contains("hanako") && !shown.contains("secret"), "{shown}");
+        assert!(
+            !printed.contains("hanako") && !printed.contains("secret"),
+            "{printed}"
+        );
     }
 }

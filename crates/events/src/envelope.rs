@@ -1,4 +1,4 @@
-//! The envelope: what every event says about itself, whatever it is about.
+//! The envelope of every published event: identity, schema version, time, correlation and trace context.
 
 use domain::{EventId, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -6,39 +6,36 @@ use uuid::Uuid;
 
 use crate::TraceParent;
 
-/// What an event is about. Each implementor has a schema of its own in `events/schemas`.
+/// The payload of an event. Each implementor has its own schema in `events/schemas`.
 pub trait EventData: Serialize + DeserializeOwned {
-    /// Who says it: EventBridge's `source`.
+    /// EventBridge's `source`.
     const SOURCE: &'static str;
-    /// What happened: EventBridge's `detail-type`.
+    /// EventBridge's `detail-type`.
     const DETAIL_TYPE: &'static str;
     /// The version of the schema that the data follows.
     const SCHEMA_VERSION: u32 = 1;
 }
 
-/// Why an event comes about: the business transaction it belongs to and what led to it.
+/// The context that an event inherits: its business transaction, its cause and its trace.
 #[derive(Clone, Debug)]
 pub struct EventContext {
-    /// The same for everything that one business transaction brings about; for an order, the order's id.
+    /// Identifies the business transaction; for an order, the order's id.
     pub correlation_id: Uuid,
-    /// The event or request that led to this one, where there is one.
+    /// The event or request that caused this event, if any.
     pub causation_id: Option<Uuid>,
-    /// The trace that it belongs to.
     pub traceparent: TraceParent,
 }
 
-/// An event as it stands in EventBridge's `detail`.
+/// An event in the form of EventBridge's `detail`.
 ///
-/// EventBridge's own id does not survive a second publishing and it carries no trace through archive and
-/// replay, so both travel here.
+/// EventBridge assigns a new id when an event is published again, and it keeps no trace context through
+/// archive and replay. The envelope carries both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "D: EventData")]
 pub struct Envelope<D> {
-    /// The event's identity, by which consumers recognise a second delivery.
+    /// Consumers deduplicate by this id.
     pub event_id: EventId,
-    /// The version of `data`'s schema.
     pub schema_version: u32,
-    /// When it happened, in UTC.
     pub occurred_at: Timestamp,
     /// See [`Cause::correlation_id`].
     pub correlation_id: Uuid,
@@ -46,25 +43,24 @@ pub struct Envelope<D> {
     pub causation_id: Option<Uuid>,
     /// See [`Cause::traceparent`].
     pub traceparent: TraceParent,
-    /// What happened.
     pub data: D,
 }
 
 impl<D: EventData> Envelope<D> {
-    /// An event that happens at `at`.
-    pub fn new(data: D, at: Timestamp, cause: EventContext) -> Self {
+    /// Wraps the payload of an event that occurs at `at`.
+    pub fn new(data: D, at: Timestamp, context: EventContext) -> Self {
         Self {
             event_id: EventId::new(at),
             schema_version: D::SCHEMA_VERSION,
             occurred_at: at,
-            correlation_id: cause.correlation_id,
-            causation_id: cause.causation_id,
-            traceparent: cause.traceparent,
+            correlation_id: context.correlation_id,
+            causation_id: context.causation_id,
+            traceparent: context.traceparent,
             data,
         }
     }
 
-    /// The cause of whatever a consumer does because of this event.
+    /// Returns the context for events that a consumer of this event publishes.
     #[must_use]
     pub fn follow_up_context(&self) -> EventContext {
         EventContext {
@@ -75,10 +71,9 @@ impl<D: EventData> Envelope<D> {
     }
 }
 
-/// An event made ready to leave: what an outbox keeps and PutEvents takes.
+/// A serialised event: an outbox stores it, and the relay passes it to `PutEvents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxEvent {
-    /// The event's identity.
     pub event_id: EventId,
     /// EventBridge's `Source`.
     pub source: String,
@@ -86,7 +81,6 @@ pub struct OutboxEvent {
     pub detail_type: String,
     /// EventBridge's `Detail`: the envelope as JSON text.
     pub detail: String,
-    /// When it happened.
     pub occurred_at: Timestamp,
 }
 

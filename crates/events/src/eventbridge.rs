@@ -1,70 +1,55 @@
-//! An event as EventBridge hands it to a consumer.
+//! Events in the form in which EventBridge delivers them to consumers, and how to parse them.
 
 use serde::Deserialize;
 
 use crate::{Envelope, EventData};
 
-/// What a queue or a function receives from a rule. `detail` is an object here, not text.
+/// An event as a rule delivers it to a queue or a function: `detail` is an object, not JSON text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound = "D: EventData")]
 pub struct EventBridgeEvent<D> {
-    /// Who said it.
     pub source: String,
-    /// What happened.
     #[serde(rename = "detail-type")]
     pub detail_type: String,
-    /// Our envelope.
     pub detail: Envelope<D>,
 }
 
-/// Why a message is not the event that it should be.
+/// A message is not the expected event, or not in a supported version.
 #[derive(Debug, thiserror::Error)]
 pub enum EventParseError {
-    /// Not JSON, or not of the event's shape.
-    #[error("the message does not have the shape of {expected}")]
+    #[error("the message is not JSON or does not match the schema of {expected}")]
     Malformed {
-        /// The detail type that was looked for.
         expected: &'static str,
-        /// What the parser says.
         #[source]
         source: serde_json::Error,
     },
-    /// Another event.
-    #[error("expected {expected}, received {found}")]
-    UnexpectedDetailType {
-        /// The detail type that was looked for.
-        expected: &'static str,
-        /// The detail type that came.
-        found: String,
-    },
-    /// A version of the schema that this program does not know.
+    #[error("expected a {expected} event, received {found}")]
+    UnexpectedDetailType { expected: &'static str, found: String },
     #[error("schema version {found} of {detail_type} is not supported")]
-    UnsupportedVersion {
-        /// The event's detail type.
-        detail_type: &'static str,
-        /// The version that came.
-        found: u32,
-    },
+    UnsupportedVersion { detail_type: &'static str, found: u32 },
 }
 
 impl<D: EventData> EventBridgeEvent<D> {
-    /// Reads a message's body. Fails when it is anything but the event `D` in a version that is known.
+    /// Parses a message body as the event `D`.
+    ///
+    /// # Errors
+    /// When the body is malformed, is another event, or has an unsupported schema version.
     pub fn parse(body: &str) -> Result<Self, EventParseError> {
         let malformed = |source| EventParseError::Malformed {
             expected: D::DETAIL_TYPE,
             source,
         };
-        let kind: EventHeader = serde_json::from_str(body).map_err(malformed)?;
-        if kind.detail_type != D::DETAIL_TYPE {
+        let header: EventHeader = serde_json::from_str(body).map_err(malformed)?;
+        if header.detail_type != D::DETAIL_TYPE {
             return Err(EventParseError::UnexpectedDetailType {
                 expected: D::DETAIL_TYPE,
-                found: kind.detail_type,
+                found: header.detail_type,
             });
         }
-        // The version before the rest: another version's data need not have this one's shape.
-        let version: VersionedEvent = serde_json::from_str(body).map_err(malformed)?;
-        if version.detail.schema_version != D::SCHEMA_VERSION {
-            let found = version.detail.schema_version;
+        // Check the version first: the data of another version may have another shape.
+        let versioned: VersionedEvent = serde_json::from_str(body).map_err(malformed)?;
+        if versioned.detail.schema_version != D::SCHEMA_VERSION {
+            let found = versioned.detail.schema_version;
             return Err(EventParseError::UnsupportedVersion {
                 detail_type: D::DETAIL_TYPE,
                 found,
@@ -74,10 +59,9 @@ impl<D: EventData> EventBridgeEvent<D> {
     }
 }
 
-/// Which event a message is, without reading the rest of it.
+/// The part of an event that identifies its type; consumers read it to choose the type to parse.
 #[derive(Debug, Deserialize)]
 pub struct EventHeader {
-    /// The event's detail type.
     #[serde(rename = "detail-type")]
     pub detail_type: String,
 }
@@ -100,14 +84,14 @@ mod tests {
     use super::*;
     use crate::{EventContext, TraceParent, order::OrderCancelled};
 
-    fn cancelled() -> serde_json::Value {
+    fn cancelled_event() -> serde_json::Value {
         let at = Timestamp::UNIX_EPOCH;
         let data = OrderCancelled {
             order_id: OrderId::new(at),
             user_id: UserId::new(at),
             cancelled_at: at,
         };
-        let cause = EventContext {
+        let context = EventContext {
             correlation_id: data.order_id.0,
             causation_id: None,
             traceparent: TraceParent::root(at),
@@ -115,41 +99,44 @@ mod tests {
         json!({
             "source": "core-api.orders",
             "detail-type": "OrderCancelled",
-            "detail": Envelope::new(data, at, cause),
+            "detail": Envelope::new(data, at, context),
         })
     }
 
     #[test]
-    fn reads_the_event_it_expects() {
-        let event = EventBridgeEvent::<OrderCancelled>::parse(&cancelled().to_string()).unwrap();
+    fn parses_the_expected_event() {
+        let event = EventBridgeEvent::<OrderCancelled>::parse(&cancelled_event().to_string()).unwrap();
         assert_eq!(event.detail.correlation_id, event.detail.data.order_id.0);
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn rejects_malformed_messages_other_events_and_other_versions() {
         let parse = |value: serde_json::Value| EventBridgeEvent::<OrderCancelled>::parse(&value.to_string());
 
         assert!(matches!(
             EventBridgeEvent::<OrderCancelled>::parse("not JSON"),
             Err(EventParseError::Malformed { .. })
         ));
-        let mut other = cancelled();
+        let mut other = cancelled_event();
         other["detail-type"] = json!("OrderCreated");
         assert!(matches!(
             parse(other),
             Err(EventParseError::UnexpectedDetailType { .. })
         ));
 
-        let mut newer = cancelled();
+        let mut newer = cancelled_event();
         newer["detail"]["schema_version"] = json!(2);
-        newer["detail"]["data"] = json!({"of": "another shape"});
+        newer["detail"]["data"] = json!({"another": "shape"});
         assert!(matches!(
             parse(newer),
             Err(EventParseError::UnsupportedVersion { found: 2, .. })
         ));
 
-        let mut text = cancelled();
-        text["detail"] = json!(text["detail"].to_string());
-        assert!(matches!(parse(text), Err(EventParseError::Malformed { .. })));
+        let mut detail_as_text = cancelled_event();
+        detail_as_text["detail"] = json!(detail_as_text["detail"].to_string());
+        assert!(matches!(
+            parse(detail_as_text),
+            Err(EventParseError::Malformed { .. })
+        ));
     }
 }

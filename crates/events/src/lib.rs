@@ -1,7 +1,7 @@
-//! Every domain event as a Rust type, in the envelope that all of them travel in.
+//! Domain events as Rust types, the envelope that carries them, and the requests for account mails.
 //!
-//! The contract for others is `events/schemas`: a test holds these types against it, both ways. Nothing here
-//! sends or receives; that is the crate `bus` and the consumers.
+//! `events/schemas` is the public contract; a test compares these types with it in both directions. This
+//! crate does no I/O: the crate `event-publishing` publishes events, services and functions consume them.
 
 pub mod account_mail_request;
 pub mod envelope;

@@ -1,39 +1,32 @@
-//! What happens to orders.
+//! Order events.
 
 use domain::{Currency, FailureReason, OrderId, ProductId, Quantity, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::EventData;
 
-/// A line of an order, with the product's name and price as they were when it was placed.
+/// A line of an order, with the product's name and price at the time of the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// What is bought.
     pub product_id: ProductId,
-    /// Its name at that moment.
     pub product_name: String,
-    /// How many pieces.
     pub quantity: Quantity,
-    /// The price of one piece, in minor units of the order's currency.
+    /// The price of one unit, in minor units of the order's currency.
     pub price: i64,
 }
 
 /// A customer placed an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCreated {
-    /// The order.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// What the amounts are in.
     pub currency: Currency,
-    /// The whole price in minor units.
+    /// The total price in minor units of `currency`.
     pub total_amount: i64,
-    /// The lines, as the customer gave them.
+    /// The lines as the customer sent them; two lines may name the same product.
     pub items: Vec<OrderLine>,
-    /// The payment provider's name of what pays.
+    /// The payment provider's id of the payment method.
     pub payment_method: String,
-    /// When it was accepted.
     pub created_at: Timestamp,
 }
 
@@ -42,18 +35,14 @@ impl EventData for OrderCreated {
     const DETAIL_TYPE: &'static str = "OrderCreated";
 }
 
-/// An order is paid and its stock is sold.
+/// An order is paid and its stock is committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCompleted {
-    /// The order.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// What the amount is in.
     pub currency: Currency,
-    /// What was paid, in minor units.
+    /// The amount paid, in minor units of `currency`.
     pub total_amount: i64,
-    /// When it was completed.
     pub completed_at: Timestamp,
 }
 
@@ -62,16 +51,12 @@ impl EventData for OrderCompleted {
     const DETAIL_TYPE: &'static str = "OrderCompleted";
 }
 
-/// An order was refused or broken off; everything that it had taken was put back.
+/// An order failed; the saga refunded its payment and released its stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFailed {
-    /// The order.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// Why.
     pub reason: FailureReason,
-    /// When it was given up.
     pub failed_at: Timestamp,
 }
 
@@ -80,14 +65,11 @@ impl EventData for OrderFailed {
     const DETAIL_TYPE: &'static str = "OrderFailed";
 }
 
-/// A customer took an order back before it was paid.
+/// A customer cancelled an order before its payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
-    /// The order.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// When.
     pub cancelled_at: Timestamp,
 }
 

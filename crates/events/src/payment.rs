@@ -1,22 +1,19 @@
-//! What happens to an order's money.
+//! Payment events.
 
 use domain::{Currency, OrderId, PaymentId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::EventData;
 
-/// The provider took an order's price from its customer.
+/// The payment provider charged the customer for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentProcessed {
-    /// The order that was paid.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// The payment at the provider.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
-    /// What was taken, in minor units.
+    /// The amount charged, in minor units of `currency`.
     pub amount: i64,
-    /// What the amount is in.
     pub currency: Currency,
 }
 
@@ -25,18 +22,15 @@ impl EventData for PaymentProcessed {
     const DETAIL_TYPE: &'static str = "PaymentProcessed";
 }
 
-/// The provider gave an order's price back to its customer.
+/// The payment provider refunded the payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
-    /// The order that had been paid.
     pub order_id: OrderId,
-    /// Its customer.
     pub user_id: UserId,
-    /// The payment at the provider.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
-    /// What was given back, in minor units.
+    /// The amount refunded, in minor units of `currency`.
     pub amount: i64,
-    /// What the amount is in.
     pub currency: Currency,
 }
 

@@ -1,4 +1,4 @@
-//! What happens to the catalogue.
+//! Catalog events.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventData;
 
-/// A product's texts in another language than English.
+/// A product's texts in a language other than English.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Translation {
-    /// The name.
     pub name: String,
-    /// The description.
     pub description: String,
 }
 
-/// A product as it stands after a change.
+/// The state of a product after a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductSnapshot {
-    /// The product.
     pub product_id: ProductId,
-    /// Its version, one more with every change: the newer of two snapshots is the one with the higher.
+    /// Increases by one with each change, so consumers keep the snapshot with the higher version.
     pub version: i64,
-    /// The English name.
+    /// The name in English.
     pub name: String,
-    /// The English description.
+    /// The description in English.
     pub description: String,
-    /// The texts in other languages, by BCP 47 tag.
+    /// Texts in other languages, keyed by BCP 47 tag.
     pub translations: BTreeMap<String, Translation>,
-    /// The price of one piece in minor units.
+    /// The price of one unit, in minor units of `currency`.
     pub price: i64,
-    /// What the price is in.
     pub currency: Currency,
     /// The category's slug.
     pub category: String,
-    /// Where its picture is.
     pub image_url: Option<String>,
 }
 
-/// A product came into the catalogue.
+/// A product was added to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProductCreated(pub ProductSnapshot);
@@ -59,12 +54,11 @@ impl EventData for ProductUpdated {
     const DETAIL_TYPE: &'static str = "ProductUpdated";
 }
 
-/// A product left the catalogue. Orders that name it keep its name and price.
+/// A product was deleted from the catalog. Existing orders keep its name and price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductDeleted {
-    /// The product.
     pub product_id: ProductId,
-    /// The version that the deletion made.
+    /// The version that the deletion created.
     pub version: i64,
 }
 

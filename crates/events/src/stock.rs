@@ -1,4 +1,4 @@
-//! What happens to stock.
+//! Stock events, and the request with which external systems adjust stock.
 
 use domain::{ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,23 +6,21 @@ use uuid::Uuid;
 
 use crate::EventData;
 
-/// Pieces of one product in a reservation.
+/// The quantity of one product in a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservedItem {
-    /// The product.
     pub product_id: ProductId,
-    /// How many pieces, summed over the lines that name the product.
+    /// In units, summed over all order lines of the product.
     pub quantity: i64,
 }
 
-/// Stock is set aside.
+/// Stock was reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReserved {
-    /// The reservation; for an order, the order's id.
+    /// For an order, the order's id.
     pub reservation_id: Uuid,
-    /// What is set aside.
     pub items: Vec<ReservedItem>,
-    /// When it falls back by itself, if ever.
+    /// When the reservation expires; `None` if it never does.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -31,26 +29,23 @@ impl EventData for StockReserved {
     const DETAIL_TYPE: &'static str = "StockReserved";
 }
 
-/// Why stock came back.
+/// Why reserved or sold stock became available again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseCause {
-    /// It was released before it was sold.
+    /// The reservation was released before it was committed.
     Released,
-    /// Its time ran out.
+    /// The reservation expired.
     Expired,
-    /// It had been sold, and the sale was undone.
+    /// The reservation had been committed, and the sale was reversed.
     Returned,
 }
 
-/// Stock that was set aside, or sold, can be bought again.
+/// Reserved or sold stock became available again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReleased {
-    /// The reservation that held it.
     pub reservation_id: Uuid,
-    /// What came back.
     pub items: Vec<ReservedItem>,
-    /// Why.
     pub cause: ReleaseCause,
 }
 
@@ -59,34 +54,32 @@ impl EventData for StockReleased {
     const DETAIL_TYPE: &'static str = "StockReleased";
 }
 
-/// What changed a product's quantity.
+/// Why a product's quantity changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateCause {
-    /// Pieces were counted, delivered, broken or lost.
+    /// A count, delivery, damage or loss.
     Adjustment,
     /// A reservation was committed.
     Sale,
-    /// A sale was undone.
+    /// A sale was reversed.
     Return,
 }
 
 /// The quantity of a product changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockUpdated {
-    /// The product.
     pub product_id: ProductId,
-    /// Pieces in the house.
+    /// Units in the warehouse, including reserved ones.
     pub quantity: i64,
-    /// Of these, pieces set aside.
+    /// Units held by open reservations.
     pub reserved: i64,
-    /// Pieces that can be bought: `quantity - reserved`.
+    /// Units that can be ordered: `quantity - reserved`.
     pub available: i64,
-    /// By how much `quantity` changed.
+    /// The change of `quantity`.
     pub delta: i64,
-    /// What changed it.
     pub cause: UpdateCause,
-    /// The adjustment or reservation that did.
+    /// The id of the adjustment or reservation that caused the change.
     pub reference_id: Uuid,
 }
 
@@ -95,14 +88,13 @@ impl EventData for StockUpdated {
     const DETAIL_TYPE: &'static str = "StockUpdated";
 }
 
-/// What can be bought of a product fell to the threshold or below it.
+/// The available quantity of a product fell to the threshold or below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLow {
-    /// The product.
     pub product_id: ProductId,
-    /// Pieces that can be bought.
+    /// Units that can be ordered.
     pub available: i64,
-    /// The threshold that was crossed.
+    /// In units.
     pub threshold: i64,
 }
 
@@ -111,17 +103,16 @@ impl EventData for StockLow {
     const DETAIL_TYPE: &'static str = "StockLow";
 }
 
-/// Someone outside, such as a warehouse, counted, delivered or lost pieces.
+/// An external system, such as a warehouse, requests a change of a product's quantity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StockAdjustmentRequested {
-    /// The sender's id of the adjustment: the same id counts once.
+    /// The sender's id of the adjustment; stock-service applies each id once.
     pub adjustment_id: Uuid,
-    /// The product.
     pub product_id: ProductId,
-    /// By how much the quantity changes.
+    /// The change of the quantity, in units.
     pub delta: i64,
-    /// Why, for people.
+    /// A free text for operators.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! The trace context that an event carries: W3C Trace Context, level 1, `traceparent`.
+//! The W3C Trace Context (level 1) `traceparent` that every event carries.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use domain::{Timestamp, ids::uuid_v7};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A `traceparent`: which trace something belongs to, and which of its spans it comes from.
+/// A W3C `traceparent`: the trace id, the id of the parent span and the trace flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent {
@@ -15,13 +15,12 @@ pub struct TraceParent {
     flags: u8,
 }
 
-/// Text that is not a `traceparent`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a W3C traceparent of version 00")]
+#[error("expected a W3C traceparent of version 00")]
 pub struct InvalidTraceParent;
 
 impl TraceParent {
-    /// The beginning of a trace, sampled, for something that starts at `at`.
+    /// Starts a new, sampled trace; `at` is the time part of its ids.
     #[must_use]
     pub fn root(at: Timestamp) -> Self {
         Self {
@@ -31,7 +30,7 @@ impl TraceParent {
         }
     }
 
-    /// The next span of the same trace.
+    /// Returns a `traceparent` with a new span id in the same trace.
     #[must_use]
     pub fn child(self, at: Timestamp) -> Self {
         Self {
@@ -40,14 +39,14 @@ impl TraceParent {
         }
     }
 
-    /// The trace's id in 32 hexadecimal digits.
+    /// The trace id as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
         Uuid::from_bytes(self.trace_id).simple().to_string()
     }
 }
 
-/// The tail of a UUIDv7 is random.
+/// Takes the last 8 bytes of a UUIDv7, which are random.
 fn new_span_id(at: Timestamp) -> [u8; 8] {
     let id = uuid_v7(at).into_bytes();
     std::array::from_fn(|i| id[i + 8])
@@ -78,7 +77,7 @@ impl FromStr for TraceParent {
             span_id: hex(span_id)?,
             flags,
         };
-        // The specification makes both ids invalid when all of their bytes are zero.
+        // The specification declares ids of zero bytes only invalid.
         if parsed.trace_id == [0; 16] || parsed.span_id == [0; 8] {
             return Err(InvalidTraceParent);
         }
@@ -86,7 +85,7 @@ impl FromStr for TraceParent {
     }
 }
 
-/// `N` bytes from lower-case hexadecimal digits, as the specification wants them.
+/// Parses `N` bytes from lower-case hexadecimal digits; the specification forbids upper case.
 fn hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidTraceParent> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Ok(byte - b'0'),
@@ -123,13 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_the_example_of_the_specification() {
+    fn round_trips_the_example_of_the_specification() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(text.parse::<TraceParent>().unwrap().to_string(), text);
     }
 
     #[test]
-    fn refuses_what_the_specification_refuses() {
+    fn rejects_invalid_traceparents() {
         for text in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_stays_in_the_trace() {
+    fn child_keeps_the_trace_id() {
         let at = Timestamp::UNIX_EPOCH;
         let root = TraceParent::root(at);
         let child = root.child(at);

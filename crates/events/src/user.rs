@@ -1,16 +1,14 @@
-//! What happens to people's accounts.
+//! User account events.
 
 use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::EventData;
 
-/// A person registered. Name and address are not in it: events are kept for long and read by many.
+/// A user registered. The event omits name and e-mail address: events are archived and have many consumers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRegistered {
-    /// The person.
     pub user_id: UserId,
-    /// When.
     pub registered_at: Timestamp,
 }
 

@@ -1,17 +1,18 @@
-//! Whether a schema may change within its version.
+//! Decides whether a schema change is compatible within its version.
 //!
-//! Two things must hold at once. Events that are already stored, in a queue or in the archive, follow the new
-//! schema as well; and a consumer that was built for the old one reads events that follow the new one. So within
-//! a version an object may gain optional properties, a bound may become wider and descriptions may be edited.
-//! Everything else is refused, also what this check has never heard of.
+//! Two conditions must hold. Events that are already stored, in a queue or in the archive, must match the new
+//! schema; and a consumer built for the old schema must be able to read events of the new one. So within a
+//! version an object may gain optional properties, a bound may become wider and descriptions may be edited.
+//! The check rejects every other change, including keywords that it does not know.
 //!
-//! Wider bounds rest on a rule for readers, which `events/README.md` states: a bound is what a producer promises.
+//! Wider bounds are allowed because of a rule for consumers in `events/README.md`: a bound is a promise of
+//! the producer.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// What breaks when a schema changes from `old` to `new`, each with its place. Empty: the change is compatible.
+/// Lists the breaking changes from `old` to `new`, each with its location. Empty for a compatible change.
 pub fn breaking_changes(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(old, new, "", &mut found);
@@ -32,14 +33,14 @@ fn compare(old: &Value, new: &Value, at: &str, found: &mut Vec<String>) {
             "description" | "$comment" | "examples" => {}
             "properties" => compare_properties(was, is, at, found),
             "required" => {
-                let joins = "becomes required: events already stored may lack it";
-                let leaves = "is no longer required: readers of this version rely on it";
-                compare_sets(before, after, &format!("{at}/required"), joins, leaves, found);
+                let added = "becomes required: stored events may lack it";
+                let removed = "is no longer required: consumers of this version rely on it";
+                compare_sets(before, after, &format!("{at}/required"), added, removed, found);
             }
             "enum" if before.is_some() && after.is_some() => {
-                let joins = "joins the values: readers of this version do not know it";
-                let leaves = "leaves the values: events already stored may have it";
-                compare_sets(before, after, &format!("{at}/enum"), joins, leaves, found);
+                let added = "is a new value: consumers of this version do not know it";
+                let removed = "is a removed value: stored events may have it";
+                compare_sets(before, after, &format!("{at}/enum"), added, removed, found);
             }
             "minimum" | "minLength" | "minItems" | "minProperties" => {
                 compare_bounds(
@@ -83,7 +84,7 @@ fn compare_properties(was: &Map<String, Value>, is: &Map<String, Value>, at: &st
             .and_then(Value::as_object)
             .unwrap_or(&none)
     });
-    // What an object that is not open says of unknown properties is what an old reader does with a new one.
+    // Consumers of the old schema treat a new property as their schema treats unknown properties.
     let open = was
         .get("additionalProperties")
         .is_none_or(|rule| rule == &Value::Bool(true));
@@ -91,13 +92,13 @@ fn compare_properties(was: &Map<String, Value>, is: &Map<String, Value>, at: &st
         match after.get(name) {
             Some(new) => compare(old, new, &format!("{at}/properties/{name}"), found),
             None => found.push(format!(
-                "{at}/properties/{name}: is gone: readers of this version may need it"
+                "{at}/properties/{name}: is removed: consumers of this version may need it"
             )),
         }
     }
     for name in after.keys().filter(|name| !open && !before.contains_key(*name)) {
         found.push(format!(
-            "{at}/properties/{name}: is new: readers of this version refuse what they do not know"
+            "{at}/properties/{name}: is new: consumers of this version reject unknown properties"
         ));
     }
 }
@@ -106,8 +107,8 @@ fn compare_sets(
     before: Option<&Value>,
     after: Option<&Value>,
     at: &str,
-    joins: &str,
-    leaves: &str,
+    added: &str,
+    removed: &str,
     found: &mut Vec<String>,
 ) {
     let set = |side: Option<&Value>| -> BTreeSet<String> {
@@ -121,12 +122,12 @@ fn compare_sets(
     found.extend(
         after
             .difference(&before)
-            .map(|value| format!("{at}: {value} {joins}")),
+            .map(|value| format!("{at}: {value} {added}")),
     );
     found.extend(
         before
             .difference(&after)
-            .map(|value| format!("{at}: {value} {leaves}")),
+            .map(|value| format!("{at}: {value} {removed}")),
     );
 }
 
@@ -143,12 +144,10 @@ fn compare_bounds(
         (Some(was), Some(is)) if wider(number(was), number(is)) => {}
         (Some(was), Some(is)) => {
             found.push(format!(
-                "{at}: narrows from {was} to {is}: events already stored may be outside"
+                "{at}: narrows from {was} to {is}: stored events may be outside"
             ));
         }
-        (None, Some(is)) => found.push(format!(
-            "{at}: {is} is a new bound: events already stored may be outside"
-        )),
+        (None, Some(is)) => found.push(format!("{at}: {is} is a new bound: stored events may be outside")),
     }
 }
 
@@ -173,11 +172,13 @@ mod tests {
                 "code": { "type": "string", "pattern": "^[a-z]+$", "minLength": 2, "maxLength": 9 },
                 "note": { "type": ["string", "null"] },
                 "weight": { "type": "integer", "minimum": 1, "maximum": 30000 },
-                // A property may be called like a keyword.
+                // A property may have the name of a keyword.
                 "description": { "type": "string" },
                 "items": {
                     "type": "array", "minItems": 1, "maxItems": 100,
-                    "items": { "type": "object", "required": ["id"], "properties": { "id": { "type": "string" } } }
+                    "items": {
+                        "type": "object", "required": ["id"], "properties": { "id": { "type": "string" } }
+                    }
                 },
                 "labels": { "type": "object", "additionalProperties": { "type": "string", "maxLength": 40 } },
                 "strict": { "type": "object", "additionalProperties": false, "properties": {} }
@@ -185,7 +186,7 @@ mod tests {
         })
     }
 
-    /// The change that puts `value` at `pointer`, or removes what is there.
+    /// Returns the published schema with `value` at `pointer`, or without `pointer` when `value` is `None`.
     fn changed(pointer: &str, value: Option<Value>) -> Value {
         let mut schema = published();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -199,15 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn lets_compatible_changes_through() {
+    fn accepts_compatible_changes() {
         assert_eq!(breaking_changes(&published(), &published()), [""; 0]);
         #[rustfmt::skip]
         let changes = [
             ("an optional property", "/properties/colour", Some(json!({ "type": "string" }))),
-            ("one in an array's items", "/properties/items/items/properties/colour", Some(json!({}))),
+            ("an optional item property", "/properties/items/items/properties/colour", Some(json!({}))),
             ("a lower minimum", "/properties/weight/minimum", Some(json!(0))),
             ("a higher maximum", "/properties/weight/maximum", Some(json!(40000))),
-            ("a bound less", "/properties/weight/maximum", None),
+            ("a removed bound", "/properties/weight/maximum", None),
             ("longer text", "/properties/code/maxLength", Some(json!(12))),
             ("more items", "/properties/items/maxItems", Some(json!(200))),
             ("longer entries of a map", "/properties/labels/additionalProperties/maxLength", Some(json!(80))),
@@ -215,7 +216,7 @@ mod tests {
             ("a comment", "/$comment", Some(json!("Weighed with its box."))),
             ("examples", "/properties/weight/examples", Some(json!([120]))),
             ("another order of values", "/properties/reason/enum", Some(json!(["gift", "sold"]))),
-            ("another order of names", "/required", Some(json!(["reason", "id"]))),
+            ("another order of required names", "/required", Some(json!(["reason", "id"]))),
         ];
         for (what, pointer, value) in changes {
             assert_eq!(
@@ -227,13 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_incompatible_changes() {
+    fn rejects_incompatible_changes() {
         #[rustfmt::skip]
         let changes = [
-            ("/properties/note", None, "/properties/note: is gone"),
-            ("/properties/items/items/properties/id", None, "/items/items/properties/id: is gone"),
-            ("/properties/description", None, "/properties/description: is gone"),
-            ("/properties", None, "/properties/weight: is gone"),
+            ("/properties/note", None, "/properties/note: is removed"),
+            ("/properties/items/items/properties/id", None, "/items/items/properties/id: is removed"),
+            ("/properties/description", None, "/properties/description: is removed"),
+            ("/properties", None, "/properties/weight: is removed"),
             ("/required", Some(json!(["id", "reason", "note"])), "\"note\" becomes required"),
             ("/required", Some(json!(["id"])), "\"reason\" is no longer required"),
             ("/required", None, "\"id\" is no longer required"),
@@ -241,8 +242,8 @@ mod tests {
             ("/properties/note/type", Some(json!("string")), "/note/type: changes"),
             ("/properties/weight/type", Some(json!("number")), "/weight/type: changes"),
             ("/properties/weight/type", None, "/weight/type: changes from \"integer\" to nothing"),
-            ("/properties/reason/enum", Some(json!(["sold"])), "\"gift\" leaves the values"),
-            ("/properties/reason/enum", Some(json!(["sold", "gift", "lost"])), "\"lost\" joins the values"),
+            ("/properties/reason/enum", Some(json!(["sold"])), "\"gift\" is a removed value"),
+            ("/properties/reason/enum", Some(json!(["sold", "gift", "lost"])), "\"lost\" is a new value"),
             ("/properties/reason/enum", None, "/reason/enum: changes"),
             ("/properties/code/enum", Some(json!(["a"])), "/code/enum: changes from nothing"),
             ("/properties/id/format", Some(json!("date-time")), "/id/format: changes"),
@@ -271,11 +272,11 @@ mod tests {
             ("/$ref", None, "/$ref: changes"),
             ("/if", Some(json!({ "required": ["note"] })), "/if: changes from nothing"),
         ];
-        for (pointer, value, says) in changes {
+        for (pointer, value, expected) in changes {
             let found = breaking_changes(&published(), &changed(pointer, value));
             assert!(
-                found.iter().any(|line| line.contains(says)),
-                "{pointer}: {says:?} not in {found:?}"
+                found.iter().any(|line| line.contains(expected)),
+                "{pointer}: {expected:?} not in {found:?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Every event of the crate, each with an example in which nothing optional is missing.
+//! Every event type of the crate, each with an example that sets all optional fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,14 +18,14 @@ use uuid::Uuid;
 
 use crate::schema_files;
 
-/// What the tests know of an event type.
+/// An event type, its example and its parser.
 pub struct EventType {
     pub source: &'static str,
     pub detail_type: &'static str,
     pub version: u32,
-    /// The example as it goes out: EventBridge's `detail`.
+    /// The example in the form of EventBridge's `detail`.
     pub example: Value,
-    /// Reads a `detail` as a consumer does; otherwise says what the parser says.
+    /// Parses a `detail` as a consumer does; the error is the parser's message.
     pub parse: fn(&Value) -> Result<(), String>,
 }
 
@@ -51,14 +51,14 @@ impl EventType {
         }
     }
 
-    /// The schema's name: the detail type in kebab case.
+    /// The detail type in kebab case.
     pub fn schema_name(&self) -> String {
         let mut name = String::new();
-        for letter in self.detail_type.chars() {
-            if letter.is_ascii_uppercase() && !name.is_empty() {
+        for character in self.detail_type.chars() {
+            if character.is_ascii_uppercase() && !name.is_empty() {
                 name.push('-');
             }
-            name.push(letter.to_ascii_lowercase());
+            name.push(character.to_ascii_lowercase());
         }
         name
     }
@@ -81,7 +81,7 @@ fn at() -> Timestamp {
     truncate_to_micros("2026-11-21T08:15:30.123456Z".parse().unwrap())
 }
 
-/// Every event type, as the crate has them.
+/// All event types of the crate.
 pub fn all() -> Vec<EventType> {
     let (order_id, user_id, product_id) = (OrderId(id(10)), UserId(id(11)), ProductId(id(12)));
     let payment_id = PaymentId("pi_3QK8".to_owned());
@@ -199,9 +199,9 @@ pub fn all() -> Vec<EventType> {
     ]
 }
 
-/// The list above is written by hand; the crate's source says whether it is whole.
+/// [`all`] is written by hand; the test compares its length with the number of implementations in the source.
 #[test]
-fn no_event_of_the_crate_is_forgotten() {
+fn all_lists_every_event_type() {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let texts = fs::read_dir(source)
         .unwrap()
@@ -211,7 +211,7 @@ fn no_event_of_the_crate_is_forgotten() {
 }
 
 #[test]
-fn every_event_has_a_schema_and_every_schema_an_event() {
+fn events_and_schemas_match_one_to_one() {
     let mut expected: BTreeSet<String> = all().iter().map(EventType::schema_name).collect();
     expected.insert("envelope".to_owned());
     assert_eq!(schema_files::names_in("schemas"), expected);

@@ -1,10 +1,7 @@
-//! Holds the Rust types against `events/schemas` and `events/rules`, and the schemas against what was published.
+//! Checks the Rust types against `events/schemas` and `events/rules`, and the schemas against their published
+//! versions.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that cannot read its files fails"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod compatibility;
 mod event_examples;

@@ -1,8 +1,8 @@
-//! No schema changes incompatibly within a version that was published.
+//! Published schemas change only compatibly within a version.
 //!
-//! `events/schemas/published/v<version>/` remembers each version of each schema as the world knows it. A schema
-//! always equals its latest snapshot: `PUBLISH_SCHEMAS=1 cargo test -p events published` takes a new one, and
-//! refuses as well what would break the last.
+//! `events/schemas/published/v<version>/` holds the published snapshot of each version of each schema. The
+//! test requires that a schema equals its latest snapshot. `PUBLISH_SCHEMAS=1 cargo test -p events published`
+//! writes a new snapshot, and fails when the change is incompatible with the last one.
 
 use std::{collections::BTreeSet, env, fs};
 
@@ -14,13 +14,13 @@ use crate::{
     schema_files,
 };
 
-/// How a schema relates to what was published of its version.
+/// How a schema relates to the published snapshot of its version.
 #[derive(Debug, PartialEq)]
 enum PublicationStatus {
     Published,
-    /// New, or changed in a way that breaks nobody.
+    /// New, or changed compatibly.
     Unpublished,
-    /// Changed in a way that breaks somebody, and how.
+    /// Changed incompatibly; lists the breaking changes.
     Breaking(Vec<String>),
 }
 
@@ -29,16 +29,16 @@ fn publication_status(published: Option<&str>, current: &str) -> PublicationStat
         return PublicationStatus::Unpublished;
     };
     let parse = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
-    let broken = compatibility::breaking_changes(&parse(published), &parse(current));
-    match (broken.is_empty(), published == current) {
-        (false, _) => PublicationStatus::Breaking(broken),
+    let breaking = compatibility::breaking_changes(&parse(published), &parse(current));
+    match (breaking.is_empty(), published == current) {
+        (false, _) => PublicationStatus::Breaking(breaking),
         (true, false) => PublicationStatus::Unpublished,
         (true, true) => PublicationStatus::Published,
     }
 }
 
-/// Each schema's name and version. The envelope is part of every event, so it never gets a second version.
-fn versions() -> Vec<(String, u32)> {
+/// Lists each schema's name and current version. All events share the envelope, so it has one version only.
+fn schema_versions() -> Vec<(String, u32)> {
     let events = event_examples::all();
     let events = events
         .iter()
@@ -50,7 +50,7 @@ fn versions() -> Vec<(String, u32)> {
 fn published_schemas_stay_compatible() {
     let publish = env::var_os("PUBLISH_SCHEMAS").is_some();
     let mut problems = Vec::new();
-    for (name, version) in versions() {
+    for (name, version) in schema_versions() {
         let snapshot = schema_files::path(&format!("schemas/published/v{version}/{name}.json"));
         let current = fs::read_to_string(schema_files::path(&format!("schemas/{name}.json"))).unwrap();
         match publication_status(fs::read_to_string(&snapshot).ok().as_deref(), &current) {
@@ -60,19 +60,21 @@ fn published_schemas_stay_compatible() {
                 fs::write(snapshot, current).unwrap();
             }
             PublicationStatus::Unpublished => problems.push(format!(
-                "{name}.json is not what was published as version {version}, and may be published: \
+                "{name}.json differs from published version {version}, compatibly. Publish it with: \
                  PUBLISH_SCHEMAS=1 cargo test -p events published"
             )),
-            PublicationStatus::Breaking(how) => {
+            PublicationStatus::Breaking(changes) => {
                 let next = version + 1;
                 let advice = match name.as_str() {
-                    "envelope" => "every event there ever was has this envelope, so undo that".to_owned(),
-                    _ => format!("make version {next} (schema_version {next}) instead, see events/README.md"),
+                    "envelope" => "undo the change: all archived events have this envelope".to_owned(),
+                    _ => {
+                        format!("create version {next} (schema_version {next}) instead, see events/README.md")
+                    }
                 };
                 problems.push(format!(
-                    "{name}.json breaks its published version {version}; {advice}:"
+                    "{name}.json is incompatible with its published version {version}; {advice}:"
                 ));
-                problems.extend(how);
+                problems.extend(changes);
             }
         }
     }
@@ -80,9 +82,10 @@ fn published_schemas_stay_compatible() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// Queues and the archive hold events of older versions, so their schemas stay; and nothing else is there.
+/// Checks the published folder: queues and the archive hold events of older versions, so the schemas of all
+/// versions must exist, and no other files may.
 fn missing_and_unknown() -> Vec<String> {
-    let expected: BTreeSet<String> = versions()
+    let expected: BTreeSet<String> = schema_versions()
         .into_iter()
         .flat_map(|(name, newest)| (1..=newest).map(move |version| format!("v{version}/{name}")))
         .collect();
@@ -94,26 +97,27 @@ fn missing_and_unknown() -> Vec<String> {
             names.map(move |name| format!("{folder}/{name}"))
         })
         .collect();
-    let lost = expected
+    let missing = expected
         .difference(&found)
-        .map(|it| format!("published/{it}.json is missing"));
+        .map(|schema| format!("published/{schema}.json is missing"));
     let unknown = found
         .difference(&expected)
-        .map(|it| format!("published/{it}.json is no version of any event"));
-    lost.chain(unknown).collect()
+        .map(|schema| format!("published/{schema}.json is not a version of any event"));
+    missing.chain(unknown).collect()
 }
 
 #[test]
-fn only_what_breaks_nobody_may_be_published() {
+fn publication_status_separates_compatible_and_breaking_changes() {
     let old = r#"{"properties":{"a":{"type":"string"}}}"#;
-    let more = r#"{"properties":{"a":{"type":"string"},"b":{}}}"#;
+    let extended = r#"{"properties":{"a":{"type":"string"},"b":{}}}"#;
     assert_eq!(publication_status(None, old), PublicationStatus::Unpublished);
     assert_eq!(publication_status(Some(old), old), PublicationStatus::Published);
     assert_eq!(
-        publication_status(Some(old), more),
+        publication_status(Some(old), extended),
         PublicationStatus::Unpublished
     );
-    assert!(
-        matches!(publication_status(Some(more), old), PublicationStatus::Breaking(how) if how.len() == 1)
-    );
+    let PublicationStatus::Breaking(changes) = publication_status(Some(extended), old) else {
+        panic!("the removal of a property is a breaking change");
+    };
+    assert_eq!(changes.len(), 1);
 }

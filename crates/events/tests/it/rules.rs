@@ -1,4 +1,4 @@
-//! The patterns in `events/rules` name events that exist, each with the source that sends it.
+//! The patterns in `events/rules` name existing events, each with the source that publishes it.
 
 use serde_json::{Map, Value, json};
 
@@ -7,15 +7,15 @@ use crate::{
     schema_files,
 };
 
-/// What is wrong with an EventBridge pattern. Empty: it can match, and nothing in it is idle.
+/// Lists the problems of an EventBridge pattern: parts that match no event. Empty when every part can match.
 fn pattern_problems(pattern: &Value, events: &[EventType]) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut problems = Vec::new();
     for alternative in alternatives(pattern) {
         for key in alternative
             .keys()
             .filter(|key| !["source", "detail-type", "detail"].contains(&key.as_str()))
         {
-            found.push(format!("{key} is no field that our rules use"));
+            problems.push(format!("{key} is not a field that our rules use"));
         }
         let matchers = |field: &str| {
             alternative
@@ -26,15 +26,15 @@ fn pattern_problems(pattern: &Value, events: &[EventType]) -> Vec<String> {
         };
         let (sources, types) = (matchers("source"), matchers("detail-type"));
         if sources.is_empty() || types.is_empty() {
-            found.push("a rule names its sources and its detail types".to_owned());
+            problems.push("a rule must name its sources and its detail types".to_owned());
         }
         let any = |matchers: &[Value], text: &str| matchers.iter().any(|matcher| matches(matcher, text));
-        for kind in &types {
+        for detail_type in &types {
             if !events
                 .iter()
-                .any(|event| matches(kind, event.detail_type) && any(&sources, event.source))
+                .any(|event| matches(detail_type, event.detail_type) && any(&sources, event.source))
             {
-                found.push(format!("no source here sends {kind}"));
+                problems.push(format!("no source in this rule publishes {detail_type}"));
             }
         }
         for source in &sources {
@@ -42,14 +42,16 @@ fn pattern_problems(pattern: &Value, events: &[EventType]) -> Vec<String> {
                 .iter()
                 .any(|event| matches(source, event.source) && any(&types, event.detail_type))
             {
-                found.push(format!("{source} sends nothing that is named here"));
+                problems.push(format!(
+                    "{source} publishes none of the detail types in this rule"
+                ));
             }
         }
     }
-    found
+    problems
 }
 
-/// The pattern once for each branch of its `$or`.
+/// Expands the pattern into one pattern for each branch of its `$or`.
 fn alternatives(pattern: &Value) -> Vec<Map<String, Value>> {
     let mut common = pattern.as_object().cloned().unwrap_or_default();
     match common.remove("$or") {
@@ -75,18 +77,18 @@ fn matches(matcher: &Value, text: &str) -> bool {
 }
 
 #[test]
-fn every_rule_names_events_that_exist() {
+fn rules_match_existing_events() {
     let events = event_examples::all();
     let names = schema_files::names_in("rules");
     assert!(!names.is_empty());
     for name in names {
-        let found = pattern_problems(&schema_files::read(&format!("rules/{name}.json")), &events);
-        assert!(found.is_empty(), "events/rules/{name}.json: {found:?}");
+        let problems = pattern_problems(&schema_files::read(&format!("rules/{name}.json")), &events);
+        assert!(problems.is_empty(), "events/rules/{name}.json: {problems:?}");
     }
 }
 
 #[test]
-fn a_rule_that_cannot_match_is_noticed() {
+fn detects_rules_that_cannot_match() {
     let events = event_examples::all();
     let good = json!({ "$or": [
         { "source": ["core-api.products"], "detail-type": ["ProductCreated"] },
@@ -103,7 +105,9 @@ fn a_rule_that_cannot_match_is_noticed() {
         json!({ "source": ["core-api.orders"], "detail-type": ["OrderCreated", "OrderCompleted"] }),
         json!({ "source": ["core-api.orders", "order-saga"], "detail-type": ["OrderCreated"] }),
         json!({ "source": [{ "suffix": "orders" }], "detail-type": ["OrderCreated"] }),
-        json!({ "source": ["core-api.orders"], "detail_type": ["OrderCreated"], "detail-type": ["OrderCreated"] }),
+        json!({
+            "source": ["core-api.orders"], "detail_type": ["OrderCreated"], "detail-type": ["OrderCreated"]
+        }),
         json!({ "$or": [{ "source": ["core-api.orders"], "detail-type": ["OrderCreated"] }, {}] }),
     ] {
         assert_ne!(pattern_problems(&bad, &events), [""; 0], "{bad}");

@@ -1,8 +1,8 @@
-//! The Rust types and the schemas say the same, both ways.
+//! The Rust types and the JSON schemas accept the same documents.
 //!
-//! What Rust writes walks through the schema: each key must be in it, and each of its properties must be among
-//! the keys. Then every place of the document is spoilt in every way that both sides have an opinion on, and
-//! the schema and the Rust reader have to answer alike.
+//! First the test compares the example that Rust serialises with the schema: each key must be in the schema,
+//! and each property of the schema must be a key. Then it mutates every value of the document in every way
+//! that both sides validate. The schema and the Rust parser must both accept or both reject each mutation.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +16,19 @@ use crate::{
 
 const BASE: &str = "https://matsuri.dev/events/";
 
-/// What our schemas may say. A keyword that is misspelt checks nothing, and no validator complains about it.
-const KEYWORDS: &str = "$schema $id $ref title description x-source type properties required additionalProperties \
-    items minItems maxItems enum const format pattern not minLength minimum maximum";
+/// The keywords that our schemas may use. Validators ignore unknown keywords, so a typo has no effect.
+const KEYWORDS: &str = "$schema $id $ref title description x-source type properties required \
+    additionalProperties items minItems maxItems enum const format pattern not minLength minimum maximum";
 
-/// A part of the example and what the schema says of it.
+/// A value of the example and its subschema.
 struct SchemaLocation<'a> {
     pointer: String,
     schema: &'a Value,
-    /// A property of an object, not the element of an array.
+    /// True for a property of an object, false for an element of an array.
     is_property: bool,
 }
 
-/// Where `event` and its schema differ. Empty: they agree.
+/// Lists the differences between `event` and its schema. Empty when they are consistent.
 fn differences(event: &EventType, envelope: &Value, schema: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let id = format!("{BASE}{}.json", event.schema_name());
@@ -47,10 +47,11 @@ fn differences(event: &EventType, envelope: &Value, schema: &Value) -> Vec<Strin
         problems.push(format!("schema_version is not the constant {}", event.version));
     }
 
-    // Anything more would narrow the envelope for one event alone, past the compatibility check of both files.
+    // Other properties would narrow the envelope for this event only, and the compatibility checks of the two
+    // files would not see it.
     let own = schema["properties"].as_object().into_iter().flat_map(Map::keys);
     for name in own.filter(|name| !["schema_version", "data"].contains(&name.as_str())) {
-        problems.push(format!("{name} belongs into the envelope or into the data"));
+        problems.push(format!("{name} must be in the envelope or in the data"));
     }
 
     let whole = merged(envelope, schema);
@@ -68,7 +69,7 @@ fn differences(event: &EventType, envelope: &Value, schema: &Value) -> Vec<Strin
     problems.extend(
         validator
             .iter_errors(&event.example)
-            .map(|e| format!("refuses what Rust writes: {e}")),
+            .map(|e| format!("rejects the document that Rust serialises: {e}")),
     );
     for place in &places {
         compare_mutations(event, &validator, place, &mut problems);
@@ -90,7 +91,7 @@ fn validator(envelope: &Value, schema: &Value) -> Validator {
         .unwrap_or_else(|e| panic!("{}: {e}", schema["$id"]))
 }
 
-/// The envelope and what an event's schema adds to it, as one tree.
+/// Merges an event's schema into the envelope's.
 fn merged(below: &Value, above: &Value) -> Value {
     let (Value::Object(below), Value::Object(above)) = (below, above) else {
         return above.clone();
@@ -115,7 +116,9 @@ fn collect_locations<'a>(
 ) {
     let keywords = schema.as_object().into_iter().flat_map(Map::keys);
     for keyword in keywords.filter(|keyword| !KEYWORDS.split(' ').any(|known| known == *keyword)) {
-        problems.push(format!("{pointer}: {keyword} is no keyword that we use"));
+        problems.push(format!(
+            "{pointer}: {keyword} is not a keyword that our schemas use"
+        ));
     }
     match value {
         Value::Object(members) => {
@@ -123,7 +126,7 @@ fn collect_locations<'a>(
             for (name, rule) in properties.into_iter().flatten() {
                 if !members.contains_key(name) {
                     problems.push(format!(
-                        "{pointer}/{name} is in the schema, but Rust does not write it"
+                        "{pointer}/{name} is in the schema, but Rust does not serialise it"
                     ));
                 }
                 if rule.get("description").is_none() {
@@ -135,7 +138,7 @@ fn collect_locations<'a>(
                 let at = format!("{pointer}/{name}");
                 match properties.and_then(|properties| properties.get(name)).or(entry) {
                     Some(rule) => collect_locations(rule, member, at, true, places, problems),
-                    None => problems.push(format!("{at} is written by Rust, but the schema lacks it")),
+                    None => problems.push(format!("{at} is serialised by Rust, but not in the schema")),
                 }
             }
         }
@@ -143,7 +146,7 @@ fn collect_locations<'a>(
             (Some(rule), Some(first)) => {
                 collect_locations(rule, first, format!("{pointer}/0"), false, places, problems)
             }
-            (None, _) => problems.push(format!("{pointer}: the schema does not say of what the array is")),
+            (None, _) => problems.push(format!("{pointer}: the schema does not define the array's items")),
             (_, None) => problems.push(format!("{pointer}: the example has no element")),
         },
         _ => {}
@@ -155,7 +158,7 @@ fn collect_locations<'a>(
     });
 }
 
-/// Spoils the example at one place and compares the answers.
+/// Mutates the example at one location and compares the verdicts of the schema and of Rust.
 fn compare_mutations(
     event: &EventType,
     validator: &Validator,
@@ -163,32 +166,37 @@ fn compare_mutations(
     problems: &mut Vec<String>,
 ) {
     let at = &place.pointer;
-    let value = event.example.pointer(at).expect("the walk went over the example");
+    let value = event
+        .example
+        .pointer(at)
+        .expect("the location was collected from the example");
     let with = |new: Value| {
         let mut document = event.example.clone();
-        *document.pointer_mut(at).expect("the walk went over the example") = new;
+        *document
+            .pointer_mut(at)
+            .expect("the location was collected from the example") = new;
         document
     };
-    let mut spoilt = vec![
+    let mut mutations = vec![
         ("null", with(Value::Null)),
-        ("of another type", with(json!(true))),
+        ("with another type", with(json!(true))),
     ];
     if place.is_property {
-        spoilt.push(("missing", without(&event.example, at)));
+        mutations.push(("missing", without(&event.example, at)));
     }
     match value {
         Value::Object(members) => {
             let mut members = members.clone();
-            members.insert("unheard_of".to_owned(), json!(true));
-            spoilt.push(("with a property more", with(members.into())));
+            members.insert("unknown_property".to_owned(), json!(true));
+            mutations.push(("with an additional property", with(members.into())));
         }
         Value::Number(_) => {
-            spoilt.push(("with a fraction", with(json!(1.5))));
+            mutations.push(("with a fraction", with(json!(1.5))));
             for bound in ["minimum", "maximum"] {
                 match place.schema.get(bound) {
-                    // Where there is one value only, the bounds around it say nothing.
+                    // Next to a constant, bounds have no effect.
                     Some(_) if place.schema.get("const").is_some() => {}
-                    Some(limit) => spoilt.push((bound, with(limit.clone()))),
+                    Some(limit) => mutations.push((bound, with(limit.clone()))),
                     None => problems.push(format!("{at} has no {bound}")),
                 }
             }
@@ -196,20 +204,20 @@ fn compare_mutations(
         Value::String(_) => compare_text_values(event, validator, place, &with(json!("?")), problems),
         _ => {}
     }
-    for (what, document) in spoilt {
+    for (what, document) in mutations {
         let (schema, rust) = (validator.is_valid(&document), (event.parse)(&document).is_ok());
         if schema != rust {
-            let says = |accepts| if accepts { "accepts" } else { "refuses" };
+            let verdict = |accepts| if accepts { "accepts" } else { "rejects" };
             problems.push(format!(
                 "{at} {what}: the schema {} it, Rust {}",
-                says(schema),
-                says(rust)
+                verdict(schema),
+                verdict(rust)
             ));
         }
     }
 }
 
-/// A text that means nothing shows whether both sides expect the same kind of text.
+/// Replaces a string with a meaningless one, and compares the formats and values that both sides expect.
 fn compare_text_values(
     event: &EventType,
     validator: &Validator,
@@ -218,12 +226,14 @@ fn compare_text_values(
     problems: &mut Vec<String>,
 ) {
     let at = &place.pointer;
-    let answer = (event.parse)(document);
-    // The schema may be the stricter of the two: Rust reads an empty name, which nobody should send.
-    if validator.is_valid(document) && answer.is_err() {
-        problems.push(format!("{at}: the schema accepts any text, Rust says {answer:?}"));
+    let result = (event.parse)(document);
+    // The schema may be stricter: Rust parses an empty name, which no producer should send.
+    if validator.is_valid(document) && result.is_err() {
+        problems.push(format!(
+            "{at}: the schema accepts any string, Rust fails with {result:?}"
+        ));
     }
-    let (schema, rust) = (schema_values(place.schema), rust_variants(answer));
+    let (schema, rust) = (schema_values(place.schema), rust_variants(result));
     if schema != rust {
         problems.push(format!(
             "{at}: the schema's values are {schema:?}, Rust's are {rust:?}"
@@ -233,23 +243,22 @@ fn compare_text_values(
 
 fn without(document: &Value, pointer: &str) -> Value {
     let mut document = document.clone();
-    let (parent, name) = pointer.rsplit_once('/').expect("the root is no property");
+    let (parent, name) = pointer.rsplit_once('/').expect("a property has a parent");
     let parent = document.pointer_mut(parent).and_then(Value::as_object_mut);
-    parent.expect("a property stands in an object").remove(name);
+    parent.expect("a property is a member of an object").remove(name);
     document
 }
 
-/// The values that a schema allows, where it lists them.
+/// The values of the schema's `enum`, if it has one.
 fn schema_values(schema: &Value) -> BTreeSet<String> {
     let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
     listed.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The variants of a Rust enum, which serde names when it refuses a value: "unknown variant `?`, expected one
-/// of `a`, `b`".
-fn rust_variants(answer: Result<(), String>) -> BTreeSet<String> {
-    let said = answer.err().unwrap_or_default();
-    let names = said
+/// The variants of a Rust enum, taken from serde's error: "unknown variant `?`, expected one of `a`, `b`".
+fn rust_variants(result: Result<(), String>) -> BTreeSet<String> {
+    let error = result.err().unwrap_or_default();
+    let names = error
         .strip_prefix("unknown variant `?`, expected ")
         .unwrap_or_default();
     names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
@@ -263,7 +272,7 @@ fn schemas(event: &EventType) -> (Value, Value) {
 }
 
 #[test]
-fn every_event_agrees_with_its_schema() {
+fn every_event_is_consistent_with_its_schema() {
     let problems: Vec<String> = event_examples::all()
         .iter()
         .flat_map(|event| {
@@ -278,7 +287,7 @@ fn every_event_agrees_with_its_schema() {
 }
 
 #[test]
-fn a_traceparent_that_rust_refuses_is_refused_by_the_schema() {
+fn schema_rejects_invalid_traceparents() {
     let event = &event_examples::all()[0];
     let (envelope, schema) = schemas(event);
     let validator = validator(&envelope, &schema);
@@ -298,36 +307,35 @@ fn a_traceparent_that_rust_refuses_is_refused_by_the_schema() {
     }
 }
 
-/// Each way in which a schema can drift away from the Rust type is noticed.
 #[test]
-fn drift_is_noticed() {
+fn detects_drift_between_schema_and_rust() {
     #[rustfmt::skip]
     let changes = [
         ("order-created", "/x-source", Some(json!("order-saga")), "x-source is \"order-saga\""),
         ("order-created", "/title", Some(json!("OrderPlaced")), "title is \"OrderPlaced\""),
         ("order-created", "/properties/schema_version/const", Some(json!(2)), "not the constant 1"),
-        ("order-created", "/properties/event_id", Some(json!({ "maxLength": 36 })), "event_id belongs into"),
-        ("order-created", "/properties/data/properties/user_id", None, "/data/user_id is written by Rust"),
-        ("order-created", "/properties/data/properties/coupon", Some(json!({})), "Rust does not write it"),
+        ("order-created", "/properties/event_id", Some(json!({ "maxLength": 36 })), "event_id must be in"),
+        ("order-created", "/properties/data/properties/user_id", None, "/data/user_id is serialised"),
+        ("order-created", "/properties/data/properties/coupon", Some(json!({})), "Rust does not serialise"),
         ("order-created", "/properties/data/properties/items/items/required/0", None, "product_id missing"),
         ("stock-reserved", "/properties/data/required/2", Some(json!("expires_at")), "expires_at missing"),
         ("stock-reserved", "/properties/data/properties/expires_at/type", Some(json!("string")), "null"),
-        ("stock-reserved", "/properties/data/properties/items/type", None, "of another type"),
+        ("stock-reserved", "/properties/data/properties/items/type", None, "with another type"),
         ("order-failed", "/properties/data/properties/reason/enum/0", None, "the schema's values are"),
         ("order-failed", "/properties/data/properties/reason/enum/3", Some(json!("tired")), "values are"),
-        ("order-failed", "/properties/data/properties/reason/enum", None, "accepts any text"),
-        ("order-failed", "/properties/data/properties/order_id/format", None, "accepts any text"),
-        ("order-failed", "/properties/data/properties/failed_at/format", Some(json!("date")), "refuses what"),
-        ("order-failed", "/properties/data/properties/order_id/fromat", Some(json!("uuid")), "no keyword"),
+        ("order-failed", "/properties/data/properties/reason/enum", None, "accepts any string"),
+        ("order-failed", "/properties/data/properties/order_id/format", None, "accepts any string"),
+        ("order-failed", "/properties/data/properties/failed_at/format", Some(json!("date")), "rejects the"),
+        ("order-failed", "/properties/data/properties/order_id/fromat", Some(json!("uuid")), "not a keyword"),
         ("order-failed", "/properties/data/properties/order_id/description", None, "no description"),
-        ("order-failed", "/properties/data/additionalProperties", Some(json!(false)), "a property more"),
-        ("stock-adjustment-requested", "/properties/data/additionalProperties", None, "a property more"),
+        ("order-failed", "/properties/data/additionalProperties", Some(json!(false)), "additional property"),
+        ("stock-adjustment-requested", "/properties/data/additionalProperties", None, "additional property"),
         ("stock-low", "/properties/data/properties/threshold/maximum", None, "has no maximum"),
         ("stock-low", "/properties/data/properties/threshold/maximum", Some(json!(u64::MAX)), "maximum: the"),
         ("stock-low", "/properties/data/properties/threshold/type", Some(json!("number")), "with a fraction"),
     ];
     let events = event_examples::all();
-    for (name, pointer, value, says) in changes {
+    for (name, pointer, value, expected) in changes {
         let event = events.iter().find(|event| event.schema_name() == name).unwrap();
         let (envelope, mut schema) = schemas(event);
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -336,12 +344,12 @@ fn drift_is_noticed() {
             (Value::Object(parent), None) => drop(parent.remove(key)),
             (Value::Array(parent), Some(value)) => parent.push(value),
             (Value::Array(parent), None) => drop(parent.remove(key.parse().unwrap())),
-            _ => panic!("{pointer} leads nowhere"),
+            _ => panic!("{pointer} is not in the schema"),
         }
         let problems = differences(event, &envelope, &schema);
         assert!(
-            problems.iter().any(|line| line.contains(says)),
-            "{name}{pointer}: {says:?} not in {problems:?}"
+            problems.iter().any(|line| line.contains(expected)),
+            "{name}{pointer}: {expected:?} not in {problems:?}"
         );
     }
 }
