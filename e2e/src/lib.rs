@@ -1,7 +1,8 @@
-//! The running system from outside: what tests and `cargo xtask chaos` do to it and see of it.
+//! Support for end-to-end tests and for `cargo xtask chaos`: API clients, consistency checks and process
+//! control.
 //!
-//! Everything here comes in by the public door or looks into a store, a queue or the provider's books.
-//! Nothing here is part of what is deployed.
+//! The crate uses the system's public APIs, and it reads stores, queues and the payment provider directly. No
+//! deployed service depends on it.
 
 pub mod consistency;
 pub mod process_control;

@@ -1,6 +1,7 @@
-//! The programs of a local system as its supervisor knows them: killing one, and seeing it come back.
+//! Kills the services of a local system and waits for their restart.
 //!
-//! `cargo xtask` starts again what dies, and tells in a file of the instance's folder who runs.
+//! The supervisor in `cargo xtask` restarts a service that exits, and writes the process ids of all services
+//! to a state file in the instance's folder.
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
@@ -8,34 +9,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-/// How long a program may take to come back: the supervisor lets one that died again and again wait for half a minute.
+/// Longer than the supervisor's longest restart backoff, which is half a minute.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often the supervisor's file is read while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The supervised programs of the system that the environment names.
+/// Controls the supervised services of one instance.
 #[derive(Clone, Debug)]
 pub struct ProcessControl(PathBuf);
 
-/// A program could not be killed, or did not come back.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessControlError {
-    /// The tests' configuration lacks the instance's folder.
-    #[error("MATSURI_LOCAL is not set: `cargo xtask test` and `cargo xtask chaos` set it")]
+    #[error("MATSURI_LOCAL is not set: `cargo xtask test` and `cargo xtask chaos` set this variable")]
     MissingInstanceDir,
-    /// The supervisor's file is not there, or not as it should be.
-    #[error("{0} cannot be read")]
+    /// The supervisor's state file is missing or malformed.
+    #[error("cannot read the supervisor's state file {0}")]
     UnreadableState(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There is no such program, or it does not run.
-    #[error("{0} does not run")]
+    /// The service does not exist, is stopped, or has not passed its health check yet.
+    #[error("service {0} is not running")]
     NotRunning(String),
-    /// The operating system does not let us.
-    #[error("{0} cannot be sent a signal")]
+    #[error("cannot send a signal to service {0}")]
     Signal(String, #[source] rustix::io::Errno),
-    /// It is gone for longer than a restart takes.
-    #[error("{0} did not come back")]
-    NotRestarted(String),
+    #[error("service {name} did not restart within {} s", RESTART_TIMEOUT.as_secs())]
+    NotRestarted { name: String },
 }
 
 #[derive(Deserialize)]
@@ -56,7 +52,7 @@ struct ProcessEntry {
 }
 
 impl ProcessControl {
-    /// The programs of the instance whose folder `MATSURI_LOCAL` names.
+    /// Controls the services of the instance whose folder `MATSURI_LOCAL` names.
     #[expect(
         clippy::disallowed_methods,
         reason = "the configuration of tests and of `cargo xtask chaos`"
@@ -66,33 +62,35 @@ impl ProcessControl {
         Ok(Self(PathBuf::from(folder).join("run/state.json")))
     }
 
-    /// The process that a program runs as and serves from; fails with [`SupervisedError::NotRunning`] between death
-    /// and return.
+    /// Returns the process id of a healthy service.
+    ///
+    /// # Errors
+    /// [`ProcessControlError::NotRunning`] while the service is stopped or restarting.
     pub fn pid(&self, name: &str) -> Result<Pid, ProcessControlError> {
         let unreadable = |error| ProcessControlError::UnreadableState(self.0.clone(), error);
         let bytes = fs::read(&self.0).map_err(|error| unreadable(error.into()))?;
         let state: SupervisorState =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.into()))?;
-        let program = state.programs.into_iter().find(|program| program.name == name);
-        program
-            .filter(|program| program.condition == "running")
-            .and_then(|program| Pid::from_raw(program.process?.pid))
+        let service = state.programs.into_iter().find(|service| service.name == name);
+        service
+            .filter(|service| service.condition == "running")
+            .and_then(|service| Pid::from_raw(service.process?.pid))
             .ok_or_else(|| ProcessControlError::NotRunning(name.to_owned()))
     }
 
-    /// Sends a program a signal.
+    /// Sends a signal to a service, and returns the process id that received it.
     pub fn send_signal(&self, name: &str, signal: Signal) -> Result<Pid, ProcessControlError> {
         let pid = self.pid(name)?;
         kill_process(pid, signal).map_err(|error| ProcessControlError::Signal(name.to_owned(), error))?;
         Ok(pid)
     }
 
-    /// Kills a program as nothing can prepare for (`kill -9`). Returns the process that it was.
+    /// Kills a service with SIGKILL, and returns the process id that it had.
     pub fn kill(&self, name: &str) -> Result<Pid, ProcessControlError> {
         self.send_signal(name, Signal::KILL)
     }
 
-    /// Waits until a program that was `killed` runs as another process and serves.
+    /// Waits until a service is healthy under another process id than `killed`.
     pub async fn wait_for_restart(&self, name: &str, killed: Pid) -> Result<(), ProcessControlError> {
         let deadline = Instant::now() + RESTART_TIMEOUT;
         while Instant::now() < deadline {
@@ -101,6 +99,8 @@ impl ProcessControl {
             }
             sleep(POLL_INTERVAL).await;
         }
-        Err(ProcessControlError::NotRestarted(name.to_owned()))
+        Err(ProcessControlError::NotRestarted {
+            name: name.to_owned(),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Reading the books where they are kept.
+//! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, SQS, Step Functions, SES and the payment
+//! provider.
 
 use std::{collections::BTreeMap, env};
 
@@ -17,39 +18,34 @@ use super::{
     SystemSnapshot,
 };
 
-/// The queue in which [`System::listen`](crate::system::System::listen) has everything on the bus kept.
-pub(crate) const EARS: &str = "e2e-everything";
+/// The queue in which [`TestSystem::capture_events`](crate::system::TestSystem::capture_events) keeps all
+/// events of the bus.
+pub const EVENT_CAPTURE_QUEUE: &str = "e2e-everything";
 
 const ORDERS_TABLE: &str = "ecommerce-orders";
-pub(super) const OUTBOX_TABLE: &str = "ecommerce-outbox";
+const OUTBOX_TABLE: &str = "ecommerce-outbox";
 
-/// The books cannot be read.
+/// A store cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// A variable that says where something is.
-    #[error("{0} is not set: `cargo xtask test` and `cargo xtask chaos` set it")]
+    #[error("{0} is not set: `cargo xtask test` and `cargo xtask chaos` set this variable")]
     MissingVariable(&'static str),
-    /// The local AWS did not answer as it should.
-    #[error("the local AWS: {0}")]
+    #[error("request to the local AWS failed: {0}")]
     Aws(String),
-    /// PostgreSQL did not answer as it should.
-    #[error("PostgreSQL")]
+    #[error("PostgreSQL query failed")]
     Database(#[from] sqlx::Error),
-    /// The provider, or what the local AWS shows beside AWS's own interfaces, did not answer.
-    #[error("no answer")]
+    /// A request to the payment provider or to the local AWS's inspection API failed.
+    #[error("HTTP request failed")]
     Http(#[from] reqwest::Error),
-    /// Something stands there that is not of the shape it should be.
-    #[error("{what} is not as it should be")]
+    #[error("{what} has an unexpected format")]
     InvalidData {
-        /// Where it stands.
         what: &'static str,
-        /// What the parser says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Whoever can read the books of the system that the environment names.
+/// Reads the stores of the system that the environment variables name.
 #[derive(Clone, Debug)]
 pub struct Collector {
     http: Client,
@@ -61,7 +57,7 @@ pub struct Collector {
     pub(super) database: PgPool,
 }
 
-/// The provider's list of something.
+/// A page of a list of the payment provider.
 #[derive(Deserialize)]
 struct Page<T> {
     data: Vec<T>,
@@ -100,8 +96,8 @@ impl PageItem for Refund {
 }
 
 impl Collector {
-    /// A reader of the system that `AWS_ENDPOINT_URL`, `DATABASE_URL` and `PAYMENT_API_URL` name. Connects to nothing
-    /// yet.
+    /// Creates a collector for the system that `AWS_ENDPOINT_URL`, `DATABASE_URL` and `PAYMENT_API_URL` name.
+    /// Opens no connection yet.
     pub async fn from_env() -> Result<Self, CollectError> {
         let config = aws_client::sdk_config().await;
         Ok(Self {
@@ -117,11 +113,12 @@ impl Collector {
         })
     }
 
-    /// Reads everything, as it stands. What moves meanwhile may be seen twice or not at all: see
-    /// [`settled`](Self::settled).
+    /// Reads all stores, one after another. Work in progress may appear twice or not at all, so do not judge
+    /// the result unless the system was quiescent before: see
+    /// [`collect_when_quiescent`](Self::collect_when_quiescent).
     pub async fn collect(&self) -> Result<SystemSnapshot, CollectError> {
         let queues = self.queue_messages().await?;
-        let heard = queues.get(EARS).map_or(&[][..], Vec::as_slice);
+        let captured = queues.get(EVENT_CAPTURE_QUEUE).map_or(&[][..], Vec::as_slice);
         Ok(SystemSnapshot {
             orders: self.scan(ORDERS_TABLE, "an order").await?,
             products: self.products().await?,
@@ -130,7 +127,7 @@ impl Collector {
             payments: self.payments().await?,
             mails: self.mails().await?,
             executions: self.executions(None).await?,
-            observed_events: heard
+            observed_events: captured
                 .iter()
                 .filter_map(|body| ObservedEvent::parse(body))
                 .collect(),
@@ -138,7 +135,6 @@ impl Collector {
         })
     }
 
-    /// Every order, as it stands.
     pub async fn orders(&self) -> Result<Vec<Order>, CollectError> {
         self.scan(ORDERS_TABLE, "an order").await
     }
@@ -158,7 +154,7 @@ impl Collector {
         Ok(all)
     }
 
-    /// How many events wait in both stores.
+    /// Counts the unpublished events in both outboxes.
     pub(super) async fn outbox_entry_count(&self) -> Result<usize, CollectError> {
         Ok(self.outbox_entries().await?.len())
     }
@@ -170,7 +166,7 @@ impl Collector {
             detail_type: String,
             detail: String,
         }
-        let of = |store| {
+        let with_store = |store| {
             move |entry: Entry| OutboxEntry {
                 store,
                 event_id: entry.event_id.to_string(),
@@ -179,16 +175,16 @@ impl Collector {
             }
         };
         let entries: Vec<Entry> = self.scan(OUTBOX_TABLE, "an outbox entry").await?;
-        let mut all: Vec<OutboxEntry> = entries.into_iter().map(of(OUTBOX_TABLE)).collect();
+        let mut all: Vec<OutboxEntry> = entries.into_iter().map(with_store(OUTBOX_TABLE)).collect();
         let rows = sqlx::query_as!(Entry, "SELECT event_id, detail_type, detail FROM event_outbox")
             .fetch_all(&self.database)
             .await?;
-        all.extend(rows.into_iter().map(of("event_outbox")));
+        all.extend(rows.into_iter().map(with_store("event_outbox")));
         Ok(all)
     }
 
     async fn products(&self) -> Result<Vec<ProductStock>, CollectError> {
-        // One statement sees one moment.
+        // A single statement reads a consistent state of all tables.
         let rows = sqlx::query!(
             r#"WITH brought AS (
                    SELECT product_id, SUM(delta)::bigint AS pieces FROM stock_adjustments WHERE applied GROUP BY 1
@@ -224,6 +220,7 @@ impl Collector {
         )
         .fetch_all(&self.database)
         .await?;
+        // Both aggregates are NULL for a reservation without items, such as a refused one.
         let reservations = rows.into_iter().map(|row| {
             let products = row.products.unwrap_or_default().into_iter().map(ProductId);
             Reservation {
@@ -253,7 +250,7 @@ impl Collector {
         Ok(payments.collect())
     }
 
-    /// A list of the provider's, page by page.
+    /// Reads all pages of a list of the payment provider.
     async fn list_provider_objects<T: DeserializeOwned + PageItem>(
         &self,
         path: &str,
@@ -261,7 +258,7 @@ impl Collector {
         let mut all: Vec<T> = Vec::new();
         loop {
             let url = format!("{}{path}?limit=100", self.payment_api_url);
-            let mut request = self.http.get(url).bearer_auth("sk_test_books");
+            let mut request = self.http.get(url).bearer_auth("sk_test_e2e");
             if let Some(last) = all.last() {
                 request = request.query(&[("starting_after", last.id())]);
             }
@@ -298,37 +295,37 @@ impl Collector {
         Ok(sent.into_values().flatten().map(mail).collect())
     }
 
-    /// Every queue's messages, without receiving them.
+    /// Reads the messages of all queues without receiving them.
     pub(super) async fn queue_messages(&self) -> Result<BTreeMap<String, Vec<String>>, CollectError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Message {
             body: String,
         }
-        // By account, region and the queue's URL.
+        // By account, region and queue URL.
         type Queues = BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<Message>>>>;
         let accounts: Queues = self.ministack_messages("/_ministack/sqs/messages").await?;
         let queues = accounts.into_values().flat_map(BTreeMap::into_values).flatten();
-        let named = queues.map(|(url, messages)| {
-            let name = url.rsplit('/').next().unwrap_or_default().to_owned();
-            (name, messages.into_iter().map(|message| message.body).collect())
+        let bodies_by_name = queues.map(|(url, messages)| {
+            let bodies = messages.into_iter().map(|message| message.body).collect();
+            (queue_name(&url).to_owned(), bodies)
         });
-        Ok(named.collect())
+        Ok(bodies_by_name.collect())
     }
 
-    /// What the local AWS shows to those who test with it.
+    /// Reads a list from the inspection API of the local AWS.
     async fn ministack_messages<T: DeserializeOwned>(&self, path: &str) -> Result<T, CollectError> {
-        let answer = self
+        let response = self
             .http
             .get(format!("{}{path}", self.aws_endpoint_url))
             .send()
             .await?;
-        let mut answer: Value = answer.error_for_status()?.json().await?;
-        serde_json::from_value(answer["messages"].take())
-            .map_err(|error| invalid_data("what the local AWS shows", error))
+        let mut response: Value = response.error_for_status()?.json().await?;
+        serde_json::from_value(response["messages"].take())
+            .map_err(|error| invalid_data("the response of the local AWS's inspection API", error))
     }
 
-    /// Runs of the saga, all or those in one status.
+    /// Lists the executions of the order saga, all or those in `status`.
     pub(super) async fn executions(
         &self,
         status: Option<aws_sdk_sfn::types::ExecutionStatus>,
@@ -343,7 +340,7 @@ impl Collector {
             .state_machines
             .into_iter()
             .find(|machine| machine.name == "order-saga")
-            .ok_or_else(|| CollectError::Aws("there is no state machine order-saga".to_owned()))?;
+            .ok_or_else(|| CollectError::Aws("state machine order-saga does not exist".to_owned()))?;
         let list = self
             .step_functions
             .list_executions()
@@ -363,7 +360,8 @@ impl Collector {
 }
 
 impl ObservedEvent {
-    /// Reads an event as EventBridge hands it to a queue; none if it is not one of ours.
+    /// Parses an event in the form in which EventBridge delivers it. Returns `None` for events without our
+    /// envelope.
     #[must_use]
     pub fn parse(body: &str) -> Option<Self> {
         let event: Value = serde_json::from_str(body).ok()?;
@@ -375,6 +373,11 @@ impl ObservedEvent {
             trace_id: trace.trace_id(),
         })
     }
+}
+
+/// The last segment of a queue URL.
+pub(super) fn queue_name(url: &str) -> &str {
+    url.rsplit_once('/').map_or(url, |(_, name)| name)
 }
 
 #[expect(
@@ -389,7 +392,10 @@ pub(super) fn aws_error(error: impl std::error::Error + Send + Sync + 'static) -
     CollectError::Aws(DisplayErrorContext(error).to_string())
 }
 
-fn invalid_data(what: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> CollectError {
+pub(super) fn invalid_data(
+    what: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> CollectError {
     CollectError::InvalidData {
         what,
         source: Box::new(error),

@@ -1,8 +1,9 @@
-//! The books of a running system: everything that is written down anywhere about its orders, and whether it adds up.
+//! Consistency checks: compare the orders, stock, payments, mails, queues and events of a running system.
 //!
-//! [`Reader`] reads them, [`Reader::settled`] once nothing moves any more, and [`balance`](Books::balance) compares
-//! them line by line into a [`Verdict`]. Nothing here asks the programs that wrote the books, but for the payment
-//! provider, which is not ours.
+//! A [`Collector`] reads a [`SystemSnapshot`] from the stores, and [`SystemSnapshot::check_invariants`] turns
+//! it into a [`ConsistencyReport`]. The stores are read one after another, so only a snapshot whose reading
+//! began after the system became quiescent may be judged: see [`StabilityTracker`]. The collector reads the
+//! stores directly and calls none of our services; the payment provider, a third party, is read by its API.
 
 mod checks;
 mod collector;
@@ -11,159 +12,144 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use domain::{OrderId, ProductId, UserId};
 use orders::Order;
 use uuid::Uuid;
 
-pub(crate) use collector::EARS;
+pub use collector::EVENT_CAPTURE_QUEUE;
 pub use collector::{CollectError, Collector};
-pub use quiescence::PendingWork;
+pub use quiescence::{PendingWork, QuiescentSnapshot, StabilityTracker};
 pub use report::{Check, ConsistencyReport, Finding, Invariant, Warning};
 
-/// Everything that is written down.
+/// The state of all stores of the system.
 #[derive(Clone, Debug, Default)]
 pub struct SystemSnapshot {
-    /// The table of orders.
     pub orders: Vec<Order>,
-    /// The stock of each product, and what its movements add up to.
     pub products: Vec<ProductStock>,
-    /// What was set aside for whom.
     pub reservations: Vec<Reservation>,
-    /// Events that have not left, in either store.
+    /// Unpublished events of both outboxes.
     pub outbox: Vec<OutboxEntry>,
-    /// The provider's payments.
+    /// The payment provider's payments.
     pub payments: Vec<Payment>,
-    /// Mails that were sent.
     pub mails: Vec<OrderMail>,
-    /// Messages by the name of their queue.
+    /// Message bodies by queue name.
     pub queues: BTreeMap<String, Vec<String>>,
-    /// Runs of the saga.
     pub executions: Vec<SagaExecution>,
-    /// What somebody who listened has heard on the bus; empty when nobody did.
+    /// Events captured from the bus; empty when no capture queue exists.
     pub observed_events: Vec<ObservedEvent>,
 }
 
-/// What a client knows of one order that it sent, under one idempotency key.
+/// What a client observed about one order that it sent under one idempotency key.
 #[derive(Clone, Debug)]
 pub struct ClientObservation {
-    /// Whose order.
     pub user_id: UserId,
-    /// The key that it was sent under, however often.
     pub idempotency_key: String,
-    /// Every order that an answer of 202 named. More than one is one too many.
+    /// The order ids in all 202 responses; more than one is a violation.
     pub order_ids: BTreeSet<OrderId>,
 }
 
-/// A product's stock, in pieces.
+/// A product's stock row, in units, and the sums of its movements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductStock {
-    /// Which product.
     pub id: ProductId,
-    /// What was brought into the house less what was taken out: all adjustments that were applied.
+    /// The sum of all applied adjustments.
     pub adjusted: i64,
-    /// What committed reservations hold.
+    /// The sum of committed reservations.
     pub committed: i64,
-    /// What open reservations hold.
+    /// The sum of open reservations.
     pub open_reserved: i64,
-    /// What stock says is in the house.
+    /// The quantity in the stock row.
     pub quantity: i64,
-    /// What stock says is set aside.
+    /// The reserved quantity in the stock row.
     pub reserved: i64,
 }
 
-/// A reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Its order's id.
+    /// The id of its order.
     pub id: Uuid,
     /// `reserved`, `committed`, `released`, `expired` or `refused`.
     pub status: String,
-    /// Pieces by product.
+    /// Units by product.
     pub quantities: Vec<(ProductId, i64)>,
 }
 
-/// An event in an outbox.
+/// An unpublished event in an outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEntry {
-    /// Which store's outbox.
+    /// The table of the outbox.
     pub store: &'static str,
-    /// The event's id.
     pub event_id: String,
-    /// What happened.
     pub detail_type: String,
-    /// The event's envelope.
+    /// The event's envelope as JSON text.
     pub detail: String,
 }
 
-/// A payment in the provider's books, in minor units.
+/// A payment at the payment provider. Amounts are in minor units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// The provider's id.
     pub id: String,
-    /// The order that it was made for.
     pub order_id: Option<OrderId>,
-    /// What it is for.
     pub amount: i64,
-    /// Whether money was taken.
+    /// Whether the payment succeeded.
     pub charged: bool,
-    /// What was given back.
+    /// The sum of its refunds.
     pub refunded: i64,
 }
 
-/// A mail to a customer.
+/// A mail that was sent to a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderMail {
-    /// The order that it names.
+    /// The order that the mail names; `None` for account mails.
     pub order_id: Option<OrderId>,
-    /// What it tells.
     pub kind: MailKind,
 }
 
-/// What a mail tells.
+/// The outcome that a mail reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailKind {
-    /// The order is complete and paid.
     Completed,
-    /// The order failed and nothing was charged.
+    /// The order failed and the customer was not charged.
     Failed,
-    /// The order failed and the payment was given back.
     FailedAndRefunded,
 }
 
-/// A run of the saga.
+/// An execution of the order saga.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SagaExecution {
-    /// Its name.
     pub name: String,
-    /// The order that the name begins with.
+    /// The order id at the start of the name.
     pub order_id: Option<OrderId>,
-    /// In Step Functions' words.
+    /// The status in Step Functions.
     pub status: String,
 }
 
-/// An event that was heard on the bus.
+/// An event that was captured from the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedEvent {
-    /// Its business transaction: an order's id.
+    /// For an order, the order's id.
     pub correlation_id: Uuid,
-    /// What happened.
     pub detail_type: String,
-    /// The trace that it says it belongs to, in 32 hexadecimal digits.
+    /// The trace id in the event's `traceparent`, as 32 hexadecimal digits.
     pub trace_id: String,
 }
 
-/// What a queue is for, by its name.
+/// The purpose of a queue, derived from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum QueuePurpose {
-    /// Work that is to be done.
     Work,
-    /// Messages that could not be dealt with, and events that could not leave.
+    /// Dead-letter queues, and the parking queue of events that could not be published.
     DeadLetterQueue,
-    /// Orders that a person has to finish.
+    /// Orders that an operator has to finish.
     OrderParking,
-    /// Made by tests.
+    /// Created by tests.
     TestOwned,
 }
 
@@ -182,50 +168,99 @@ impl QueuePurpose {
 }
 
 impl SystemSnapshot {
-    /// The part of the books that is about these orders alone, and about the products in them. For a system that
-    /// others use at the same time.
+    /// Returns the part of the snapshot that concerns these orders and their products. Tests use it when
+    /// other tests use the system at the same time.
     #[must_use]
     pub fn for_orders(&self, order_ids: &[OrderId]) -> Self {
-        let wanted: BTreeSet<OrderId> = order_ids.iter().copied().collect();
-        let names: Vec<String> = order_ids.iter().map(OrderId::to_string).collect();
-        let is_named = |text: &str| names.iter().any(|name| text.contains(name));
-        let is_wanted = |id: Option<OrderId>| id.is_some_and(|id| wanted.contains(&id));
-        let mut books = self.clone();
-        books.orders.retain(|order| wanted.contains(&order.order_id));
-        books
+        let selected: BTreeSet<OrderId> = order_ids.iter().copied().collect();
+        let id_texts: Vec<String> = order_ids.iter().map(OrderId::to_string).collect();
+        let names_an_order = |text: &str| id_texts.iter().any(|id| text.contains(id));
+        let is_selected = |id: Option<OrderId>| id.is_some_and(|id| selected.contains(&id));
+        let mut snapshot = self.clone();
+        snapshot.orders.retain(|order| selected.contains(&order.order_id));
+        snapshot
             .reservations
-            .retain(|held| is_wanted(Some(OrderId(held.id))));
-        let products: BTreeSet<ProductId> = books
+            .retain(|reservation| is_selected(Some(OrderId(reservation.id))));
+        let products: BTreeSet<ProductId> = snapshot
             .orders
             .iter()
             .flat_map(|order| order.items.iter().map(|item| item.product_id))
             .collect();
-        books.products.retain(|product| products.contains(&product.id));
-        books.outbox.retain(|waiting| is_named(&waiting.detail));
-        books.payments.retain(|payment| is_wanted(payment.order_id));
-        books.mails.retain(|mail| is_wanted(mail.order_id));
-        for messages in books.queues.values_mut() {
-            messages.retain(|message| is_named(message));
+        snapshot.products.retain(|product| products.contains(&product.id));
+        snapshot.outbox.retain(|entry| names_an_order(&entry.detail));
+        snapshot.payments.retain(|payment| is_selected(payment.order_id));
+        snapshot.mails.retain(|mail| is_selected(mail.order_id));
+        for messages in snapshot.queues.values_mut() {
+            messages.retain(|message| names_an_order(message));
         }
-        books.executions.retain(|execution| is_wanted(execution.order_id));
-        books
+        snapshot
+            .executions
+            .retain(|execution| is_selected(execution.order_id));
+        snapshot
             .observed_events
-            .retain(|heard| is_wanted(Some(OrderId(heard.correlation_id))));
-        books
+            .retain(|event| is_selected(Some(OrderId(event.correlation_id))));
+        snapshot
     }
 
-    /// Orders that wait for a person.
+    /// The orders in the parking queue, which wait for an operator.
     #[must_use]
     pub fn parked_orders(&self) -> BTreeSet<OrderId> {
-        let letters: Vec<&String> = self
+        let messages: Vec<&String> = self
             .messages_in(QueuePurpose::OrderParking)
             .map(|(_, body)| body)
             .collect();
         self.orders
             .iter()
             .map(|order| order.order_id)
-            .filter(|id| letters.iter().any(|letter| letter.contains(&id.to_string())))
+            .filter(|id| messages.iter().any(|body| body.contains(&id.to_string())))
             .collect()
+    }
+
+    /// The bodies of all messages in work queues.
+    pub fn work_messages(&self) -> impl Iterator<Item = &String> {
+        self.messages_in(QueuePurpose::Work).map(|(_, body)| body)
+    }
+
+    /// A hash of the snapshot that does not depend on the order in which the stores return their items. Two
+    /// readings with the same fingerprint saw the same state. Test queues are left out, because their
+    /// consumers are not part of the system; events that they capture count as observed events.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        fn sorted<T: Debug>(items: &[T]) -> Vec<String> {
+            let mut texts: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+            texts.sort_unstable();
+            texts
+        }
+        let Self {
+            orders,
+            products,
+            reservations,
+            outbox,
+            payments,
+            mails,
+            queues,
+            executions,
+            observed_events,
+        } = self;
+        let mut hasher = DefaultHasher::new();
+        for items in [
+            sorted(orders),
+            sorted(products),
+            sorted(reservations),
+            sorted(outbox),
+            sorted(payments),
+            sorted(mails),
+            sorted(executions),
+            sorted(observed_events),
+        ] {
+            items.hash(&mut hasher);
+        }
+        for (name, bodies) in queues {
+            if QueuePurpose::from_queue_name(name) != QueuePurpose::TestOwned {
+                (name, sorted(bodies)).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     fn messages_in(&self, purpose: QueuePurpose) -> impl Iterator<Item = (&str, &String)> {

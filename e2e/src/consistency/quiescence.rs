@@ -1,4 +1,8 @@
-//! Waiting until nothing moves any more.
+//! Quiescence: waiting until the system has no work left, and collecting a snapshot that may be judged.
+//!
+//! A snapshot is not taken at one moment: the collector reads queues, tables, payments and mails one after
+//! another. An order that ends between two of these reads looks inconsistent although nothing is lost.
+//! Therefore a snapshot is judged only when its reading began after the system was quiescent.
 
 use std::{fmt, time::Duration};
 
@@ -7,25 +11,63 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use orders::Order;
 use tokio::time::Instant;
 
-use super::{CollectError, Collector, QueuePurpose, SystemSnapshot, collector::aws_error};
+use super::{
+    CollectError, Collector, QueuePurpose, SystemSnapshot,
+    collector::{aws_error, invalid_data, queue_name},
+};
 
-/// How long it must have been still to count as settled: longer than an event is between two queues.
+/// How long the system must have no pending work: longer than the bus takes to deliver an event.
 const QUIET_PERIOD: Duration = Duration::from_secs(4);
 
-/// How often it is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What still moves.
+/// How many consecutive quiescent readings must have the same fingerprint before a judged reading starts.
+const QUIESCENT_READINGS: u32 = 2;
+
+/// Decides which of several readings may be judged: one that began after [`QUIESCENT_READINGS`] consecutive
+/// quiescent readings with the same fingerprint, and that has this fingerprint itself.
+#[derive(Clone, Debug, Default)]
+pub struct StabilityTracker {
+    fingerprint: Option<u64>,
+    readings: u32,
+}
+
+impl StabilityTracker {
+    /// Records a reading. Returns whether this reading may be judged.
+    pub fn observe(&mut self, is_quiescent: bool, fingerprint: u64) -> bool {
+        if !is_quiescent {
+            *self = Self::default();
+            return false;
+        }
+        if self.fingerprint != Some(fingerprint) {
+            *self = Self {
+                fingerprint: Some(fingerprint),
+                readings: 0,
+            };
+        }
+        self.readings += 1;
+        self.readings > QUIESCENT_READINGS
+    }
+}
+
+/// Work that the system has not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PendingWork {
-    /// Messages in work queues, and those that somebody works on.
+    /// Messages in work queues, including messages in flight.
     pub messages: usize,
-    /// Runs of the saga under way.
+    /// Running executions of the saga.
     pub executions: usize,
     /// Events in outboxes.
     pub events: usize,
-    /// Orders that have not ended and are not parked. Looked at only when all else is still.
+    /// Orders that are neither final nor parked. Counted only when the other counts are zero.
     pub orders: usize,
+}
+
+impl PendingWork {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl fmt::Display for PendingWork {
@@ -38,85 +80,142 @@ impl fmt::Display for PendingWork {
         } = self;
         write!(
             f,
-            "{messages} messages, {executions} sagas, {events} events, {orders} orders under way"
+            "{messages} messages, {executions} executions, {events} outbox events, {orders} orders pending"
         )
     }
 }
 
+/// A snapshot, and whether it may be judged.
+#[derive(Clone, Debug)]
+pub struct QuiescentSnapshot {
+    pub snapshot: SystemSnapshot,
+    /// Why the system was not quiescent within the timeout; `None` when it was.
+    pub not_quiescent: Option<String>,
+}
+
 impl Collector {
-    /// Waits until nothing moves, for as long as `patience`; `tell` hears of every look. Returns what still moves
-    /// then, which is nothing when all went well.
+    /// Waits until the system has no pending work for [`QUIET_PERIOD`], at most for `timeout`. Calls
+    /// `progress` after each poll. Returns the pending work, which is empty unless the timeout has passed.
     ///
     /// # Errors
-    /// When the system cannot be looked at at the end of the patience; before, another look is taken.
+    /// When the last poll before the timeout fails. Earlier failures are retried.
     pub async fn await_quiescence(
         &self,
-        patience: Duration,
-        mut tell: impl FnMut(&PendingWork),
+        timeout: Duration,
+        mut progress: impl FnMut(&PendingWork),
     ) -> Result<PendingWork, CollectError> {
-        let deadline = Instant::now() + patience;
-        let mut still_since = None;
+        let deadline = Instant::now() + timeout;
+        let mut quiet_since = None;
         loop {
-            let motion = self.pending_work().await;
-            if let Ok(motion) = &motion {
-                tell(motion);
+            let pending = self.pending_work().await;
+            if let Ok(pending) = &pending {
+                progress(pending);
             }
-            if motion
-                .as_ref()
-                .is_ok_and(|motion| *motion == PendingWork::default())
-            {
-                if still_since.get_or_insert_with(Instant::now).elapsed() >= QUIET_PERIOD {
-                    return motion;
+            if pending.as_ref().is_ok_and(PendingWork::is_empty) {
+                if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET_PERIOD {
+                    return pending;
                 }
             } else {
-                still_since = None;
+                quiet_since = None;
             }
             if Instant::now() > deadline {
-                return motion;
+                return pending;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
+    /// Waits for quiescence and collects a snapshot whose reading began afterwards. When the timeout passes
+    /// first, returns the last snapshot with the reason.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn collect_when_quiescent(
+        &self,
+        timeout: Duration,
+        mut progress: impl FnMut(&PendingWork),
+    ) -> Result<QuiescentSnapshot, CollectError> {
+        let deadline = Instant::now() + timeout;
+        let mut tracker = StabilityTracker::default();
+        loop {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let pending_before = self.await_quiescence(remaining, &mut progress).await?;
+            let snapshot = self.collect().await?;
+            let pending_after = self.pending_work().await?;
+            let is_quiescent = pending_before.is_empty() && pending_after.is_empty();
+            if tracker.observe(is_quiescent, snapshot.fingerprint()) {
+                return Ok(QuiescentSnapshot {
+                    snapshot,
+                    not_quiescent: None,
+                });
+            }
+            if Instant::now() > deadline {
+                let reason = if is_quiescent {
+                    "the state changed between readings".to_owned()
+                } else if pending_before.is_empty() {
+                    pending_after.to_string()
+                } else {
+                    pending_before.to_string()
+                };
+                return Ok(QuiescentSnapshot {
+                    snapshot,
+                    not_quiescent: Some(reason),
+                });
+            }
+        }
+    }
+
     async fn pending_work(&self) -> Result<PendingWork, CollectError> {
-        let mut motion = PendingWork {
+        let mut pending = PendingWork {
             messages: self.pending_message_count().await?,
             executions: self.executions(Some(ExecutionStatus::Running)).await?.len(),
             events: self.outbox_entry_count().await?,
             orders: 0,
         };
-        if motion == PendingWork::default() {
-            motion.orders = self.open_order_count().await?;
+        if pending.is_empty() {
+            pending.orders = self.open_order_count().await?;
         }
-        Ok(motion)
+        Ok(pending)
     }
 
-    /// Messages in work queues, with those in flight.
+    /// Counts the messages in work queues, including messages in flight.
     async fn pending_message_count(&self) -> Result<usize, CollectError> {
-        let mut left = 0;
-        let urls = self.sqs.list_queues().send().await.map_err(aws_error)?.queue_urls;
-        for url in urls.unwrap_or_default() {
-            if QueuePurpose::from_queue_name(url.rsplit('/').next().unwrap_or_default()) != QueuePurpose::Work
-            {
+        let mut count = 0;
+        let urls = self
+            .sqs
+            .list_queues()
+            .send()
+            .await
+            .map_err(aws_error)?
+            .queue_urls
+            .unwrap_or_default();
+        for url in urls {
+            if QueuePurpose::from_queue_name(queue_name(&url)) != QueuePurpose::Work {
                 continue;
             }
-            let request = self.sqs.get_queue_attributes().queue_url(url);
-            let answer = request
+            let response = self
+                .sqs
+                .get_queue_attributes()
+                .queue_url(url)
                 .attribute_names(QueueAttributeName::All)
                 .send()
                 .await
                 .map_err(aws_error)?;
-            let attributes = answer.attributes.unwrap_or_default();
-            let number = |name| {
-                attributes
-                    .get(&name)
-                    .and_then(|number| number.parse().ok())
-                    .unwrap_or(0)
-            };
-            left += number(QueueAttributeName::ApproximateNumberOfMessages)
-                + number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+            let attributes = response.attributes.unwrap_or_default();
+            for name in [
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            ] {
+                // A missing attribute must not count as zero: the queue would look empty.
+                let number = attributes.get(&name).ok_or_else(|| {
+                    CollectError::Aws(format!("GetQueueAttributes returned no {}", name.as_str()))
+                })?;
+                count += number
+                    .parse::<usize>()
+                    .map_err(|error| invalid_data("a queue attribute", error))?;
+            }
         }
-        Ok(left)
+        Ok(count)
     }
 
     async fn open_order_count(&self) -> Result<usize, CollectError> {
@@ -125,11 +224,45 @@ impl Collector {
         if open.is_empty() {
             return Ok(0);
         }
-        let books = SystemSnapshot {
+        let snapshot = SystemSnapshot {
             orders: open,
             queues: self.queue_messages().await?,
             ..SystemSnapshot::default()
         };
-        Ok(books.orders.len() - books.parked_orders().len())
+        Ok(snapshot.orders.len() - snapshot.parked_orders().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judges_the_reading_after_two_equal_quiescent_readings() {
+        let mut tracker = StabilityTracker::default();
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(true, 1));
+        assert!(tracker.observe(true, 1));
+    }
+
+    #[test]
+    fn restarts_when_the_fingerprint_changes() {
+        let mut tracker = StabilityTracker::default();
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(true, 2), "an order ended during this reading");
+        assert!(!tracker.observe(true, 2));
+        assert!(tracker.observe(true, 2));
+    }
+
+    #[test]
+    fn restarts_when_a_reading_is_not_quiescent() {
+        let mut tracker = StabilityTracker::default();
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(false, 1));
+        assert!(!tracker.observe(true, 1));
+        assert!(!tracker.observe(true, 1));
+        assert!(tracker.observe(true, 1));
     }
 }

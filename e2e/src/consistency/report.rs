@@ -1,64 +1,60 @@
-//! What balancing the books came to, for a person and for a program.
+//! The consistency report: the result of each invariant, for people (`Display`) and for programs (JSON).
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How many findings of a rule are printed; a program gets them all.
+/// How many findings of an invariant `Display` prints; JSON contains all.
 const MAX_PRINTED_FINDINGS: usize = 12;
 
-/// What must hold.
+/// An invariant of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Invariant {
-    /// What a client was told of is there.
+    /// Every order that a client received with a 202 response exists.
     AcceptedOrdersExist,
-    /// However often a client sends an order, there is one.
+    /// Repeated requests with one idempotency key create one order.
     OneOrderPerIdempotencyKey,
-    /// No client has an order that it was not told of.
+    /// Every order was acknowledged to its client.
     NoUnacknowledgedOrders,
-    /// Every order has come to an end, or waits for a person.
+    /// Every order is final or parked.
     OrdersReachFinalStatus,
-    /// Every order went a way that orders may go.
+    /// Every status change of an order is allowed.
     ValidTransitions,
-    /// In the house is what was brought less what was sold.
+    /// A product's quantity equals its adjustments minus its committed reservations.
     QuantityMatchesMovements,
-    /// Set aside is what open reservations hold.
+    /// A product's reserved quantity equals its open reservations.
     ReservedMatchesReservations,
-    /// Nothing is held for an order that has ended or never was.
+    /// No open reservation belongs to a final or unknown order.
     NoOrphanReservations,
-    /// What a completed order bought is sold.
+    /// The stock of every completed order is committed, in the quantities of the order.
     CompletedOrdersCommitStock,
-    /// What is sold was bought by a completed order.
+    /// Every committed reservation belongs to a completed order.
     CommittedStockHasCompletedOrder,
-    /// A completed order was charged its price, once.
+    /// Every completed order was charged its total, once.
     CompletedOrdersChargedInFull,
     /// No order was charged twice.
     NoDoubleCharge,
-    /// What was charged for an order that was not completed was given back.
+    /// Every charge without a completed order was refunded in full.
     UncompletedChargesRefunded,
-    /// An order knows what became of its payment.
+    /// The payment state of every final order matches the provider's payments.
     PaymentStateRecorded,
-    /// Whoever's order was carried out or refused was told; whoever took it back was not.
+    /// Every completed or failed order has a mail; cancelled orders have none.
     OutcomeMailSent,
-    /// What mails tell is what happened.
+    /// Every mail reports the outcome of its order.
     MailMatchesOutcome,
-    /// Nothing lies with the dead letters.
     NoDeadLetters,
-    /// Nothing waits in a work queue.
     WorkQueuesEmpty,
-    /// Nothing waits in an outbox.
     OutboxesEmpty,
-    /// Every run of the saga has ended, and well, unless its order waits for a person.
+    /// Every saga execution succeeded, except those of parked orders.
     ExecutionsSucceeded,
-    /// What an order came to was said on the bus.
+    /// The outcome of every final order was published to the bus.
     OutcomeEventPublished,
     /// All events of an order belong to the order's trace.
     SingleTracePerOrder,
 }
 
 impl Invariant {
-    /// Every rule.
     pub const ALL: [Self; 22] = [
         Self::AcceptedOrdersExist,
         Self::OneOrderPerIdempotencyKey,
@@ -84,72 +80,66 @@ impl Invariant {
         Self::SingleTracePerOrder,
     ];
 
+    /// What the columns `expected` and `found` of the report count.
     fn title(self) -> &'static str {
         match self {
-            Self::AcceptedOrdersExist => "orders that clients were told of are there",
-            Self::OneOrderPerIdempotencyKey => "idempotency keys with one order at most",
-            Self::NoUnacknowledgedOrders => "orders that their clients know of",
-            Self::OrdersReachFinalStatus => "orders that ended, or are parked",
-            Self::ValidTransitions => "orders whose statuses followed as they may",
-            Self::QuantityMatchesMovements => "products: in the house = brought - sold",
-            Self::ReservedMatchesReservations => "products: set aside = open reservations",
-            Self::NoOrphanReservations => "reservations held for ended or unknown orders",
-            Self::CompletedOrdersCommitStock => "completed orders whose goods are sold",
-            Self::CommittedStockHasCompletedOrder => "sold reservations of completed orders",
+            Self::AcceptedOrdersExist => "accepted orders that exist",
+            Self::OneOrderPerIdempotencyKey => "idempotency keys with at most one order",
+            Self::NoUnacknowledgedOrders => "orders that were acknowledged to their client",
+            Self::OrdersReachFinalStatus => "orders that are final or parked",
+            Self::ValidTransitions => "orders with valid status transitions",
+            Self::QuantityMatchesMovements => "products: quantity = adjusted - committed",
+            Self::ReservedMatchesReservations => "products: reserved = open reservations",
+            Self::NoOrphanReservations => "open reservations of final or unknown orders",
+            Self::CompletedOrdersCommitStock => "completed orders with committed stock",
+            Self::CommittedStockHasCompletedOrder => "committed reservations of completed orders",
             Self::CompletedOrdersChargedInFull => "completed orders charged once, in full",
             Self::NoDoubleCharge => "orders charged more than once",
             Self::UncompletedChargesRefunded => "charges without completed order, refunded in full",
-            Self::PaymentStateRecorded => "orders that know what became of their payment",
-            Self::OutcomeMailSent => "ended orders whose customer was told",
-            Self::MailMatchesOutcome => "mails that tell what happened",
-            Self::NoDeadLetters => "dead letters and parked events",
+            Self::PaymentStateRecorded => "final orders with the correct payment state",
+            Self::OutcomeMailSent => "final orders with the expected mail",
+            Self::MailMatchesOutcome => "mails that match the outcome of their order",
+            Self::NoDeadLetters => "dead-letter messages and parked events",
             Self::WorkQueuesEmpty => "messages in work queues",
             Self::OutboxesEmpty => "events in outboxes",
-            Self::ExecutionsSucceeded => "runs of the saga that ended well",
-            Self::OutcomeEventPublished => "ends of orders that were said on the bus",
-            Self::SingleTracePerOrder => "orders whose events are all of one trace",
+            Self::ExecutionsSucceeded => "saga executions that succeeded",
+            Self::OutcomeEventPublished => "final orders with a published outcome event",
+            Self::SingleTracePerOrder => "orders whose events share the order's trace",
         }
     }
 }
 
-/// Something that does not add up.
+/// A violation of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The order, product, payment or message.
+    /// The id of the order, product or payment, or the name of the queue.
     pub id: String,
-    /// What is wrong with it.
     pub detail: String,
 }
 
-/// A rule, held against the books.
+/// The result of one invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The rule.
-    pub rule: Invariant,
-    /// How many there should be.
+    pub invariant: Invariant,
+    /// The expected number of items.
     pub expected: usize,
-    /// How many there are.
+    /// The actual number of items.
     pub found: usize,
-    /// Those that are too many or too few.
     pub findings: Vec<Finding>,
 }
 
-/// Something that is no loss and that a person should know.
+/// A condition that violates no invariant but that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// What it is.
-    pub what: &'static str,
-    /// Where.
+    pub description: &'static str,
     pub ids: Vec<String>,
 }
 
-/// What balancing the books came to.
+/// The results of all invariants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConsistencyReport {
-    /// Every rule.
     pub checks: Vec<Check>,
-    /// What else there is to know.
-    pub notes: Vec<Warning>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Finding {
@@ -162,24 +152,27 @@ impl Finding {
 }
 
 impl Check {
-    /// Looks at everything that the rule is about; each is well or a finding.
-    pub(super) fn expect_all(rule: Invariant, looked_at: impl IntoIterator<Item = Option<Finding>>) -> Self {
-        let looked_at: Vec<Option<Finding>> = looked_at.into_iter().collect();
-        let expected = looked_at.len();
-        let findings: Vec<Finding> = looked_at.into_iter().flatten().collect();
+    /// Checks every item that the invariant applies to: `None` for an item that satisfies it.
+    pub(super) fn expect_all(
+        invariant: Invariant,
+        results: impl IntoIterator<Item = Option<Finding>>,
+    ) -> Self {
+        let results: Vec<Option<Finding>> = results.into_iter().collect();
+        let expected = results.len();
+        let findings: Vec<Finding> = results.into_iter().flatten().collect();
         Self {
-            rule,
+            invariant,
             expected,
             found: expected - findings.len(),
             findings,
         }
     }
 
-    /// What the rule forbids; there should be none.
-    pub(super) fn expect_none(rule: Invariant, found: impl IntoIterator<Item = Finding>) -> Self {
+    /// Reports every item that the invariant forbids.
+    pub(super) fn expect_none(invariant: Invariant, found: impl IntoIterator<Item = Finding>) -> Self {
         let findings: Vec<Finding> = found.into_iter().collect();
         Self {
-            rule,
+            invariant,
             expected: 0,
             found: findings.len(),
             findings,
@@ -187,18 +180,36 @@ impl Check {
     }
 }
 
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.findings.is_empty() { '✓' } else { '✗' };
+        let title = self.invariant.title();
+        writeln!(f, "{mark} {title:<52} {:>8} {:>8}", self.expected, self.found)?;
+        for finding in self.findings.iter().take(MAX_PRINTED_FINDINGS) {
+            writeln!(f, "    {}  {}", finding.id, finding.detail)?;
+        }
+        if self.findings.len() > MAX_PRINTED_FINDINGS {
+            writeln!(f, "    … and {} more", self.findings.len() - MAX_PRINTED_FINDINGS)?;
+        }
+        Ok(())
+    }
+}
+
 impl ConsistencyReport {
-    /// Whether everything adds up.
+    /// Whether all invariants hold.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        self.checks.iter().all(|check| check.findings.is_empty())
+        self.violations().next().is_none()
     }
 
-    /// The rules that were broken.
+    /// The results of the violated invariants.
+    pub fn violations(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.findings.is_empty())
+    }
+
     #[must_use]
     pub fn violated_invariants(&self) -> Vec<Invariant> {
-        let broken = self.checks.iter().filter(|check| !check.findings.is_empty());
-        broken.map(|check| check.rule).collect()
+        self.violations().map(|check| check.invariant).collect()
     }
 }
 
@@ -206,31 +217,19 @@ impl fmt::Display for ConsistencyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {:<52} {:>8} {:>8}", "", "expected", "found")?;
         for check in &self.checks {
-            let mark = if check.findings.is_empty() { '✓' } else { '✗' };
-            let title = check.rule.title();
-            writeln!(f, "{mark} {title:<52} {:>8} {:>8}", check.expected, check.found)?;
-            for finding in check.findings.iter().take(MAX_PRINTED_FINDINGS) {
-                writeln!(f, "    {}  {}", finding.id, finding.detail)?;
-            }
-            if check.findings.len() > MAX_PRINTED_FINDINGS {
-                writeln!(
-                    f,
-                    "    … and {} more",
-                    check.findings.len() - MAX_PRINTED_FINDINGS
-                )?;
-            }
+            write!(f, "{check}")?;
         }
-        for note in &self.notes {
-            writeln!(f, "· {}: {}", note.what, note.ids.len())?;
-            for id in note.ids.iter().take(MAX_PRINTED_FINDINGS) {
+        for warning in &self.warnings {
+            writeln!(f, "· {}: {}", warning.description, warning.ids.len())?;
+            for id in warning.ids.iter().take(MAX_PRINTED_FINDINGS) {
                 writeln!(f, "    {id}")?;
             }
         }
-        let verdict = if self.is_consistent() {
-            "BALANCED"
+        let conclusion = if self.is_consistent() {
+            "CONSISTENT"
         } else {
-            "NOT BALANCED"
+            "INCONSISTENT"
         };
-        writeln!(f, "{verdict}")
+        writeln!(f, "{conclusion}")
     }
 }

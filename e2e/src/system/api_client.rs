@@ -1,4 +1,4 @@
-//! What is in the shop, in the provider's books and in the letter box.
+//! Clients of core-api, stock-service, the payment provider and the local AWS's sent mails.
 
 use domain::{OrderId, ids::uuid_v7};
 use reqwest::Method;
@@ -7,43 +7,44 @@ use serde_json::{Value, json};
 use super::{ApiResponse, TestSystem, eventually, send};
 
 impl TestSystem {
-    /// A product of the test's own, with stock.
+    /// Creates a product with `stock` units, and returns its id.
     pub async fn create_product(&self, price: i64, stock: i64) -> String {
         let product = json!({
-            "name": "Test lantern", "description": "For a test.", "price": price, "category": "festival-goods",
+            "name": "Test lantern", "description": "For a test.", "price": price,
+            "category": "festival-goods",
         });
-        // A busy machine's database may be out of reach for a moment; who is told to come again does so.
+        // The database may be unavailable for a moment on a busy machine, so retry on 503.
         let product = eventually("a new product", async || {
             let request = self.core_api_request(Method::POST, "/v1/products");
-            let answer = send(request.bearer_auth(self.admin().await.token).json(&product)).await;
-            (answer.status != 503).then_some(answer)
+            let response = send(request.bearer_auth(self.admin().await.token).json(&product)).await;
+            (response.status != 503).then_some(response)
         })
         .await
         .expect_status(201);
         let id = product["id"].as_str().expect("a product has an id").to_owned();
-        // core-api announces the product and stock-service makes room for it.
-        eventually("stock of a new product", async || {
+        // stock-service creates the stock row when it receives the event `ProductCreated`.
+        eventually("the stock of a new product", async || {
             (self.get_stock_level(&id).await.status == 200).then_some(())
         })
         .await;
         if stock > 0 {
             let adjustment =
                 json!({"adjustment_id": uuid_v7(self.now()), "delta": stock, "reason": "opening stock"});
-            let answer = self
+            let response = self
                 .post_to_stock_service(&format!("/v1/stock/{id}/adjustments"), &adjustment)
                 .await;
-            assert!(answer.status.is_success(), "{answer:?}");
+            assert!(response.status.is_success(), "{response:?}");
         }
         id
     }
 
-    /// A request to stock-service, by one of our own programs.
+    /// Posts JSON to stock-service with a service token.
     pub async fn post_to_stock_service(&self, path: &str, body: &Value) -> ApiResponse {
         let request = self.http.post(format!("{}{path}", self.stock_service_url));
         send(request.bearer_auth(self.service_caller().token).json(body)).await
     }
 
-    /// What stock-service says about a product.
+    /// Reads a product's stock level with a service token.
     pub async fn get_stock_level(&self, product_id: &str) -> ApiResponse {
         let request = self
             .http
@@ -51,15 +52,15 @@ impl TestSystem {
         send(request.bearer_auth(self.service_caller().token)).await
     }
 
-    /// Pieces in the house, and pieces set aside.
+    /// The quantity and the reserved quantity of a product, in units.
     pub async fn stock_quantities(&self, product_id: &str) -> (i64, i64) {
         let level = self.get_stock_level(product_id).await.expect_status(200);
-        let number = |field: &str| level[field].as_i64().expect("a level has whole numbers");
+        let number = |field: &str| level[field].as_i64().expect("stock quantities are integers");
         assert_eq!(number("available"), number("quantity") - number("reserved"));
         (number("quantity"), number("reserved"))
     }
 
-    /// The reservation of an order.
+    /// Reads the reservation of an order from stock-service.
     pub async fn get_reservation(&self, order_id: OrderId) -> ApiResponse {
         let request = self
             .http
@@ -87,7 +88,7 @@ impl TestSystem {
             .collect()
     }
 
-    /// A list of the provider's, page by page.
+    /// Reads all pages of a list of the payment provider.
     pub async fn list_provider_objects(&self, path: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
         loop {
@@ -98,9 +99,7 @@ impl TestSystem {
             if let Some(last) = all.last() {
                 request = request.query(&[("starting_after", last["id"].as_str().unwrap())]);
             }
-            let page = send(request.bearer_auth("sk_test_books"))
-                .await
-                .expect_status(200);
+            let page = send(request.bearer_auth("sk_test_e2e")).await.expect_status(200);
             all.extend(page["data"].as_array().unwrap().iter().cloned());
             if page["has_more"] != true {
                 return all;
@@ -108,7 +107,7 @@ impl TestSystem {
         }
     }
 
-    /// Mails to a customer that name the order.
+    /// All mails that were sent to an address.
     pub async fn sent_mails(&self, address: &str) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.aws_endpoint_url);
         let sent = send(self.http.get(url)).await.expect_status(200);

@@ -1,4 +1,4 @@
-//! What passes over the bus and through the queues.
+//! Reads the event bus and the queues of the local AWS, and runs shell commands against it.
 
 use std::{
     path::Path,
@@ -11,74 +11,78 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::{TestSystem, eventually, send};
-use crate::consistency::EARS;
+use crate::consistency::EVENT_CAPTURE_QUEUE;
 
-/// Set up once a run.
+/// The capture queue is created once per test run.
 static EVENT_CAPTURE: OnceCell<()> = OnceCell::const_new();
 
 impl TestSystem {
-    /// Has everything on the bus kept from now on. What is kept is never received, so every test sees all.
+    /// Captures all events on the bus from now on in a queue. Tests read the queue without receiving
+    /// messages, so every test sees all events.
     pub async fn capture_events(&self) {
         EVENT_CAPTURE
             .get_or_init(async || {
                 let config = aws_client::sdk_config().await;
                 let queue = aws_sdk_sqs::Client::new(&config)
                     .create_queue()
-                    .queue_name(EARS)
+                    .queue_name(EVENT_CAPTURE_QUEUE)
                     .send()
                     .await;
-                queue.expect("a queue can be made");
-                let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{EARS}");
+                queue.expect("CreateQueue must succeed");
+                let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{EVENT_CAPTURE_QUEUE}");
                 let bus = aws_sdk_eventbridge::Client::new(&config);
                 let pattern = r#"{"source": [{"prefix": ""}]}"#;
                 let rule = bus
                     .put_rule()
                     .event_bus_name("ecommerce-event-bus")
-                    .name(EARS)
+                    .name(EVENT_CAPTURE_QUEUE)
                     .event_pattern(pattern);
-                rule.send().await.expect("a rule can be made");
+                rule.send().await.expect("PutRule must succeed");
                 let target = Target::builder()
-                    .id(EARS)
+                    .id(EVENT_CAPTURE_QUEUE)
                     .arn(arn)
                     .build()
-                    .expect("a target has an id and an ARN");
-                let targets = bus.put_targets().event_bus_name("ecommerce-event-bus").rule(EARS);
+                    .expect("the target has an id and an ARN");
+                let targets = bus
+                    .put_targets()
+                    .event_bus_name("ecommerce-event-bus")
+                    .rule(EVENT_CAPTURE_QUEUE);
                 targets
                     .targets(target)
                     .send()
                     .await
-                    .expect("the rule takes the target");
+                    .expect("PutTargets must succeed");
             })
             .await;
     }
 
-    /// What was said in a business transaction: each event with its detail type, in the order in which it
-    /// happened, once all of `expected` were heard.
+    /// Waits until events of all `expected` detail types were captured for a correlation id. Returns all
+    /// events of that id, ordered by the time at which they occurred.
     pub async fn wait_for_events(&self, correlation_id: Uuid, expected: &[&str]) -> Vec<Value> {
         eventually(&format!("{expected:?} on the bus"), async || {
             let mut events: Vec<Value> = self
-                .queue_messages(EARS)
+                .queue_messages(EVENT_CAPTURE_QUEUE)
                 .await
                 .iter()
                 .filter_map(|message| serde_json::from_str::<Value>(message["Body"].as_str()?).ok())
                 .filter(|event| event["detail"]["correlation_id"] == correlation_id.to_string())
                 .collect();
             events.sort_by_key(|event| event["detail"]["occurred_at"].as_str().map(str::to_owned));
-            let all = expected
+            let is_complete = expected
                 .iter()
-                .all(|kind| events.iter().any(|event| event["detail-type"] == *kind));
-            all.then_some(events)
+                .all(|detail_type| events.iter().any(|event| event["detail-type"] == *detail_type));
+            is_complete.then_some(events)
         })
         .await
     }
 
-    /// What is in a queue, looked at without receiving it.
+    /// Reads the messages of a queue without receiving them.
     pub async fn queue_messages(&self, queue: &str) -> Vec<Value> {
         let url = format!("{}/_ministack/sqs/messages", self.aws_endpoint_url);
-        let answer = send(self.http.get(url).query(&[("QueueUrl", queue)]))
+        let response = send(self.http.get(url).query(&[("QueueUrl", queue)]))
             .await
             .expect_status(200);
-        let accounts = answer["messages"]
+        let accounts = response["messages"]
             .as_object()
             .into_iter()
             .flat_map(|accounts| accounts.values());
@@ -90,7 +94,7 @@ impl TestSystem {
             .collect()
     }
 
-    /// Puts a message into a queue.
+    /// Sends a message to a queue.
     pub async fn send_message(&self, queue: &str, body: &str) {
         let sqs = aws_sdk_sqs::Client::new(&aws_client::sdk_config().await);
         let url = sqs
@@ -98,27 +102,24 @@ impl TestSystem {
             .queue_name(queue)
             .send()
             .await
-            .expect("the queue is there");
+            .expect("the queue must exist");
         let message = sqs
             .send_message()
             .queue_url(url.queue_url().unwrap())
             .message_body(body);
-        message.send().await.expect("the queue takes the message");
+        message.send().await.expect("SendMessage must succeed");
     }
 }
 
-/// Runs a line of shell as a developer would; its standard output, of a success.
-pub async fn run_shell(folder: &Path, line: &str) -> String {
+/// Runs a shell command in `dir`. Returns its standard output; panics when it fails.
+pub async fn run_shell(dir: &Path, line: &str) -> String {
     let mut command = Command::new("sh");
-    command
-        .args(["-euc", line])
-        .current_dir(folder)
-        .stdin(Stdio::null());
+    command.args(["-euc", line]).current_dir(dir).stdin(Stdio::null());
     let run = tokio::task::spawn_blocking(move || command.output());
     let output = run
         .await
-        .expect("the shell is not cancelled")
-        .expect("there is a shell");
+        .expect("the blocking task is not cancelled")
+        .expect("sh must be installed");
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),

@@ -1,4 +1,5 @@
-//! The system that runs, and the people who use it. For tests: what is not as expected panics.
+//! The running system under test: its addresses, API clients and test users. All functions panic on
+//! unexpected results, because they serve tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,64 +26,58 @@ use users::Users;
 pub use auth_client::{Session, TestUser};
 pub use test_users::ApiCaller;
 
-/// How long a condition is waited for. Orders take a second on a quiet machine; this one may be busy.
+/// The timeout of [`eventually`]. An order takes about a second on an idle machine, and much longer on a busy
+/// one.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Tests that switch a part of the system off hold this alone; all others hold it together.
+/// Tests that disable a part of the system take the write lock; all others take the read lock.
 static SYSTEM_LOCK: RwLock<()> = RwLock::const_new(());
 
-/// The running system.
+/// The running system that the environment variables of `cargo xtask test` describe.
 pub struct TestSystem {
-    /// Whom all requests go out by.
     pub http: Client,
-    /// The front door: where clients come in, and who issues people's tokens.
+    /// The API gateway, which is also the issuer of user tokens.
     pub gateway_url: String,
-    /// Where core-api is.
     pub core_api_url: String,
-    /// Where stock-service is.
     pub stock_service_url: String,
-    /// Where the payment provider is.
     pub payment_api_url: String,
-    /// Where the local AWS is.
+    /// The endpoint of the local AWS.
     pub aws_endpoint_url: String,
-    /// What makes parts of the system fail.
+    /// Sets fault rules in the fault-injection service.
     pub faults: FaultClient,
-    /// What time it is.
     pub clock: Clock,
     users: Users,
     keys_dir: PathBuf,
     _access: SystemAccess,
 }
 
-#[expect(dead_code, reason = "held, never looked at")]
+#[expect(dead_code, reason = "the guards are held until drop and never read")]
 enum SystemAccess {
     Shared(RwLockReadGuard<'static, ()>),
     Exclusive(RwLockWriteGuard<'static, ()>),
 }
 
-/// An answer, read to its end.
+/// An HTTP response with its whole body.
 #[derive(Debug)]
 pub struct ApiResponse {
-    /// Its status.
     pub status: StatusCode,
-    /// Its header fields.
     pub headers: reqwest::header::HeaderMap,
-    /// Its body; one that is not JSON as a JSON string.
+    /// The body as JSON; a body that is not JSON becomes a JSON string.
     pub body: Value,
 }
 
 impl TestSystem {
-    /// The system, used together with other tests.
+    /// The system, shared with other tests.
     pub async fn shared() -> Self {
         Self::with_access(SystemAccess::Shared(SYSTEM_LOCK.read().await))
     }
 
-    /// The system, with no other test at it.
+    /// The system, while no other test uses it.
     pub async fn exclusive() -> Self {
         Self::with_access(SystemAccess::Exclusive(SYSTEM_LOCK.write().await))
     }
 
-    fn with_access(held: SystemAccess) -> Self {
+    fn with_access(access: SystemAccess) -> Self {
         Self {
             http: Client::new(),
             gateway_url: env_var("HTTP_API_URL"),
@@ -94,11 +89,10 @@ impl TestSystem {
             clock: Clock::system(),
             users: Users::new(account_database(), Clock::system()),
             keys_dir: env_var("MATSURI_KEYS").into(),
-            _access: held,
+            _access: access,
         }
     }
 
-    /// What time it is.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -108,30 +102,30 @@ impl TestSystem {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// A request to core-api.
+    /// A request to core-api directly, without the API gateway.
     pub fn core_api_request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.core_api_url))
     }
 }
 
-/// The accounts' database; a test is there once, and asks one thing at a time.
+/// The accounts' database. One connection per test suffices, because each test queries sequentially.
 fn account_database() -> PgPool {
     let pool = PgPoolOptions::new().max_connections(1);
     pool.connect_lazy(&env_var("DATABASE_URL"))
-        .expect("DATABASE_URL is an address")
+        .expect("DATABASE_URL is a PostgreSQL URL")
 }
 
-/// A variable that `cargo xtask test` sets.
+/// Reads a variable that `cargo xtask test` sets.
 #[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
 pub fn env_var(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by `cargo xtask test`"))
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))
 }
 
-/// Sends a request and reads the answer; a body that is not JSON becomes a JSON string.
+/// Sends a request and reads the whole response.
 pub async fn send(request: RequestBuilder) -> ApiResponse {
-    let response = request.send().await.expect("the system answers");
+    let response = request.send().await.expect("the request must receive a response");
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.expect("the answer has an end");
+    let text = response.text().await.expect("the response body must be readable");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     ApiResponse {
         status,
@@ -141,14 +135,15 @@ pub async fn send(request: RequestBuilder) -> ApiResponse {
 }
 
 impl ApiResponse {
-    /// The body, of an answer with this status.
+    /// Asserts the status and returns the body.
     #[track_caller]
     pub fn expect_status(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self.body
     }
 
-    /// The last part of the problem's type, of an answer with this status.
+    /// Asserts that the response is a problem document with this status. Returns the slug, the last segment
+    /// of its type.
     #[track_caller]
     pub fn expect_problem(self, status: u16) -> String {
         assert_eq!(
@@ -166,23 +161,28 @@ impl ApiResponse {
     }
 }
 
-/// Waits until `look` finds what it looks for.
+/// Polls until `condition` returns a value; panics after [`TIMEOUT`]. The message names `what` and the
+/// caller.
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
-    look: impl Fn() -> F,
+    condition: impl Fn() -> F,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         let deadline = Instant::now() + TIMEOUT;
         let mut pause = Duration::from_millis(50);
         loop {
-            if let Some(found) = look().await {
-                return found;
+            if let Some(value) = condition().await {
+                return value;
             }
-            assert!(Instant::now() < deadline, "{caller}: waited in vain for {what}");
+            assert!(
+                Instant::now() < deadline,
+                "{caller}: timed out after {} s waiting for {what}",
+                TIMEOUT.as_secs()
+            );
             tokio::time::sleep(pause).await;
-            // Two hundred who look twenty times a second are a load of their own.
+            // Back off: hundreds of concurrent polls at the initial rate would load the system.
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }

@@ -1,4 +1,4 @@
-//! People and programs, with the tokens that they come with.
+//! Test users and service callers with their tokens, and the orders that they place.
 
 use chrono::{DateTime, Utc};
 use domain::{OrderId, UserId, ids::uuid_v7};
@@ -10,44 +10,44 @@ use users::{DisplayName, EmailAddress};
 
 use super::{ApiResponse, TestSystem, eventually, send};
 
-/// Somebody with a token.
+/// A user or service with an access token.
 #[derive(Clone)]
 pub struct ApiCaller {
     /// The token's subject.
     pub id: String,
-    /// Good for a quarter of an hour.
+    /// Valid for 15 minutes.
     pub token: String,
 }
 
 impl TestSystem {
-    /// Somebody new who buys.
+    /// Creates a user with the role customer.
     pub async fn customer(&self) -> ApiCaller {
         self.create_user(Role::Customer).await
     }
 
-    /// Somebody new who looks after the catalogue.
+    /// Creates a user with the role administrator.
     pub async fn admin(&self) -> ApiCaller {
         self.create_user(Role::Admin).await
     }
 
-    /// One of our own programs.
+    /// Issues a token for one of our services.
     pub fn service_caller(&self) -> ApiCaller {
         self.issue_token(uuid_v7(self.now()).to_string(), Role::Service)
     }
 
-    /// A customer who was here before, with a new token.
+    /// Issues a new token for an existing customer.
     pub fn customer_with_id(&self, id: &str) -> ApiCaller {
         self.issue_token(id.to_owned(), Role::Customer)
     }
 
-    /// Somebody new, with an account and a token that the front door might have given them: most tests are about what
-    /// people do once they are here, and passwords cost time.
+    /// Creates an account directly in the database, and a token like one from the auth API. Most tests need
+    /// no password, and hashing one takes time.
     async fn create_user(&self, role: Role) -> ApiCaller {
         let id = UserId::new(self.now());
         let email = EmailAddress::parse(&email_address(&id.to_string())).unwrap();
         let name = DisplayName::parse("Hanako").unwrap();
         eventually("a new account", async || {
-            // The database may just be down for another test, or have too many guests.
+            // Another test may have stopped the database, or all its connections may be in use.
             self.users.upsert_account(id, &email, &name, role).await.ok()
         })
         .await;
@@ -62,7 +62,7 @@ impl TestSystem {
         }
     }
 
-    /// What a good token of this role says.
+    /// The claims of a valid token for this role.
     pub fn token_claims(&self, id: &str, role: Role) -> Value {
         let now = self.now().timestamp();
         json!({
@@ -72,7 +72,7 @@ impl TestSystem {
         })
     }
 
-    /// Signs claims with the key of the role's issuer.
+    /// Signs claims with the key of the role's token issuer.
     pub fn sign_token(&self, claims: &Value, role: Role) -> String {
         let (kid, key, algorithm) = if role == Role::Service {
             let jwks: Value = serde_json::from_str(&self.read_key_file("services.jwks.json")).unwrap();
@@ -89,7 +89,7 @@ impl TestSystem {
         encode(&header, claims, &key.unwrap()).unwrap()
     }
 
-    /// The id and the text of the key that signs people's tokens at this moment.
+    /// The id and the PEM of the key that currently signs user tokens.
     fn user_signing_key(&self) -> (Value, String) {
         let mut set: Value = serde_json::from_str(&self.read_key_file("user-signing-keys.json")).unwrap();
         let from = |key: &Value| {
@@ -101,23 +101,23 @@ impl TestSystem {
         };
         let mut keys = set["keys"].as_array_mut().unwrap().to_owned();
         keys.retain(|key| from(key) <= self.now());
-        let mut key = keys.into_iter().max_by_key(from).expect("a key signs");
+        let mut key = keys.into_iter().max_by_key(from).expect("one key must be active");
         let pem = key["private_key_pem"].as_str().unwrap().to_owned();
         (key["kid"].take(), pem)
     }
 
-    /// Sends an order as it stands.
-    pub async fn post_order(&self, person: &ApiCaller, key: &str, body: &Value) -> ApiResponse {
+    /// Sends an order request once.
+    pub async fn post_order(&self, caller: &ApiCaller, key: &str, body: &Value) -> ApiResponse {
         let request = self
             .core_api_request(Method::POST, "/v1/orders")
-            .bearer_auth(&person.token);
+            .bearer_auth(&caller.token);
         send(request.header("Idempotency-Key", key).json(body)).await
     }
 
-    /// Places an order that is accepted.
+    /// Places an order and asserts that it is accepted.
     pub async fn place_order(
         &self,
-        person: &ApiCaller,
+        caller: &ApiCaller,
         product_id: &str,
         quantity: u32,
         payment_method: &str,
@@ -127,54 +127,55 @@ impl TestSystem {
             "payment_method": payment_method,
         });
         let key = uuid_v7(self.now()).to_string();
-        let answer = self.post_order_with_retry(person, &key, &body).await;
-        answer.expect_status(202)["order_id"]
+        let response = self.post_order_with_retry(caller, &key, &body).await;
+        response.expect_status(202)["order_id"]
             .as_str()
             .unwrap()
             .parse()
             .unwrap()
     }
 
-    /// Sends an order, and again when it is told to come again: another test may have made the store fail, and then
-    /// nobody is let through to it for a moment.
-    pub async fn post_order_with_retry(&self, person: &ApiCaller, key: &str, body: &Value) -> ApiResponse {
-        eventually("an answer to an order", async || {
-            let answer = self.post_order(person, key, body).await;
-            (answer.status != 503).then_some(answer)
+    /// Sends an order request, and retries while the API responds with 503: another test may have made the
+    /// store fail, and the circuit breaker is open for a moment.
+    pub async fn post_order_with_retry(&self, caller: &ApiCaller, key: &str, body: &Value) -> ApiResponse {
+        eventually("a response to an order request", async || {
+            let response = self.post_order(caller, key, body).await;
+            (response.status != 503).then_some(response)
         })
         .await
     }
 
-    /// The order as its customer, or somebody else, is shown it.
-    pub async fn get_order(&self, person: &ApiCaller, order_id: OrderId) -> ApiResponse {
+    /// Reads an order as `caller`, who may be its customer or another user.
+    pub async fn get_order(&self, caller: &ApiCaller, order_id: OrderId) -> ApiResponse {
         send(
             self.core_api_request(Method::GET, &format!("/v1/orders/{order_id}"))
-                .bearer_auth(&person.token),
+                .bearer_auth(&caller.token),
         )
         .await
     }
 
-    /// The order, once it has come to an end.
-    pub async fn wait_for_final_status(&self, person: &ApiCaller, order_id: OrderId) -> Value {
-        eventually(&format!("the end of order {order_id}"), async || {
-            let answer = self.get_order(person, order_id).await;
-            if answer.status == 503 {
+    /// Waits until the order is completed, failed or cancelled, and returns it.
+    pub async fn wait_for_final_status(&self, caller: &ApiCaller, order_id: OrderId) -> Value {
+        eventually(&format!("order {order_id} to reach a final status"), async || {
+            let response = self.get_order(caller, order_id).await;
+            if response.status == 503 {
                 return None;
             }
-            let order = answer.expect_status(200);
-            let settled = ["completed", "failed", "cancelled"].contains(&order["status"].as_str().unwrap());
-            settled.then_some(order)
+            let order = response.expect_status(200);
+            let is_final = ["completed", "failed", "cancelled"].contains(&order["status"].as_str().unwrap());
+            is_final.then_some(order)
         })
         .await
     }
 }
 
-/// Where mail reaches the person with this id, if a test made them.
+/// The e-mail address of the user with this id, if [`TestSystem::customer`] or [`TestSystem::admin`] created
+/// it.
 pub fn email_address(id: &str) -> String {
     format!("{id}@example.com")
 }
 
-/// The statuses that an order has had.
+/// The statuses in the history of an order, oldest first.
 pub fn status_history(order: &Value) -> Vec<&str> {
     let history = order["history"].as_array().expect("an order has a history");
     history

@@ -1,24 +1,24 @@
-//! Who people are: from the first mail to the last sign-out, by the front door.
+//! Authentication through the API gateway: registration, sessions, password reset, JWKS and the audit log.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use e2e::system::{ApiResponse, TestSystem, eventually, send};
 
-/// What the front door itself says to whoever shows it no token that it knows.
+/// Asserts that the API gateway itself rejected the token, with its own response.
 #[track_caller]
-fn assert_rejected_by_gateway(answer: ApiResponse) {
-    assert_eq!(answer.expect_status(401), json!({"message": "Unauthorized"}));
+fn assert_rejected_by_gateway(response: ApiResponse) {
+    assert_eq!(response.expect_status(401), json!({"message": "Unauthorized"}));
 }
 
-/// Waits until what was good at the front door is so no more: core-api asks an account again after a second.
+/// Waits until core-api rejects a revoked token; it caches the account status for a second.
 async fn wait_until_token_rejected(system: &TestSystem, access_token: &str) {
-    eventually("the end of a token", async || {
-        let answer = system.get_gateway("/v1/me", access_token).await;
-        if answer.status == 200 {
+    eventually("the token to be rejected", async || {
+        let response = system.get_gateway("/v1/me", access_token).await;
+        if response.status == 200 {
             return None;
         }
-        let body = answer.expect_status(401);
+        let body = response.expect_status(401);
         assert_eq!(
             body["type"], "https://matsuri.dev/problems/unauthorized",
             "{body}"
@@ -29,7 +29,7 @@ async fn wait_until_token_rejected(system: &TestSystem, access_token: &str) {
 }
 
 #[tokio::test]
-async fn somebody_registers_proves_their_address_and_stays_signed_in() {
+async fn user_registers_verifies_the_email_and_refreshes_the_session() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
     let session = system.sign_in(&hanako).await;
@@ -63,75 +63,78 @@ async fn somebody_registers_proves_their_address_and_stays_signed_in() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_told_to_its_owner_alone() {
+async fn registration_and_login_do_not_reveal_registered_addresses() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
     let body = json!({"email": hanako.email, "password": "a guess of mine", "name": "Mallory"});
-    let answer = system
+    let response = system
         .post_gateway("/v1/auth/register", &body)
         .await
         .expect_status(202);
-    let other = json!({"email": format!("another-{}", hanako.email), "password": "a guess of mine", "name": "Mallory"});
+    let other = json!({
+        "email": format!("another-{}", hanako.email), "password": "a guess of mine", "name": "Mallory",
+    });
     assert_eq!(
         system
             .post_gateway("/v1/auth/register", &other)
             .await
             .expect_status(202),
-        answer
+        response
     );
     system
         .wait_for_mail(&hanako.email, "You have an account at Matsuri", 1)
         .await;
 
     let wrong = system.try_sign_in(&hanako.email, "a guess of mine").await;
-    let unknown = system
-        .try_sign_in("nobody-at-all@example.com", "a guess of mine")
-        .await;
+    let unknown = system.try_sign_in("unknown@example.com", "a guess of mine").await;
     assert_eq!(wrong.body, unknown.body);
     assert_eq!(wrong.expect_problem(401), "invalid-credentials");
     system.sign_in(&hanako).await;
 }
 
 #[tokio::test]
-async fn signing_out_here_leaves_the_other_devices_signed_in() {
+async fn logout_ends_only_its_own_session_and_is_idempotent() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
-    let (here, there) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
-    let leave = json!({"refresh_token": here.refresh_token});
+    let (session, other) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
+    let logout = json!({"refresh_token": session.refresh_token});
     for _ in 0..2 {
-        let left = system.post_gateway("/v1/auth/logout", &leave).await;
-        assert_eq!(left.status, 204, "{left:?}");
+        let response = system.post_gateway("/v1/auth/logout", &logout).await;
+        assert_eq!(response.status, 204, "{response:?}");
     }
     assert_eq!(
-        system.try_refresh(&here.refresh_token).await.expect_problem(401),
+        system
+            .try_refresh(&session.refresh_token)
+            .await
+            .expect_problem(401),
         "session-ended"
     );
-    let there = system.refresh(&there).await;
+    let other = system.refresh(&other).await;
     system
-        .get_gateway("/v1/me", &there.access_token)
+        .get_gateway("/v1/me", &other.access_token)
         .await
         .expect_status(200);
 }
 
 #[tokio::test]
-async fn signing_out_everywhere_ends_every_session_and_every_token() {
+async fn logout_everywhere_ends_all_sessions_and_access_tokens() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
-    let (here, there) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
+    let (first, second) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
     system
-        .get_gateway("/v1/me", &there.access_token)
+        .get_gateway("/v1/me", &second.access_token)
         .await
         .expect_status(200);
-    let leave = json!({"refresh_token": here.refresh_token, "everywhere": true});
-    let left = system.post_gateway("/v1/auth/logout", &leave).await;
-    assert_eq!(left.status, 204, "{left:?}");
+    let logout = json!({"refresh_token": first.refresh_token, "everywhere": true});
+    let response = system.post_gateway("/v1/auth/logout", &logout).await;
+    assert_eq!(response.status, 204, "{response:?}");
 
-    for session in [&here, &there] {
+    for session in [&first, &second] {
         let refresh = system.try_refresh(&session.refresh_token).await;
         assert_eq!(refresh.expect_problem(401), "session-ended");
         wait_until_token_rejected(&system, &session.access_token).await;
     }
-    // Who knows the password is in again at once.
+    // The user can sign in again immediately.
     let again = system.sign_in(&hanako).await;
     system
         .get_gateway("/v1/me", &again.access_token)
@@ -140,7 +143,7 @@ async fn signing_out_everywhere_ends_every_session_and_every_token() {
 }
 
 #[tokio::test]
-async fn whoever_forgot_their_password_chooses_another_by_mail() {
+async fn password_reset_by_mail_replaces_the_password_and_ends_sessions() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
     let before = system.sign_in(&hanako).await;
@@ -152,9 +155,12 @@ async fn whoever_forgot_their_password_chooses_another_by_mail() {
     let known = system
         .post_gateway("/v1/auth/password/forgot", &json!({"email": hanako.email}))
         .await;
-    let unknown = json!({"email": format!("nobody-{}", hanako.email)});
+    let unknown = json!({"email": format!("unknown-{}", hanako.email)});
     let unknown = system.post_gateway("/v1/auth/password/forgot", &unknown).await;
-    assert_eq!(known.body, unknown.body, "it is not told who has an account");
+    assert_eq!(
+        known.body, unknown.body,
+        "the response must not reveal which addresses are registered"
+    );
     assert_eq!((known.status, unknown.status.as_u16()), (unknown.status, 202));
 
     let token = system
@@ -167,14 +173,14 @@ async fn whoever_forgot_their_password_chooses_another_by_mail() {
     assert_eq!(
         weak.expect_problem(422),
         "invalid-body",
-        "the link is good for another try"
+        "a rejected password must not use up the link"
     );
     let done = system
         .post_gateway("/v1/auth/password/reset", &reset("quite another horse"))
         .await;
     assert_eq!(done.status, 204, "{done:?}");
     let again = system
-        .post_gateway("/v1/auth/password/reset", &reset("and another"))
+        .post_gateway("/v1/auth/password/reset", &reset("yet another strong horse"))
         .await;
     assert_eq!(again.expect_problem(400), "invalid-link");
 
@@ -197,16 +203,16 @@ async fn whoever_forgot_their_password_chooses_another_by_mail() {
         .await;
 }
 
-/// Whoever stole it, and whoever it was stolen from, cannot both go on.
+/// A reused refresh token may be stolen, so the session ends for both of its holders.
 #[tokio::test]
-async fn a_refresh_token_that_comes_again_ends_the_session_and_is_told() {
+async fn reused_refresh_token_ends_the_session_and_sends_a_mail() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
     let first = system.sign_in(&hanako).await;
     let second = system.refresh(&first).await;
-    // Two pages of one browser may show the same token at once.
-    let beside = system.refresh(&first).await;
-    assert_eq!(beside.refresh_token, second.refresh_token);
+    // Two pages of one browser may send the same token at the same time.
+    let concurrent = system.refresh(&first).await;
+    assert_eq!(concurrent.refresh_token, second.refresh_token);
     let third = system.refresh(&second).await;
 
     assert_eq!(
@@ -223,11 +229,11 @@ async fn a_refresh_token_that_comes_again_ends_the_session_and_is_told() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_what_is_open_is_open() {
+async fn unauthenticated_clients_reach_public_routes_only() {
     let system = TestSystem::shared().await;
-    let door = |method: Method, path: &str| system.gateway_request(method, path);
+    let request = |method: Method, path: &str| system.gateway_request(method, path);
     for path in ["/v1/products", "/v1/categories", "/v1/cart"] {
-        send(door(Method::GET, path)).await.expect_status(200);
+        send(request(Method::GET, path)).await.expect_status(200);
     }
     for (method, path) in [
         (Method::GET, "/v1/me"),
@@ -238,15 +244,15 @@ async fn without_a_token_only_what_is_open_is_open() {
         (Method::GET, "/v1/users"),
         (Method::GET, "/v1/audit"),
     ] {
-        assert_rejected_by_gateway(send(door(method.clone(), path)).await);
-        assert_rejected_by_gateway(send(door(method, path).bearer_auth("token")).await);
+        assert_rejected_by_gateway(send(request(method.clone(), path)).await);
+        assert_rejected_by_gateway(send(request(method, path).bearer_auth("token")).await);
     }
-    // A program's token is no person's.
+    // A service token is not a user token.
     assert_rejected_by_gateway(system.get_gateway("/v1/me", &system.service_caller().token).await);
 }
 
 #[tokio::test]
-async fn the_issuer_says_who_it_is_and_shows_no_secret() {
+async fn discovery_names_the_issuer_and_jwks_has_public_keys_only() {
     let system = TestSystem::shared().await;
     let read = async |path: &str| {
         send(system.gateway_request(Method::GET, path))
@@ -260,7 +266,7 @@ async fn the_issuer_says_who_it_is_and_shows_no_secret() {
 
     let keys = read("/.well-known/jwks.json").await;
     let keys = keys["keys"].as_array().unwrap();
-    assert!(keys.len() >= 2, "the next key is published before it signs");
+    assert!(keys.len() >= 2, "the JWKS contains the next signing key");
     for key in keys {
         let members: Vec<&String> = key.as_object().unwrap().keys().collect();
         assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"], "{key}");
@@ -268,7 +274,7 @@ async fn the_issuer_says_who_it_is_and_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn stock_service_is_not_behind_the_front_door() {
+async fn gateway_does_not_route_to_stock_service() {
     let system = TestSystem::shared().await;
     let lantern = system.create_product(100, 10).await;
     let (customer, admin) = (system.customer().await, system.admin().await);
@@ -281,23 +287,23 @@ async fn stock_service_is_not_behind_the_front_door() {
         &format!("/v1/products/..%2f..%2fv1%2fstock%2f{lantern}"),
     ] {
         for token in [&customer.token, &admin.token] {
-            let answer = system.get_gateway(path, token).await;
-            assert_eq!(answer.status, 404, "{path}: {answer:?}");
+            let response = system.get_gateway(path, token).await;
+            assert_eq!(response.status, 404, "{path}: {response:?}");
         }
-        let program = system.get_gateway(path, &system.service_caller().token).await;
-        assert_ne!(program.status, 200, "{path}: {program:?}");
+        let with_service_token = system.get_gateway(path, &system.service_caller().token).await;
+        assert_ne!(with_service_token.status, 200, "{path}: {with_service_token:?}");
     }
     let adjustment =
-        json!({"adjustment_id": domain::ids::uuid_v7(system.now()), "delta": 1, "reason": "mine"});
+        json!({"adjustment_id": domain::ids::uuid_v7(system.now()), "delta": 1, "reason": "test"});
     let request = system.gateway_request(Method::POST, &format!("{stock}/adjustments"));
-    let answer = send(request.bearer_auth(&admin.token).json(&adjustment)).await;
-    assert_eq!(answer.status, 404, "{answer:?}");
+    let response = send(request.bearer_auth(&admin.token).json(&adjustment)).await;
+    assert_eq!(response.status, 404, "{response:?}");
     assert_eq!(system.stock_quantities(&lantern).await, (10, 0));
 }
 
-/// What somebody does at the front door is written down, with who and from where, and without what is secret.
+/// Audit log entries contain the user and the client address, and no secrets.
 #[tokio::test]
-async fn what_is_done_is_written_down() {
+async fn audit_log_records_authentication_without_secrets() {
     let system = TestSystem::shared().await;
     let hanako = system.register_user().await;
     let session = system.sign_in(&hanako).await;
@@ -327,6 +333,6 @@ async fn what_is_done_is_written_down() {
     ] {
         assert!(!text.contains(secret.as_str()));
     }
-    let mine = system.get_gateway(&path, &session.access_token).await;
-    assert_eq!(mine.status, 403, "{mine:?}");
+    let as_customer = system.get_gateway(&path, &session.access_token).await;
+    assert_eq!(as_customer.status, 403, "{as_customer:?}");
 }

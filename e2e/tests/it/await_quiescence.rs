@@ -1,49 +1,102 @@
-//! Reading the books once it has become quiet around some orders.
+//! Waits until the system is quiescent for some orders, and collects the snapshot that a test judges.
 
 use std::time::Duration;
 
 use domain::OrderId;
-use e2e::consistency::{Collector, SystemSnapshot};
-use tokio::time::Instant;
+use e2e::consistency::{Collector, StabilityTracker, SystemSnapshot};
+use tokio::time::{Instant, sleep};
 
-/// How long it may take until the last mail has gone out.
+/// How long the system may take until it has sent the last mail.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Everything is read each time, which costs the local AWS more than what it is waited for.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The pause while work is pending. A reading covers all stores, so frequent readings would slow the work
+/// down.
+const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The orders' books once no saga of theirs runs, no message or event of theirs waits, and every customer is told whose
-/// order is not parked; or as they stand when that has taken too long. Messages about the products count as theirs.
+/// The pause between quiescent readings: longer than the bus takes to deliver an event.
+const QUIET_POLL_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Returns the snapshot of these orders, from a reading that began after the system was quiescent for them.
+///
+/// The system is quiescent when no saga execution of the orders runs, no work queue or outbox has a message
+/// about the orders or `products`, and every order has a mail or is parked. After [`TIMEOUT`], returns the
+/// last snapshot, whose violations then show what is missing.
 pub async fn snapshot_when_quiescent(
-    reader: &Collector,
+    collector: &Collector,
     order_ids: &[OrderId],
     products: &[String],
 ) -> SystemSnapshot {
     let deadline = Instant::now() + TIMEOUT;
+    let mut tracker = StabilityTracker::default();
     loop {
-        let all = reader.collect().await.expect("the books can be read");
-        let books = all.for_orders(order_ids);
-        let is_ours = |body: &String| products.iter().any(|product| body.contains(product));
-        let waits = |books: &SystemSnapshot, is_ours: &dyn Fn(&String) -> bool| {
-            let work = books.queues.iter().filter(|(name, _)| {
-                !name.starts_with("e2e-") && !name.ends_with("-dlq") && !name.contains("parking")
-            });
-            work.flat_map(|(_, bodies)| bodies).any(is_ours)
-        };
-        let parked = books.parked_orders();
-        let is_told =
-            |id: &OrderId| parked.contains(id) || books.mails.iter().any(|mail| mail.order_id == Some(*id));
-        let is_quiet = !waits(&books, &|_| true)
-            && !waits(&all, &is_ours)
-            && books.outbox.is_empty()
-            && books
-                .executions
-                .iter()
-                .all(|execution| execution.status != "RUNNING")
-            && order_ids.iter().all(is_told);
-        if is_quiet || Instant::now() > deadline {
-            return books;
+        let whole = collector.collect().await.expect("all stores are readable");
+        let snapshot = whole.for_orders(order_ids);
+        let pending = pending_work(&whole, &snapshot, order_ids, products);
+        if tracker.observe(pending.is_empty(), snapshot.fingerprint()) {
+            return snapshot;
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        if Instant::now() > deadline {
+            eprintln!(
+                "not quiescent after {} s: {}",
+                TIMEOUT.as_secs(),
+                if pending.is_empty() {
+                    "the state changed between readings".to_owned()
+                } else {
+                    pending.join(", ")
+                }
+            );
+            return snapshot;
+        }
+        sleep(if pending.is_empty() {
+            QUIET_POLL_INTERVAL
+        } else {
+            BUSY_POLL_INTERVAL
+        })
+        .await;
     }
+}
+
+/// Lists the work that is pending for the orders and products. `snapshot` is the part of `whole` for the
+/// orders.
+fn pending_work(
+    whole: &SystemSnapshot,
+    snapshot: &SystemSnapshot,
+    order_ids: &[OrderId],
+    products: &[String],
+) -> Vec<String> {
+    let mut pending = Vec::new();
+    let mut add = |count: usize, what: &str| {
+        if count > 0 {
+            pending.push(format!("{count} {what}"));
+        }
+    };
+    add(
+        snapshot.work_messages().count(),
+        "messages about the orders in work queues",
+    );
+    let names_a_product = |body: &&String| products.iter().any(|product| body.contains(product));
+    add(
+        whole.work_messages().filter(names_a_product).count(),
+        "messages about the products in work queues",
+    );
+    add(snapshot.outbox.len(), "events in outboxes");
+    let is_running = |status: &str| status == "RUNNING";
+    add(
+        snapshot
+            .executions
+            .iter()
+            .filter(|execution| is_running(&execution.status))
+            .count(),
+        "running saga executions",
+    );
+    let parked = snapshot.parked_orders();
+    let has_mail = |id: &OrderId| snapshot.mails.iter().any(|mail| mail.order_id == Some(*id));
+    add(
+        order_ids
+            .iter()
+            .filter(|id| !parked.contains(id) && !has_mail(id))
+            .count(),
+        "orders without a mail",
+    );
+    pending
 }

@@ -1,4 +1,4 @@
-//! The calls that developers know from AWS, as SPEC.md spells them.
+//! The AWS CLI calls of the specification work against the local system.
 
 use std::{fs, path::PathBuf};
 
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use e2e::system::{TestSystem, aws::run_shell, eventually};
 
-/// A folder of the test's own.
+/// Creates a temporary dir for one test.
 fn create_temp_dir(system: &TestSystem) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("matsuri-calls-{}", uuid_v7(system.now())));
-    fs::create_dir(&folder).unwrap();
-    folder
+    let dir = std::env::temp_dir().join(format!("matsuri-aws-cli-{}", uuid_v7(system.now())));
+    fs::create_dir(&dir).unwrap();
+    dir
 }
 
 #[tokio::test]
-async fn lambda_invoke() {
+async fn lambda_invoke_runs_order_processor() {
     let system = TestSystem::shared().await;
     system.capture_events().await;
     let customer = system.customer().await;
@@ -23,7 +23,7 @@ async fn lambda_invoke() {
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     system.wait_for_final_status(&customer, order_id).await;
 
-    // What the queue would hand to the function if the same event came a second time.
+    // The function receives this record when the queue delivers the event a second time.
     let event = system
         .wait_for_events(order_id.0, &["OrderCreated"])
         .await
@@ -34,31 +34,27 @@ async fn lambda_invoke() {
         "eventSourceARN": "arn:aws:sqs:ap-northeast-1:000000000000:order-processing-queue",
         "awsRegion": "ap-northeast-1",
     });
-    let folder = create_temp_dir(&system);
-    fs::write(
-        folder.join("event.json"),
-        json!({"Records": [record]}).to_string(),
-    )
-    .unwrap();
+    let dir = create_temp_dir(&system);
+    fs::write(dir.join("event.json"), json!({"Records": [record]}).to_string()).unwrap();
     run_shell(
-        &folder,
+        &dir,
         "awslocal lambda invoke --function-name order-processor --payload file://event.json response.json",
     )
     .await;
-    let response: Value = serde_json::from_slice(&fs::read(folder.join("response.json")).unwrap()).unwrap();
+    let response: Value = serde_json::from_slice(&fs::read(dir.join("response.json")).unwrap()).unwrap();
     assert_eq!(response, json!({"batchItemFailures": []}));
-    fs::remove_dir_all(folder).unwrap();
+    fs::remove_dir_all(dir).unwrap();
 
     assert_eq!(system.payments(order_id).await.len(), 1);
     assert_eq!(system.stock_quantities(&lantern).await, (9, 0));
 }
 
 #[tokio::test]
-async fn events_list_rules() {
+async fn events_list_rules_returns_the_deployed_rules() {
     let system = TestSystem::shared().await;
-    let folder = create_temp_dir(&system);
+    let dir = create_temp_dir(&system);
     let rules = run_shell(
-        &folder,
+        &dir,
         "awslocal events list-rules --event-bus-name ecommerce-event-bus",
     )
     .await;
@@ -87,11 +83,11 @@ async fn events_list_rules() {
         assert_eq!(deployed, serde_json::from_str::<Value>(file).unwrap(), "{name}");
         assert_eq!(rule["State"], "ENABLED");
     }
-    fs::remove_dir_all(folder).unwrap();
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[tokio::test]
-async fn events_put_events() {
+async fn events_put_events_publishes_to_the_bus() {
     let system = TestSystem::shared().await;
     system.capture_events().await;
     let id = uuid_v7(system.now());
@@ -99,27 +95,23 @@ async fn events_put_events() {
         "Source": "core-api.users", "DetailType": "UserRegistered",
         "EventBusName": "ecommerce-event-bus", "Detail": json!({"correlation_id": id}).to_string(),
     }]);
-    let folder = create_temp_dir(&system);
-    let answer = run_shell(
-        &folder,
-        &format!("awslocal events put-events --entries '{entries}'"),
-    )
-    .await;
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer["FailedEntryCount"], 0);
+    let dir = create_temp_dir(&system);
+    let response = run_shell(&dir, &format!("awslocal events put-events --entries '{entries}'")).await;
+    let response: Value = serde_json::from_str(&response).unwrap();
+    assert_eq!(response["FailedEntryCount"], 0);
     system.wait_for_events(id, &["UserRegistered"]).await;
-    fs::remove_dir_all(folder).unwrap();
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[tokio::test]
-async fn dynamodb_scan() {
+async fn dynamodb_scan_returns_orders() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
-    let folder = create_temp_dir(&system);
+    let dir = create_temp_dir(&system);
     eventually("the order in the table", async || {
-        let scan = run_shell(&folder, "awslocal dynamodb scan --table-name ecommerce-orders").await;
+        let scan = run_shell(&dir, "awslocal dynamodb scan --table-name ecommerce-orders").await;
         let scan: Value = serde_json::from_str(&scan).unwrap();
         let items = scan["Items"].as_array().unwrap();
         let item = items
@@ -131,5 +123,5 @@ async fn dynamodb_scan() {
         Some(())
     })
     .await;
-    fs::remove_dir_all(folder).unwrap();
+    fs::remove_dir_all(dir).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Taking an order back while that is possible.
+//! Cancelling orders, which is possible until the payment starts.
 
 use domain::OrderId;
 use reqwest::Method;
@@ -8,17 +8,17 @@ use e2e::system::{
     ApiCaller, ApiResponse, TestSystem, aws::run_shell, eventually, send, test_users::status_history,
 };
 
-async fn cancel_order(system: &TestSystem, person: &ApiCaller, order_id: OrderId) -> ApiResponse {
+async fn cancel_order(system: &TestSystem, caller: &ApiCaller, order_id: OrderId) -> ApiResponse {
     let path = format!("/v1/orders/{order_id}/cancel");
     send(
         system
             .core_api_request(Method::POST, &path)
-            .bearer_auth(&person.token),
+            .bearer_auth(&caller.token),
     )
     .await
 }
 
-/// Stops or starts the delivery of new orders to the saga.
+/// Enables or disables the delivery of new orders from the queue to order-processor.
 pub(crate) async fn set_order_delivery(enabled: bool) {
     let find = "awslocal lambda list-event-source-mappings --function-name order-processor \
                 --query EventSourceMappings[0].UUID --output text";
@@ -38,7 +38,7 @@ pub(crate) async fn set_order_delivery(enabled: bool) {
 }
 
 #[tokio::test]
-async fn an_order_that_waits_can_be_cancelled_and_takes_nothing() {
+async fn pending_order_can_be_cancelled_and_releases_its_stock() {
     let system = TestSystem::exclusive().await;
     system.capture_events().await;
     let customer = system.customer().await;
@@ -50,28 +50,28 @@ async fn an_order_that_waits_can_be_cancelled_and_takes_nothing() {
         cancel_order(&system, &customer, order_id).await,
         cancel_order(&system, &customer, order_id).await,
     );
-    // Before anything can fail: the other tests want their orders delivered.
+    // Enable the delivery before the assertions, because other tests need it even when this test fails.
     set_order_delivery(true).await;
     let cancelled = first.expect_status(200);
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(
         again.expect_status(200),
         cancelled,
-        "who asks again is told the same"
+        "cancelling again returns the same response"
     );
 
-    // The saga starts all the same, finds out at the payment, and gives the stock back.
+    // The saga still starts, detects the cancellation before the payment, and releases the stock.
     let expected = ["OrderCreated", "OrderCancelled", "StockReserved", "StockReleased"];
     system.wait_for_events(order_id.0, &expected).await;
     let order = system.get_order(&customer, order_id).await.expect_status(200);
     assert_eq!(status_history(&order), ["pending", "cancelled"]);
     assert_eq!(system.stock_quantities(&lantern).await, (10, 0));
-    let taken = |payment: &Value| payment["status"] == "succeeded";
-    assert!(!system.payments(order_id).await.iter().any(taken));
+    let is_charged = |payment: &Value| payment["status"] == "succeeded";
+    assert!(!system.payments(order_id).await.iter().any(is_charged));
 }
 
 #[tokio::test]
-async fn an_order_that_has_ended_cannot_be_cancelled() {
+async fn completed_order_cannot_be_cancelled() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
@@ -93,12 +93,12 @@ async fn an_order_that_has_ended_cannot_be_cancelled() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_being_paid_cannot_be_cancelled() {
+async fn order_cannot_be_cancelled_during_its_payment() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_slow").await;
-    eventually("the payment to begin", async || {
+    eventually("the payment to start", async || {
         let order = system.get_order(&customer, order_id).await.expect_status(200);
         (order["status"] == "processing").then_some(())
     })
@@ -116,16 +116,19 @@ async fn an_order_that_is_being_paid_cannot_be_cancelled() {
 }
 
 #[tokio::test]
-async fn nobody_cancels_anothers_order() {
+async fn another_customers_order_is_not_found() {
     let system = TestSystem::shared().await;
-    let (customer, other) = (system.customer().await, system.customer().await);
+    let (customer, other_customer) = (system.customer().await, system.customer().await);
     let lantern = system.create_product(7500, 10).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     let unknown = OrderId::new(system.now());
-    let of_another = cancel_order(&system, &other, order_id).await;
-    let of_nobody = cancel_order(&system, &other, unknown).await;
-    assert_eq!(of_another.body, of_nobody.body, "not even its existence shows");
-    assert_eq!(of_another.expect_problem(404), "not-found");
+    let for_other_order = cancel_order(&system, &other_customer, order_id).await;
+    let for_unknown_order = cancel_order(&system, &other_customer, unknown).await;
+    assert_eq!(
+        for_other_order.body, for_unknown_order.body,
+        "the response must not reveal that the order exists"
+    );
+    assert_eq!(for_other_order.expect_problem(404), "not-found");
     assert_eq!(
         system.wait_for_final_status(&customer, order_id).await["status"],
         "completed"

@@ -1,4 +1,4 @@
-//! A cart, from a stranger's hands to the order, by the front door.
+//! A cart from its creation by an unauthenticated client to the order, through the API gateway.
 
 use domain::OrderId;
 use reqwest::Method;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use e2e::system::{ApiCaller, TestSystem, send};
 
-/// What is in a cart, as products and quantities.
+/// The products and quantities in a cart.
 fn cart_contents(cart: &Value) -> Vec<(&str, u64)> {
     let items = cart["items"].as_array().expect("a cart has items");
     items
@@ -39,7 +39,7 @@ async fn get_cart(system: &TestSystem, headers: &[(&str, &str)]) -> Value {
 }
 
 #[tokio::test]
-async fn a_strangers_cart_becomes_their_order_when_they_sign_in() {
+async fn unauthenticated_cart_merges_into_the_account_and_is_ordered() {
     let system = TestSystem::shared().await;
     let (lantern, drum) = (
         system.create_product(700, 10).await,
@@ -48,63 +48,63 @@ async fn a_strangers_cart_becomes_their_order_when_they_sign_in() {
     let cart = put_cart_item(&system, &lantern, 2, &[]).await;
     let token = cart["cart_token"]
         .as_str()
-        .expect("a stranger's cart has a token");
-    let stranger = [("cart-token", token)];
-    put_cart_item(&system, &drum, 1, &stranger).await;
-    let cart = get_cart(&system, &stranger).await;
+        .expect("an unauthenticated cart has a token");
+    let unauthenticated = [("cart-token", token)];
+    put_cart_item(&system, &drum, 1, &unauthenticated).await;
+    let cart = get_cart(&system, &unauthenticated).await;
     assert_eq!(cart_contents(&cart).len(), 2);
     assert_eq!(cart["total_amount"], 5400);
     assert!(
         cart_contents(&get_cart(&system, &[]).await).is_empty(),
-        "a cart is opened by its token alone"
+        "without a cart token, the client gets another cart"
     );
 
     let hanako = system.register_user().await;
     let session = system.sign_in(&hanako).await;
     let bearer = format!("Bearer {}", session.access_token);
-    let mine = [("authorization", bearer.as_str())];
-    put_cart_item(&system, &lantern, 1, &mine).await;
-    let merged = get_cart(&system, &[mine[0], stranger[0]]).await;
+    let authenticated = [("authorization", bearer.as_str())];
+    put_cart_item(&system, &lantern, 1, &authenticated).await;
+    let merged = get_cart(&system, &[authenticated[0], unauthenticated[0]]).await;
     let mut contents_of_merged = cart_contents(&merged);
     contents_of_merged.sort_by_key(|(_, quantity)| *quantity);
     assert_eq!(
         contents_of_merged,
         [(drum.as_str(), 1), (lantern.as_str(), 3)],
-        "what was in both is together"
+        "the merged cart contains the items of both carts"
     );
     assert!(
-        cart_contents(&get_cart(&system, &stranger).await).is_empty(),
-        "it was merged once"
+        cart_contents(&get_cart(&system, &unauthenticated).await).is_empty(),
+        "the merge empties the unauthenticated cart"
     );
 
-    let check_out = async |key: &str| {
+    let checkout = async |key: &str| {
         let request = system
             .gateway_request(Method::POST, "/v1/cart/checkout")
             .bearer_auth(&session.access_token)
             .header("idempotency-key", key);
         send(request.json(&json!({"payment_method": "pm_card_visa"}))).await
     };
-    let order = check_out("one").await.expect_status(202);
+    let order = checkout("one").await.expect_status(202);
     assert_eq!(
-        check_out("one").await.expect_status(202)["order_id"],
+        checkout("one").await.expect_status(202)["order_id"],
         order["order_id"]
     );
     assert_eq!(order["total_amount"], 6100);
-    assert!(cart_contents(&get_cart(&system, &mine).await).is_empty());
-    let empty = check_out("two").await;
+    assert!(cart_contents(&get_cart(&system, &authenticated).await).is_empty());
+    let empty = checkout("two").await;
     assert_eq!(empty.status, 409, "{empty:?}");
 
     let me = system
         .get_gateway("/v1/me", &session.access_token)
         .await
         .expect_status(200);
-    let hanako_herself = ApiCaller {
+    let caller = ApiCaller {
         id: me["id"].as_str().unwrap().to_owned(),
         token: session.access_token.clone(),
     };
     let order_id: OrderId = order["order_id"].as_str().unwrap().parse().unwrap();
-    let settled = system.wait_for_final_status(&hanako_herself, order_id).await;
-    assert_eq!(settled["status"], "completed");
+    let final_order = system.wait_for_final_status(&caller, order_id).await;
+    assert_eq!(final_order["status"], "completed");
     assert_eq!(system.stock_quantities(&lantern).await, (7, 0));
     assert_eq!(system.stock_quantities(&drum).await, (4, 0));
     let mail = system

@@ -1,64 +1,65 @@
-//! The sale: many buyers, few pieces.
+//! Many concurrent orders for one scarce product.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use e2e::system::{TestSystem, eventually};
 
-// Step Functions' waits are a twentieth here, so a step that is throttled is given up after some seconds instead of
-// minutes: more buyers at once would find out how that ends, and not who gets the pieces. `bench sale` has a thousand.
+// Test systems shorten Step Functions' waits to a twentieth, so a throttled step runs out of retries after
+// seconds instead of minutes. With more buyers, orders would fail by throttling instead of missing stock. The
+// load spike benchmark has a thousand buyers.
 const BUYERS: usize = 60;
 const STOCK: i64 = 15;
 
 #[tokio::test]
-async fn sixty_buyers_of_fifteen_pieces_get_exactly_fifteen() {
-    // So many sagas at once are enough for a small machine.
+async fn concurrent_orders_sell_exactly_the_available_stock() {
+    // This many concurrent sagas use a small machine fully.
     let system = TestSystem::exclusive().await;
     let lantern = system.create_product(1000, STOCK).await;
 
     let outcomes = join_all((0..BUYERS).map(async |buyer| {
         let customer = system.customer().await;
         let line = json!({"product_id": lantern, "quantity": 1});
-        // Every fifth buyer wants two, and says so on two lines.
-        let pieces = if buyer % 5 == 0 { 2 } else { 1 };
-        let body = json!({"items": vec![line; pieces], "payment_method": "pm_card_visa"});
-        // Who is told to come again comes again, with the same key.
+        // Every fifth buyer orders two units, on two lines.
+        let quantity = if buyer % 5 == 0 { 2 } else { 1 };
+        let body = json!({"items": vec![line; quantity], "payment_method": "pm_card_visa"});
+        // On 503 the client repeats the request with the same key.
         let accepted = eventually("an accepted order", async || {
-            let answer = system.post_order(&customer, "one", &body).await;
-            (answer.status != 503).then_some(answer)
+            let response = system.post_order(&customer, "one", &body).await;
+            (response.status != 503).then_some(response)
         })
         .await
         .expect_status(202);
         let order_id = accepted["order_id"].as_str().unwrap().parse().unwrap();
         let order = system.wait_for_final_status(&customer, order_id).await;
-        (order_id, order, i64::try_from(pieces).unwrap())
+        (order_id, order, i64::try_from(quantity).unwrap())
     }))
     .await;
 
-    let (completed, refused): (Vec<_>, Vec<_>) = outcomes
+    let (completed, failed): (Vec<_>, Vec<_>) = outcomes
         .into_iter()
         .partition(|(_, order, _)| order["status"] == "completed");
-    let sold: i64 = completed.iter().map(|(_, _, pieces)| pieces).sum();
-    assert_eq!(sold, STOCK, "a buyer of one is always there for the last piece");
+    let sold: i64 = completed.iter().map(|(_, _, quantity)| quantity).sum();
+    assert_eq!(sold, STOCK, "single-unit orders must use up the last unit");
     assert!(
-        refused
+        failed
             .iter()
             .all(|(_, order, _)| order["reason"] == "insufficient_stock"),
-        "{refused:?}"
+        "{failed:?}"
     );
     assert_eq!(system.stock_quantities(&lantern).await, (0, 0));
 
-    // The provider's books: each completed order was charged its price, once; no refused one was charged.
-    for (order_id, order, pieces) in completed {
+    // The provider charged each completed order its total, once, and no failed order.
+    for (order_id, order, quantity) in completed {
         let payments = system.payments(order_id).await;
-        let taken: Vec<&Value> = payments
+        let charges: Vec<&Value> = payments
             .iter()
             .filter(|payment| payment["status"] == "succeeded")
             .collect();
-        assert_eq!(taken.len(), 1, "{order}");
-        assert_eq!(taken[0]["amount"], 1000 * pieces);
+        assert_eq!(charges.len(), 1, "{order}");
+        assert_eq!(charges[0]["amount"], 1000 * quantity);
     }
-    for (order_id, ..) in refused {
+    for (order_id, ..) in failed {
         assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
     }
 }

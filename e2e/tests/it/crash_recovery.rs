@@ -1,10 +1,10 @@
-//! Programs killed with `kill -9` at the worst moment: whatever they were at comes to its end after the restart.
+//! Services killed with `kill -9` at critical moments finish their work after the restart.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use domain::OrderId;
 use e2e::{
-    consistency::{Collector, ConsistencyReport},
+    consistency::Collector,
     process_control::ProcessControl,
     system::{ApiCaller, TestSystem, eventually, send},
 };
@@ -13,17 +13,19 @@ use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-/// How many order at the same time.
+use crate::{await_quiescence::snapshot_when_quiescent, failure_report::assert_consistent};
+
+/// The number of orders that are placed at the same time.
 const CONCURRENT_ORDERS: usize = 6;
 
-/// Pieces of each test's product.
+/// The stock of each test's product, in units.
 const INITIAL_STOCK: i64 = 10;
 
-/// How much shorter than in AWS the saga's waits are in the systems of tests. See `xtask/src/ministack.rs`.
+/// The factor by which test systems shorten the saga's waits. See `xtask/src/ministack.rs`.
 const TEST_WAIT_SCALE: f64 = 0.05;
 
-/// Lets the saga wait between its attempts as long as it does in AWS: what is killed has to come back meanwhile, on a
-/// machine that is busy. No other test runs.
+/// The system with the saga's retry waits as long as in AWS, because a killed service has to restart
+/// meanwhile, even on a busy machine. No other test uses the system.
 async fn system_with_production_waits() -> TestSystem {
     let system = TestSystem::exclusive().await;
     set_saga_wait_scale(&system, 1.0).await;
@@ -33,21 +35,21 @@ async fn system_with_production_waits() -> TestSystem {
 async fn set_saga_wait_scale(system: &TestSystem, scale: f64) {
     let url = format!("{}/_ministack/config", system.aws_endpoint_url);
     let config = json!({"stepfunctions._SFN_WAIT_SCALE": scale});
-    let answer = send(system.http.post(url).json(&config)).await.expect_status(200);
-    assert_eq!(answer["applied"], config);
+    let response = send(system.http.post(url).json(&config)).await.expect_status(200);
+    assert_eq!(response["applied"], config);
 }
 
-/// Some who order one piece each.
+/// Places [`CONCURRENT_ORDERS`] orders of one unit each.
 async fn place_orders(system: &TestSystem, product: &str) -> Vec<(ApiCaller, OrderId)> {
-    let buy = async || {
+    let place_order = async || {
         let customer = system.customer().await;
         let order_id = system.place_order(&customer, product, 1, "pm_card_visa").await;
         (customer, order_id)
     };
-    join_all((0..CONCURRENT_ORDERS).map(|_| buy())).await
+    join_all((0..CONCURRENT_ORDERS).map(|_| place_order())).await
 }
 
-/// All of them are served, once, and the books balance.
+/// Asserts that all orders complete exactly once and that the system is consistent afterwards.
 async fn assert_all_completed(system: &TestSystem, product: &str, orders: &[(ApiCaller, OrderId)]) {
     for (customer, order_id) in orders {
         assert_eq!(
@@ -60,25 +62,13 @@ async fn assert_all_completed(system: &TestSystem, product: &str, orders: &[(Api
         system.stock_quantities(product).await,
         (INITIAL_STOCK - i64::try_from(orders.len()).unwrap(), 0)
     );
-    let reader = Collector::from_env().await.unwrap();
+    let collector = Collector::from_env().await.unwrap();
     let order_ids: Vec<OrderId> = orders.iter().map(|(_, order_id)| *order_id).collect();
-    // Mails and the last runs come after the end; what never comes is told by the verdict.
-    let mut verdict: Option<ConsistencyReport> = None;
-    for _ in 0..240 {
-        let balanced = reader
-            .collect()
-            .await
-            .unwrap()
-            .for_orders(&order_ids)
-            .check_invariants(&[]);
-        if balanced.is_consistent() {
-            assert_eq!(balanced.notes, [], "{balanced}");
-            return;
-        }
-        verdict = Some(balanced);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    panic!("{}", verdict.unwrap());
+    // Mails and the ends of the executions come after the orders' final status.
+    let snapshot = snapshot_when_quiescent(&collector, &order_ids, &[product.to_owned()]).await;
+    let report = snapshot.check_invariants(&[]);
+    assert_consistent(&report);
+    assert_eq!(report.warnings, [], "{report}");
 }
 
 async fn wait_for_hit(system: &TestSystem, rule: RuleId) {
@@ -89,36 +79,39 @@ async fn wait_for_hit(system: &TestSystem, rule: RuleId) {
 }
 
 #[tokio::test]
-async fn core_api_between_the_write_and_the_publish() {
+async fn core_api_killed_between_write_and_publish() {
     let system = system_with_production_waits().await;
-    let supervised = ProcessControl::from_env().unwrap();
+    let process_control = ProcessControl::from_env().unwrap();
     let customer = system.customer().await;
     let lantern = system.create_product(7500, INITIAL_STOCK).await;
-    // The order is written, and its event does not get out.
+    // core-api writes the order, but cannot publish its event.
     let cut = Rule::for_operation(Upstream::Aws, "AWSEvents.PutEvents", NetworkFault::Disconnect)
         .containing(&customer.id);
     let rule = system.faults.add_rule(&cut).await.unwrap();
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     wait_for_hit(&system, rule).await;
-    let killed = supervised.kill("core-api").unwrap();
+    let killed = process_control.kill("core-api").unwrap();
     system.faults.remove_rule(rule).await.unwrap();
-    supervised.wait_for_restart("core-api", killed).await.unwrap();
+    process_control
+        .wait_for_restart("core-api", killed)
+        .await
+        .unwrap();
     assert_all_completed(&system, &lantern, &[(customer, order_id)]).await;
 }
 
-/// Kills stock-service while PostgreSQL has, or has not, got the statement that writes a batch. It carries the batch's
-/// events, so it names them.
+/// Kills stock-service while `fault` affects the statement that writes a batch. The statement contains the
+/// batch's events, so the rule matches an event name.
 async fn kill_stock_service_during_write(fault: NetworkFault) {
     let system = system_with_production_waits().await;
-    let supervised = ProcessControl::from_env().unwrap();
+    let process_control = ProcessControl::from_env().unwrap();
     let lantern = system.create_product(7500, INITIAL_STOCK).await;
     let write = Rule::for_operation(Upstream::Postgres, "message", fault).containing("StockReserved");
     let rule = system.faults.add_rule(&write).await.unwrap();
     let orders = place_orders(&system, &lantern).await;
     wait_for_hit(&system, rule).await;
-    let killed = supervised.kill("stock-service").unwrap();
+    let killed = process_control.kill("stock-service").unwrap();
     system.faults.remove_rule(rule).await.unwrap();
-    supervised
+    process_control
         .wait_for_restart("stock-service", killed)
         .await
         .unwrap();
@@ -126,54 +119,57 @@ async fn kill_stock_service_during_write(fault: NetworkFault) {
 }
 
 #[tokio::test]
-async fn stock_service_in_the_middle_of_a_batch() {
+async fn stock_service_killed_before_a_batch_is_written() {
     kill_stock_service_during_write(NetworkFault::Delay(10_000)).await;
 }
 
 #[tokio::test]
-async fn stock_service_after_a_batch_and_before_the_answer() {
+async fn stock_service_killed_after_a_batch_is_written() {
     kill_stock_service_during_write(NetworkFault::DropResponse).await;
 }
 
 #[tokio::test]
-async fn postgres_under_orders() {
+async fn postgres_killed_while_a_batch_is_written() {
     let system = system_with_production_waits().await;
-    let supervised = ProcessControl::from_env().unwrap();
+    let process_control = ProcessControl::from_env().unwrap();
     let lantern = system.create_product(7500, INITIAL_STOCK).await;
-    // A batch is being written.
+    // Delay the write of a batch, so that the kill interrupts it.
     let slow = Rule::for_operation(Upstream::Postgres, "message", NetworkFault::Delay(2000))
         .containing("StockReserved");
     let rule = system.faults.add_rule(&slow.limit_hits(1)).await.unwrap();
     let orders = place_orders(&system, &lantern).await;
     wait_for_hit(&system, rule).await;
-    let killed = supervised.kill("postgres").unwrap();
-    supervised.wait_for_restart("postgres", killed).await.unwrap();
+    let killed = process_control.kill("postgres").unwrap();
+    process_control
+        .wait_for_restart("postgres", killed)
+        .await
+        .unwrap();
     system.faults.remove_rule(rule).await.unwrap();
     assert_all_completed(&system, &lantern, &orders).await;
 }
 
 #[tokio::test]
-async fn every_process_of_every_function_three_times() {
+async fn all_function_processes_killed_three_times() {
     let system = system_with_production_waits().await;
-    let supervised = ProcessControl::from_env().unwrap();
+    let process_control = ProcessControl::from_env().unwrap();
     let lantern = system.create_product(7500, INITIAL_STOCK).await;
-    let local_aws = supervised.pid("ministack").unwrap();
+    let local_aws = process_control.pid("ministack").unwrap();
     let orders = place_orders(&system, &lantern).await;
     for _ in 0..3 {
-        let functions = eventually("functions at work", async || {
+        let functions = eventually("running function processes", async || {
             Some(descendants(local_aws)).filter(|functions| !functions.is_empty())
         })
         .await;
         for function in functions {
-            // It may have ended by itself, or with the one that had started it.
+            // The process may already have exited, or died with its parent.
             let _ = kill_process(function, Signal::KILL);
         }
     }
     assert_all_completed(&system, &lantern, &orders).await;
 }
 
-/// The processes that a process has started, and those that they have.
-fn descendants(of: Pid) -> Vec<Pid> {
+/// All child processes of a process, recursively.
+fn descendants(root: Pid) -> Vec<Pid> {
     let children = |parent: Pid| -> Vec<Pid> {
         let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
         tasks
@@ -182,11 +178,11 @@ fn descendants(of: Pid) -> Vec<Pid> {
             .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
             .collect()
     };
-    let mut found = children(of);
+    let mut found = children(root);
     let mut next = 0;
     while let Some(pid) = found.get(next) {
-        let more = children(*pid);
-        found.extend(more);
+        let grandchildren = children(*pid);
+        found.extend(grandchildren);
         next += 1;
     }
     found

@@ -1,32 +1,32 @@
-//! Messages that nobody can read end with the dead letters, and hold up nobody else.
+//! Malformed messages move to the dead-letter queue and do not delay other messages.
 
 use e2e::system::{TestSystem, eventually};
 
-/// Puts poison into the queue and finds it in the dead letters, as it was.
+/// Sends malformed messages to the queue, and asserts that they arrive unchanged in its dead-letter queue.
 async fn assert_moves_to_dlq(queue: &str) {
     let system = TestSystem::shared().await;
-    let poisons = [
+    let malformed = [
         format!("not JSON, at {}", system.now()),
         format!(
-            r#"{{"detail-type":"Unheard","at":"{}","detail":{{}}}}"#,
+            r#"{{"detail-type":"UnknownEvent","at":"{}","detail":{{}}}}"#,
             system.now()
         ),
     ];
-    for poison in &poisons {
-        system.send_message(queue, poison).await;
+    for message in &malformed {
+        system.send_message(queue, message).await;
     }
-    let dead = format!("{}-dlq", queue.trim_end_matches("-queue"));
-    for poison in &poisons {
-        eventually(&format!("{poison} in {dead}"), async || {
-            let letters = system.queue_messages(&dead).await;
-            letters
+    let dlq = format!("{}-dlq", queue.trim_end_matches("-queue"));
+    for message in &malformed {
+        eventually(&format!("{message} in {dlq}"), async || {
+            let dead_letters = system.queue_messages(&dlq).await;
+            dead_letters
                 .iter()
-                .any(|letter| letter["Body"] == poison.as_str())
+                .any(|dead_letter| dead_letter["Body"] == message.as_str())
                 .then_some(())
         })
         .await;
     }
-    // Whoever comes after the poison is served.
+    // An order that is placed afterwards completes.
     let customer = system.customer().await;
     let lantern = system.create_product(100, 1).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
@@ -42,16 +42,16 @@ async fn assert_moves_to_dlq(queue: &str) {
 }
 
 #[tokio::test]
-async fn of_order_processing() {
+async fn order_processing_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("order-processing-queue").await;
 }
 
 #[tokio::test]
-async fn of_stock_updates() {
+async fn stock_update_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("stock-update-queue").await;
 }
 
 #[tokio::test]
-async fn of_notifications() {
+async fn notification_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("notification-queue").await;
 }

@@ -1,61 +1,70 @@
-//! What comes twice, late, or out of order changes nothing.
+//! Duplicate, late and out-of-order deliveries change nothing.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use domain::OrderId;
 use e2e::{
-    consistency::{Collector, SystemSnapshot},
+    consistency::{Collector, EVENT_CAPTURE_QUEUE, SystemSnapshot},
     system::{TestSystem, eventually},
 };
 use fault_injection::{FunctionFault, Rule};
 use serde_json::Value;
 
-use crate::await_quiescence::snapshot_when_quiescent;
+use crate::{await_quiescence::snapshot_when_quiescent, failure_report::assert_consistent};
 
-/// Buyers who pay, whose card is declined, and who want more than there is.
+/// Quantity and payment method of an order that completes, one with a declined card, and one above the stock.
 const ORDER_KINDS: [(u32, &str); 3] = [
     (1, "pm_card_visa"),
     (1, "pm_card_chargeDeclined"),
     (11, "pm_card_visa"),
 ];
 
-/// How many of each.
+/// How many orders of each detail_type are placed.
 const ROUNDS: usize = 4;
 
-/// How many events EventBridge takes at once.
+/// The limit of `PutEvents`.
 const MAX_ENTRIES_PER_CALL: usize = 10;
 
-/// What may not change, whatever comes again.
-fn comparable_state(books: &SystemSnapshot) -> impl PartialEq + std::fmt::Debug + use<> {
-    let mut books = books.clone();
-    books.orders.sort_by_key(|order| order.order_id);
-    books.executions.sort_by(|a, b| a.name.cmp(&b.name));
-    let orders = format!("{:#?}", books.orders);
-    let mails = books.mails.len();
-    (orders, books.products, books.reservations, books.payments, mails)
+/// The part of a snapshot that duplicate deliveries must not change, in a stable order.
+fn comparable_state(snapshot: &SystemSnapshot) -> impl PartialEq + std::fmt::Debug + use<> {
+    let mut snapshot = snapshot.clone();
+    snapshot.orders.sort_by_key(|order| order.order_id);
+    snapshot.products.sort_by_key(|product| product.id);
+    snapshot.reservations.sort_by_key(|reservation| reservation.id);
+    snapshot.payments.sort_by(|a, b| a.id.cmp(&b.id));
+    let orders = format!("{:#?}", snapshot.orders);
+    let mails = snapshot.mails.len();
+    (
+        orders,
+        snapshot.products,
+        snapshot.reservations,
+        snapshot.payments,
+        mails,
+    )
 }
 
-/// Everything that was said about the orders and their products, the last first.
+/// All captured events about the orders and their products, the latest first.
 async fn captured_events(system: &TestSystem, order_ids: &[OrderId], products: &[String]) -> Vec<Value> {
-    let words: Vec<String> = order_ids
+    let texts: Vec<String> = order_ids
         .iter()
         .map(OrderId::to_string)
         .chain(products.iter().cloned())
         .collect();
     let mut events: Vec<Value> = system
-        .queue_messages("e2e-everything")
+        .queue_messages(EVENT_CAPTURE_QUEUE)
         .await
         .iter()
         .filter_map(|message| message["Body"].as_str())
-        .filter(|body| words.iter().any(|word| body.contains(word)))
+        .filter(|body| texts.iter().any(|text| body.contains(text)))
         .map(|body| serde_json::from_str(body).unwrap())
         .collect();
-    events.sort_by_key(|event| std::cmp::Reverse(event["detail"]["occurred_at"].as_str().map(str::to_owned)));
+    let occurred_at = |event: &Value| event["detail"]["occurred_at"].as_str().map(str::to_owned);
+    events.sort_by_key(|event| std::cmp::Reverse(occurred_at(event)));
     events
 }
 
-/// Says it again, in this order.
+/// Publishes the events again, in this order.
 async fn republish(events: &[Value]) {
     let bus = aws_sdk_eventbridge::Client::new(&aws_client::sdk_config().await);
     for batch in events.chunks(MAX_ENTRIES_PER_CALL) {
@@ -67,17 +76,17 @@ async fn republish(events: &[Value]) {
                 .detail(event["detail"].to_string())
                 .build()
         });
-        let answer = bus
+        let response = bus
             .put_events()
             .set_entries(Some(entries.collect()))
             .send()
             .await
             .unwrap();
-        assert_eq!(answer.failed_entry_count(), 0);
+        assert_eq!(response.failed_entry_count(), 0);
     }
 }
 
-/// Starts each order's saga anew with what it began with, under another name, as a person or a reconciler might.
+/// Starts a second saga execution for each order, with the input of the first one.
 async fn restart_sagas(order_ids: &[OrderId]) {
     let sagas = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
     let machines = sagas.list_state_machines().send().await.unwrap();
@@ -94,22 +103,23 @@ async fn restart_sagas(order_ids: &[OrderId]) {
             .send()
             .await
             .unwrap();
-        let again = sagas
+        let second = sagas
             .start_execution()
             .state_machine_arn(arn)
             .name(format!("{order_id}-again"))
             .set_input(first.input);
-        again.send().await.unwrap();
+        second.send().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn twice_late_and_out_of_order_change_nothing() {
+async fn duplicate_late_and_reordered_deliveries_change_nothing() {
     let system = TestSystem::exclusive().await;
     system.capture_events().await;
-    let reader = Collector::from_env().await.unwrap();
+    let collector = Collector::from_env().await.unwrap();
 
-    // A third of all their messages and steps is delivered twice, at once or in turn.
+    // About a third of all messages and steps of the orders is delivered duplicates, concurrently or
+    // sequentially.
     let (mut order_ids, mut products, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     for (seed, (quantity, payment_method)) in ORDER_KINDS.repeat(ROUNDS).into_iter().enumerate() {
         let customer = system.customer().await;
@@ -134,44 +144,44 @@ async fn twice_late_and_out_of_order_change_nothing() {
         );
         products.push(product);
     }
-    let before = snapshot_when_quiescent(&reader, &order_ids, &products).await;
-    let verdict = before.check_invariants(&[]);
-    assert!(verdict.is_consistent(), "{verdict}");
-    assert_eq!(before.mails.len(), order_ids.len(), "one mail each");
-    let mut twice = 0;
+    let before = snapshot_when_quiescent(&collector, &order_ids, &products).await;
+    assert_consistent(&before.check_invariants(&[]));
+    assert_eq!(before.mails.len(), order_ids.len(), "every order has one mail");
+    let mut duplicates = 0;
     for rule in rules {
-        twice += system.faults.hits(rule).await.unwrap();
+        duplicates += system.faults.hits(rule).await.unwrap();
         system.faults.remove_rule(rule).await.unwrap();
     }
     assert!(
-        twice > order_ids.len() as u64 / 2,
-        "{twice} deliveries came twice"
+        duplicates > order_ids.len() as u64 / 2,
+        "only {duplicates} deliveries were duplicated"
     );
 
-    // Everything that was said is said again, the end of each order before its beginning.
+    // Publish all events again, the outcome of each order before its creation.
     let events = captured_events(&system, &order_ids, &products).await;
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut detail_types: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &events {
-        *kinds.entry(event["detail-type"].as_str().unwrap()).or_default() += 1;
+        *detail_types
+            .entry(event["detail-type"].as_str().unwrap())
+            .or_default() += 1;
     }
-    for kind in ["OrderCreated", "OrderCompleted", "OrderFailed", "ProductCreated"] {
-        assert!(kinds.contains_key(kind), "{kinds:?}");
+    for detail_type in ["OrderCreated", "OrderCompleted", "OrderFailed", "ProductCreated"] {
+        assert!(detail_types.contains_key(detail_type), "{detail_types:?}");
     }
     republish(&events).await;
-    eventually("everything to be heard again", async || {
-        let heard = captured_events(&system, &order_ids, &products).await.len();
-        (heard >= 2 * events.len()).then_some(())
+    eventually("all events to be captured again", async || {
+        let captured = captured_events(&system, &order_ids, &products).await.len();
+        (captured >= 2 * events.len()).then_some(())
     })
     .await;
-    let after = snapshot_when_quiescent(&reader, &order_ids, &products).await;
+    let after = snapshot_when_quiescent(&collector, &order_ids, &products).await;
     assert_eq!(comparable_state(&after), comparable_state(&before));
 
-    // The sagas run again from their beginning: goods are reserved after their release, payments taken after their
-    // refusal.
+    // Run all sagas again from the start: they must not reserve released stock again, nor charge a declined
+    // payment.
     restart_sagas(&order_ids).await;
-    let after = snapshot_when_quiescent(&reader, &order_ids, &products).await;
+    let after = snapshot_when_quiescent(&collector, &order_ids, &products).await;
     assert_eq!(after.executions.len(), 2 * order_ids.len());
     assert_eq!(comparable_state(&after), comparable_state(&before));
-    let verdict = after.check_invariants(&[]);
-    assert!(verdict.is_consistent(), "{verdict}");
+    assert_consistent(&after.check_invariants(&[]));
 }

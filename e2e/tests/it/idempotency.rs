@@ -1,4 +1,5 @@
-//! An order that is sent again under its key, because nobody knows whether it was taken.
+//! Repeating an order request with its idempotency key, because the client does not know whether it was
+//! accepted.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,11 @@ use fault_injection::{NetworkFault, Rule, Upstream};
 use futures::future::join_all;
 use serde_json::json;
 
-/// How many answers of the store are lost: those to all attempts of two requests at least.
+/// How many responses of DynamoDB are dropped: enough for all attempts of two requests.
 const LOST_RESPONSES: u64 = 8;
 
 #[tokio::test]
-async fn at_once_later_and_with_another_body() {
+async fn repeated_requests_create_one_order_and_reject_a_different_body() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
@@ -21,39 +22,39 @@ async fn at_once_later_and_with_another_body() {
             "payment_method": "pm_card_visa",
         })
     };
-    let lost = Rule::for_operation(
+    let rule = Rule::for_operation(
         Upstream::Aws,
         "DynamoDB.TransactWriteItems",
         NetworkFault::DropResponse,
     );
-    let lost = system
+    let rule = system
         .faults
-        .add_rule(&lost.containing(&customer.id).limit_hits(LOST_RESPONSES))
+        .add_rule(&rule.containing(&customer.id).limit_hits(LOST_RESPONSES))
         .await
         .unwrap();
 
     let one = order(1);
-    let at_once = join_all((0..8).map(|_| system.post_order(&customer, "key", &one))).await;
+    let concurrent = join_all((0..8).map(|_| system.post_order(&customer, "key", &one))).await;
     let mut ids = BTreeSet::new();
-    for answer in at_once {
-        match answer.status.as_u16() {
+    for response in concurrent {
+        match response.status.as_u16() {
             202 => {
-                ids.insert(answer.body["order_id"].as_str().unwrap().to_owned());
+                ids.insert(response.body["order_id"].as_str().unwrap().to_owned());
             }
-            // The store could not be asked, or another attempt was under way: come again.
-            status => assert!([409, 503].contains(&status), "{status} {}", answer.body),
+            // The store was unavailable, or another attempt was in progress: the client must retry.
+            status => assert!([409, 503].contains(&status), "{status} {}", response.body),
         }
     }
-    assert!(system.faults.hits(lost).await.unwrap() > 0);
-    system.faults.remove_rule(lost).await.unwrap();
+    assert!(system.faults.hits(rule).await.unwrap() > 0);
+    system.faults.remove_rule(rule).await.unwrap();
 
-    let other = system.post_order_with_retry(&customer, "key", &order(2)).await;
-    assert_eq!(other.expect_problem(422), "idempotency-key-reused");
-    let later = system
+    let different = system.post_order_with_retry(&customer, "key", &order(2)).await;
+    assert_eq!(different.expect_problem(422), "idempotency-key-reused");
+    let repeated = system
         .post_order_with_retry(&customer, "key", &one)
         .await
         .expect_status(202);
-    ids.insert(later["order_id"].as_str().unwrap().to_owned());
+    ids.insert(repeated["order_id"].as_str().unwrap().to_owned());
     assert_eq!(ids.len(), 1, "{ids:?}");
 
     let order_id = ids.first().unwrap().parse().unwrap();

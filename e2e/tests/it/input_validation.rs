@@ -1,4 +1,4 @@
-//! Bad input of every kind finds a clear refusal, and nothing comes of it.
+//! core-api rejects invalid order requests with a specific problem, and creates no order.
 
 use domain::ProductId;
 use reqwest::Method;
@@ -12,13 +12,13 @@ fn order_body(items: Value) -> Value {
 
 async fn post_raw_order(
     system: &TestSystem,
-    person: &ApiCaller,
+    caller: &ApiCaller,
     content_type: &str,
     body: String,
 ) -> ApiResponse {
     let request = system
         .core_api_request(Method::POST, "/v1/orders")
-        .bearer_auth(&person.token);
+        .bearer_auth(&caller.token);
     send(
         request
             .header("Idempotency-Key", "one")
@@ -28,11 +28,11 @@ async fn post_raw_order(
     .await
 }
 
-async fn order_count(system: &TestSystem, person: &ApiCaller) -> usize {
+async fn order_count(system: &TestSystem, caller: &ApiCaller) -> usize {
     let list = send(
         system
             .core_api_request(Method::GET, "/v1/orders")
-            .bearer_auth(&person.token),
+            .bearer_auth(&caller.token),
     )
     .await
     .expect_status(200);
@@ -40,7 +40,7 @@ async fn order_count(system: &TestSystem, person: &ApiCaller) -> usize {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_an_order() {
+async fn rejects_malformed_and_oversized_bodies() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let json = "application/json";
@@ -79,14 +79,14 @@ async fn a_body_that_is_not_an_order() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be() {
+async fn rejects_invalid_orders() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
     let line = |quantity: Value| json!({"product_id": lantern, "quantity": quantity});
     let lines = |count: usize| order_body(json!(vec![line(json!(1)); count]));
 
-    let refused = [
+    let invalid = [
         order_body(json!([])),
         order_body(json!([line(json!(0))])),
         order_body(json!([line(json!(-1))])),
@@ -106,21 +106,21 @@ async fn an_order_that_cannot_be() {
         json!({"items": [line(json!(1))], "payment_method": "pm_card_visa\r\nX-Injected: 1"}),
         lines(101),
     ];
-    for (number, body) in refused.iter().enumerate() {
-        let answer = system.post_order(&customer, &format!("key {number}"), body).await;
-        assert_eq!(answer.status, 422, "{body} {}", answer.body);
+    for (number, body) in invalid.iter().enumerate() {
+        let response = system.post_order(&customer, &format!("key {number}"), body).await;
+        assert_eq!(response.status, 422, "{body} {}", response.body);
         assert!(
-            answer.body["detail"]
+            response.body["detail"]
                 .as_str()
                 .is_some_and(|detail| !detail.is_empty()),
             "{}",
-            answer.body
+            response.body
         );
-        answer.expect_problem(422);
+        response.expect_problem(422);
     }
     assert_eq!(order_count(&system, &customer).await, 0);
     assert_eq!(system.stock_quantities(&lantern).await, (10, 0));
-    // A hundred lines are an order; together they ask for more than there is.
+    // A hundred lines are valid; their total quantity exceeds the stock.
     system
         .post_order(&customer, "a hundred lines", &lines(100))
         .await
@@ -128,7 +128,7 @@ async fn an_order_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_that_is_missing_or_used_again() {
+async fn rejects_missing_and_reused_idempotency_keys() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
@@ -143,8 +143,8 @@ async fn an_idempotency_key_that_is_missing_or_used_again() {
         send(without).await.expect_problem(400),
         "idempotency-key-required"
     );
-    let endless = system.post_order(&customer, &"k".repeat(256), &one).await;
-    assert!(endless.status.is_client_error());
+    let with_long_key = system.post_order(&customer, &"k".repeat(256), &one).await;
+    assert!(with_long_key.status.is_client_error());
 
     let first = system.post_order(&customer, "key", &one).await.expect_status(202);
     assert_eq!(
@@ -167,13 +167,13 @@ async fn an_idempotency_key_that_is_missing_or_used_again() {
     assert_eq!(
         system.post_order(&customer, "key", &one).await.expect_status(202),
         first,
-        "the first answer again"
+        "a repeated request returns the first response"
     );
     assert_eq!(system.stock_quantities(&lantern).await, (9, 0));
 }
 
 #[tokio::test]
-async fn the_catalogue_is_for_admins_to_change() {
+async fn only_administrators_change_the_catalog() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
@@ -191,8 +191,8 @@ async fn the_catalogue_is_for_admins_to_change() {
             .core_api_request(Method::DELETE, &path)
             .header("If-Match", "\"1\""),
     ] {
-        let anonymous = request.try_clone().unwrap();
-        assert_eq!(send(anonymous).await.expect_problem(401), "unauthorized");
+        let unauthenticated = request.try_clone().unwrap();
+        assert_eq!(send(unauthenticated).await.expect_problem(401), "unauthorized");
         assert_eq!(
             send(request.bearer_auth(&customer.token))
                 .await

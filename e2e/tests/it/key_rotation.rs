@@ -1,4 +1,4 @@
-//! Another key takes over while people come and go.
+//! Rotation of the signing keys of user tokens while users refresh sessions and sign in.
 
 use std::{
     collections::BTreeSet,
@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use e2e::system::{Session, TestSystem, aws::run_shell, eventually};
 
-/// Refreshes, reads and signs in anew until `stop`; the keys that signed for this person.
+/// Refreshes a session, reads the account and signs in until `stop`. Returns the ids of the keys that signed
+/// the user's tokens.
 async fn use_session_until(system: &TestSystem, stop: &AtomicBool) -> BTreeSet<String> {
-    let person = system.register_user().await;
-    let mut session = system.sign_in(&person).await;
+    let user = system.register_user().await;
+    let mut session = system.sign_in(&user).await;
     let first = session.clone();
     let mut kids = BTreeSet::new();
     let mut turns = 0;
@@ -23,10 +24,10 @@ async fn use_session_until(system: &TestSystem, stop: &AtomicBool) -> BTreeSet<S
         session = system.refresh(&session).await;
         turns += 1;
         if turns % 5 == 0 {
-            kids.insert(system.sign_in(&person).await.kid());
+            kids.insert(system.sign_in(&user).await.kid());
         }
     }
-    // What the key of before signed is good until it ends.
+    // Tokens of the old key stay valid until they expire.
     assert_token_accepted(system, &first).await;
     assert_token_accepted(system, &session).await;
     kids.insert(session.kid());
@@ -45,15 +46,18 @@ async fn published_key_ids(system: &TestSystem) -> Vec<String> {
     keys["keys"].as_array().unwrap().iter().map(kid).collect()
 }
 
-/// The key that takes over has been published from the beginning, so that the gateway, which reads keys every two hours,
-/// knows it as well.
+/// The next signing key is published long before it signs, because the gateway reads the JWKS only every two
+/// hours.
 #[tokio::test]
-async fn nobody_loses_a_session_when_the_key_is_rotated() {
+async fn key_rotation_keeps_all_sessions_valid() {
     let system = TestSystem::exclusive().await;
     let before = published_key_ids(&system).await;
-    assert!(before.len() >= 2, "one signs, another waits: {before:?}");
+    assert!(
+        before.len() >= 2,
+        "the JWKS contains the active and the next key: {before:?}"
+    );
     let stop = AtomicBool::new(false);
-    let people = join_all((0..5).map(|_| use_session_until(&system, &stop)));
+    let sessions = join_all((0..5).map(|_| use_session_until(&system, &stop)));
     let rotation = async {
         let probe = system.register_user().await;
         let old = system.sign_in(&probe).await.kid();
@@ -63,31 +67,37 @@ async fn nobody_loses_a_session_when_the_key_is_rotated() {
             r#""$XTASK" keys rotate --overlap-seconds 0 2>&1"#,
         )
         .await;
-        let new = eventually("the next key at work", async || {
+        let new = eventually("the next key to sign tokens", async || {
             let kid = system.sign_in(&probe).await.kid();
             (kid != old).then_some(kid)
         })
         .await;
-        // Long enough for every process of every function to read the keys again.
+        // Longer than the key cache of the auth functions, so that all their processes use the new key.
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         stop.store(true, Ordering::SeqCst);
         (old, new)
     };
-    let (kids_of_people, (old, new)) = tokio::join!(people, rotation);
+    let (kids_by_user, (old, new)) = tokio::join!(sessions, rotation);
 
-    assert!(before.contains(&new), "it was published before it signed");
-    for kids in kids_of_people {
+    assert!(
+        before.contains(&new),
+        "the new key was published before it signed"
+    );
+    for kids in kids_by_user {
         assert_eq!(
             kids,
             BTreeSet::from([old.clone(), new.clone()]),
-            "everybody saw both"
+            "each user got tokens of both keys"
         );
     }
     let after = published_key_ids(&system).await;
-    assert!(after.contains(&old), "its tokens are around");
+    assert!(
+        after.contains(&old),
+        "the old key stays published while its tokens are valid"
+    );
     assert!(after.contains(&new));
     assert!(
         after.iter().any(|kid| !before.contains(kid)),
-        "the next one waits: {after:?}"
+        "the key after the new one is published: {after:?}"
     );
 }

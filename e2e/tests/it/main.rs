@@ -1,7 +1,7 @@
-//! The platform as its users meet it: every test comes in by the public door of the system that runs, and
-//! looks at what is left in the stores, the queues, the provider's books and the mail.
+//! End-to-end tests: they call the public APIs of the running system, and then check the stores, the queues,
+//! the payment provider and the sent mails.
 //!
-//! `cargo xtask test` starts a system of its own for them and says in the environment where it is.
+//! `cargo xtask test` starts a separate system for them and passes its addresses in environment variables.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -14,6 +14,7 @@ mod contention;
 mod crash_recovery;
 mod dead_letters;
 mod duplicate_delivery;
+mod failure_report;
 mod idempotency;
 mod input_validation;
 mod key_rotation;

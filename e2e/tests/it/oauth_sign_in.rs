@@ -1,4 +1,4 @@
-//! Signing in by a provider: a real one of OpenID Connect, of somebody else's making, stands where Google would.
+//! Sign-in with an OAuth provider. A third-party OpenID Connect server takes the place of Google.
 
 use domain::ids::uuid_v7;
 use reqwest::{Method, Url, header, redirect};
@@ -9,17 +9,17 @@ use e2e::system::{ApiResponse, Session, TestSystem, env_var, eventually, send};
 const START: &str = "/v1/auth/oauth/google";
 const CALLBACK: &str = "/v1/auth/oauth/google/callback";
 
-/// A browser, which keeps the cookie of the sign-in that it began.
+/// A browser that does not follow redirects.
 struct Browser<'a> {
     system: &'a TestSystem,
     http: reqwest::Client,
 }
 
-/// A sign-in on its way.
+/// A sign-in that was started and not completed.
 struct PendingSignIn {
-    /// The provider's page.
+    /// The provider's authorization page.
     authorization_url: Url,
-    /// What the browser keeps.
+    /// The cookie that binds the sign-in to the browser.
     cookie: String,
 }
 
@@ -33,22 +33,22 @@ impl<'a> Browser<'a> {
     }
 
     async fn get(&self, path: &str, cookie: Option<&str>) -> ApiResponse {
-        eventually("an answer that is one", async || {
+        eventually("a definite response", async || {
             let mut request = self.http.get(format!("{}{path}", self.system.gateway_url));
             if let Some(cookie) = cookie {
                 request = request.header(header::COOKIE, cookie);
             }
-            let answer = send(request).await;
-            (answer.status != 503).then_some(answer)
+            let response = send(request).await;
+            (response.status != 503).then_some(response)
         })
         .await
     }
 
     async fn start_sign_in(&self, query: &str) -> PendingSignIn {
-        let answer = self.get(&format!("{START}{query}"), None).await;
-        assert_eq!(answer.status, 303, "{answer:?}");
-        let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
-        // A browser takes a cookie of this prefix only with this path and without a domain.
+        let response = self.get(&format!("{START}{query}"), None).await;
+        assert_eq!(response.status, 303, "{response:?}");
+        let cookie = response.headers[header::SET_COOKIE].to_str().unwrap();
+        // Browsers accept a cookie with this prefix only with this path and without a domain.
         assert!(cookie.starts_with("__Host-"), "{cookie}");
         assert!(
             cookie.contains("; Path=/; ") && !cookie.contains("Domain"),
@@ -56,7 +56,7 @@ impl<'a> Browser<'a> {
         );
         assert!(cookie.contains("; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
         PendingSignIn {
-            authorization_url: answer.headers[header::LOCATION]
+            authorization_url: response.headers[header::LOCATION]
                 .to_str()
                 .unwrap()
                 .parse()
@@ -65,42 +65,49 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// Lets somebody in at the provider; the way back, as the provider tells it.
-    async fn approve_at_provider(&self, door: &Url, subject: &str) -> Url {
-        let answer = send(self.http.post(door.clone()).form(&[("sub", subject)])).await;
-        assert_eq!(answer.status, 302, "{answer:?}");
-        answer.headers[header::LOCATION]
+    /// Signs the user in at the provider, and returns the callback URL that the provider redirects to.
+    async fn approve_at_provider(&self, authorization_url: &Url, subject: &str) -> Url {
+        let response = send(
+            self.http
+                .post(authorization_url.clone())
+                .form(&[("sub", subject)]),
+        )
+        .await;
+        assert_eq!(response.status, 302, "{response:?}");
+        response.headers[header::LOCATION]
             .to_str()
             .unwrap()
             .parse()
             .unwrap()
     }
 
-    /// Comes back from the provider.
-    async fn follow_callback(&self, back: &Url, cookie: Option<&str>) -> ApiResponse {
+    /// Requests the callback URL with the cookie.
+    async fn follow_callback(&self, callback: &Url, cookie: Option<&str>) -> ApiResponse {
         assert_eq!(
-            back.as_str().split('?').next(),
+            callback.as_str().split('?').next(),
             Some(&*format!("{}{CALLBACK}", self.system.gateway_url))
         );
-        let path = format!("{CALLBACK}?{}", back.query().unwrap());
+        let path = format!("{CALLBACK}?{}", callback.query().unwrap());
         self.get(&path, cookie).await
     }
 
     async fn sign_in(&self, subject: &str) -> ApiResponse {
-        let begun = self.start_sign_in("").await;
-        let back = self.approve_at_provider(&begun.authorization_url, subject).await;
-        self.follow_callback(&back, Some(&begun.cookie)).await
+        let pending = self.start_sign_in("").await;
+        let callback = self
+            .approve_at_provider(&pending.authorization_url, subject)
+            .await;
+        self.follow_callback(&callback, Some(&pending.cookie)).await
     }
 }
 
-/// Makes somebody an account at the provider; their name there.
+/// Creates an account at the provider, and returns its subject.
 async fn create_provider_account(system: &TestSystem, email: &str, verified: bool) -> String {
     let subject = uuid_v7(system.now()).to_string();
     update_provider_account(system, &subject, email, verified).await;
     subject
 }
 
-/// Has the provider say this of an account from now on.
+/// Changes the claims that the provider returns for an account.
 async fn update_provider_account(system: &TestSystem, subject: &str, email: &str, verified: bool) {
     let url = format!("{}/users/{subject}", env_var("IDENTITY_PROVIDER_URL"));
     let claims = json!({"email": email, "email_verified": verified, "name": "Hanako of Elsewhere"});
@@ -111,8 +118,8 @@ fn unique_email(system: &TestSystem) -> String {
     format!("{}@example.com", uuid_v7(system.now()))
 }
 
-async fn fetch_account(system: &TestSystem, answer: ApiResponse) -> Value {
-    let session = Session::from_response(&answer.expect_status(200));
+async fn fetch_account(system: &TestSystem, response: ApiResponse) -> Value {
+    let session = Session::from_response(&response.expect_status(200));
     system
         .get_gateway("/v1/me", &session.access_token)
         .await
@@ -120,7 +127,7 @@ async fn fetch_account(system: &TestSystem, answer: ApiResponse) -> Value {
 }
 
 #[tokio::test]
-async fn somebody_comes_by_a_provider_and_is_the_same_person_the_next_time() {
+async fn provider_sign_in_creates_one_account_per_subject() {
     let system = TestSystem::shared().await;
     let (browser, email) = (Browser::new(&system), unique_email(&system));
     let subject = create_provider_account(&system, &email, true).await;
@@ -142,33 +149,33 @@ async fn somebody_comes_by_a_provider_and_is_the_same_person_the_next_time() {
     );
     let again = fetch_account(&system, browser.sign_in(&subject).await).await;
     assert_eq!(again["id"], first["id"]);
-    // By their account there, whatever the provider says of their address by then.
+    // The provider's subject identifies the account, even after the e-mail address changes there.
     update_provider_account(&system, &subject, &unique_email(&system), false).await;
     let moved = fetch_account(&system, browser.sign_in(&subject).await).await;
     assert_eq!((&moved["id"], &moved["email"]), (&first["id"], &first["email"]));
 }
 
 #[tokio::test]
-async fn the_shops_page_gets_a_token_that_no_server_is_shown() {
+async fn redirect_passes_the_refresh_token_in_the_url_fragment() {
     let system = TestSystem::shared().await;
     let browser = Browser::new(&system);
     let subject = create_provider_account(&system, &unique_email(&system), true).await;
     let page = "https://matsuri.example/signed-in";
-    let begun = browser
+    let pending = browser
         .start_sign_in(&format!(
             "?redirect_to={}",
             page.replace(':', "%3A").replace('/', "%2F")
         ))
         .await;
-    let back = browser
-        .approve_at_provider(&begun.authorization_url, &subject)
+    let callback = browser
+        .approve_at_provider(&pending.authorization_url, &subject)
         .await;
-    let answer = browser.follow_callback(&back, Some(&begun.cookie)).await;
-    assert_eq!(answer.status, 303, "{answer:?}");
-    let location = answer.headers[header::LOCATION].to_str().unwrap();
+    let response = browser.follow_callback(&callback, Some(&pending.cookie)).await;
+    assert_eq!(response.status, 303, "{response:?}");
+    let location = response.headers[header::LOCATION].to_str().unwrap();
     let token = location
         .strip_prefix(&format!("{page}#refresh_token="))
-        .expect("a browser keeps what follows # to itself");
+        .expect("the token is in the fragment, which browsers do not send to servers");
     let session = Session::from_response(&system.try_refresh(token).await.expect_status(200));
     system
         .get_gateway("/v1/me", &session.access_token)
@@ -176,28 +183,29 @@ async fn the_shops_page_gets_a_token_that_no_server_is_shown() {
         .expect_status(200);
 }
 
-/// An attacker's way back, in somebody else's browser, would sign that person in to the attacker's account.
+/// Without the check, a victim's browser that requests an attacker's callback would sign in to the attacker's
+/// account.
 #[tokio::test]
-async fn the_way_back_is_good_in_the_browser_that_began_and_once() {
+async fn callback_works_once_and_only_in_the_browser_that_started_it() {
     let system = TestSystem::shared().await;
     let (mallory, victim) = (Browser::new(&system), Browser::new(&system));
     let subject = create_provider_account(&system, &unique_email(&system), true).await;
-    let begun = mallory.start_sign_in("").await;
-    let back = mallory
-        .approve_at_provider(&begun.authorization_url, &subject)
+    let pending = mallory.start_sign_in("").await;
+    let callback = mallory
+        .approve_at_provider(&pending.authorization_url, &subject)
         .await;
 
-    let others = victim.start_sign_in("").await;
+    let victims_sign_in = victim.start_sign_in("").await;
     for cookie in [
         None,
-        Some(others.cookie.as_str()),
+        Some(victims_sign_in.cookie.as_str()),
         Some("__Host-matsuri-sign-in="),
     ] {
-        let answer = victim.follow_callback(&back, cookie).await;
-        assert_eq!(answer.expect_problem(400), "sign-in-not-started");
+        let response = victim.follow_callback(&callback, cookie).await;
+        assert_eq!(response.expect_problem(400), "sign-in-not-started");
     }
-    let mut other_state = back.clone();
-    let code = back
+    let mut other_state = callback.clone();
+    let code = callback
         .query_pairs()
         .find(|(name, _)| name == "code")
         .unwrap()
@@ -208,19 +216,19 @@ async fn the_way_back_is_good_in_the_browser_that_began_and_once() {
         .clear()
         .append_pair("code", &code)
         .append_pair("state", "made-up");
-    let answer = mallory.follow_callback(&other_state, Some(&begun.cookie)).await;
-    assert_eq!(answer.expect_problem(400), "sign-in-not-started");
+    let response = mallory.follow_callback(&other_state, Some(&pending.cookie)).await;
+    assert_eq!(response.expect_problem(400), "sign-in-not-started");
 
     mallory
-        .follow_callback(&back, Some(&begun.cookie))
+        .follow_callback(&callback, Some(&pending.cookie))
         .await
         .expect_status(200);
-    let again = mallory.follow_callback(&back, Some(&begun.cookie)).await;
+    let again = mallory.follow_callback(&callback, Some(&pending.cookie)).await;
     assert_eq!(again.expect_problem(400), "sign-in-not-started");
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_page_that_is_not_the_shops() {
+async fn rejects_redirects_to_other_sites_and_unknown_providers() {
     let system = TestSystem::shared().await;
     let browser = Browser::new(&system);
     for elsewhere in [
@@ -232,11 +240,11 @@ async fn nobody_is_sent_to_a_page_that_is_not_the_shops() {
         "javascript%3Aalert(1)",
         "",
     ] {
-        let answer = browser
+        let response = browser
             .get(&format!("{START}?redirect_to={elsewhere}"), None)
             .await;
-        assert!(!answer.headers.contains_key(header::LOCATION), "{answer:?}");
-        assert_eq!(answer.expect_problem(400), "invalid-redirect", "{elsewhere}");
+        assert!(!response.headers.contains_key(header::LOCATION), "{response:?}");
+        assert_eq!(response.expect_problem(400), "invalid-redirect", "{elsewhere}");
     }
     for unknown in [
         "/v1/auth/oauth/github",
@@ -251,9 +259,10 @@ async fn nobody_is_sent_to_a_page_that_is_not_the_shops() {
     }
 }
 
-/// Whoever registers with another's address, at the provider or here, must not come to share that other's account.
+/// A user who registers with another user's address, at the provider or here, must not get access to that
+/// user's account.
 #[tokio::test]
-async fn an_address_that_nobody_has_verified_takes_no_account_over() {
+async fn unverified_addresses_are_not_linked_to_accounts() {
     let system = TestSystem::shared().await;
     let browser = Browser::new(&system);
     let hanako = system.register_user().await;
@@ -294,33 +303,33 @@ async fn an_address_that_nobody_has_verified_takes_no_account_over() {
 }
 
 #[tokio::test]
-async fn whoever_turns_back_at_the_provider_is_told_so() {
+async fn denied_consent_returns_sign_in_denied() {
     let system = TestSystem::shared().await;
     let browser = Browser::new(&system);
-    let begun = browser.start_sign_in("").await;
+    let pending = browser.start_sign_in("").await;
     let denied = send(
         browser
             .http
-            .post(begun.authorization_url.clone())
+            .post(pending.authorization_url.clone())
             .form(&[("action", "deny")]),
     )
     .await;
     assert_eq!(denied.status, 302, "{denied:?}");
-    let mut back: Url = denied.headers[header::LOCATION]
+    let mut callback: Url = denied.headers[header::LOCATION]
         .to_str()
         .unwrap()
         .parse()
         .unwrap();
-    // This provider forgets the state then, which RFC 6749, 4.1.2.1 has it give back.
-    let (_, state) = begun
+    // This provider omits the state on denial, although RFC 6749, section 4.1.2.1 requires it.
+    let (_, state) = pending
         .authorization_url
         .query_pairs()
         .find(|(name, _)| name == "state")
         .unwrap();
-    back.query_pairs_mut().append_pair("state", &state);
-    let answer = browser.follow_callback(&back, Some(&begun.cookie)).await;
-    assert_eq!(answer.expect_problem(403), "sign-in-denied");
-    // A page elsewhere cannot finish what was not begun.
+    callback.query_pairs_mut().append_pair("state", &state);
+    let response = browser.follow_callback(&callback, Some(&pending.cookie)).await;
+    assert_eq!(response.expect_problem(403), "sign-in-denied");
+    // Another site cannot complete a sign-in that was not started.
     let request = system.gateway_request(Method::GET, &format!("{CALLBACK}?code=stolen&state=made-up"));
     assert_eq!(send(request).await.expect_problem(400), "sign-in-not-started");
 }

@@ -1,4 +1,4 @@
-//! An order from the first request to the e-mail, and an order that is put back.
+//! Orders from the request to the order mail: completed orders, and orders that fail and are compensated.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn detail_types(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_order_is_completed() {
+async fn completed_order_commits_stock_charges_once_and_sends_a_mail() {
     let system = TestSystem::shared().await;
     system.capture_events().await;
     let customer = system.customer().await;
@@ -26,9 +26,9 @@ async fn an_order_is_completed() {
         .header("Idempotency-Key", "one")
         .header("traceparent", format!("00-{trace_id}-b7ad6b7169203331-01"))
         .json(&json!({"items": [{"product_id": lantern, "quantity": 2}], "payment_method": "pm_card_visa"}));
-    let answer = send(request).await;
-    let location = answer.headers["location"].to_str().unwrap().to_owned();
-    let accepted = answer.expect_status(202);
+    let response = send(request).await;
+    let location = response.headers["location"].to_str().unwrap().to_owned();
+    let accepted = response.expect_status(202);
     let order_id = accepted["order_id"].as_str().unwrap().parse().unwrap();
     assert_eq!(location, format!("/v1/orders/{order_id}"));
     assert_eq!(
@@ -74,7 +74,7 @@ async fn an_order_is_completed() {
         .iter()
         .map(|event| &event["detail"]["traceparent"].as_str().unwrap()[3..35])
         .collect();
-    assert_eq!(traces, [trace_id; 5], "one trace from the request to the end");
+    assert_eq!(traces, [trace_id; 5], "all events belong to the request's trace");
 
     let address = format!("{}@example.com", customer.id);
     let mails = eventually("a mail", async || {
@@ -90,7 +90,7 @@ async fn an_order_is_completed() {
 }
 
 #[tokio::test]
-async fn an_order_of_more_than_there_is_is_refused_and_takes_nothing() {
+async fn order_above_available_stock_fails_and_reserves_nothing() {
     let system = TestSystem::shared().await;
     system.capture_events().await;
     let customer = system.customer().await;
@@ -114,8 +114,9 @@ async fn an_order_of_more_than_there_is_is_refused_and_takes_nothing() {
     assert_eq!(system.stock_quantities(&plenty).await, (10, 0));
     assert_eq!(system.stock_quantities(&scarce).await, (1, 0));
     assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
-    let events = system.wait_for_events(order_id.0, &["OrderFailed"]).await;
-    assert_eq!(detail_types(&events), ["OrderCreated", "OrderFailed"]);
+    let expected = ["OrderCreated", "OrderFailed"];
+    let events = system.wait_for_events(order_id.0, &expected).await;
+    assert_eq!(detail_types(&events), expected);
     let address = format!("{}@example.com", customer.id);
     eventually("a mail", async || {
         (system.sent_mails(&address).await.len() == 1).then_some(())
@@ -124,7 +125,7 @@ async fn an_order_of_more_than_there_is_is_refused_and_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_declined_card_gives_the_stock_back() {
+async fn declined_payment_releases_the_stock() {
     let system = TestSystem::shared().await;
     system.capture_events().await;
     let customer = system.customer().await;
@@ -147,11 +148,10 @@ async fn a_declined_card_gives_the_stock_back() {
             payments.iter().all(|payment| payment["status"] != "succeeded"),
             "{payments:?}"
         );
-        let events = system.wait_for_events(order_id.0, &["OrderFailed"]).await;
-        assert_eq!(
-            detail_types(&events),
-            ["OrderCreated", "StockReserved", "StockReleased", "OrderFailed"]
-        );
+        // Two outboxes publish these events independently, so wait for all of them.
+        let expected = ["OrderCreated", "StockReserved", "StockReleased", "OrderFailed"];
+        let events = system.wait_for_events(order_id.0, &expected).await;
+        assert_eq!(detail_types(&events), expected);
         let address = format!("{}@example.com", customer.id);
         let mails = if first { 1 } else { 2 };
         eventually("a mail", async || {

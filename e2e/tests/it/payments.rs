@@ -1,10 +1,11 @@
-//! A payment provider that is slow, away, or acts and does not say so.
+//! Orders while the payment provider is slow, unavailable, or loses responses after it charged.
 
 use serde_json::Value;
 
 use e2e::system::TestSystem;
 
-/// Orders one piece and tells how it ended, and what the provider took for it in the end.
+/// Orders one unit and waits for the final status. Returns the order, the provider's payments, and the
+/// product's quantity and reserved quantity.
 async fn order_and_wait(system: &TestSystem, payment_method: &str) -> (Value, Vec<Value>, (i64, i64)) {
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
@@ -34,27 +35,27 @@ async fn assert_completed_and_charged_once(payment_method: &str) {
 }
 
 #[tokio::test]
-async fn a_slow_provider_delays_an_order() {
+async fn slow_provider_only_delays_the_order() {
     assert_completed_and_charged_once("pm_slow").await;
 }
 
 #[tokio::test]
-async fn an_error_before_the_charge_is_tried_again() {
+async fn error_before_the_charge_is_retried() {
     assert_completed_and_charged_once("pm_error_before_effect").await;
 }
 
 #[tokio::test]
-async fn an_error_after_the_charge_charges_once() {
+async fn error_after_the_charge_charges_once() {
     assert_completed_and_charged_once("pm_error_after_effect").await;
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_for_a_while_is_waited_for() {
+async fn temporarily_unavailable_provider_is_retried() {
     assert_completed_and_charged_once("pm_unavailable").await;
 }
 
 #[tokio::test]
-async fn a_provider_that_stays_broken_charges_nothing() {
+async fn permanently_failing_provider_charges_nothing() {
     let system = TestSystem::shared().await;
     let (order, payments, stock) = order_and_wait(&system, "pm_broken").await;
     assert_eq!(

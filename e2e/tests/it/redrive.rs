@@ -1,4 +1,4 @@
-//! What was set aside gets another try by `cargo xtask redrive`, and nothing gets lost on the way.
+//! `cargo xtask redrive` retries dead letters, parked orders and parked events, and loses none of them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cancellation::set_order_delivery;
 
-/// Runs the command as an operator would; what it reports.
+/// Runs the redrive command and returns its JSON report.
 async fn redrive(queue: &str) -> Value {
     let report = run_command(&format!(r#""$XTASK" redrive {queue} --yes --json"#)).await;
     serde_json::from_str(&report).expect("the report is JSON")
@@ -18,7 +18,6 @@ async fn run_command(line: &str) -> String {
     run_shell(&std::env::temp_dir(), line).await
 }
 
-/// The bodies of the messages in a queue.
 async fn message_bodies(system: &TestSystem, queue: &str) -> Vec<String> {
     let messages = system.queue_messages(queue).await;
     messages
@@ -44,26 +43,27 @@ async fn configure_notification_sender(handler: &str, visibility: u32) {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
+async fn redriven_dead_letter_is_processed_after_its_cause_is_fixed() {
     let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
     let lantern = system.create_product(100, 5).await;
 
-    // A deployment that cannot start; the queue's patience is shortened, so that it runs out within seconds.
+    // Deploy a function that cannot start. The short visibility timeout exhausts the receive count within
+    // seconds.
     configure_notification_sender("not-a-function", 1).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
-    let letter = eventually("a dead letter", async || {
-        let letters = message_bodies(&system, "notification-dlq").await;
-        letters
+    let dead_letter = eventually("the dead letter", async || {
+        let dead_letters = message_bodies(&system, "notification-dlq").await;
+        dead_letters
             .into_iter()
-            .find(|letter| letter.contains(&order_id.to_string()))
+            .find(|body| body.contains(&order_id.to_string()))
     })
     .await;
     configure_notification_sender("notification-sender", 30).await;
     assert_eq!(mail_count(&system, &customer).await, 0);
 
     let report = redrive("notification-dlq").await;
-    let first = report["first"].as_array().expect("a preview");
+    let first = report["first"].as_array().expect("the report has a preview");
     let order = json!(order_id.to_string());
     assert!(
         first
@@ -78,11 +78,12 @@ async fn a_dead_letter_is_dealt_with_once_its_cause_is_gone() {
     assert!(
         !message_bodies(&system, "notification-dlq")
             .await
-            .contains(&letter)
+            .contains(&dead_letter)
     );
 }
 
-/// Makes an order wait for ever: what would have started its saga is taken out of the queue. Gives what that was.
+/// Places an order whose saga never starts, by purging the message that would start it. Returns the order's
+/// event.
 async fn create_stuck_order(system: &TestSystem, customer: &ApiCaller) -> (OrderId, Value) {
     let lantern = system.create_product(100, 5).await;
     set_order_delivery(false).await;
@@ -104,7 +105,7 @@ async fn create_stuck_order(system: &TestSystem, customer: &ApiCaller) -> (Order
 }
 
 #[tokio::test]
-async fn a_parked_orders_saga_starts_again() {
+async fn redriven_parked_order_completes() {
     let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
     let (order_id, event) = create_stuck_order(&system, &customer).await;
@@ -112,7 +113,7 @@ async fn a_parked_orders_saga_starts_again() {
     for member in ["traceparent", "correlation_id", "causation_id"] {
         state[member] = event["detail"][member].clone();
     }
-    // What a step said before the order was parked must not be taken for what it says now.
+    // The redrive must drop these results of earlier steps.
     state["failure"] = json!({"event_id": null});
     state["compensation_error"] = json!({"Error": "Unavailable", "Cause": "for long"});
     let parked = json!({"order_id": order_id, "execution": "arn", "state": state});
@@ -135,10 +136,10 @@ async fn a_parked_orders_saga_starts_again() {
 }
 
 #[tokio::test]
-async fn parked_events_are_published_and_what_is_none_stays() {
+async fn redrive_publishes_parked_events_and_keeps_malformed_messages() {
     let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
-    // An event like any other: the order that it tells of waits for it.
+    // The order starts only when this event is published.
     let (order_id, event) = create_stuck_order(&system, &customer).await;
     let entry = json!({
         "EventBusName": "ecommerce-event-bus", "Source": event["source"], "DetailType": event["detail-type"],
@@ -149,10 +150,10 @@ async fn parked_events_are_published_and_what_is_none_stays() {
         .send_message("event-parking-queue", &entry.to_string())
         .await;
 
-    let refused = run_command(r#""$XTASK" redrive event-parking-queue --yes --json || echo FAILED"#).await;
+    let output = run_command(r#""$XTASK" redrive event-parking-queue --yes --json || echo FAILED"#).await;
     assert!(
-        refused.ends_with("FAILED\n") && refused.contains(r#""left": 1"#),
-        "{refused}"
+        output.ends_with("FAILED\n") && output.contains(r#""left": 1"#),
+        "{output}"
     );
     assert_eq!(
         system.wait_for_final_status(&customer, order_id).await["status"],
@@ -165,7 +166,7 @@ async fn parked_events_are_published_and_what_is_none_stays() {
 }
 
 #[tokio::test]
-async fn an_interrupted_redrive_loses_nothing() {
+async fn interrupted_redrive_loses_no_message() {
     let system = TestSystem::shared().await;
     run_command("dead=$(awslocal sqs create-queue --queue-name trial-dlq --query QueueUrl --output text)
          arn=arn:aws:sqs:ap-northeast-1:000000000000:trial-dlq
@@ -179,23 +180,27 @@ async fn an_interrupted_redrive_loses_nothing() {
     .await;
     let sent: BTreeSet<String> = (1..=12).map(|number| format!("message {number}")).collect();
 
-    // Two a second, for a few seconds.
+    // Redrive two messages per second, and interrupt after three seconds.
     run_command(r#"timeout --signal=INT 3 "$XTASK" redrive trial-dlq --yes --rate 2 || true"#).await;
-    let (gone, left) = (
+    let (moved, left) = (
         message_bodies(&system, "trial").await,
         message_bodies(&system, "trial-dlq").await,
     );
     assert!(
-        !gone.is_empty() && gone.len() <= 8,
-        "the rate is kept, and something was done: {gone:?}"
+        !moved.is_empty() && moved.len() <= 8,
+        "at least one message moved, within the rate limit: {moved:?}"
     );
-    assert_eq!(gone.len() + left.len(), 12, "each is in one place");
-    assert_eq!(gone.into_iter().chain(left).collect::<BTreeSet<_>>(), sent);
+    assert_eq!(
+        moved.len() + left.len(),
+        12,
+        "each message is in exactly one queue"
+    );
+    assert_eq!(moved.into_iter().chain(left).collect::<BTreeSet<_>>(), sent);
 
     let report = redrive("trial-dlq").await;
     assert_eq!(
         report["waiting"], report["redriven"],
-        "what was held is there at once"
+        "the interrupted redrive made its messages visible again"
     );
     let arrived = message_bodies(&system, "trial").await;
     assert_eq!(arrived.len(), 12);
@@ -208,7 +213,7 @@ async fn an_interrupted_redrive_loses_nothing() {
     assert_eq!(
         redrive("trial-dlq").await["waiting"],
         0,
-        "an empty queue is no error"
+        "redriving an empty queue succeeds"
     );
     let unknown = run_command(r#""$XTASK" redrive nothing 2>&1 || true"#).await;
     assert!(

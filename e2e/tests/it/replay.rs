@@ -1,10 +1,25 @@
-//! A replay of everything that was ever said changes nothing.
+//! A replay of all archived events changes nothing.
 
-use e2e::system::{TestSystem, aws::run_shell, eventually, send};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use e2e::{
+    consistency::StabilityTracker,
+    system::{TestSystem, aws::run_shell, eventually, send},
+};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
+use tokio::time::{Instant, sleep};
 
-/// What PostgreSQL holds of stock, each table as JSON.
+/// How long the system may take to become quiescent.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Longer than the bus takes to deliver an event.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Queries that read each stock table of PostgreSQL as JSON.
 const STOCK_QUERIES: [&str; 4] = [
     "SELECT json_agg(t ORDER BY product_id)::text FROM stock t",
     "SELECT json_agg(t ORDER BY reservation_id)::text FROM reservations t",
@@ -12,14 +27,14 @@ const STOCK_QUERIES: [&str; 4] = [
     "SELECT json_agg(t ORDER BY adjustment_id)::text FROM stock_adjustments t",
 ];
 
-/// Queues whose consumers act on events.
+/// The queues whose consumers act on events.
 const WORK_QUEUES: [&str; 3] = [
     "order-processing-queue",
     "stock-update-queue",
     "notification-queue",
 ];
 
-/// Everything that an event can change.
+/// The state that events can change.
 #[derive(Debug, PartialEq)]
 struct PersistedState {
     orders: Vec<Value>,
@@ -40,7 +55,7 @@ impl PersistedState {
             refunds: system.list_provider_objects("/v1/refunds").await,
             mails: mails["messages"]
                 .as_object()
-                .expect("mails by account")
+                .expect("the mails are grouped by account")
                 .values()
                 .cloned()
                 .collect(),
@@ -51,7 +66,7 @@ impl PersistedState {
 async fn scan_orders() -> Vec<Value> {
     let scan = "awslocal dynamodb scan --table-name ecommerce-orders --query Items --output json";
     let mut orders: Vec<Value> =
-        serde_json::from_str(&run_shell(&std::env::temp_dir(), scan).await).expect("the table as JSON");
+        serde_json::from_str(&run_shell(&std::env::temp_dir(), scan).await).expect("the scan prints JSON");
     orders.sort_by_key(|order| order["order_id"]["S"].as_str().map(str::to_owned));
     orders
 }
@@ -59,36 +74,58 @@ async fn scan_orders() -> Vec<Value> {
 #[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
 async fn read_stock_tables() -> Vec<Option<String>> {
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `cargo xtask test`");
-    let mut database = PgConnection::connect(&url).await.expect("the database is up");
+    let mut database = PgConnection::connect(&url)
+        .await
+        .expect("the database must be reachable");
     let mut tables = Vec::new();
     for table in STOCK_QUERIES {
         tables.push(
             sqlx::query_scalar(table)
                 .fetch_one(&mut database)
                 .await
-                .expect("the table is read"),
+                .expect("the stock tables must be readable"),
         );
     }
     tables
 }
 
-/// Waits until nothing is on its way any more: no message in a queue or a consumer's hands, no saga under way.
-async fn await_quiescence(system: &TestSystem) {
-    eventually("quiet", async || {
-        for queue in WORK_QUEUES {
-            if !system.queue_messages(queue).await.is_empty() {
-                return None;
-            }
+/// Whether no work queue has a message and no saga execution runs.
+async fn is_idle(system: &TestSystem) -> bool {
+    for queue in WORK_QUEUES {
+        if !system.queue_messages(queue).await.is_empty() {
+            return false;
         }
-        let running = "awslocal stepfunctions list-executions --status-filter RUNNING --query 'length(executions)' \
-            --state-machine-arn arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga";
-        (run_shell(&std::env::temp_dir(), running).await.trim() == "0").then_some(())
-    })
-    .await;
+    }
+    let running = "awslocal stepfunctions list-executions --status-filter RUNNING \
+        --query 'length(executions)' \
+        --state-machine-arn arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga";
+    run_shell(&std::env::temp_dir(), running).await.trim() == "0"
+}
+
+/// Captures the state once the system is quiescent. The capture reads the stores one after another, so the
+/// returned one began after two equal captures of an idle system.
+async fn capture_when_quiescent(system: &TestSystem) -> PersistedState {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut tracker = StabilityTracker::default();
+    loop {
+        let was_idle = is_idle(system).await;
+        let state = PersistedState::capture(system).await;
+        let mut hasher = DefaultHasher::new();
+        format!("{state:?}").hash(&mut hasher);
+        if tracker.observe(was_idle && is_idle(system).await, hasher.finish()) {
+            return state;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the system is not quiescent after {} s",
+            TIMEOUT.as_secs()
+        );
+        sleep(POLL_INTERVAL).await;
+    }
 }
 
 #[tokio::test]
-async fn of_a_whole_run_changes_nothing() {
+async fn replay_of_a_whole_run_changes_nothing() {
     let system = TestSystem::exclusive().await;
     let lantern = system.create_product(1000, 10).await;
     let mut outcomes = Vec::new();
@@ -102,20 +139,21 @@ async fn of_a_whole_run_changes_nothing() {
         let order_id = system.place_order(&customer, &lantern, quantity, card).await;
         outcomes.push(system.wait_for_final_status(&customer, order_id).await["status"].clone());
         let address = format!("{}@example.com", customer.id);
-        eventually("a mail", async || {
+        eventually("the mail", async || {
             (!system.sent_mails(&address).await.is_empty()).then_some(())
         })
         .await;
     }
     assert_eq!(outcomes, ["completed", "failed", "failed", "completed"]);
 
-    await_quiescence(&system).await;
-    let before = PersistedState::capture(&system).await;
-    let said = run_shell(&std::env::temp_dir(), r#""$XTASK" replay --from -1d --yes"#).await;
-    for kind in ["OrderCreated", "OrderCompleted", "OrderFailed", "ProductCreated"] {
-        assert!(said.contains(kind), "the archive holds all of it: {said}");
+    let before = capture_when_quiescent(&system).await;
+    let output = run_shell(&std::env::temp_dir(), r#""$XTASK" replay --from -1d --yes"#).await;
+    for detail_type in ["OrderCreated", "OrderCompleted", "OrderFailed", "ProductCreated"] {
+        assert!(
+            output.contains(detail_type),
+            "the archive must contain {detail_type}: {output}"
+        );
     }
-    await_quiescence(&system).await;
-    let after = PersistedState::capture(&system).await;
+    let after = capture_when_quiescent(&system).await;
     assert!(before == after, "before: {before:#?}\nafter: {after:#?}");
 }

@@ -1,6 +1,6 @@
-//! What somebody may try who should not get in, each with the refusal that it finds, by the front door and, where the
-//! door stops it, at core-api behind it as well. Attacks on a sign-in by a provider are in `providers`; refresh tokens
-//! that come again, and tokens from before a new password, in `identity`; forged access tokens in `tokens`.
+//! Attacks and their rejection by the API gateway, and by core-api where the gateway would reject them first.
+//! Attacks on the OAuth sign-in are in `oauth_sign_in`, reused refresh tokens and tokens from before a
+//! password reset in `authentication`, and forged access tokens in `token_forgery`.
 
 use std::time::Instant;
 
@@ -12,17 +12,21 @@ use serde_json::{Value, json};
 
 use e2e::system::{ApiCaller, ApiResponse, TestSystem, TestUser, eventually, send};
 
-/// The last part of a problem's type. On its way through the local gateway an answer loses what says that it is one.
+/// The password of users that these tests register.
+const PASSWORD: &str = "correct horse paper lantern";
+
+/// Asserts the status, and returns the problem's slug. The local gateway drops the content type of problem
+/// documents, so [`ApiResponse::expect_problem`] does not apply.
 #[track_caller]
-fn assert_refused(answer: &ApiResponse, status: u16) -> &str {
-    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
-    let kind = answer.body["type"]
+fn assert_problem(response: &ApiResponse, status: u16) -> &str {
+    assert_eq!(response.status.as_u16(), status, "{response:?}");
+    let kind = response.body["type"]
         .as_str()
-        .unwrap_or_else(|| panic!("{answer:?}"));
+        .unwrap_or_else(|| panic!("{response:?}"));
     kind.rsplit('/').next().unwrap()
 }
 
-/// The same request, by the front door and straight to core-api.
+/// The same request to the API gateway and directly to core-api.
 fn requests_to_gateway_and_core_api<'a>(
     system: &'a TestSystem,
     method: &'a Method,
@@ -44,28 +48,28 @@ async fn audit_entries(system: &TestSystem, query: &str) -> Vec<Value> {
     log["items"].as_array().unwrap().clone()
 }
 
-/// Whatever is another's is not there, in the same words as what is nobody's.
+/// The response for another user's resource equals the response for a resource that does not exist.
 #[tokio::test]
-async fn what_is_anothers_is_not_there() {
+async fn other_users_resources_are_not_found() {
     let system = TestSystem::shared().await;
     let (hanako, mallory) = (system.customer().await, system.customer().await);
     let lantern = system.create_product(100, 10).await;
     let order = system.place_order(&hanako, &lantern, 1, "pm_card_visa").await;
     let address = json!({
-        "recipient": "山田花子", "country": "JP", "postal_code": "150-0001", "region": "東京都", "city": "渋谷区",
-        "line1": "神宮前1-2-3",
+        "recipient": "山田花子", "country": "JP", "postal_code": "150-0001", "region": "東京都",
+        "city": "渋谷区", "line1": "神宮前1-2-3",
     });
     let request = system
         .gateway_request(Method::POST, "/v1/me/addresses")
         .bearer_auth(&hanako.token);
-    let hers = send(request.json(&address)).await.expect_status(201);
-    let hers = hers["id"].as_str().unwrap();
-    let nobodys = uuid_v7(system.now()).to_string();
+    let hanakos = send(request.json(&address)).await.expect_status(201);
+    let hanakos = hanakos["id"].as_str().unwrap();
+    let nonexistent = uuid_v7(system.now()).to_string();
 
-    let ask = async |person: &ApiCaller, method: &Method, path: &str| {
+    let request_as = async |caller: &ApiCaller, method: &Method, path: &str| {
         let request = system
             .gateway_request(method.clone(), path)
-            .bearer_auth(&person.token);
+            .bearer_auth(&caller.token);
         send(if method == Method::PUT {
             request.json(&address)
         } else {
@@ -74,40 +78,44 @@ async fn what_is_anothers_is_not_there() {
         .await
     };
     let order = order.to_string();
-    for (method, path, hers) in [
+    for (method, path, hanakos) in [
         (Method::GET, "/v1/orders/{}", order.as_str()),
         (Method::POST, "/v1/orders/{}/cancel", &order),
-        (Method::GET, "/v1/me/addresses/{}", hers),
-        (Method::PUT, "/v1/me/addresses/{}", hers),
-        (Method::DELETE, "/v1/me/addresses/{}", hers),
+        (Method::GET, "/v1/me/addresses/{}", hanakos),
+        (Method::PUT, "/v1/me/addresses/{}", hanakos),
+        (Method::DELETE, "/v1/me/addresses/{}", hanakos),
     ] {
-        let of_another = ask(&mallory, &method, &path.replace("{}", hers)).await;
-        let of_nobody = ask(&mallory, &method, &path.replace("{}", &nobodys)).await;
-        assert_eq!(assert_refused(&of_another, 404), "not-found", "{method} {path}");
-        assert_eq!(of_another.body, of_nobody.body, "{method} {path}");
+        let for_other_user = request_as(&mallory, &method, &path.replace("{}", hanakos)).await;
+        let for_nonexistent = request_as(&mallory, &method, &path.replace("{}", &nonexistent)).await;
+        assert_eq!(
+            assert_problem(&for_other_user, 404),
+            "not-found",
+            "{method} {path}"
+        );
+        assert_eq!(for_other_user.body, for_nonexistent.body, "{method} {path}");
     }
     for path in ["/v1/orders", "/v1/me/addresses"] {
-        let list = ask(&mallory, &Method::GET, path).await.expect_status(200);
+        let list = request_as(&mallory, &Method::GET, path).await.expect_status(200);
         assert_eq!(list["items"], json!([]), "{path}");
     }
-    let export = ask(&mallory, &Method::GET, "/v1/me/export")
+    let export = request_as(&mallory, &Method::GET, "/v1/me/export")
         .await
         .expect_status(200);
     assert!(!export.to_string().contains(&order), "{export}");
     for path in [
         format!("/v1/users/{}", hanako.id),
-        format!("/v1/users/{nobodys}"),
+        format!("/v1/users/{nonexistent}"),
         "/v1/users".to_owned(),
         format!("/v1/audit?subject={}", hanako.id),
     ] {
         assert_eq!(
-            assert_refused(&ask(&mallory, &Method::GET, &path).await, 403),
+            assert_problem(&request_as(&mallory, &Method::GET, &path).await, 403),
             "forbidden",
             "{path}"
         );
     }
-    // Nothing of it had an effect.
-    ask(&hanako, &Method::GET, &format!("/v1/me/addresses/{hers}"))
+    // None of the requests had an effect.
+    request_as(&hanako, &Method::GET, &format!("/v1/me/addresses/{hanakos}"))
         .await
         .expect_status(200);
     let order: OrderId = order.parse().unwrap();
@@ -117,32 +125,32 @@ async fn what_is_anothers_is_not_there() {
     );
 }
 
-/// Her key and her body bring another neither her order nor its number.
+/// Another customer's request with the same key and body creates a separate order.
 #[tokio::test]
-async fn an_idempotency_key_is_its_owners() {
+async fn idempotency_keys_are_scoped_to_the_customer() {
     let system = TestSystem::shared().await;
     let (hanako, mallory) = (system.customer().await, system.customer().await);
     let lantern = system.create_product(100, 10).await;
     let body = json!({
         "items": [{"product_id": lantern, "quantity": 1}], "payment_method": "pm_card_visa",
     });
-    let hers = system
+    let hanakos = system
         .post_order(&hanako, "the same", &body)
         .await
         .expect_status(202);
-    let others = system
+    let mallorys = system
         .post_order(&mallory, "the same", &body)
         .await
         .expect_status(202);
-    assert_ne!(hers["order_id"], others["order_id"]);
+    assert_ne!(hanakos["order_id"], mallorys["order_id"]);
 }
 
 #[tokio::test]
-async fn nobody_makes_themselves_an_administrator() {
+async fn users_cannot_change_their_own_role() {
     let system = TestSystem::shared().await;
     let email = format!("{}@example.com", uuid_v7(system.now()));
     let with = |more: Value| {
-        let mut body = json!({"email": email, "password": "correct horse", "name": "Mallory"});
+        let mut body = json!({"email": email, "password": PASSWORD, "name": "Mallory"});
         body.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
@@ -154,20 +162,20 @@ async fn nobody_makes_themselves_an_administrator() {
         json!({"id": uuid_v7(system.now())}),
         json!({"tokens_valid_from": "2000-01-01T00:00:00Z"}),
     ] {
-        let answer = system
+        let response = system
             .post_gateway("/v1/auth/register", &with(more.clone()))
             .await;
-        assert_eq!(answer.expect_problem(422), "invalid-body", "{more}");
+        assert_eq!(response.expect_problem(422), "invalid-body", "{more}");
     }
     system
         .post_gateway("/v1/auth/register", &with(json!({})))
         .await
         .expect_status(202);
-    let visitor = TestUser {
+    let user = TestUser {
         email,
-        password: "correct horse".to_owned(),
+        password: PASSWORD.to_owned(),
     };
-    let token = system.sign_in(&visitor).await.access_token;
+    let token = system.sign_in(&user).await.access_token;
     let me = system.get_gateway("/v1/me", &token).await.expect_status(200);
     let id = me["id"].as_str().unwrap().to_owned();
 
@@ -178,21 +186,22 @@ async fn nobody_makes_themselves_an_administrator() {
     ] {
         for request in requests_to_gateway_and_core_api(&system, &Method::PATCH, "/v1/me") {
             let request = request.bearer_auth(&token).header("if-match", "*");
-            let answer = send(request.json(&change)).await;
-            assert!(answer.status.is_client_error(), "{change}: {answer:?}");
+            let response = send(request.json(&change)).await;
+            assert!(response.status.is_client_error(), "{change}: {response:?}");
         }
     }
     for request in requests_to_gateway_and_core_api(&system, &Method::PUT, &format!("/v1/users/{id}/role")) {
-        let answer = send(request.bearer_auth(&token).json(&json!({"role": "admin"}))).await;
-        assert_eq!(assert_refused(&answer, 403), "forbidden");
+        let response = send(request.bearer_auth(&token).json(&json!({"role": "admin"}))).await;
+        assert_eq!(assert_problem(&response, 403), "forbidden");
     }
     let me = system.get_gateway("/v1/me", &token).await.expect_status(200);
     assert_eq!(me["role"], "customer");
 }
 
-/// Whoever has handed somebody a cart, or a session of their own, learns nothing of what that person does with it.
+/// An attacker who plants a cart token or a session in a victim's browser gains no access after the victim's
+/// sign-in.
 #[tokio::test]
-async fn what_was_planted_before_a_sign_in_opens_nothing_after_it() {
+async fn sign_in_prevents_cart_and_session_fixation() {
     let system = TestSystem::shared().await;
     let (lantern, drum) = (
         system.create_product(700, 10).await,
@@ -221,7 +230,7 @@ async fn what_was_planted_before_a_sign_in_opens_nothing_after_it() {
         .header("cart-token", planted);
     assert_eq!(send(by_token).await.expect_status(200)["items"], json!([]));
 
-    // A sign-in begins a session of its own, whatever comes along with it.
+    // A sign-in always creates a new session.
     let body = json!({
         "email": hanako.email, "password": hanako.password, "refresh_token": session.refresh_token,
     });
@@ -237,20 +246,20 @@ async fn what_was_planted_before_a_sign_in_opens_nothing_after_it() {
     assert_ne!(family(&again.refresh_token), family(&session.refresh_token));
 }
 
-/// Nobody learns by the clock who has an account: what differs is less than half of what a password's hash takes, and
-/// that is what a sign-in would save if it hashed for nobody.
+/// Response times must not reveal whether an account exists. The allowed difference is half the time of a
+/// password hash: a login that hashes for registered addresses only would differ by a whole hash.
 #[tokio::test]
-async fn an_address_that_nobody_has_takes_as_long_as_one_that_somebody_has() {
-    // What other tests do would be measured as well.
+async fn response_times_do_not_reveal_registered_addresses() {
+    // Concurrent tests would distort the measurement.
     let system = TestSystem::exclusive().await;
-    let mut somebodys = Vec::new();
+    let mut registered = Vec::new();
     for _ in 0..12 {
-        somebodys.push(system.register_user().await.email);
+        registered.push(system.register_user().await.email);
     }
-    let nobodys: Vec<String> = (0..12)
+    let unregistered: Vec<String> = (0..12)
         .map(|_| format!("{}@example.com", uuid_v7(system.now())))
         .collect();
-    let take = async |path: &str, body: &Value, status: u16| {
+    let measure = async |path: &str, body: &Value, status: u16| {
         let started = Instant::now();
         system.post_gateway(path, body).await.expect_status(status);
         started.elapsed().as_secs_f64()
@@ -260,7 +269,7 @@ async fn an_address_that_nobody_has_takes_as_long_as_one_that_somebody_has() {
         times[times.len() / 2]
     };
 
-    // What OWASP asks for at least, and the auth functions do, is the default.
+    // The default parameters are OWASP's minimum, and the auth functions use them too.
     let hash = || {
         let started = Instant::now();
         Argon2::default()
@@ -277,40 +286,44 @@ async fn an_address_that_nobody_has_takes_as_long_as_one_that_somebody_has() {
         ("/v1/auth/password/forgot", 202, forgot),
         ("/v1/auth/email/verify", 202, forgot),
     ] {
-        let (mut somebody, mut nobody, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut differs, mut may) = (f64::MAX, 0.0);
-        // In turns, and again where the machine was busy. Four times, as a fifth guess would be free and a sixth not.
+        let (mut known_times, mut unknown_times, mut hash_times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut difference, mut limit) = (f64::MAX, 0.0);
+        // Measure alternately, and repeat if the machine was busy: at most four times, because the login
+        // throttle blocks after five failed attempts.
         for _ in 0..4 {
-            for (one, other) in somebodys.iter().zip(&nobodys) {
-                somebody.push(take(path, &body(one), status).await);
-                nobody.push(take(path, &body(other), status).await);
-                hashes.push(hash());
+            for (known, unknown) in registered.iter().zip(&unregistered) {
+                known_times.push(measure(path, &body(known), status).await);
+                unknown_times.push(measure(path, &body(unknown), status).await);
+                hash_times.push(hash());
             }
-            differs = (median(&mut somebody) - median(&mut nobody)).abs();
-            may = median(&mut hashes) / 2.0;
-            if differs < may {
+            difference = (median(&mut known_times) - median(&mut unknown_times)).abs();
+            limit = median(&mut hash_times) / 2.0;
+            if difference < limit {
                 break;
             }
         }
         assert!(
-            differs < may,
-            "{path} differs by {differs:.4} s, more than {may:.4} s"
+            difference < limit,
+            "the response times of {path} differ by {difference:.4} s, the limit is {limit:.4} s"
         );
     }
 }
 
 #[tokio::test]
-async fn a_thousand_wrong_passwords_are_five() {
+async fn login_throttle_allows_five_of_a_thousand_guesses() {
     let system = TestSystem::shared().await;
-    let (hanako, neighbour) = (system.register_user().await, system.register_user().await);
+    let (hanako, other_user) = (system.register_user().await, system.register_user().await);
     let guess = async |n: u32| {
-        let answer = system.try_sign_in(&hanako.email, &format!("guess {n}")).await;
-        if answer.status == 429 {
-            let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
-            assert!((1..=900).contains(&wait), "{answer:?}");
-            assert_eq!(answer.body["type"], "https://matsuri.dev/problems/too-many-tries");
+        let response = system.try_sign_in(&hanako.email, &format!("guess {n}")).await;
+        if response.status == 429 {
+            let wait: u64 = response.headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=900).contains(&wait), "{response:?}");
+            assert_eq!(
+                response.body["type"],
+                "https://matsuri.dev/problems/too-many-tries"
+            );
         }
-        answer.status.as_u16()
+        response.status.as_u16()
     };
     let started = Instant::now();
     let statuses: Vec<u16> = stream::iter(0..1000)
@@ -318,19 +331,19 @@ async fn a_thousand_wrong_passwords_are_five() {
         .buffer_unordered(8)
         .collect()
         .await;
-    let tried = statuses.iter().filter(|&&status| status == 401).count();
-    let told_to_wait = statuses.iter().filter(|&&status| status == 429).count();
-    assert_eq!(tried + told_to_wait, 1000, "{statuses:?}");
-    // Five, and one more for each wait that ended meanwhile: 15 s, 30 s, 60 s, …
+    let attempted = statuses.iter().filter(|&&status| status == 401).count();
+    let throttled = statuses.iter().filter(|&&status| status == 429).count();
+    assert_eq!(attempted + throttled, 1000, "{statuses:?}");
+    // Five attempts, and one more after each wait that has ended: 15 s, 30 s, 60 s, …
     let waits = (1..).take_while(|n| 15 * ((1 << n) - 1) <= started.elapsed().as_secs());
-    assert!(tried <= 5 + waits.count(), "{tried} were tried");
+    assert!(attempted <= 5 + waits.count(), "{attempted} guesses were checked");
 
-    // The neighbour behind the same address is none the worse for it.
-    system.sign_in(&neighbour).await;
-    // Who has the password is let in when the wait is over.
-    eventually("the end of the wait", async || {
-        let answer = system.try_sign_in(&hanako.email, &hanako.password).await;
-        (answer.status == 200).then_some(())
+    // The throttle does not affect another user with the same IP address.
+    system.sign_in(&other_user).await;
+    // The user can sign in after the wait.
+    eventually("the login throttle to allow the sign-in", async || {
+        let response = system.try_sign_in(&hanako.email, &hanako.password).await;
+        (response.status == 200).then_some(())
     })
     .await;
     let log = audit_entries(&system, "action=login_refused").await;
@@ -342,7 +355,7 @@ async fn a_thousand_wrong_passwords_are_five() {
 }
 
 #[tokio::test]
-async fn what_is_written_in_names_ends_no_line_and_no_header() {
+async fn input_cannot_inject_headers_markup_or_log_lines() {
     let system = TestSystem::shared().await;
     let id = uuid_v7(system.now());
     for (field, value) in [
@@ -353,30 +366,29 @@ async fn what_is_written_in_names_ends_no_line_and_no_header() {
         ("name", "Hanako\r\nBcc: all@example.com".to_owned()),
         ("name", "Hanako\u{1b}[2J".to_owned()),
     ] {
-        let mut body =
-            json!({"email": format!("{id}@example.com"), "password": "correct horse", "name": "Hanako"});
+        let mut body = json!({"email": format!("{id}@example.com"), "password": PASSWORD, "name": "Hanako"});
         body[field] = json!(value);
-        let answer = system.post_gateway("/v1/auth/register", &body).await;
-        assert_eq!(answer.expect_problem(422), "invalid-body", "{field} {value:?}");
+        let response = system.post_gateway("/v1/auth/register", &body).await;
+        assert_eq!(response.expect_problem(422), "invalid-body", "{field} {value:?}");
     }
 
-    // What stands in a mail is text there, and no page of somebody's.
-    let mut visitor = TestUser {
+    // Mails escape user input.
+    let mut user = TestUser {
         email: format!("{id}@example.com"),
-        password: "correct horse".to_owned(),
+        password: PASSWORD.to_owned(),
     };
     let body = json!({
-        "email": visitor.email, "password": visitor.password, "name": "<a href=//evil.example>Hanako</a>",
+        "email": user.email, "password": user.password, "name": "<a href=//evil.example>Hanako</a>",
     });
     system
         .post_gateway("/v1/auth/register", &body)
         .await
         .expect_status(202);
-    let mail = system.wait_for_mail(&visitor.email, "Welcome", 1).await.remove(0);
-    let html = mail["BodyHtml"].as_str().expect("a mail has a page");
+    let mail = system.wait_for_mail(&user.email, "Welcome", 1).await.remove(0);
+    let html = mail["BodyHtml"].as_str().expect("a mail has an HTML part");
     assert!(!html.contains("<a href=//evil"), "{html}");
-    visitor.email.make_ascii_uppercase();
-    system.sign_in(&visitor).await;
+    user.email.make_ascii_uppercase();
+    system.sign_in(&user).await;
 
     let customer = system.customer().await;
     for (name, value) in [
@@ -389,28 +401,28 @@ async fn what_is_written_in_names_ends_no_line_and_no_header() {
         ("user-agent", "\",\"level\":\"ERROR\"}"),
     ] {
         for request in requests_to_gateway_and_core_api(&system, &Method::GET, "/v1/me") {
-            let answer = send(request.bearer_auth(&customer.token).header(name, value)).await;
-            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            let response = send(request.bearer_auth(&customer.token).header(name, value)).await;
+            assert_eq!(response.status, 200, "{name}: {response:?}");
         }
     }
     for request in requests_to_gateway_and_core_api(&system, &Method::GET, "/v1/cart") {
-        let answer = send(request.header("cart-token", "../../orders")).await;
-        assert_eq!(assert_refused(&answer, 400), "invalid-cart-token");
+        let response = send(request.header("cart-token", "../../orders")).await;
+        assert_eq!(assert_problem(&response, 400), "invalid-cart-token");
     }
-    // The local gateway itself fails at these; AWS hands them on.
+    // Only core-api is tested, because the local gateway fails on these paths; AWS forwards them.
     for path in [
         "/v1/products/%0d%0aSet-Cookie:%20a=b",
         "/v1/products/%00",
         "/v1/products/..%2f..%2fmetrics",
     ] {
-        let answer = send(system.core_api_request(Method::GET, path)).await;
-        assert!(answer.status.is_client_error(), "{path}: {answer:?}");
-        assert!(!answer.headers.contains_key("set-cookie"), "{path}");
+        let response = send(system.core_api_request(Method::GET, path)).await;
+        assert!(response.status.is_client_error(), "{path}: {response:?}");
+        assert!(!response.headers.contains_key("set-cookie"), "{path}");
     }
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_and_nothing_falls_over() {
+async fn oversized_requests_are_rejected() {
     let system = TestSystem::shared().await;
     let customer = system.customer().await;
     let long = "x".repeat(100_000);
@@ -426,7 +438,7 @@ async fn what_is_too_large_is_refused_and_nothing_falls_over() {
         ("/v1/auth/refresh", json!({"refresh_token": long})),
         (
             "/v1/auth/password/reset",
-            json!({"token": long, "password": "correct horse"}),
+            json!({"token": long, "password": PASSWORD}),
         ),
     ] {
         assert_eq!(
@@ -446,7 +458,7 @@ async fn what_is_too_large_is_refused_and_nothing_falls_over() {
         ),
         (
             "/v1/auth/register",
-            json!({"email": "a@example.com", "password": "correct horse", "name": "x".repeat(101)}),
+            json!({"email": "a@example.com", "password": PASSWORD, "name": "x".repeat(101)}),
         ),
     ] {
         assert_eq!(
@@ -459,8 +471,8 @@ async fn what_is_too_large_is_refused_and_nothing_falls_over() {
         let request = request
             .bearer_auth(&customer.token)
             .header("idempotency-key", "one");
-        let answer = send(request.json(&json!({"items": [], "payment_method": long}))).await;
-        assert_eq!(assert_refused(&answer, 413), "body-too-large");
+        let response = send(request.json(&json!({"items": [], "payment_method": long}))).await;
+        assert_eq!(assert_problem(&response, 413), "body-too-large");
     }
     let deep = format!("{{\"items\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
     for request in requests_to_gateway_and_core_api(&system, &Method::POST, "/v1/orders") {
@@ -468,13 +480,13 @@ async fn what_is_too_large_is_refused_and_nothing_falls_over() {
             .bearer_auth(&customer.token)
             .header("idempotency-key", "one")
             .header("content-type", "application/json");
-        let answer = send(request.body(deep.clone())).await;
-        assert!(answer.status.is_client_error(), "{answer:?}");
+        let response = send(request.body(deep.clone())).await;
+        assert!(response.status.is_client_error(), "{response:?}");
     }
     let (many, one) = ("a=b&".repeat(15_000), format!("cursor={}", &long[..60_000]));
     for query in [many, one] {
-        let answer = send(system.core_api_request(Method::GET, &format!("/v1/products?{query}"))).await;
-        assert!(answer.status.is_client_error(), "{answer:?}");
+        let response = send(system.core_api_request(Method::GET, &format!("/v1/products?{query}"))).await;
+        assert!(response.status.is_client_error(), "{response:?}");
     }
     let header = send(
         system

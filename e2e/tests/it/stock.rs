@@ -1,4 +1,4 @@
-//! stock-service as our own programs meet it, and the queue through which others reach it.
+//! The API of stock-service, and stock adjustments by events from external systems.
 
 use domain::ids::uuid_v7;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use e2e::system::{TestSystem, eventually, send};
 
 #[tokio::test]
-async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
+async fn warehouse_event_adjusts_stock_once() {
     let system = TestSystem::shared().await;
     let lantern = system.create_product(100, 5).await;
     let at = system.now();
@@ -15,7 +15,9 @@ async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
             "event_id": uuid_v7(at), "schema_version": 1, "occurred_at": at,
             "correlation_id": adjustment_id, "causation_id": null,
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "data": {"adjustment_id": adjustment_id, "product_id": lantern, "delta": delta, "reason": "delivery"},
+            "data": {
+                "adjustment_id": adjustment_id, "product_id": lantern, "delta": delta, "reason": "delivery",
+            },
         });
         aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
             .event_bus_name("ecommerce-event-bus")
@@ -31,26 +33,26 @@ async fn a_warehouse_adjusts_stock_over_the_bus_and_is_heard_once() {
         .entries(entry(delivery, 20))
         .entries(entry(delivery, 20))
         .entries(entry(loss, -3));
-    events.send().await.expect("the bus takes the events");
+    events.send().await.expect("PutEvents must succeed");
 
     eventually("the adjusted stock", async || {
         (system.stock_quantities(&lantern).await == (22, 0)).then_some(())
     })
     .await;
-    let again = json!({"adjustment_id": delivery, "delta": 20, "reason": "delivery"});
-    let answer = system
-        .post_to_stock_service(&format!("/v1/stock/{lantern}/adjustments"), &again)
+    let repeated = json!({"adjustment_id": delivery, "delta": 20, "reason": "delivery"});
+    let response = system
+        .post_to_stock_service(&format!("/v1/stock/{lantern}/adjustments"), &repeated)
         .await;
-    assert!(answer.status.is_success(), "{answer:?}");
+    assert!(response.status.is_success(), "{response:?}");
     assert_eq!(
         system.stock_quantities(&lantern).await,
         (22, 0),
-        "the same adjustment counts once, by whichever way it comes"
+        "stock-service applies an adjustment id once, from the queue and from the API"
     );
 }
 
 #[tokio::test]
-async fn a_reservation_expires_by_itself() {
+async fn reservation_expires_after_its_timeout() {
     let system = TestSystem::shared().await;
     let lantern = system.create_product(100, 5).await;
     let id = uuid_v7(system.now());
@@ -75,7 +77,7 @@ async fn a_reservation_expires_by_itself() {
 }
 
 #[tokio::test]
-async fn only_our_own_programs_are_let_in() {
+async fn stock_service_accepts_service_tokens_only() {
     let system = TestSystem::shared().await;
     let lantern = system.create_product(100, 5).await;
     let url = format!("{}/v1/stock/{lantern}", system.stock_service_url);
@@ -83,15 +85,15 @@ async fn only_our_own_programs_are_let_in() {
         send(system.http.get(&url)).await.expect_problem(401),
         "unauthorized"
     );
-    for person in [system.customer().await, system.admin().await] {
+    for caller in [system.customer().await, system.admin().await] {
         assert_eq!(
-            send(system.http.get(&url).bearer_auth(person.token))
+            send(system.http.get(&url).bearer_auth(caller.token))
                 .await
                 .expect_problem(401),
             "unauthorized"
         );
     }
-    // A program's token does not open the shop either.
+    // core-api in turn rejects service tokens.
     let orders = system
         .core_api_request(reqwest::Method::GET, "/v1/orders")
         .bearer_auth(system.service_caller().token);

@@ -1,4 +1,5 @@
-//! A client that buys as a real one does: with one key until it has an answer.
+//! An API client that places one order as real clients do: it repeats a request with the same idempotency key
+//! until it receives a definite response.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,55 +14,48 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::schedule::{Purchase, SendMode};
 
-/// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// How long a customer looks what becomes of the order before doing something else. Whoever did not wait would bring
-/// new orders to a system that is behind already, which then never catches up.
+/// How long a customer polls the order's status before the next purchase. Without this wait, customers would
+/// add orders to an overloaded system, which would never catch up.
 const STATUS_POLL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How often. Those who look all the time are a load of their own.
+/// Polling more often would add too much load.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What came of a purchase, as its customer knows it.
+/// The result of a purchase from the client's view.
 #[derive(Debug)]
 pub struct PurchaseOutcome {
-    /// What the customer was told.
     pub observation: ClientObservation,
-    /// How often a request had to be sent again, because there was no answer or none that says anything.
+    /// Requests that were repeated because there was no response, or no definite one.
     pub retries: u64,
-    /// Requests beyond those that one order needs.
+    /// Requests that were repeated deliberately.
     pub duplicate_requests: u64,
-    /// An answer that no request of these may have.
+    /// Responses that the API must never send.
     pub unexpected_responses: Vec<String>,
 }
 
-/// One customer, at one purchase.
+/// A customer making one purchase.
 pub struct OrderClient<'a> {
-    /// The system.
     pub system: &'a TestSystem,
-    /// Who buys.
     pub customer: ApiCaller,
-    /// What is bought.
     pub purchase: &'a Purchase,
-    /// The products' ids.
+    /// The ids of all products of the run.
     pub products: &'a [String],
-    /// Its name for this purchase.
     pub idempotency_key: String,
 }
 
-/// A definite answer, and how many requests before it had none.
+/// The status and body of a definite response, and the number of retries before it.
 type DefiniteResponse = (StatusCode, Value, u64);
 
 impl OrderClient<'_> {
-    /// Buys, and sees how it goes on.
+    /// Places the order, polls its status and cancels or repeats it as the purchase defines.
     pub async fn place_order(&self) -> PurchaseOutcome {
-        let mut bought = PurchaseOutcome {
+        let mut outcome = PurchaseOutcome {
             observation: ClientObservation {
-                user_id: UserId(self.customer.id.parse().unwrap_or_default()),
+                user_id: UserId(self.customer.id.parse().expect("a customer id is a UUID")),
                 idempotency_key: self.idempotency_key.clone(),
                 order_ids: BTreeSet::new(),
             },
@@ -71,47 +65,50 @@ impl OrderClient<'_> {
         };
         let body = self.order_body(0);
         if self.purchase.send_mode == SendMode::TwiceConcurrently {
-            let (one, other) = tokio::join!(self.post_order(&body), self.post_order(&body));
-            bought.duplicate_requests += 1;
-            bought.record_response(one);
-            bought.record_response(other);
+            let (first, second) = tokio::join!(self.post_order(&body), self.post_order(&body));
+            outcome.duplicate_requests += 1;
+            outcome.record_response(first);
+            outcome.record_response(second);
         } else {
-            bought.record_response(self.post_order(&body).await);
+            outcome.record_response(self.post_order(&body).await);
         }
-        if let Some(order_id) = bought.observation.order_ids.first().copied() {
+        if let Some(order_id) = outcome.observation.order_ids.first().copied() {
             if let Some(delay) = self.purchase.cancel_after {
                 sleep(delay).await;
-                self.cancel_order(order_id, &mut bought).await;
+                self.cancel_order(order_id, &mut outcome).await;
             }
             self.poll_until_final(order_id).await;
         }
         match self.purchase.send_mode {
             SendMode::RepeatedLater => {
-                bought.duplicate_requests += 1;
-                bought.record_response(self.post_order(&body).await);
+                outcome.duplicate_requests += 1;
+                outcome.record_response(self.post_order(&body).await);
             }
             SendMode::KeyReusedLater => {
-                bought.duplicate_requests += 1;
-                let (status, answer, resent) = self.post_order(&self.order_body(1)).await;
-                bought.retries += resent;
+                outcome.duplicate_requests += 1;
+                let (status, body, retries) = self.post_order(&self.order_body(1)).await;
+                outcome.retries += retries;
                 if status != 422 {
-                    bought.unexpected_responses.push(format!(
-                        "another order under {} is answered {status}: {answer}",
+                    outcome.unexpected_responses.push(format!(
+                        "a different order with the key {} received {status}: {body}",
                         self.idempotency_key
                     ));
                 }
             }
             SendMode::Once | SendMode::TwiceConcurrently => {}
         }
-        bought
+        outcome
     }
 
-    fn order_body(&self, more: u32) -> Value {
-        let lines = self.purchase.lines.iter();
-        let items: Vec<Value> = lines
-            .map(
-                |(product, pieces)| json!({"product_id": self.products[*product], "quantity": pieces + more}),
-            )
+    /// The request body; `extra` units on each line make it a different order.
+    fn order_body(&self, extra: u32) -> Value {
+        let items: Vec<Value> = self
+            .purchase
+            .lines
+            .iter()
+            .map(|(product, quantity)| {
+                json!({"product_id": self.products[*product], "quantity": quantity + extra})
+            })
             .collect();
         json!({"items": items, "payment_method": self.purchase.payment_method})
     }
@@ -125,36 +122,37 @@ impl OrderClient<'_> {
         self.send_until_definite(|| request().json(body)).await
     }
 
-    async fn cancel_order(&self, order_id: OrderId, bought: &mut PurchaseOutcome) {
+    async fn cancel_order(&self, order_id: OrderId, outcome: &mut PurchaseOutcome) {
         let path = format!("/v1/orders/{order_id}/cancel");
-        let (status, answer, resent) = self
+        let (status, body, retries) = self
             .send_until_definite(|| self.system.core_api_request(Method::POST, &path))
             .await;
-        bought.retries += resent;
-        let may_be = status == StatusCode::OK || status == StatusCode::CONFLICT;
-        if !may_be {
-            bought
-                .unexpected_responses
-                .push(format!("taking back {order_id} is answered {status}: {answer}"));
+        outcome.retries += retries;
+        let is_expected = status == StatusCode::OK || status == StatusCode::CONFLICT;
+        if !is_expected {
+            outcome.unexpected_responses.push(format!(
+                "the cancellation of order {order_id} received {status}: {body}"
+            ));
         }
     }
 
-    /// Sends a request until there is an answer that says something.
+    /// Repeats a request until the response is definite: neither a server error, nor a rate limit, nor a
+    /// conflict with a request in progress.
     async fn send_until_definite(&self, request: impl Fn() -> RequestBuilder) -> DefiniteResponse {
         let mut pause = Duration::from_millis(100);
-        let mut resent = 0;
+        let mut retries = 0;
         loop {
-            let answer = timeout(ATTEMPT_TIMEOUT, self.send(request())).await;
-            if let Ok(Some((status, body))) = answer {
+            let response = timeout(ATTEMPT_TIMEOUT, self.send(request())).await;
+            if let Ok(Some((status, body))) = response {
                 let in_progress = status == StatusCode::CONFLICT
                     && body["type"]
                         .as_str()
                         .is_some_and(|kind| kind.ends_with("request-in-progress"));
                 if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS && !in_progress {
-                    return (status, body, resent);
+                    return (status, body, retries);
                 }
             }
-            resent += 1;
+            retries += 1;
             sleep(pause).await;
             pause = MAX_BACKOFF.min(pause * 2);
         }
@@ -167,10 +165,10 @@ impl OrderClient<'_> {
         Some((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
-    /// Looks now and then until the order has ended, or the customer has looked enough.
+    /// Polls until the order is final or [`STATUS_POLL_TIMEOUT`] has passed.
     async fn poll_until_final(&self, order_id: OrderId) {
-        let until = Instant::now() + STATUS_POLL_TIMEOUT;
-        while Instant::now() < until {
+        let deadline = Instant::now() + STATUS_POLL_TIMEOUT;
+        while Instant::now() < deadline {
             sleep(STATUS_POLL_INTERVAL).await;
             let path = format!("/v1/orders/{order_id}");
             let answer = self.send(self.system.core_api_request(Method::GET, &path)).await;
@@ -183,16 +181,16 @@ impl OrderClient<'_> {
 }
 
 impl PurchaseOutcome {
-    /// Notes the answer to an order.
-    fn record_response(&mut self, (status, answer, resent): DefiniteResponse) {
-        self.retries += resent;
-        match answer["order_id"].as_str().and_then(|id| id.parse().ok()) {
+    /// Records the response to a request that must be accepted.
+    fn record_response(&mut self, (status, body, retries): DefiniteResponse) {
+        self.retries += retries;
+        match body["order_id"].as_str().and_then(|id| id.parse().ok()) {
             Some(order_id) if status == StatusCode::ACCEPTED => {
                 _ = self.observation.order_ids.insert(order_id)
             }
             _ => self
                 .unexpected_responses
-                .push(format!("an order is answered {status}: {answer}")),
+                .push(format!("an order received {status}: {body}")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody who hears everything that is said on the bus, and repeats a share of it: at once, and much later.
+//! Observes all events on the bus and publishes a share of them again: immediately, and after newer events.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,16 +14,15 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-const QUEUE: &str = "e2e-chaos";
+const CAPTURE_QUEUE: &str = "e2e-chaos";
 const BUS: &str = "ecommerce-event-bus";
 
-/// How many events are heard until one that was put aside is said again.
+/// After how many newer events a delayed replay is published.
 const DELAYED_REPLAY_AFTER_EVENTS: usize = 400;
 
-/// How many poll at once: an order is half a dozen events, and each poll brings ten at most.
+/// The number of concurrent polls: an order has about six events, and a poll returns at most ten.
 const POLLERS: usize = 4;
 
-/// The listener.
 pub struct EventReplayer {
     sqs: aws_sdk_sqs::Client,
     bus: aws_sdk_eventbridge::Client,
@@ -33,141 +32,151 @@ pub struct EventReplayer {
 
 struct ReplayState {
     rng: StdRng,
-    /// One in so many is repeated.
+    /// One in this many events is replayed immediately, and as many are replayed later.
     replay_ratio: u32,
     seen_event_ids: HashSet<String>,
     observed_events: Vec<ObservedEvent>,
     outcome_counts: HashMap<&'static str, usize>,
-    /// Events to be said again, by the number of events after which it is their time.
+    /// Events to replay, each with the number of observed events at which it is due.
     delayed_events: Vec<(usize, Value)>,
     replayed_immediately: u64,
-    replayed_late: u64,
+    replayed_delayed: u64,
 }
 
-/// How often what was said again.
+/// The number of replayed events.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayCounts {
-    /// Right after it was said.
+    /// Replayed directly after their first publication.
     pub immediate: u64,
-    /// Long after, with younger events in between.
+    /// Replayed after newer events.
     pub delayed: u64,
 }
 
 impl EventReplayer {
-    /// Listens from now on, once [`run`](Self::run) runs.
-    pub async fn create(repeated: u32, seed: u64) -> Result<Self> {
+    /// Creates a queue that receives all events from now on. [`run`](Self::run) consumes it.
+    pub async fn create(replay_ratio: u32, seed: u64) -> Result<Self> {
         let config = aws_client::sdk_config().await;
         let sqs = aws_sdk_sqs::Client::new(&config);
         let bus = aws_sdk_eventbridge::Client::new(&config);
-        let queue = sqs.create_queue().queue_name(QUEUE).send().await?;
-        let rule = bus.put_rule().event_bus_name(BUS).name(QUEUE);
+        let queue = sqs.create_queue().queue_name(CAPTURE_QUEUE).send().await?;
+        let rule = bus.put_rule().event_bus_name(BUS).name(CAPTURE_QUEUE);
         rule.event_pattern(r#"{"source": [{"prefix": ""}]}"#)
             .send()
             .await?;
-        let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{QUEUE}");
-        let target = Target::builder().id(QUEUE).arn(arn).build()?;
+        let arn = format!("arn:aws:sqs:ap-northeast-1:000000000000:{CAPTURE_QUEUE}");
+        let target = Target::builder().id(CAPTURE_QUEUE).arn(arn).build()?;
         bus.put_targets()
             .event_bus_name(BUS)
-            .rule(QUEUE)
+            .rule(CAPTURE_QUEUE)
             .targets(target)
             .send()
             .await?;
         Ok(Self {
             sqs,
             bus,
-            queue_url: queue.queue_url.context("a queue has a URL")?,
+            queue_url: queue.queue_url.context("CreateQueue returned no URL")?,
             state: Mutex::new(ReplayState {
                 rng: StdRng::seed_from_u64(seed),
-                replay_ratio: repeated,
+                replay_ratio,
                 seen_event_ids: HashSet::new(),
                 observed_events: Vec::new(),
                 outcome_counts: HashMap::new(),
                 delayed_events: Vec::new(),
                 replayed_immediately: 0,
-                replayed_late: 0,
+                replayed_delayed: 0,
             }),
         })
     }
 
-    /// Listens until `stop` and until nothing is left to be heard, and repeats until `quiet`.
-    pub async fn run(&self, quiet: &CancellationToken, stop: &CancellationToken) -> Result<()> {
-        try_join_all((0..POLLERS).map(|_| self.poll(quiet, stop))).await?;
+    /// Replays events until `stop_replays` is cancelled. Observes events until `stop_observing` is cancelled
+    /// and the queue is empty.
+    pub async fn run(
+        &self,
+        stop_replays: &CancellationToken,
+        stop_observing: &CancellationToken,
+    ) -> Result<()> {
+        try_join_all((0..POLLERS).map(|_| self.poll(stop_replays, stop_observing))).await?;
         Ok(())
     }
 
-    async fn poll(&self, quiet: &CancellationToken, stop: &CancellationToken) -> Result<()> {
+    async fn poll(&self, stop_replays: &CancellationToken, stop_observing: &CancellationToken) -> Result<()> {
         loop {
-            let poll = self.sqs.receive_message().queue_url(&self.queue_url);
-            let poll = poll.max_number_of_messages(10).wait_time_seconds(2).send();
-            let messages = poll.await?.messages.unwrap_or_default();
+            let receive = self.sqs.receive_message().queue_url(&self.queue_url);
+            let receive = receive.max_number_of_messages(10).wait_time_seconds(2);
+            // SQS returns no list instead of an empty one.
+            let messages = receive.send().await?.messages.unwrap_or_default();
             if messages.is_empty() {
-                if stop.is_cancelled() {
+                if stop_observing.is_cancelled() {
                     return Ok(());
                 }
                 continue;
             }
-            let again: Vec<Value> = messages
+            let replays: Vec<Value> = messages
                 .iter()
                 .filter_map(|message| serde_json::from_str(message.body.as_deref()?).ok())
                 .flat_map(|event| self.observe(event))
                 .collect();
-            if !quiet.is_cancelled() {
-                self.publish(&again).await?;
+            if !stop_replays.is_cancelled() {
+                self.publish(&replays).await?;
             }
             self.ack(messages).await?;
         }
     }
 
-    /// Takes in an event; what is to be said again now.
+    /// Records an event, and returns the events to publish now. Ignores known events and events without our
+    /// envelope.
     fn observe(&self, event: Value) -> Vec<Value> {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        let id = event["detail"]["event_id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        if !inner.seen_event_ids.insert(id) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(id) = event["detail"]["event_id"].as_str() else {
+            return Vec::new();
+        };
+        if !state.seen_event_ids.insert(id.to_owned()) {
             return Vec::new();
         }
-        if let Some(heard) = ObservedEvent::parse(&event.to_string()) {
-            for kind in ["OrderCompleted", "OrderFailed", "OrderCancelled"] {
-                if heard.detail_type == kind {
-                    *inner.outcome_counts.entry(kind).or_default() += 1;
+        if let Some(observed) = ObservedEvent::parse(&event.to_string()) {
+            for detail_type in ["OrderCompleted", "OrderFailed", "OrderCancelled"] {
+                if observed.detail_type == detail_type {
+                    *state.outcome_counts.entry(detail_type).or_default() += 1;
                 }
             }
-            inner.observed_events.push(heard);
+            state.observed_events.push(observed);
         }
-        let now = inner.observed_events.len();
-        let mut again = Vec::new();
-        if inner.rng.random_ratio(1, inner.replay_ratio) {
-            inner.replayed_immediately += 1;
-            again.push(event.clone());
+        let now = state.observed_events.len();
+        let mut replays = Vec::new();
+        if state.rng.random_ratio(1, state.replay_ratio) {
+            state.replayed_immediately += 1;
+            replays.push(event.clone());
         }
-        if inner.rng.random_ratio(1, inner.replay_ratio) {
-            inner
+        if state.rng.random_ratio(1, state.replay_ratio) {
+            state
                 .delayed_events
                 .push((now + DELAYED_REPLAY_AFTER_EVENTS, event));
         }
-        let (due, later) = std::mem::take(&mut inner.delayed_events)
+        let (due, later) = std::mem::take(&mut state.delayed_events)
             .into_iter()
-            .partition(|(at, _)| *at <= now);
-        inner.delayed_events = later;
-        inner.replayed_late += Vec::len(&due) as u64;
-        again.extend(due.into_iter().map(|(_, event)| event));
-        again
+            .partition(|(due_at, _)| *due_at <= now);
+        state.delayed_events = later;
+        state.replayed_delayed += Vec::len(&due) as u64;
+        replays.extend(due.into_iter().map(|(_, event)| event));
+        replays
     }
 
-    /// Says what is left to be said late.
+    /// Publishes all events that wait for a delayed replay.
     pub async fn flush(&self) -> Result<()> {
-        let rest = std::mem::take(&mut self.lock().delayed_events);
-        self.lock().replayed_late += rest.len() as u64;
-        let rest: Vec<Value> = rest.into_iter().map(|(_, event)| event).collect();
-        self.publish(&rest).await
+        let remaining = std::mem::take(&mut self.lock().delayed_events);
+        self.lock().replayed_delayed += remaining.len() as u64;
+        let remaining: Vec<Value> = remaining.into_iter().map(|(_, event)| event).collect();
+        self.publish(&remaining).await
     }
 
-    /// Publishes events again as the relay would: the same envelope, with the same event id.
+    /// Publishes events as the outbox relay does when it retries: with the same envelope and event id.
     async fn publish(&self, events: &[Value]) -> Result<()> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| {
+            let text = value.as_str();
+            text.expect("EventBridge delivers source and detail type as strings")
+                .to_owned()
+        };
         for events in events.chunks(10) {
             let entries = events.iter().map(|event| {
                 PutEventsRequestEntry::builder()
@@ -202,21 +211,20 @@ impl EventReplayer {
         Ok(())
     }
 
-    /// How many orders have ended, by the event that tells of it.
+    /// The number of orders by the detail type of their outcome event.
     pub fn outcome_counts(&self) -> HashMap<&'static str, usize> {
         self.lock().outcome_counts.clone()
     }
 
-    /// What was repeated so far.
     pub fn replay_counts(&self) -> ReplayCounts {
-        let inner = self.lock();
+        let state = self.lock();
         ReplayCounts {
-            immediate: inner.replayed_immediately,
-            delayed: inner.replayed_late,
+            immediate: state.replayed_immediately,
+            delayed: state.replayed_delayed,
         }
     }
 
-    /// Everything that was heard, each event once.
+    /// All observed events, without duplicates.
     pub fn observed_events(&self) -> Vec<ObservedEvent> {
         self.lock().observed_events.clone()
     }

@@ -1,4 +1,5 @@
-//! What goes wrong: a share of everything all the time, single orders for good, and blows to the whole system.
+//! Injects faults: random ones in a share of all operations, permanent ones in single orders, and disruptions
+//! of the whole system.
 
 use std::{collections::BTreeMap, sync::Mutex, sync::PoisonError, time::Duration};
 
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::schedule::{Disruption, Schedule};
 
-/// Of a thousand invocations, so many meet each fault.
+/// The rate of each function fault, per thousand invocations.
 const FUNCTION_FAULTS: [(FunctionFault, u32); 10] = [
     (FunctionFault::ErrorBefore, 8),
     (FunctionFault::ErrorAfter, 8),
@@ -23,7 +24,7 @@ const FUNCTION_FAULTS: [(FunctionFault, u32); 10] = [
     (FunctionFault::CrashAfter, 5),
 ];
 
-/// Of a thousand requests to each program, so many meet each fault.
+/// The rate of each network fault, per thousand requests to each upstream.
 const WIRE_FAULTS: [(NetworkFault, u32); 5] = [
     (NetworkFault::Refuse, 5),
     (NetworkFault::Disconnect, 4),
@@ -32,24 +33,26 @@ const WIRE_FAULTS: [(NetworkFault, u32); 5] = [
     (NetworkFault::Duplicate, 4),
 ];
 
-/// A transaction is many messages, so fewer of them.
+/// The rate of each fault per thousand messages to PostgreSQL. A transaction has many messages, so the rates
+/// are lower.
 const POSTGRES_FAULTS: [(NetworkFault, u32); 3] = [
     (NetworkFault::Disconnect, 1),
     (NetworkFault::Delay(100), 3),
     (NetworkFault::DropResponse, 1),
 ];
 
-/// Whoever makes things go wrong, and keeps count.
+/// Sets fault rules, runs disruptions and counts both.
 pub struct FaultInjector {
     faults: FaultClient,
     process_control: ProcessControl,
-    /// Rules that stand, by what they are counted as.
+    /// Active rules, each with the label that its hits are counted under.
     active_rules: Mutex<Vec<(String, RuleId)>>,
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl FaultInjector {
-    /// Disturbs the system of the environment, by the program at `faults`.
+    /// Creates an injector for the system that the environment variables name; `faults` calls its
+    /// fault-injection service.
     pub fn new(faults: FaultClient) -> Result<Self> {
         Ok(Self {
             faults,
@@ -59,130 +62,130 @@ impl FaultInjector {
         })
     }
 
-    /// Lets a share of everything go wrong from now on.
-    pub async fn start(&self, plan: &Schedule) -> Result<()> {
-        let mut seed = plan.seed;
-        let mut set = async |label: String, rule: Rule, thousandth: u32| {
+    /// Starts the random faults.
+    pub async fn start(&self, schedule: &Schedule) -> Result<()> {
+        let mut seed = schedule.seed;
+        let mut set = async |label: String, rule: Rule, per_thousand: u32| {
             seed = seed.wrapping_add(1);
-            let rule = rule.with_probability(f64::from(thousandth) / 1000.0, seed);
+            let rule = rule.with_probability(f64::from(per_thousand) / 1000.0, seed);
             self.set_rule(label, &rule).await
         };
-        for (fault, thousandth) in FUNCTION_FAULTS {
+        for (fault, per_thousand) in FUNCTION_FAULTS {
             let rule = Rule::for_all_functions(fault);
-            set(format!("invocations: {fault:?}"), rule, thousandth).await?;
+            set(format!("invocations: {fault:?}"), rule, per_thousand).await?;
         }
-        for to in [Upstream::Aws, Upstream::StockService, Upstream::PaymentProvider] {
-            for (fault, thousandth) in WIRE_FAULTS {
-                let rule = Rule::for_all_requests(to, fault);
-                set(format!("requests to {to:?}: {fault:?}"), rule, thousandth).await?;
+        for upstream in [Upstream::Aws, Upstream::StockService, Upstream::PaymentProvider] {
+            for (fault, per_thousand) in WIRE_FAULTS {
+                let rule = Rule::for_all_requests(upstream, fault);
+                set(format!("requests to {upstream:?}: {fault:?}"), rule, per_thousand).await?;
             }
         }
-        for (fault, thousandth) in POSTGRES_FAULTS {
+        for (fault, per_thousand) in POSTGRES_FAULTS {
             let rule = Rule::for_operation(Upstream::Postgres, "message", fault);
-            set(format!("messages to Postgres: {fault:?}"), rule, thousandth).await?;
+            set(format!("messages to PostgreSQL: {fault:?}"), rule, per_thousand).await?;
         }
         Ok(())
     }
 
-    /// Lets a step fail in every saga of a customer, until it is lifted.
+    /// Makes a saga step fail in all orders of a customer until [`remove`](Self::remove).
     pub async fn pin_fault(
         &self,
         user_id: &str,
         (function, fault): (&'static str, FunctionFault),
     ) -> Result<RuleId> {
         let rule = Rule::for_function(function, fault).containing(user_id);
-        self.set_rule(format!("orders turned back: {function} {fault:?}"), &rule)
+        self.set_rule(format!("pinned faults: {function} {fault:?}"), &rule)
             .await
     }
 
-    /// Ends one fault, unless all have ended.
+    /// Removes a rule. Does nothing after [`stop`](Self::stop).
     pub async fn remove(&self, rule: RuleId) -> Result<()> {
         let found = {
-            let mut standing = self.active_rules.lock().unwrap_or_else(PoisonError::into_inner);
-            let position = standing.iter().position(|(_, id)| *id == rule);
-            position.map(|position| standing.swap_remove(position))
+            let mut active_rules = self.active_rules.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = active_rules.iter().position(|(_, id)| *id == rule);
+            position.map(|position| active_rules.swap_remove(position))
         };
         if let Some((label, id)) = found {
             let hits = self
                 .faults
                 .hits(id)
                 .await
-                .context("the injector does not answer")?;
+                .context("the fault-injection service does not respond")?;
             self.count(label, hits);
             self.faults
                 .remove_rule(id)
                 .await
-                .context("the injector does not answer")?;
+                .context("the fault-injection service does not respond")?;
         }
         Ok(())
     }
 
-    /// Strikes. Returns when it is over, which includes the return of what was killed.
-    pub async fn run(&self, blow: Disruption) -> Result<()> {
-        match blow {
-            Disruption::Kill(program) => match self.process_control.kill(program) {
+    /// Runs a disruption to its end; a killed service has restarted when the function returns.
+    pub async fn run(&self, disruption: Disruption) -> Result<()> {
+        match disruption {
+            Disruption::Kill(service) => match self.process_control.kill(service) {
                 Ok(killed) => {
-                    self.count(format!("kills: {program}"), 1);
-                    self.process_control.wait_for_restart(program, killed).await?;
+                    self.count(format!("kills: {service}"), 1);
+                    self.process_control.wait_for_restart(service, killed).await?;
                 }
-                // The blow before has hit it as well, or a health check did not pass yet.
+                // The previous disruption stopped it too, or its health check has not passed yet.
                 Err(ProcessControlError::NotRunning(_)) => {
-                    self.count(format!("kills that found nobody: {program}"), 1)
+                    self.count(format!("kills of a stopped service: {service}"), 1)
                 }
                 Err(error) => return Err(error.into()),
             },
-            Disruption::Outage(upstream, lasting) => {
+            Disruption::Outage(upstream, duration) => {
                 self.count(format!("outages: {upstream:?}"), 1);
-                self.inject_for(&Rule::for_all_requests(upstream, NetworkFault::Refuse), lasting)
+                self.inject_for(&Rule::for_all_requests(upstream, NetworkFault::Refuse), duration)
                     .await?;
             }
-            Disruption::Latency(upstream, milliseconds, lasting) => {
-                self.count(format!("slow spells: {upstream:?}"), 1);
+            Disruption::Latency(upstream, milliseconds, duration) => {
+                self.count(format!("slow periods: {upstream:?}"), 1);
                 let rule = Rule::for_all_requests(upstream, NetworkFault::Delay(milliseconds));
-                self.inject_for(&rule, lasting).await?;
+                self.inject_for(&rule, duration).await?;
             }
         }
         Ok(())
     }
 
-    async fn inject_for(&self, rule: &Rule, lasting: Duration) -> Result<()> {
+    async fn inject_for(&self, rule: &Rule, duration: Duration) -> Result<()> {
         let id = self
             .faults
             .add_rule(rule)
             .await
-            .context("the injector does not answer")?;
-        sleep(lasting).await;
+            .context("the fault-injection service does not respond")?;
+        sleep(duration).await;
         self.faults
             .remove_rule(id)
             .await
-            .context("the injector does not answer")
+            .context("the fault-injection service does not respond")
     }
 
-    /// Ends all faults.
+    /// Removes all fault rules.
     pub async fn stop(&self) -> Result<()> {
-        let standing = std::mem::take(&mut *self.active_rules.lock().unwrap_or_else(PoisonError::into_inner));
-        for (label, id) in standing {
+        let active_rules =
+            std::mem::take(&mut *self.active_rules.lock().unwrap_or_else(PoisonError::into_inner));
+        for (label, id) in active_rules {
             let hits = self
                 .faults
                 .hits(id)
                 .await
-                .context("the injector does not answer")?;
+                .context("the fault-injection service does not respond")?;
             self.count(label, hits);
         }
         self.faults
             .clear_rules()
             .await
-            .context("the injector does not answer")
+            .context("the fault-injection service does not respond")
     }
 
-    /// Counts something that was done to the system.
-    pub fn count(&self, what: impl Into<String>, times: u64) {
-        if times > 0 {
-            *self.lock_counts().entry(what.into()).or_default() += times;
+    pub fn count(&self, label: impl Into<String>, count: u64) {
+        if count > 0 {
+            *self.lock_counts().entry(label.into()).or_default() += count;
         }
     }
 
-    /// What was done to the system.
+    /// The counts by label.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.lock_counts().clone()
     }
@@ -192,7 +195,7 @@ impl FaultInjector {
             .faults
             .add_rule(rule)
             .await
-            .context("the injector does not answer")?;
+            .context("the fault-injection service does not respond")?;
         self.active_rules
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

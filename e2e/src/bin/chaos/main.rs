@@ -1,7 +1,7 @@
-//! `chaos`: orders under load while everything goes wrong at random, and then the books.
+//! `chaos`: places orders while it injects random faults, and then checks the consistency of the system.
 //!
-//! `cargo xtask chaos` brings up a system for it and says in the environment where that is. The same seed and
-//! number of orders give the same plan.
+//! `cargo xtask chaos` starts a system for it and passes the system's addresses in environment variables. The
+//! same seed and number of orders give the same schedule.
 
 mod client;
 mod event_replayer;
@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e::{
-    consistency::{Collector, PendingWork},
+    consistency::{Collector, PendingWork, QuiescentSnapshot},
     system::TestSystem,
 };
 use futures::{StreamExt as _, stream};
@@ -37,32 +37,35 @@ use fault_injector::FaultInjector;
 use report::ChaosReport;
 use schedule::{Purchase, Schedule};
 
-/// Customers who buy at the same time, each waiting for the end. More would only wait for each other: one process is
-/// the local AWS.
+/// How many customers place orders at the same time, each waiting for the outcome. The local AWS is one
+/// process, so more customers would only wait for each other.
 const CONCURRENT_CUSTOMERS: usize = 32;
 
-/// How long a cursed order stays so: longer than all of a step's retries.
+/// How long a pinned fault stays after the purchase: longer than all retries of a saga step.
 const PINNED_FAULT_DURATION: Duration = Duration::from_secs(40);
 
-/// How long it may take until nothing moves: the reconciler leaves an order alone for a while before it takes it on.
+/// How long the system may take to become quiescent. The reconciler handles an order only after
+/// a delay.
 const QUIESCENCE_TIMEOUT: Duration = Duration::from_secs(1200);
 
-/// How often an operator puts dead letters back before giving up on them.
+/// How long a quiescent system may take until its snapshot is stable.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How often the dead-letter queues are redriven at most.
 const MAX_REDRIVE_ROUNDS: usize = 3;
 
-/// How often the progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Disturbs a running system at random, and balances its books.
+/// Injects random faults into a running system under load and checks its consistency afterwards
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many orders
+    /// Number of orders to place
     #[arg(long)]
     orders: usize,
-    /// What everything at random is drawn from
+    /// Seed of all random choices
     #[arg(long)]
     seed: u64,
-    /// The report for programs, on standard output
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -71,13 +74,13 @@ struct Arguments {
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let system = TestSystem::shared().await;
-    let disturber = Arc::new(FaultInjector::new(system.faults.clone())?);
-    let run = run(&arguments, &system, &disturber);
+    let injector = Arc::new(FaultInjector::new(system.faults.clone())?);
+    let run = run(&arguments, &system, &injector);
     let report = tokio::select! {
         report = run => report?,
         interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("signals cannot be heard")?;
-            disturber.stop().await?;
+            interrupted.context("cannot listen for Ctrl-C")?;
+            injector.stop().await?;
             return Ok(ExitCode::from(130));
         }
     };
@@ -97,33 +100,34 @@ async fn main() -> Result<ExitCode> {
 async fn run(
     arguments: &Arguments,
     system: &TestSystem,
-    disturber: &Arc<FaultInjector>,
+    injector: &Arc<FaultInjector>,
 ) -> Result<ChaosReport> {
-    let reader = Collector::from_env().await?;
-    let plan = Schedule::generate(arguments.orders, arguments.seed);
-    let products: Vec<String> = stream::iter(&plan.stock)
-        .map(|pieces| system.create_product(700, *pieces))
+    let collector = Collector::from_env().await?;
+    let schedule = Schedule::generate(arguments.orders, arguments.seed);
+    let products: Vec<String> = stream::iter(&schedule.stock)
+        .map(|quantity| system.create_product(700, *quantity))
         .buffered(4)
         .collect()
         .await;
-    let mut customers = Vec::with_capacity(plan.customers);
-    for _ in 0..plan.customers {
+    let mut customers = Vec::with_capacity(schedule.customers);
+    for _ in 0..schedule.customers {
         customers.push(system.customer().await.id);
     }
-    let ears = Arc::new(EventReplayer::create(plan.replay_ratio, plan.seed).await?);
-    let (quiet, stop) = (CancellationToken::new(), CancellationToken::new());
-    let listening = {
-        let (ears, quiet, stop) = (Arc::clone(&ears), quiet.clone(), stop.clone());
-        tokio::spawn(async move { ears.run(&quiet, &stop).await })
+    let replayer = Arc::new(EventReplayer::create(schedule.replay_ratio, schedule.seed).await?);
+    let (stop_replays, stop_observing) = (CancellationToken::new(), CancellationToken::new());
+    let observing = {
+        let replayer = Arc::clone(&replayer);
+        let (stop_replays, stop_observing) = (stop_replays.clone(), stop_observing.clone());
+        tokio::spawn(async move { replayer.run(&stop_replays, &stop_observing).await })
     };
 
-    let began = Instant::now();
-    disturber.start(&plan).await?;
+    let started = Instant::now();
+    injector.start(&schedule).await?;
     let sent = AtomicUsize::new(0);
-    let buying = stream::iter(plan.purchases.iter().enumerate())
+    let purchases = stream::iter(schedule.purchases.iter().enumerate())
         .map(|(number, purchase)| {
             sent.fetch_add(1, Ordering::Relaxed);
-            run_purchase(system, disturber, number, purchase, &customers, &products)
+            run_purchase(system, injector, number, purchase, &customers, &products)
         })
         .buffer_unordered(CONCURRENT_CUSTOMERS)
         .collect::<Vec<Result<PurchaseOutcome>>>();
@@ -132,138 +136,150 @@ async fn run(
             sleep(PROGRESS_INTERVAL).await;
             let sent = sent.load(Ordering::Relaxed);
             print_progress(
-                began,
+                started,
                 &format!(
                     "{sent} of {} orders sent, {}",
                     arguments.orders,
-                    outcome_summary(&ears)
+                    outcome_summary(&replayer)
                 ),
             );
         }
     };
-    let (bought, struck) = tokio::select! {
-        done = async { tokio::join!(buying, run_disruptions(&plan, disturber, &sent)) } => done,
+    let (outcomes, disruptions) = tokio::select! {
+        done = async { tokio::join!(purchases, run_disruptions(&schedule, injector, &sent)) } => done,
         never = progress => never,
     };
-    struck?;
-    let bought = bought.into_iter().collect::<Result<Vec<_>>>()?;
-    let load = began.elapsed();
+    disruptions?;
+    let outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+    let load = started.elapsed();
 
-    // The faults end, and with them what was to be said late; then it has to come to rest.
-    disturber.stop().await?;
-    quiet.cancel();
-    ears.flush().await?;
+    // Faults and replays end here. Publish the events that still wait for a delayed replay.
+    injector.stop().await?;
+    stop_replays.cancel();
+    replayer.flush().await?;
+    let mut last_print = Instant::now();
+    let mut report_pending = |pending: &PendingWork| {
+        if last_print.elapsed() >= PROGRESS_INTERVAL {
+            last_print = Instant::now();
+            let outcomes = outcome_summary(&replayer);
+            print_progress(started, &format!("waiting for quiescence: {pending}; {outcomes}"));
+        }
+    };
+    collector
+        .await_quiescence(QUIESCENCE_TIMEOUT, &mut report_pending)
+        .await?;
     let mut redriven = BTreeMap::new();
-    let mut motion = PendingWork::default();
     for _ in 0..MAX_REDRIVE_ROUNDS {
-        let mut told = Instant::now();
-        let tell_motion = |motion: &PendingWork| {
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
-                print_progress(began, &format!("settling: {motion}; {}", outcome_summary(&ears)));
-            }
-        };
-        motion = reader.await_quiescence(QUIESCENCE_TIMEOUT, tell_motion).await?;
-        let letters = redrive::redrive().await?;
-        let any = letters.iter().any(|(_, count)| *count > 0);
-        for (queue, count) in letters {
+        let counts = redrive::redrive().await?;
+        let is_empty = counts.iter().all(|(_, count)| *count == 0);
+        for (queue, count) in counts {
             *redriven.entry(queue).or_default() += count;
         }
-        if !any {
+        if is_empty {
             break;
         }
+        // Every redrive adds work, also the last one.
+        collector
+            .await_quiescence(QUIESCENCE_TIMEOUT, &mut report_pending)
+            .await?;
     }
-    stop.cancel();
-    listening.await??;
+    let settle = started.elapsed() - load;
+    stop_observing.cancel();
+    observing.await??;
 
-    let mut books = reader.collect().await?;
-    books.observed_events = ears.observed_events();
-    let repeated = ears.replay_counts();
-    disturber.count("events said twice at once", repeated.immediate);
-    disturber.count("old events said again after new ones", repeated.delayed);
-    disturber.count(
-        "requests sent again for want of an answer",
-        bought.iter().map(|b| b.retries).sum(),
+    let QuiescentSnapshot {
+        mut snapshot,
+        not_quiescent,
+    } = collector
+        .collect_when_quiescent(SNAPSHOT_TIMEOUT, &mut report_pending)
+        .await?;
+    snapshot.observed_events = replayer.observed_events();
+    let replays = replayer.replay_counts();
+    injector.count("events replayed immediately", replays.immediate);
+    injector.count("events replayed after newer ones", replays.delayed);
+    injector.count(
+        "requests retried without a definite response",
+        outcomes.iter().map(|outcome| outcome.retries).sum(),
     );
-    disturber.count(
-        "requests repeated with the same key",
-        bought.iter().map(|b| b.duplicate_requests).sum(),
+    injector.count(
+        "requests repeated with the same idempotency key",
+        outcomes.iter().map(|outcome| outcome.duplicate_requests).sum(),
     );
-    let (claims, wrong): (Vec<_>, Vec<_>) = bought
+    let (observations, unexpected): (Vec<_>, Vec<_>) = outcomes
         .into_iter()
-        .map(|bought| (bought.observation, bought.unexpected_responses))
+        .map(|outcome| (outcome.observation, outcome.unexpected_responses))
         .unzip();
     Ok(ChaosReport {
         seed: arguments.seed,
         orders: arguments.orders,
         load_seconds: load.as_secs_f64(),
-        settle_seconds: (began.elapsed() - load).as_secs_f64(),
-        injected: disturber.counts(),
+        settle_seconds: settle.as_secs_f64(),
+        injected: injector.counts(),
         redriven: redriven.into_iter().filter(|(_, count)| *count > 0).collect(),
-        fates: report::count_outcomes(&books),
-        wrong_answers: wrong.into_iter().flatten().collect(),
-        unsettled: (motion != PendingWork::default()).then(|| motion.to_string()),
-        verdict: books.check_invariants(&claims),
+        outcomes: report::count_outcomes(&snapshot),
+        unexpected_responses: unexpected.into_iter().flatten().collect(),
+        not_quiescent,
+        consistency: snapshot.check_invariants(&observations),
     })
 }
 
 async fn run_purchase(
     system: &TestSystem,
-    disturber: &Arc<FaultInjector>,
+    injector: &Arc<FaultInjector>,
     number: usize,
     purchase: &Purchase,
     customers: &[String],
     products: &[String],
 ) -> Result<PurchaseOutcome> {
-    let person = match customers.get(purchase.customer) {
+    let customer = match customers.get(purchase.customer) {
         Some(id) => system.customer_with_id(id),
         None => system.customer().await,
     };
-    let curse = match purchase.pinned_fault {
-        Some(curse) => Some(disturber.pin_fault(&person.id, curse).await?),
+    let pinned_fault = match purchase.pinned_fault {
+        Some(fault) => Some(injector.pin_fault(&customer.id, fault).await?),
         None => None,
     };
-    let buyer = OrderClient {
+    let client = OrderClient {
         system,
-        customer: person,
+        customer,
         purchase,
         products,
         idempotency_key: format!("purchase {number}"),
     };
-    let bought = buyer.place_order().await;
-    if let Some(curse) = curse {
-        let disturber = Arc::clone(disturber);
+    let outcome = client.place_order().await;
+    if let Some(rule) = pinned_fault {
+        let injector = Arc::clone(injector);
         tokio::spawn(async move {
             sleep(PINNED_FAULT_DURATION).await;
-            disturber.remove(curse).await
+            injector.remove(rule).await
         });
     }
-    Ok(bought)
+    Ok(outcome)
 }
 
-/// Strikes each blow when so many orders have been sent.
-async fn run_disruptions(plan: &Schedule, disturber: &FaultInjector, sent: &AtomicUsize) -> Result<()> {
-    for (at, blow) in &plan.disruptions {
-        while sent.load(Ordering::Relaxed) < *at {
+/// Starts each disruption when its number of orders has been sent.
+async fn run_disruptions(schedule: &Schedule, injector: &FaultInjector, sent: &AtomicUsize) -> Result<()> {
+    for (after_orders, disruption) in &schedule.disruptions {
+        while sent.load(Ordering::Relaxed) < *after_orders {
             sleep(Duration::from_millis(50)).await;
         }
-        disturber.run(*blow).await?;
+        injector.run(*disruption).await?;
     }
     Ok(())
 }
 
-fn outcome_summary(ears: &EventReplayer) -> String {
-    let ends = ears.outcome_counts();
-    let number = |kind| ends.get(kind).copied().unwrap_or(0);
+fn outcome_summary(replayer: &EventReplayer) -> String {
+    let counts = replayer.outcome_counts();
+    let count = |detail_type| counts.get(detail_type).copied().unwrap_or(0);
     format!(
         "{} completed, {} failed, {} cancelled",
-        number("OrderCompleted"),
-        number("OrderFailed"),
-        number("OrderCancelled")
+        count("OrderCompleted"),
+        count("OrderFailed"),
+        count("OrderCancelled")
     )
 }
 
-fn print_progress(began: Instant, what: &str) {
-    let seconds = began.elapsed().as_secs();
-    eprintln!("  {:>3}:{:02}  {what}", seconds / 60, seconds % 60);
+fn print_progress(started: Instant, message: &str) {
+    let seconds = started.elapsed().as_secs();
+    eprintln!("  {:>3}:{:02}  {message}", seconds / 60, seconds % 60);
 }

@@ -1,89 +1,88 @@
-//! What a run came to, for a person and for a program.
+//! The result of a chaos run, for people (`Display`) and for programs (JSON).
 
 use std::{collections::BTreeMap, fmt};
 
 use e2e::consistency::{ConsistencyReport, SystemSnapshot};
 use serde::Serialize;
 
-/// A run.
 #[derive(Debug, Serialize)]
 pub struct ChaosReport {
-    /// What everything was drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// How many orders customers wanted.
+    /// The number of purchases in the schedule.
     pub orders: usize,
-    /// How long it took until all were sent and looked after, in seconds.
+    /// From the first request to the last response or status poll.
     pub load_seconds: f64,
-    /// How long after that until nothing moved, in seconds.
+    /// From the end of the load to quiescence.
     pub settle_seconds: f64,
-    /// What was done to the system, and how often.
+    /// How often each fault, disruption or repetition happened.
     pub injected: BTreeMap<String, u64>,
-    /// Dead letters that an operator put back.
+    /// Messages moved back to their source queue, by dead-letter queue.
     pub redriven: BTreeMap<&'static str, u64>,
-    /// What became of the orders.
-    pub fates: BTreeMap<String, usize>,
-    /// Answers that no client should have been given.
-    pub wrong_answers: Vec<String>,
-    /// What still moved when the patience was over; nothing when all is well.
-    pub unsettled: Option<String>,
-    /// Whether the books balance.
-    pub verdict: ConsistencyReport,
+    /// The number of orders by final status and failure reason.
+    pub outcomes: BTreeMap<String, usize>,
+    /// Responses that the API must never send.
+    pub unexpected_responses: Vec<String>,
+    /// Why the system did not become quiescent; `None` when it did.
+    pub not_quiescent: Option<String>,
+    pub consistency: ConsistencyReport,
 }
 
 impl ChaosReport {
-    /// Whether nothing was lost and nobody was told nonsense.
     pub fn is_success(&self) -> bool {
-        self.verdict.is_consistent() && self.wrong_answers.is_empty() && self.unsettled.is_none()
+        self.consistency.is_consistent()
+            && self.unexpected_responses.is_empty()
+            && self.not_quiescent.is_none()
     }
 
-    /// Orders a second, from the first sent to the last looked after.
+    /// Orders per second of load.
     pub fn orders_per_second(&self) -> f64 {
         self.orders as f64 / self.load_seconds
     }
 }
 
-/// What became of the orders: their number by status, and by reason where there is one.
-pub fn count_outcomes(books: &SystemSnapshot) -> BTreeMap<String, usize> {
-    let mut fates = BTreeMap::new();
-    for order in &books.orders {
-        let fate = match order.reason {
+/// Counts the orders by status, and by reason where they have one.
+pub fn count_outcomes(snapshot: &SystemSnapshot) -> BTreeMap<String, usize> {
+    let mut outcomes = BTreeMap::new();
+    for order in &snapshot.orders {
+        let outcome = match order.reason {
             Some(reason) => format!("{}: {reason:?}", order.status),
             None => order.status.to_string(),
         };
-        *fates.entry(fate).or_default() += 1;
+        *outcomes.entry(outcome).or_default() += 1;
     }
-    fates
+    outcomes
 }
 
 impl fmt::Display for ChaosReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} orders with seed {}: {:.1} orders/s under load for {:.0} s, settled after {:.0} s more\n",
+            "{} orders with seed {}: {:.1} orders/s for {:.0} s of load, quiescent {:.0} s later\n",
             self.orders,
             self.seed,
             self.orders_per_second(),
             self.load_seconds,
             self.settle_seconds
         )?;
-        writeln!(f, "What was done to the system")?;
-        for (what, times) in &self.injected {
-            writeln!(f, "  {times:>7}  {what}")?;
+        writeln!(f, "Injected faults and repetitions")?;
+        for (label, count) in &self.injected {
+            writeln!(f, "  {count:>7}  {label}")?;
         }
-        for (queue, letters) in &self.redriven {
-            writeln!(f, "  {letters:>7}  dead letters put back from {queue}")?;
+        for (queue, count) in &self.redriven {
+            writeln!(f, "  {count:>7}  messages redriven from {queue}")?;
         }
-        writeln!(f, "\nWhat became of the orders")?;
-        for (fate, orders) in &self.fates {
-            writeln!(f, "  {orders:>7}  {fate}")?;
+        writeln!(f, "\nOrders by outcome")?;
+        for (outcome, count) in &self.outcomes {
+            writeln!(f, "  {count:>7}  {outcome}")?;
         }
-        writeln!(f, "\nThe books")?;
-        write!(f, "{}", self.verdict)?;
-        for answer in &self.wrong_answers {
-            writeln!(f, "✗ {answer}")?;
+        writeln!(f, "\nConsistency checks")?;
+        write!(f, "{}", self.consistency)?;
+        for response in &self.unexpected_responses {
+            writeln!(f, "✗ {response}")?;
         }
-        if let Some(motion) = &self.unsettled {
-            writeln!(f, "✗ it did not come to rest: {motion}")?;
+        if let Some(reason) = &self.not_quiescent {
+            writeln!(f, "✗ the system did not become quiescent: {reason}")?;
         }
         Ok(())
     }

@@ -1,18 +1,18 @@
-//! What a run will do, drawn from its seed before it begins: the same seed and number of orders give the same plan.
-//! When something hits relative to everything else depends on the machine.
+//! The schedule of a chaos run, generated from a seed before the run starts. The same seed and number of
+//! orders give the same schedule; the relative timing of faults and orders depends on the machine.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use fault_injection::{FunctionFault, Upstream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
-/// How many pieces there are of each product, as a multiple of the orders: few of some, enough of most.
+/// Classes of products: how many products, and the stock of each as a multiple of the number of orders.
 const STOCK_CLASSES: [(usize, f64); 4] = [(3, 0.02), (3, 0.1), (4, 1.0), (10, 4.0)];
 
-/// The share of orders that want a product of each kind of [`STOCK`]: half of all buyers want what is hot or scarce.
+/// The demand for each class of [`STOCK_CLASSES`], in percent of the order lines.
 const DEMAND_WEIGHTS: [u32; 4] = [12, 18, 35, 35];
 
-/// Payment methods, and how many of a hundred customers pay so.
+/// Payment methods and their share, in percent of the orders.
 const PAYMENT_METHODS: [(&str, u32); 10] = [
     ("pm_card_visa", 55),
     ("pm_card_mastercard", 13),
@@ -23,10 +23,10 @@ const PAYMENT_METHODS: [(&str, u32); 10] = [
     ("pm_error_after_effect", 6),
     ("pm_unavailable", 3),
     ("pm_broken", 2),
-    ("pm_nobody_knows_it", 1),
+    ("pm_nonexistent", 1),
 ];
 
-/// Faults that never let a step of an order's saga succeed, so that it turns back.
+/// Faults that make a saga step fail permanently, so that the saga compensates.
 const PINNED_FAULTS: [(&str, FunctionFault); 8] = [
     ("reserve-stock", FunctionFault::ErrorAfter),
     ("reserve-stock", FunctionFault::CrashAfter),
@@ -38,107 +38,103 @@ const PINNED_FAULTS: [(&str, FunctionFault); 8] = [
     ("complete-order", FunctionFault::ErrorAfter),
 ];
 
-/// Everything that a run will do.
 #[derive(Debug)]
 pub struct Schedule {
-    /// What the draws of the share of random faults follow from.
+    /// The seed of the random faults.
     pub seed: u64,
-    /// Pieces of each product.
+    /// The initial stock of each product, in units.
     pub stock: Vec<i64>,
-    /// How many customers there are.
+    /// The number of customers that place several orders.
     pub customers: usize,
-    /// The orders, in the order in which they are sent.
+    /// In the order in which they are sent.
     pub purchases: Vec<Purchase>,
-    /// What happens once so many orders have been sent, by rising number.
+    /// Each disruption starts when this many orders have been sent; in ascending order.
     pub disruptions: Vec<(usize, Disruption)>,
-    /// One in so many events is said again at once, and another as many once the run has gone on.
+    /// One in this many events is replayed immediately, and as many are replayed later.
     pub replay_ratio: u32,
 }
 
-/// An order as its customer wants it.
+/// An order and the behaviour of its client.
 #[derive(Debug)]
 pub struct Purchase {
-    /// Who buys.
+    /// The index of the customer; indexes beyond [`Schedule::customers`] stand for a new customer.
     pub customer: usize,
-    /// Products and pieces, line by line; a product may stand on two.
+    /// Product indexes and quantities; two lines may have the same product.
     pub lines: Vec<(usize, u32)>,
-    /// How it is paid.
     pub payment_method: &'static str,
-    /// How it is sent.
     pub send_mode: SendMode,
-    /// How long after the answer the customer takes it back.
+    /// How long after the response the customer cancels the order.
     pub cancel_after: Option<Duration>,
-    /// The step of its saga that never succeeds.
+    /// The function that fails in each saga of the customer.
     pub pinned_fault: Option<(&'static str, FunctionFault)>,
 }
 
-/// How a client sends an order. Whatever it is, it goes on until there is an answer.
+/// How a client sends an order. In all modes it retries until it receives a definite response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendMode {
-    /// As one does.
     Once,
-    /// Twice at the same moment, with the same key.
+    /// Two requests at the same time with the same idempotency key.
     TwiceConcurrently,
-    /// Once more later, with the same key.
+    /// A second request with the same key after the order has ended.
     RepeatedLater,
-    /// Then another order with the same key, which must be refused.
+    /// A different order with the same key, which the API must reject.
     KeyReusedLater,
 }
 
-/// What befalls the whole system at a moment.
+/// A fault of a whole service or upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disruption {
-    /// A program is killed with `kill -9`.
+    /// `kill -9` of the service with this name.
     Kill(&'static str),
-    /// Something answers nobody for a while.
+    /// The upstream refuses all connections for the duration.
     Outage(Upstream, Duration),
-    /// Something answers everybody late for a while, by so many milliseconds.
+    /// The upstream responds to all requests with this delay in milliseconds, for the duration.
     Latency(Upstream, u64, Duration),
 }
 
 impl Schedule {
-    /// The plan of a run of so many orders.
+    /// Generates the schedule of a run with `orders` purchases.
     pub fn generate(orders: usize, seed: u64) -> Self {
-        let mut dice = StdRng::seed_from_u64(seed);
-        let pieces = |share: f64| ((orders as f64 * share) as i64).max(2);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let units = |share: f64| ((orders as f64 * share) as i64).max(2);
         let stock: Vec<i64> = STOCK_CLASSES
             .iter()
-            .flat_map(|(count, share)| std::iter::repeat_n(pieces(*share), *count))
+            .flat_map(|(count, share)| std::iter::repeat_n(units(*share), *count))
             .collect();
         let customers = (orders / 10).max(5);
         let purchases = (0..orders)
-            .map(|number| generate_purchase(&mut dice, number, customers))
+            .map(|number| generate_purchase(&mut rng, number, customers))
             .collect();
         Self {
             seed,
             stock,
             customers,
             purchases,
-            disruptions: generate_disruptions(&mut dice, orders),
+            disruptions: generate_disruptions(&mut rng, orders),
             replay_ratio: 20,
         }
     }
 }
 
-fn generate_purchase(dice: &mut StdRng, number: usize, customers: usize) -> Purchase {
-    let cursed = dice.random_ratio(1, 20);
-    let mut lines: Vec<(usize, u32)> = (0..dice.random_range(1..=3))
-        .map(|_| (pick_product(dice), dice.random_range(1..=3)))
+fn generate_purchase(rng: &mut StdRng, number: usize, customers: usize) -> Purchase {
+    let has_pinned_fault = rng.random_ratio(1, 20);
+    let mut lines: Vec<(usize, u32)> = (0..rng.random_range(1..=3))
+        .map(|_| (pick_product(rng), rng.random_range(1..=3)))
         .collect();
-    if dice.random_ratio(1, 6) {
+    if rng.random_ratio(1, 6) {
         lines.push((lines[0].0, 1));
     }
     Purchase {
-        // Who is cursed is so in every order; it must be nobody else's.
-        customer: if cursed {
+        // The fault applies to all orders of the customer, so the customer must have no other order.
+        customer: if has_pinned_fault {
             customers + number
         } else {
-            dice.random_range(0..customers)
+            rng.random_range(0..customers)
         },
         lines,
-        payment_method: weighted_choice(dice, &PAYMENT_METHODS),
+        payment_method: weighted_choice(rng, &PAYMENT_METHODS),
         send_mode: weighted_choice(
-            dice,
+            rng,
             &[
                 (SendMode::Once, 70),
                 (SendMode::TwiceConcurrently, 15),
@@ -146,28 +142,29 @@ fn generate_purchase(dice: &mut StdRng, number: usize, customers: usize) -> Purc
                 (SendMode::KeyReusedLater, 3),
             ],
         ),
-        cancel_after: dice
+        cancel_after: rng
             .random_ratio(1, 10)
-            .then(|| Duration::from_millis(dice.random_range(0..2000))),
-        pinned_fault: cursed.then(|| *PINNED_FAULTS.choose(dice).expect("there are curses")),
+            .then(|| Duration::from_millis(rng.random_range(0..2000))),
+        pinned_fault: has_pinned_fault.then(|| *PINNED_FAULTS.choose(rng).expect("the list is not empty")),
     }
 }
 
-/// A product by the demand for its kind.
-fn pick_product(dice: &mut StdRng) -> usize {
-    let kinds: Vec<(usize, u32)> = DEMAND_WEIGHTS.into_iter().enumerate().collect();
-    let kind = weighted_choice(dice, &kinds);
-    let first: usize = STOCK_CLASSES[..kind].iter().map(|(count, _)| count).sum();
-    first + dice.random_range(0..STOCK_CLASSES[kind].0)
+/// Picks a product class by its demand, and a product of this class.
+fn pick_product(rng: &mut StdRng) -> usize {
+    let classes: Vec<(usize, u32)> = DEMAND_WEIGHTS.into_iter().enumerate().collect();
+    let class = weighted_choice(rng, &classes);
+    let first: usize = STOCK_CLASSES[..class].iter().map(|(count, _)| count).sum();
+    first + rng.random_range(0..STOCK_CLASSES[class].0)
 }
 
-fn weighted_choice<T: Copy>(dice: &mut StdRng, choices: &[(T, u32)]) -> T {
-    let chosen = choices.choose_weighted(dice, |(_, weight)| *weight);
-    chosen.expect("the weights are numbers above zero").0
+fn weighted_choice<T: Copy>(rng: &mut StdRng, choices: &[(T, u32)]) -> T {
+    let chosen = choices.choose_weighted(rng, |(_, weight)| *weight);
+    chosen.expect("the weights are positive").0
 }
 
-/// Blows at intervals: each kind of kill and outage once, then at random.
-fn generate_disruptions(dice: &mut StdRng, orders: usize) -> Vec<(usize, Disruption)> {
+/// Distributes the disruptions at equal intervals, in random order. Every disruption occurs once before one
+/// repeats.
+fn generate_disruptions(rng: &mut StdRng, orders: usize) -> Vec<(usize, Disruption)> {
     let interval = (orders / 100).clamp(16, 60);
     let mut all = vec![
         Disruption::Kill("core-api"),
@@ -176,31 +173,31 @@ fn generate_disruptions(dice: &mut StdRng, orders: usize) -> Vec<(usize, Disrupt
     ];
     all.extend(
         [Upstream::Aws, Upstream::StockService, Upstream::PaymentProvider]
-            .map(|upstream| Disruption::Outage(upstream, random_seconds(dice, 1..=4))),
+            .map(|upstream| Disruption::Outage(upstream, random_seconds(rng, 1..=4))),
     );
     all.push(Disruption::Latency(
         Upstream::Aws,
         400,
-        random_seconds(dice, 1..=3),
+        random_seconds(rng, 1..=3),
     ));
     all.push(Disruption::Latency(
         Upstream::Postgres,
         300,
-        random_seconds(dice, 1..=3),
+        random_seconds(rng, 1..=3),
     ));
-    let mut hits = Vec::new();
-    let mut left = Vec::new();
+    let mut scheduled = Vec::new();
+    let mut remaining = Vec::new();
     for at in (interval..orders).step_by(interval) {
-        if left.is_empty() {
-            left.clone_from(&all);
+        if remaining.is_empty() {
+            remaining.clone_from(&all);
         }
-        hits.push((at, left.swap_remove(dice.random_range(0..left.len()))));
+        scheduled.push((at, remaining.swap_remove(rng.random_range(0..remaining.len()))));
     }
-    hits
+    scheduled
 }
 
-fn random_seconds(dice: &mut StdRng, range: RangeInclusive<u64>) -> Duration {
-    Duration::from_secs(dice.random_range(range))
+fn random_seconds(rng: &mut StdRng, range: RangeInclusive<u64>) -> Duration {
+    Duration::from_secs(rng.random_range(range))
 }
 
 #[cfg(test)]
@@ -208,29 +205,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_plan_and_another_another() {
-        let plan = |seed| format!("{:?}", Schedule::generate(300, seed));
-        assert_eq!(plan(7), plan(7));
-        assert_ne!(plan(7).replace("seed: 7", ""), plan(8).replace("seed: 8", ""));
+    fn schedule_depends_on_the_seed_only() {
+        let schedule = |seed| format!("{:?}", Schedule::generate(300, seed));
+        assert_eq!(schedule(7), schedule(7));
+        assert_ne!(
+            schedule(7).replace("seed: 7", ""),
+            schedule(8).replace("seed: 8", "")
+        );
     }
 
     #[test]
-    fn a_run_of_the_tests_size_has_every_kind_of_blow() {
-        let plan = Schedule::generate(150, 1);
-        let mut kinds: Vec<String> = plan
+    fn run_of_150_orders_has_every_disruption() {
+        let schedule = Schedule::generate(150, 1);
+        let mut kinds: Vec<String> = schedule
             .disruptions
             .iter()
-            .map(|(_, blow)| format!("{blow:?}"))
+            .map(|(_, disruption)| format!("{disruption:?}"))
             .collect();
         kinds.sort();
         kinds.dedup();
         assert_eq!(kinds.len(), 8, "{kinds:?}");
         assert!(
-            plan.purchases
+            schedule
+                .purchases
                 .iter()
                 .any(|purchase| purchase.pinned_fault.is_some())
         );
-        let products = plan.purchases.iter().flat_map(|purchase| &purchase.lines);
-        assert!(products.clone().all(|(product, _)| *product < plan.stock.len()));
+        let products = schedule.purchases.iter().flat_map(|purchase| &purchase.lines);
+        assert!(
+            products
+                .clone()
+                .all(|(product, _)| *product < schedule.stock.len())
+        );
     }
 }

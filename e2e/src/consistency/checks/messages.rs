@@ -1,8 +1,8 @@
-//! Mails, queues, outboxes, runs of the saga, and what was said on the bus.
+//! Invariants of mails, queues, outboxes, saga executions and published events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::orders::{Order, Payment as Known};
+use ::orders::{Order, Payment as PaymentState};
 use domain::{OrderId, OrderStatus};
 
 use super::{
@@ -10,41 +10,41 @@ use super::{
     CheckContext,
 };
 
-pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 8] {
-    let books = desk.snapshot;
-    let mails = mails_per_order(desk);
-    let mut heard: BTreeMap<OrderId, Vec<&ObservedEvent>> = BTreeMap::new();
-    for event in &books.observed_events {
-        heard
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
+    let snapshot = context.snapshot;
+    let mails = mails_per_order(context);
+    let mut events_by_order: BTreeMap<OrderId, Vec<&ObservedEvent>> = BTreeMap::new();
+    for event in &snapshot.observed_events {
+        events_by_order
             .entry(OrderId(event.correlation_id))
             .or_default()
             .push(event);
     }
-    let heard_of = |order: &Order| heard.get(&order.order_id);
+    let events_of = |order: &Order| events_by_order.get(&order.order_id);
     [
         Check::expect_all(
             Invariant::OutcomeMailSent,
-            desk.final_orders().map(|order| {
-                let (wanted, sent) = (
+            context.final_orders().map(|order| {
+                let (expected, sent) = (
                     expects_mail(order),
                     mails.get(&order.order_id).copied().unwrap_or(0),
                 );
                 let detail = || format!("is {}, and {sent} mails were sent", order.status);
-                (wanted != (sent > 0)).then(|| Finding::new(order.order_id, detail()))
+                (expected != (sent > 0)).then(|| Finding::new(order.order_id, detail()))
             }),
         ),
         Check::expect_all(
             Invariant::MailMatchesOutcome,
-            books.mails.iter().map(|mail| {
-                let order = mail.order_id.and_then(|id| desk.orders.get(&id));
+            snapshot.mails.iter().map(|mail| {
+                let order = mail.order_id.and_then(|id| context.orders.get(&id));
                 match order {
                     None => Some(Finding::new(
                         "a mail",
-                        format!("tells of {:?}, which is no order", mail.order_id),
+                        format!("names order {:?}, which does not exist", mail.order_id),
                     )),
                     Some(order) if order.status.is_final() && expected_mail(order) != Some(mail.kind) => {
                         let detail = format!(
-                            "is {} ({:?}), and was told {:?}",
+                            "is {} (payment {:?}), but the mail reports {:?}",
                             order.status, order.payment, mail.kind
                         );
                         Some(Finding::new(order.order_id, detail))
@@ -55,84 +55,85 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 8] {
         ),
         Check::expect_none(
             Invariant::NoDeadLetters,
-            message_findings(desk, QueuePurpose::DeadLetterQueue),
+            message_findings(context, QueuePurpose::DeadLetterQueue),
         ),
         Check::expect_none(
             Invariant::WorkQueuesEmpty,
-            message_findings(desk, QueuePurpose::Work),
+            message_findings(context, QueuePurpose::Work),
         ),
         Check::expect_none(
             Invariant::OutboxesEmpty,
-            books.outbox.iter().map(|waiting| {
+            snapshot.outbox.iter().map(|entry| {
                 Finding::new(
-                    &waiting.event_id,
-                    format!("{} in {}", waiting.detail_type, waiting.store),
+                    &entry.event_id,
+                    format!("{} in {}", entry.detail_type, entry.store),
                 )
             }),
         ),
         Check::expect_all(
             Invariant::ExecutionsSucceeded,
-            books.executions.iter().map(|execution| {
+            snapshot.executions.iter().map(|execution| {
                 let is_parked = execution
                     .order_id
-                    .is_some_and(|id| desk.parked_orders.contains(&id));
-                let is_well = execution.status == "SUCCEEDED" || is_parked;
-                (!is_well).then(|| Finding::new(&execution.name, format!("is {}", execution.status)))
+                    .is_some_and(|id| context.parked_orders.contains(&id));
+                let is_valid = execution.status == "SUCCEEDED" || is_parked;
+                (!is_valid).then(|| Finding::new(&execution.name, format!("is {}", execution.status)))
             }),
         ),
         Check::expect_all(
             Invariant::OutcomeEventPublished,
-            desk.final_orders()
-                .filter(|_| !books.observed_events.is_empty())
+            context
+                .final_orders()
+                .filter(|_| !snapshot.observed_events.is_empty())
                 .map(|order| {
-                    let wanted = outcome_event(order.status);
-                    let said = heard_of(order)
-                        .is_some_and(|all| all.iter().any(|event| event.detail_type == wanted));
-                    (!said).then(|| {
+                    let expected = outcome_event(order.status);
+                    let is_published = events_of(order)
+                        .is_some_and(|events| events.iter().any(|event| event.detail_type == expected));
+                    (!is_published).then(|| {
                         Finding::new(
                             order.order_id,
-                            format!("is {}, and no {wanted} was heard", order.status),
+                            format!("is {}, but no {expected} event was published", order.status),
                         )
                     })
                 }),
         ),
         Check::expect_all(
             Invariant::SingleTracePerOrder,
-            books
+            snapshot
                 .orders
                 .iter()
-                .filter_map(|order| Some((order, heard_of(order)?)))
+                .filter_map(|order| Some((order, events_of(order)?)))
                 .map(|(order, events)| {
                     let own = order.traceparent.trace_id();
-                    let strange: BTreeSet<String> = events
+                    let foreign: BTreeSet<String> = events
                         .iter()
                         .filter(|event| event.trace_id != own)
-                        .map(|event| format!("{} of {}", event.detail_type, event.trace_id))
+                        .map(|event| format!("{} in trace {}", event.detail_type, event.trace_id))
                         .collect();
-                    let detail = || format!("is of trace {own}: {strange:?}");
-                    (!strange.is_empty()).then(|| Finding::new(order.order_id, detail()))
+                    let detail = || format!("has trace {own}, but events of other traces: {foreign:?}");
+                    (!foreign.is_empty()).then(|| Finding::new(order.order_id, detail()))
                 }),
         ),
     ]
 }
 
-/// Mails that say what another has said. SES knows no repetitions, so a crash between its taking the mail and our
-/// record of that may send a second; every other cause would be a mistake.
-pub(super) fn duplicate_mails(desk: &CheckContext<'_>) -> Option<Warning> {
-    let repeated: Vec<String> = mails_per_order(desk)
+/// Reports orders with more than one mail. SES does not deduplicate, so a crash after SES accepts a mail and
+/// before the sender records it leads to a second mail. Any other cause is a defect.
+pub(super) fn duplicate_mails(context: &CheckContext<'_>) -> Option<Warning> {
+    let repeated: Vec<String> = mails_per_order(context)
         .into_iter()
         .filter(|(_, sent)| *sent > 1)
         .map(|(id, sent)| format!("{id}, {sent} times"))
         .collect();
     (!repeated.is_empty()).then_some(Warning {
-        what: "orders whose customer was told more than once",
+        description: "orders with more than one mail",
         ids: repeated,
     })
 }
 
-fn mails_per_order(desk: &CheckContext<'_>) -> BTreeMap<OrderId, usize> {
+fn mails_per_order(context: &CheckContext<'_>) -> BTreeMap<OrderId, usize> {
     let mut mails = BTreeMap::new();
-    for id in desk.snapshot.mails.iter().filter_map(|mail| mail.order_id) {
+    for id in context.snapshot.mails.iter().filter_map(|mail| mail.order_id) {
         *mails.entry(id).or_default() += 1;
     }
     mails
@@ -142,11 +143,11 @@ fn expects_mail(order: &Order) -> bool {
     expected_mail(order).is_some()
 }
 
-/// What the customer of an order that has ended is told.
+/// The mail that the customer must receive; `None` for orders without a mail.
 fn expected_mail(order: &Order) -> Option<MailKind> {
     match (order.status, order.payment) {
         (OrderStatus::Completed, _) => Some(MailKind::Completed),
-        (OrderStatus::Failed, Some(Known::Refunded)) => Some(MailKind::FailedAndRefunded),
+        (OrderStatus::Failed, Some(PaymentState::Refunded)) => Some(MailKind::FailedAndRefunded),
         (OrderStatus::Failed, _) => Some(MailKind::Failed),
         (OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Cancelled, _) => None,
     }
@@ -160,10 +161,10 @@ fn outcome_event(status: OrderStatus) -> &'static str {
     }
 }
 
-fn message_findings(desk: &CheckContext<'_>, purpose: QueuePurpose) -> Vec<Finding> {
-    let letters = desk.snapshot.messages_in(purpose);
-    let beginning = |body: &str| body.chars().take(300).collect::<String>();
-    letters
-        .map(|(queue, body)| Finding::new(queue, beginning(body)))
+fn message_findings(context: &CheckContext<'_>, purpose: QueuePurpose) -> Vec<Finding> {
+    let messages = context.snapshot.messages_in(purpose);
+    let truncated = |body: &str| body.chars().take(300).collect::<String>();
+    messages
+        .map(|(queue, body)| Finding::new(queue, truncated(body)))
         .collect()
 }

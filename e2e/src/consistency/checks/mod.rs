@@ -1,4 +1,4 @@
-//! Balancing: every rule against every line of the books that it is about.
+//! The invariants, one module for each part of the system: orders, stock, payments and messages.
 
 mod messages;
 mod orders;
@@ -12,7 +12,7 @@ use domain::{OrderId, OrderStatus};
 
 use super::{ClientObservation, ConsistencyReport, SystemSnapshot, Warning};
 
-/// The books, with what the rules look up in them again and again.
+/// The snapshot and the indexes that several checks use.
 struct CheckContext<'a> {
     snapshot: &'a SystemSnapshot,
     observations: &'a [ClientObservation],
@@ -21,17 +21,17 @@ struct CheckContext<'a> {
 }
 
 impl CheckContext<'_> {
-    /// Where an order stands; none when it is not there.
+    /// Returns `None` when the order does not exist.
     fn order_status(&self, id: OrderId) -> Option<OrderStatus> {
         self.orders.get(&id).map(|order| order.status)
     }
 
-    fn orders_in_status(&self, wanted: OrderStatus) -> impl Iterator<Item = &Order> {
+    fn orders_in_status(&self, status: OrderStatus) -> impl Iterator<Item = &Order> {
         let orders = self.snapshot.orders.iter();
-        orders.filter(move |order| order.status == wanted)
+        orders.filter(move |order| order.status == status)
     }
 
-    /// Orders that have ended and wait for nobody: whatever is said of an end must hold for them.
+    /// Orders in a final status that are not parked: only for these all effects must have happened.
     fn final_orders(&self) -> impl Iterator<Item = &Order> {
         let orders = self.snapshot.orders.iter();
         orders.filter(|order| order.status.is_final() && !self.parked_orders.contains(&order.order_id))
@@ -39,29 +39,29 @@ impl CheckContext<'_> {
 }
 
 impl SystemSnapshot {
-    /// Balances the books, among themselves and against what clients know. Without claims nothing is known of what
-    /// clients were told, and the rules about that hold for nothing.
+    /// Checks all invariants of the snapshot. Without `observations` the invariants about responses to
+    /// clients apply to no order.
     #[must_use]
-    pub fn check_invariants(&self, claims: &[ClientObservation]) -> ConsistencyReport {
-        let desk = CheckContext {
+    pub fn check_invariants(&self, observations: &[ClientObservation]) -> ConsistencyReport {
+        let context = CheckContext {
             snapshot: self,
-            observations: claims,
+            observations,
             orders: self.orders.iter().map(|order| (order.order_id, order)).collect(),
             parked_orders: self.parked_orders(),
         };
-        let mut checks = Vec::from(orders::checks(&desk));
-        checks.extend(stock::checks(&desk));
-        checks.extend(payments::checks(&desk));
-        checks.extend(messages::checks(&desk));
-        let mut notes = Vec::new();
-        let parked: Vec<String> = desk.parked_orders.iter().map(OrderId::to_string).collect();
+        let mut checks = Vec::from(orders::checks(&context));
+        checks.extend(stock::checks(&context));
+        checks.extend(payments::checks(&context));
+        checks.extend(messages::checks(&context));
+        let mut warnings = Vec::new();
+        let parked: Vec<String> = context.parked_orders.iter().map(OrderId::to_string).collect();
         if !parked.is_empty() {
-            notes.push(Warning {
-                what: "orders that wait in order-parking-queue for a person",
+            warnings.push(Warning {
+                description: "orders in order-parking-queue, which an operator has to finish",
                 ids: parked,
             });
         }
-        notes.extend(messages::duplicate_mails(&desk));
-        ConsistencyReport { checks, notes }
+        warnings.extend(messages::duplicate_mails(&context));
+        ConsistencyReport { checks, warnings }
     }
 }

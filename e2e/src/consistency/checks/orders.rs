@@ -1,4 +1,4 @@
-//! Orders, and what their clients know of them.
+//! Invariants of orders, and of the responses that clients received.
 
 use std::collections::BTreeSet;
 
@@ -10,62 +10,77 @@ use super::{
     CheckContext,
 };
 
-pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 5] {
-    let known: BTreeSet<OrderId> = desk
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
+    let acknowledged: BTreeSet<OrderId> = context
         .observations
         .iter()
-        .flat_map(|claim| &claim.order_ids)
+        .flat_map(|observation| &observation.order_ids)
         .copied()
         .collect();
-    let customers: BTreeSet<UserId> = desk.observations.iter().map(|claim| claim.user_id).collect();
+    let customers: BTreeSet<UserId> = context
+        .observations
+        .iter()
+        .map(|observation| observation.user_id)
+        .collect();
     [
         Check::expect_all(
             Invariant::AcceptedOrdersExist,
-            known.iter().map(|id| {
-                let is_lost = !desk.orders.contains_key(id);
-                is_lost.then(|| Finding::new(id, "its client was told 202, and it is not there"))
+            acknowledged.iter().map(|id| {
+                let is_lost = !context.orders.contains_key(id);
+                is_lost.then(|| Finding::new(id, "was accepted with 202, but does not exist"))
             }),
         ),
         Check::expect_all(
             Invariant::OneOrderPerIdempotencyKey,
-            desk.observations.iter().map(|claim| {
-                let several = claim.order_ids.len() > 1;
-                let ids = || claim.order_ids.iter().map(OrderId::to_string).collect::<Vec<_>>();
-                several.then(|| {
+            context.observations.iter().map(|observation| {
+                let has_several = observation.order_ids.len() > 1;
+                let ids = || {
+                    observation
+                        .order_ids
+                        .iter()
+                        .map(OrderId::to_string)
+                        .collect::<Vec<_>>()
+                };
+                has_several.then(|| {
                     Finding::new(
-                        &claim.idempotency_key,
-                        format!("became orders {}", ids().join(", ")),
+                        &observation.idempotency_key,
+                        format!("created orders {}", ids().join(", ")),
                     )
                 })
             }),
         ),
         Check::expect_all(
             Invariant::NoUnacknowledgedOrders,
-            desk.snapshot
+            context
+                .snapshot
                 .orders
                 .iter()
                 .filter(|order| customers.contains(&order.user_id))
                 .map(|order| {
-                    let is_unknown = !known.contains(&order.order_id);
-                    is_unknown.then(|| Finding::new(order.order_id, "its client was never told of it"))
+                    let is_unacknowledged = !acknowledged.contains(&order.order_id);
+                    is_unacknowledged
+                        .then(|| Finding::new(order.order_id, "exists, but no response named it"))
                 }),
         ),
         Check::expect_all(
             Invariant::OrdersReachFinalStatus,
-            desk.snapshot.orders.iter().map(|order| {
-                let stuck = !order.status.is_final() && !desk.parked_orders.contains(&order.order_id);
-                stuck.then(|| Finding::new(order.order_id, format!("is {} and nothing moves", order.status)))
+            context.snapshot.orders.iter().map(|order| {
+                let is_stuck = !order.status.is_final() && !context.parked_orders.contains(&order.order_id);
+                is_stuck.then(|| Finding::new(order.order_id, format!("is {} and not parked", order.status)))
             }),
         ),
         Check::expect_all(
             Invariant::ValidTransitions,
-            desk.snapshot.orders.iter().map(|order| {
+            context.snapshot.orders.iter().map(|order| {
                 let statuses: Vec<&str> = order
                     .history
                     .iter()
                     .map(|change| change.status.as_str())
                     .collect();
-                let detail = || format!("is {} after {}", order.status, statuses.join(", "));
+                let detail = || {
+                    let history = statuses.join(", ");
+                    format!("is {}, but its status history is {history}", order.status)
+                };
                 (!has_valid_transitions(order)).then(|| Finding::new(order.order_id, detail()))
             }),
         ),

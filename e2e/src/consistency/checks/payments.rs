@@ -1,8 +1,8 @@
-//! What the payment provider took and gave back.
+//! Invariants of payments: the provider's charges and refunds against the orders.
 
 use std::collections::BTreeMap;
 
-use ::orders::Payment as Known;
+use ::orders::Payment as PaymentState;
 use domain::{OrderId, OrderStatus};
 
 use super::{
@@ -10,9 +10,9 @@ use super::{
     CheckContext,
 };
 
-pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 4] {
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 4] {
     let mut charges: BTreeMap<OrderId, Vec<&Payment>> = BTreeMap::new();
-    for payment in desk.snapshot.payments.iter().filter(|payment| payment.charged) {
+    for payment in context.snapshot.payments.iter().filter(|payment| payment.charged) {
         if let Some(id) = payment.order_id {
             charges.entry(id).or_default().push(payment);
         }
@@ -21,13 +21,13 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 4] {
     [
         Check::expect_all(
             Invariant::CompletedOrdersChargedInFull,
-            desk.orders_in_status(OrderStatus::Completed).map(|order| {
-                let kept: Vec<i64> = charges_of(order.order_id)
+            context.orders_in_status(OrderStatus::Completed).map(|order| {
+                let net: Vec<i64> = charges_of(order.order_id)
                     .iter()
                     .map(|payment| payment.amount - payment.refunded)
                     .collect();
-                let detail = || format!("costs {} and paid {kept:?}", order.total_amount);
-                (kept != [order.total_amount]).then(|| Finding::new(order.order_id, detail()))
+                let detail = || format!("costs {}, but the net charges are {net:?}", order.total_amount);
+                (net != [order.total_amount]).then(|| Finding::new(order.order_id, detail()))
             }),
         ),
         Check::expect_none(
@@ -37,29 +37,30 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 4] {
                 .filter(|(_, payments)| payments.len() > 1)
                 .map(|(id, payments)| {
                     let ids: Vec<&str> = payments.iter().map(|payment| payment.id.as_str()).collect();
-                    Finding::new(id, format!("was charged by {}", ids.join(", ")))
+                    Finding::new(id, format!("was charged by payments {}", ids.join(", ")))
                 }),
         ),
         Check::expect_all(
             Invariant::UncompletedChargesRefunded,
-            desk.snapshot
+            context
+                .snapshot
                 .payments
                 .iter()
                 .filter(|payment| payment.charged)
                 .filter(|payment| {
-                    let status = payment.order_id.and_then(|id| desk.order_status(id));
+                    let status = payment.order_id.and_then(|id| context.order_status(id));
                     let is_parked = payment
                         .order_id
-                        .is_some_and(|id| desk.parked_orders.contains(&id));
+                        .is_some_and(|id| context.parked_orders.contains(&id));
                     status != Some(OrderStatus::Completed) && !is_parked
                 })
                 .map(|payment| {
                     let order = payment
                         .order_id
-                        .map_or("no order".to_owned(), |id| id.to_string());
+                        .map_or("no order".to_owned(), |id| format!("order {id}"));
                     let detail = || {
                         format!(
-                            "took {} for {order}, gave back {}",
+                            "charged {} for {order}, refunded {}",
                             payment.amount, payment.refunded
                         )
                     };
@@ -68,20 +69,24 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 4] {
         ),
         Check::expect_all(
             Invariant::PaymentStateRecorded,
-            desk.final_orders().map(|order| {
-                let was_charged = !charges_of(order.order_id).is_empty();
-                let is_known = match order.status {
-                    OrderStatus::Completed => order.payment == Some(Known::Captured),
-                    _ if was_charged => order.payment == Some(Known::Refunded),
-                    _ => !matches!(order.payment, Some(Known::Captured | Known::Refunded)),
+            context.final_orders().map(|order| {
+                let is_charged = !charges_of(order.order_id).is_empty();
+                let is_recorded = match order.status {
+                    OrderStatus::Completed => order.payment == Some(PaymentState::Captured),
+                    _ if is_charged => order.payment == Some(PaymentState::Refunded),
+                    _ => !matches!(
+                        order.payment,
+                        Some(PaymentState::Captured | PaymentState::Refunded)
+                    ),
                 };
-                let charged = if was_charged {
-                    "was charged"
-                } else {
-                    "was not charged"
+                let charged = if is_charged { "charged" } else { "not charged" };
+                let detail = || {
+                    format!(
+                        "is {} and {charged}, but its payment state is {:?}",
+                        order.status, order.payment
+                    )
                 };
-                let detail = || format!("is {}, {charged}, and says {:?}", order.status, order.payment);
-                (!is_known).then(|| Finding::new(order.order_id, detail()))
+                (!is_recorded).then(|| Finding::new(order.order_id, detail()))
             }),
         ),
     ]

@@ -1,4 +1,4 @@
-//! Stock and reservations.
+//! Invariants of stock and reservations.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,21 @@ use super::{
     CheckContext,
 };
 
-pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 5] {
-    let books = desk.snapshot;
-    let of_order: BTreeMap<Uuid, &Reservation> = books.reservations.iter().map(|r| (r.id, r)).collect();
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
+    let snapshot = context.snapshot;
+    let reservations_by_order: BTreeMap<Uuid, &Reservation> = snapshot
+        .reservations
+        .iter()
+        .map(|reservation| (reservation.id, reservation))
+        .collect();
     [
         Check::expect_all(
             Invariant::QuantityMatchesMovements,
-            books.products.iter().map(|product| {
-                let should_be = product.adjusted - product.committed;
-                (product.quantity != should_be).then(|| {
+            snapshot.products.iter().map(|product| {
+                let expected = product.adjusted - product.committed;
+                (product.quantity != expected).then(|| {
                     let detail = format!(
-                        "{} in the house, {} brought - {} sold = {should_be}",
+                        "quantity is {}, but {} adjusted - {} committed = {expected}",
                         product.quantity, product.adjusted, product.committed
                     );
                     Finding::new(product.id, detail)
@@ -29,10 +33,10 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 5] {
         ),
         Check::expect_all(
             Invariant::ReservedMatchesReservations,
-            books.products.iter().map(|product| {
+            snapshot.products.iter().map(|product| {
                 let detail = || {
                     format!(
-                        "{} set aside, {} reserved",
+                        "reserved is {}, but open reservations hold {}",
                         product.reserved, product.open_reserved
                     )
                 };
@@ -41,31 +45,36 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 5] {
         ),
         Check::expect_none(
             Invariant::NoOrphanReservations,
-            books
+            snapshot
                 .reservations
                 .iter()
                 .filter(|reservation| reservation.status == "reserved")
                 .filter_map(|reservation| {
                     let id = OrderId(reservation.id);
-                    let status = desk.order_status(id);
-                    let is_wanted =
-                        status.is_some_and(|status| !status.is_final()) || desk.parked_orders.contains(&id);
-                    (!is_wanted)
-                        .then(|| Finding::new(id, format!("is held; the order is {}", status_text(status))))
+                    let status = context.order_status(id);
+                    let is_needed = status.is_some_and(|status| !status.is_final())
+                        || context.parked_orders.contains(&id);
+                    (!is_needed).then(|| {
+                        Finding::new(
+                            id,
+                            format!("is reserved, but the order is {}", status_text(status)),
+                        )
+                    })
                 }),
         ),
         Check::expect_all(
             Invariant::CompletedOrdersCommitStock,
-            desk.orders_in_status(OrderStatus::Completed).map(|order| {
-                let bought = order.quantities();
-                match of_order.get(&order.order_id.0) {
+            context.orders_in_status(OrderStatus::Completed).map(|order| {
+                let ordered = order.quantities();
+                match reservations_by_order.get(&order.order_id.0) {
                     None => Some("has no reservation".to_owned()),
-                    Some(held) if held.status != "committed" => {
-                        Some(format!("its goods are {}", held.status))
+                    Some(reservation) if reservation.status != "committed" => {
+                        Some(format!("its reservation is {}", reservation.status))
                     }
-                    Some(held) if held.quantities != bought => {
-                        Some(format!("bought {bought:?} and was sold {:?}", held.quantities))
-                    }
+                    Some(reservation) if reservation.quantities != ordered => Some(format!(
+                        "ordered {ordered:?}, but committed {:?}",
+                        reservation.quantities
+                    )),
                     Some(_) => None,
                 }
                 .map(|detail| Finding::new(order.order_id, detail))
@@ -73,21 +82,26 @@ pub(super) fn checks(desk: &CheckContext<'_>) -> [Check; 5] {
         ),
         Check::expect_all(
             Invariant::CommittedStockHasCompletedOrder,
-            books
+            snapshot
                 .reservations
                 .iter()
                 .filter(|reservation| reservation.status == "committed")
                 .map(|reservation| {
                     let id = OrderId(reservation.id);
-                    let status = desk.order_status(id);
-                    let is_well = status == Some(OrderStatus::Completed) || desk.parked_orders.contains(&id);
-                    (!is_well)
-                        .then(|| Finding::new(id, format!("is sold; the order is {}", status_text(status))))
+                    let status = context.order_status(id);
+                    let is_valid =
+                        status == Some(OrderStatus::Completed) || context.parked_orders.contains(&id);
+                    (!is_valid).then(|| {
+                        Finding::new(
+                            id,
+                            format!("is committed, but the order is {}", status_text(status)),
+                        )
+                    })
                 }),
         ),
     ]
 }
 
 fn status_text(status: Option<OrderStatus>) -> &'static str {
-    status.map_or("not there", OrderStatus::as_str)
+    status.map_or("missing", OrderStatus::as_str)
 }

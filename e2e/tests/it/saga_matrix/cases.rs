@@ -1,105 +1,105 @@
-//! The cases: every state that does something, made from the state machine's definition, under every fault; and every
-//! request that an order brings about between programs, under every fault of the wire.
+//! The cases of the saga matrix: every task state of the state machine's definition under every function
+//! fault, and every request between services under every network fault.
 
 use domain::OrderId;
 use fault_injection::{FunctionFault, NetworkFault, Rule, Target, Upstream};
 use serde_json::Value;
 
-/// The saga, as it is deployed.
+/// The deployed definition of the order saga.
 pub const DEFINITION: &str = include_str!("../../../../step-functions/order-saga.asl.json");
 
-/// What a step has to survive once. `CrashDuring` is in the middle of what a step takes here, 20 to 60 ms.
+/// The faults that a step must survive once. A step takes 20 to 60 ms, so `CrashDuring(20)` interrupts it.
 const FAULTS: [(&str, FunctionFault); 11] = [
     ("failure before its effect", FunctionFault::ErrorBefore),
     ("failure after its effect", FunctionFault::ErrorAfter),
-    ("time-out before its effect", FunctionFault::TimeoutBefore),
-    ("time-out after its effect", FunctionFault::TimeoutAfter),
-    ("time-out that is waited for", FunctionFault::HangAfter),
+    ("timeout before its effect", FunctionFault::TimeoutBefore),
+    ("timeout after its effect", FunctionFault::TimeoutAfter),
+    ("response after the caller's timeout", FunctionFault::HangAfter),
     ("throttle", FunctionFault::Throttle),
-    ("two deliveries at once", FunctionFault::DuplicateConcurrent),
-    ("two deliveries in turn", FunctionFault::DuplicateSequential),
+    (
+        "concurrent duplicate delivery",
+        FunctionFault::DuplicateConcurrent,
+    ),
+    (
+        "sequential duplicate delivery",
+        FunctionFault::DuplicateSequential,
+    ),
     ("crash before its effect", FunctionFault::CrashBefore),
-    ("crash in the middle", FunctionFault::CrashDuring(20)),
+    ("crash during its effect", FunctionFault::CrashDuring(20)),
     ("crash after its effect", FunctionFault::CrashAfter),
 ];
 
-/// What a request has to survive once. `Delay` is longer than any client of ours waits: the request is late.
+/// The faults that a request must survive once. `Delay` is longer than any client's timeout.
 const WIRE_FAULTS: [(&str, NetworkFault); 5] = [
     ("refused", NetworkFault::Refuse),
-    ("cut off", NetworkFault::Disconnect),
-    ("late", NetworkFault::Delay(12_000)),
-    ("answer lost", NetworkFault::DropResponse),
-    ("sent twice", NetworkFault::Duplicate),
+    ("disconnected", NetworkFault::Disconnect),
+    ("delayed", NetworkFault::Delay(12_000)),
+    ("response dropped", NetworkFault::DropResponse),
+    ("duplicated", NetworkFault::Duplicate),
 ];
 
-/// One order, and what goes wrong with it.
+/// An order and its fault.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// State or request, and fault.
+    /// The state or request, and the fault.
     pub name: String,
-    /// What brings the order there.
     pub scenario: Scenario,
-    /// Where what goes wrong.
     pub target: Target,
-    /// How often; without it, for good.
+    /// How often the fault hits; `None` for a permanent fault.
     pub times: Option<u64>,
-    /// How the order must end.
     pub expected_outcome: ExpectedOutcome,
 }
 
-/// How an order gets into a state.
+/// How an order reaches the state or request under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// Every order comes there.
     HappyPath,
-    /// The card is declined.
     PaymentDeclined,
-    /// There is less than is ordered.
     InsufficientStock,
-    /// A function fails for good.
+    /// A function fails permanently.
     PinnedFailure(&'static str, FunctionFault),
 }
 
-/// The most there is to put back: the money is taken and the stock committed, and nobody knows.
+/// The scenario with the most to compensate: the payment is captured and the stock committed, but the saga
+/// does not know it.
 const PAID_AND_COMMITTED: Scenario = Scenario::PinnedFailure("update-stock", FunctionFault::ErrorAfter);
 
-/// How an order ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedOutcome {
     Completed,
     Failed,
-    /// It waits for a person.
+    /// The order waits for an operator.
     Parked,
 }
 
-/// What has to be known of a state besides what its definition says.
+/// What the tests must know about a state beyond its definition.
 #[derive(Debug, PartialEq, Eq)]
 enum StateKind {
-    /// It runs a function.
+    /// The state invokes a function.
     Function {
         scenario: Scenario,
-        /// How the order ends when the function fails for good before its effect, and after it.
+        /// The outcomes when the function fails permanently before its effect, and after it.
         permanent_failure_outcomes: [ExpectedOutcome; 2],
     },
-    /// Step Functions does it itself, so that no fault of ours reaches it. Every compensation that fails for good
-    /// comes there.
+    /// Step Functions sends the order to the parking queue itself, so function faults do not apply. Every
+    /// compensation that fails permanently leads to this state.
     OrderParking,
 }
 
-/// The table of all states. One that is missing here fails the suite.
+/// The table of all states. The suite fails when the definition has a state that is missing here.
 fn state_kind(state: &str) -> Option<StateKind> {
     use ExpectedOutcome::{Completed, Failed, Parked};
-    let function = |way, for_good| {
+    let function = |scenario, permanent_failure_outcomes| {
         Some(StateKind::Function {
-            scenario: way,
-            permanent_failure_outcomes: for_good,
+            scenario,
+            permanent_failure_outcomes,
         })
     };
     match state {
         "ReserveStock" | "ProcessPayment" | "UpdateStock" => function(Scenario::HappyPath, [Failed, Failed]),
-        // Once it has had its effect, the refund finds the order completed.
+        // After its effect, the refund step finds the order completed.
         "CompleteOrder" => function(Scenario::HappyPath, [Failed, Completed]),
-        // The relay publishes what it could not.
+        // The outbox relay publishes the event instead.
         "SendNotification" => function(Scenario::HappyPath, [Completed, Completed]),
         "RefundPayment" => function(PAID_AND_COMMITTED, [Parked, Parked]),
         "ReleaseStock" => function(Scenario::PaymentDeclined, [Parked, Parked]),
@@ -109,73 +109,75 @@ fn state_kind(state: &str) -> Option<StateKind> {
     }
 }
 
-/// Every case of a definition; those that take longest come first. Fails with the names of states that the table
-/// does not know, and of states of which it is wrong.
+/// All function cases of a definition, the longest ones first.
+///
+/// # Errors
+/// Lists the states that are missing in the table of [`state_kind`], and the states for which it is wrong.
 pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
     let definition: Value = serde_json::from_str(definition).expect("the definition is JSON");
     let states = definition["States"]
         .as_object()
         .expect("a state machine has states");
-    let (mut once, mut for_good, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut once, mut permanent, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, state) in states.iter().filter(|(_, state)| state["Type"] == "Task") {
         match (state_kind(name), function_name(state)) {
             (
                 Some(StateKind::Function {
-                    scenario: way,
-                    permanent_failure_outcomes: ends,
+                    scenario,
+                    permanent_failure_outcomes: outcomes,
                 }),
                 Some(function),
             ) => {
-                let is_compensation = ends.contains(&ExpectedOutcome::Parked);
+                let is_compensation = outcomes.contains(&ExpectedOutcome::Parked);
                 if is_compensation != parks_order(state) {
-                    wrong.push(format!(
-                        "{name} parks orders, or does not, against what the table says"
+                    problems.push(format!(
+                        "{name}: the definition and the table in state_kind() disagree on parking orders"
                     ));
                 }
-                let case = |what: &str, fault, times, end| Case {
-                    name: format!("{name}: {what}"),
-                    scenario: way,
+                let case = |fault_name: &str, fault, times, expected_outcome| Case {
+                    name: format!("{name}: {fault_name}"),
+                    scenario,
                     target: Rule::for_function(&function, fault).at,
                     times,
-                    expected_outcome: end,
+                    expected_outcome,
                 };
-                let end = if is_compensation {
+                let outcome = if is_compensation {
                     ExpectedOutcome::Failed
                 } else {
                     ExpectedOutcome::Completed
                 };
-                once.extend(FAULTS.map(|(what, fault)| case(what, fault, Some(1), end)));
-                for_good.extend([
+                once.extend(FAULTS.map(|(fault_name, fault)| case(fault_name, fault, Some(1), outcome)));
+                permanent.extend([
                     case(
-                        "failure for good before its effect",
+                        "permanent failure before its effect",
                         FunctionFault::ErrorBefore,
                         None,
-                        ends[0],
+                        outcomes[0],
                     ),
                     case(
-                        "failure for good after its effect",
+                        "permanent failure after its effect",
                         FunctionFault::ErrorAfter,
                         None,
-                        ends[1],
+                        outcomes[1],
                     ),
                 ]);
             }
             (Some(StateKind::OrderParking), None) => {}
-            _ => wrong.push(format!(
-                "{name} has no cases: say in the table how an order gets there"
+            _ => problems.push(format!(
+                "{name} has no cases: add it to the table in state_kind()"
             )),
         }
     }
-    for_good.sort_by_key(|case| case.expected_outcome != ExpectedOutcome::Parked);
-    for_good.extend(once);
-    if wrong.is_empty() {
-        Ok(for_good)
+    permanent.sort_by_key(|case| case.expected_outcome != ExpectedOutcome::Parked);
+    permanent.extend(once);
+    if problems.is_empty() {
+        Ok(permanent)
     } else {
-        Err(wrong)
+        Err(problems)
     }
 }
 
-/// The name of the function that a state runs; none when it runs no function.
+/// The name of the function that a state invokes; `None` when it invokes none.
 fn function_name(state: &Value) -> Option<String> {
     let resource = state["Resource"].as_str()?;
     let name = resource.strip_prefix("${")?.strip_suffix("Function}")?;
@@ -189,7 +191,7 @@ fn function_name(state: &Value) -> Option<String> {
     Some(kebab)
 }
 
-/// Whether a failure for good parks the order.
+/// Whether a permanent failure of the state parks the order.
 fn parks_order(state: &Value) -> bool {
     let catchers = state["Catch"].as_array().into_iter().flatten();
     catchers
@@ -199,15 +201,16 @@ fn parks_order(state: &Value) -> bool {
 
 const NOTIFICATION_SENDER: &str = "notification-sender";
 
-/// The functions that are handed batches of messages.
+/// The functions that receive batches of messages.
 const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
 
-/// The functions before and behind the saga, which take messages from queues, under every fault.
+/// The cases of the functions that consume queues before and after the saga.
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, fault) in FAULTS {
         for function in CONSUMERS {
-            // SES knows no repetitions, so a crash between its taking the mail and our record of that sends another.
+            // SES does not deduplicate: after a crash between the mail and its record, the function sends it
+            // again.
             if function == NOTIFICATION_SENDER && matches!(fault, FunctionFault::CrashDuring(_)) {
                 continue;
             }
@@ -223,7 +226,7 @@ pub fn message_cases() -> Vec<Case> {
     cases
 }
 
-/// Every request between programs in which an order can be recognised, with what brings an order there.
+/// Every request between services that names an order or its customer, with the scenario that leads to it.
 const REQUESTS: [(Scenario, Upstream, &str); 11] = [
     (Scenario::HappyPath, Upstream::Aws, "DynamoDB.TransactWriteItems"),
     (Scenario::HappyPath, Upstream::Aws, "DynamoDB.GetItem"),
@@ -264,23 +267,23 @@ const REQUESTS: [(Scenario, Upstream, &str); 11] = [
 
 const SEND_EMAIL: &str = "POST /v2/email/outbound-emails";
 
-/// Every request under every fault of the wire.
+/// The cases of the requests between services.
 pub fn wire_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (way, to, operation) in REQUESTS {
-        for (what, fault) in WIRE_FAULTS {
-            // SES knows no repetitions, so a mail whose answer is lost is sent again.
+    for (scenario, upstream, operation) in REQUESTS {
+        for (fault_name, fault) in WIRE_FAULTS {
+            // SES does not deduplicate: when its response is lost, the function sends the mail again.
             if operation == SEND_EMAIL
                 && matches!(fault, NetworkFault::DropResponse | NetworkFault::Duplicate)
             {
                 continue;
             }
             cases.push(Case {
-                name: format!("{operation}: {what}"),
-                scenario: way,
-                target: Rule::for_operation(to, operation, fault).at,
+                name: format!("{operation}: {fault_name}"),
+                scenario,
+                target: Rule::for_operation(upstream, operation, fault).at,
                 times: Some(1),
-                expected_outcome: if way == Scenario::HappyPath {
+                expected_outcome: if scenario == Scenario::HappyPath {
                     ExpectedOutcome::Completed
                 } else {
                     ExpectedOutcome::Failed
@@ -292,45 +295,48 @@ pub fn wire_cases() -> Vec<Case> {
 }
 
 impl Case {
-    /// What has to go wrong on the way, for the customer with this id.
-    pub fn setup_rule(&self, customer: &str) -> Option<Rule> {
+    /// The rule that leads the order into the scenario, if the scenario needs one.
+    pub fn setup_rule(&self, customer_id: &str) -> Option<Rule> {
         match self.scenario {
             Scenario::PinnedFailure(function, fault) => {
-                Some(Rule::for_function(function, fault).containing(customer))
+                Some(Rule::for_function(function, fault).containing(customer_id))
             }
             _ => None,
         }
     }
 
-    /// Whether the batch of messages may be done with that the fault hits. Then it takes along other orders' messages,
-    /// which their own faults wait for.
+    /// Whether the fault may complete its batch of messages. It would then also complete the messages of
+    /// other orders, whose own faults could no longer hit.
     pub fn completes_its_batch(&self) -> bool {
         use FunctionFault::{CrashDuring, DuplicateConcurrent, DuplicateSequential};
         matches!(
             &self.target,
-            Target::Function { function: Some(function), fault: DuplicateConcurrent | DuplicateSequential | CrashDuring(_) }
-                if CONSUMERS.contains(&function.as_str())
+            Target::Function {
+                function: Some(function),
+                fault: DuplicateConcurrent | DuplicateSequential | CrashDuring(_),
+            } if CONSUMERS.contains(&function.as_str())
         )
     }
 
-    /// The fault itself. Requests to stock-service and the provider name no customer; of the order they name nothing
-    /// passes before it is placed.
-    pub fn fault_rule(&self, customer: &str, order_id: Option<OrderId>) -> Option<Rule> {
-        let by_order = matches!(
+    /// The rule of the fault under test. Call it before the order is placed (without `order_id`) and after:
+    /// requests to stock-service and the payment provider name only the order, all other requests name the
+    /// customer.
+    pub fn fault_rule(&self, customer_id: &str, order_id: Option<OrderId>) -> Option<Rule> {
+        let names_order_only = matches!(
             self.target,
             Target::Network {
                 to: Upstream::StockService | Upstream::PaymentProvider,
                 ..
             }
         );
-        let mentioning = match (by_order, order_id) {
-            (false, None) => customer.to_owned(),
+        let text = match (names_order_only, order_id) {
+            (false, None) => customer_id.to_owned(),
             (true, Some(order_id)) => order_id.to_string(),
             _ => return None,
         };
         Some(Rule {
             at: self.target.clone(),
-            mentioning: Some(mentioning),
+            mentioning: Some(text),
             share: None,
             times: self.times,
         })
@@ -338,7 +344,7 @@ impl Case {
 }
 
 #[test]
-fn every_state_has_its_cases() {
+fn definition_has_cases_for_every_state() {
     let cases = cases(DEFINITION).unwrap();
     assert_eq!(cases.len(), 8 * (FAULTS.len() + 2));
     assert_eq!(
@@ -351,23 +357,23 @@ fn every_state_has_its_cases() {
 }
 
 #[test]
-fn a_new_state_without_cases_is_noticed() {
+fn detects_a_new_state_without_cases() {
     let mut definition: Value = serde_json::from_str(DEFINITION).unwrap();
     definition["States"]["WrapGift"] = definition["States"]["UpdateStock"].clone();
     let unknown = cases(&definition.to_string()).unwrap_err();
     assert_eq!(
         unknown,
-        ["WrapGift has no cases: say in the table how an order gets there"]
+        ["WrapGift has no cases: add it to the table in state_kind()"]
     );
 }
 
 #[test]
-fn a_compensation_that_no_longer_parks_is_noticed() {
+fn detects_a_compensation_that_no_longer_parks_orders() {
     let mut definition: Value = serde_json::from_str(DEFINITION).unwrap();
     definition["States"]["FailOrder"]["Catch"][0]["Next"] = "SendNotification".into();
-    let wrong = cases(&definition.to_string()).unwrap_err();
+    let problems = cases(&definition.to_string()).unwrap_err();
     assert!(
-        wrong[0].starts_with("FailOrder parks orders, or does not"),
-        "{wrong:?}"
+        problems[0].starts_with("FailOrder: the definition and the table"),
+        "{problems:?}"
     );
 }
