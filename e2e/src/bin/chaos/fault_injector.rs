@@ -25,7 +25,7 @@ const FUNCTION_FAULTS: [(FunctionFault, u32); 10] = [
 ];
 
 /// The rate of each network fault, per thousand requests to each upstream.
-const WIRE_FAULTS: [(NetworkFault, u32); 5] = [
+const NETWORK_FAULTS: [(NetworkFault, u32); 5] = [
     (NetworkFault::Refuse, 5),
     (NetworkFault::Disconnect, 4),
     (NetworkFault::Delay(250), 8),
@@ -75,7 +75,7 @@ impl FaultInjector {
             set(format!("invocations: {fault:?}"), rule, per_thousand).await?;
         }
         for upstream in [Upstream::Aws, Upstream::StockService, Upstream::PaymentProvider] {
-            for (fault, per_thousand) in WIRE_FAULTS {
+            for (fault, per_thousand) in NETWORK_FAULTS {
                 let rule = Rule::for_all_requests(upstream, fault);
                 set(format!("requests to {upstream:?}: {fault:?}"), rule, per_thousand).await?;
             }

@@ -2,7 +2,7 @@
 //! fault, and every request between services under every network fault.
 
 use domain::OrderId;
-use fault_injection::{FunctionFault, NetworkFault, Rule, Target, Upstream};
+use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 use serde_json::Value;
 
 /// The deployed definition of the order saga.
@@ -30,7 +30,7 @@ const FAULTS: [(&str, FunctionFault); 11] = [
 ];
 
 /// The faults that a request must survive once. `Delay` is longer than any client's timeout.
-const WIRE_FAULTS: [(&str, NetworkFault); 5] = [
+const NETWORK_FAULTS: [(&str, NetworkFault); 5] = [
     ("refused", NetworkFault::Refuse),
     ("disconnected", NetworkFault::Disconnect),
     ("delayed", NetworkFault::Delay(12_000)),
@@ -44,10 +44,16 @@ pub struct Case {
     /// The state or request, and the fault.
     pub name: String,
     pub scenario: Scenario,
-    pub target: Target,
+    /// The fault under test, before its restriction to one order.
+    rule: Rule,
     /// How often the fault hits; `None` for a permanent fault.
     pub times: Option<u64>,
     pub expected_outcome: ExpectedOutcome,
+    /// Whether the fault may complete its batch of messages. It would then also complete the messages of
+    /// other orders, whose own faults could no longer hit.
+    pub completes_its_batch: bool,
+    /// Whether the request names the order only. All other requests and events name the customer.
+    names_order_only: bool,
 }
 
 /// How an order reaches the state or request under test.
@@ -113,7 +119,7 @@ fn state_kind(state: &str) -> Option<StateKind> {
 ///
 /// # Errors
 /// Lists the states that are missing in the table of [`state_kind`], and the states for which it is wrong.
-pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
+pub fn state_cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
     let definition: Value = serde_json::from_str(definition).expect("the definition is JSON");
     let states = definition["States"]
         .as_object()
@@ -137,9 +143,11 @@ pub fn cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                 let case = |fault_name: &str, fault, times, expected_outcome| Case {
                     name: format!("{name}: {fault_name}"),
                     scenario,
-                    target: Rule::for_function(&function, fault).at,
+                    rule: Rule::for_function(&function, fault),
                     times,
                     expected_outcome,
+                    completes_its_batch: false,
+                    names_order_only: false,
                 };
                 let outcome = if is_compensation {
                     ExpectedOutcome::Failed
@@ -207,7 +215,7 @@ const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
 /// The cases of the functions that consume queues before and after the saga.
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (what, fault) in FAULTS {
+    for (fault_name, fault) in FAULTS {
         for function in CONSUMERS {
             // SES does not deduplicate: after a crash between the mail and its record, the function sends it
             // again.
@@ -215,11 +223,18 @@ pub fn message_cases() -> Vec<Case> {
                 continue;
             }
             cases.push(Case {
-                name: format!("{function}: {what}"),
+                name: format!("{function}: {fault_name}"),
                 scenario: Scenario::HappyPath,
-                target: Rule::for_function(function, fault).at,
+                rule: Rule::for_function(function, fault),
                 times: Some(1),
                 expected_outcome: ExpectedOutcome::Completed,
+                completes_its_batch: matches!(
+                    fault,
+                    FunctionFault::DuplicateConcurrent
+                        | FunctionFault::DuplicateSequential
+                        | FunctionFault::CrashDuring(_)
+                ),
+                names_order_only: false,
             });
         }
     }
@@ -268,10 +283,10 @@ const REQUESTS: [(Scenario, Upstream, &str); 11] = [
 const SEND_EMAIL: &str = "POST /v2/email/outbound-emails";
 
 /// The cases of the requests between services.
-pub fn wire_cases() -> Vec<Case> {
+pub fn request_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (scenario, upstream, operation) in REQUESTS {
-        for (fault_name, fault) in WIRE_FAULTS {
+        for (fault_name, fault) in NETWORK_FAULTS {
             // SES does not deduplicate: when its response is lost, the function sends the mail again.
             if operation == SEND_EMAIL
                 && matches!(fault, NetworkFault::DropResponse | NetworkFault::Duplicate)
@@ -281,13 +296,15 @@ pub fn wire_cases() -> Vec<Case> {
             cases.push(Case {
                 name: format!("{operation}: {fault_name}"),
                 scenario,
-                target: Rule::for_operation(upstream, operation, fault).at,
+                rule: Rule::for_operation(upstream, operation, fault),
                 times: Some(1),
                 expected_outcome: if scenario == Scenario::HappyPath {
                     ExpectedOutcome::Completed
                 } else {
                     ExpectedOutcome::Failed
                 },
+                completes_its_batch: false,
+                names_order_only: matches!(upstream, Upstream::StockService | Upstream::PaymentProvider),
             });
         }
     }
@@ -305,47 +322,26 @@ impl Case {
         }
     }
 
-    /// Whether the fault may complete its batch of messages. It would then also complete the messages of
-    /// other orders, whose own faults could no longer hit.
-    pub fn completes_its_batch(&self) -> bool {
-        use FunctionFault::{CrashDuring, DuplicateConcurrent, DuplicateSequential};
-        matches!(
-            &self.target,
-            Target::Function {
-                function: Some(function),
-                fault: DuplicateConcurrent | DuplicateSequential | CrashDuring(_),
-            } if CONSUMERS.contains(&function.as_str())
-        )
-    }
-
     /// The rule of the fault under test. Call it before the order is placed (without `order_id`) and after:
     /// requests to stock-service and the payment provider name only the order, all other requests name the
     /// customer.
     pub fn fault_rule(&self, customer_id: &str, order_id: Option<OrderId>) -> Option<Rule> {
-        let names_order_only = matches!(
-            self.target,
-            Target::Network {
-                to: Upstream::StockService | Upstream::PaymentProvider,
-                ..
-            }
-        );
-        let text = match (names_order_only, order_id) {
+        let text = match (self.names_order_only, order_id) {
             (false, None) => customer_id.to_owned(),
             (true, Some(order_id)) => order_id.to_string(),
             _ => return None,
         };
-        Some(Rule {
-            at: self.target.clone(),
-            mentioning: Some(text),
-            share: None,
-            times: self.times,
+        let rule = self.rule.clone().containing(text);
+        Some(match self.times {
+            Some(times) => rule.limit_hits(times),
+            None => rule,
         })
     }
 }
 
 #[test]
 fn definition_has_cases_for_every_state() {
-    let cases = cases(DEFINITION).unwrap();
+    let cases = state_cases(DEFINITION).unwrap();
     assert_eq!(cases.len(), 8 * (FAULTS.len() + 2));
     assert_eq!(
         cases
@@ -360,7 +356,7 @@ fn definition_has_cases_for_every_state() {
 fn detects_a_new_state_without_cases() {
     let mut definition: Value = serde_json::from_str(DEFINITION).unwrap();
     definition["States"]["WrapGift"] = definition["States"]["UpdateStock"].clone();
-    let unknown = cases(&definition.to_string()).unwrap_err();
+    let unknown = state_cases(&definition.to_string()).unwrap_err();
     assert_eq!(
         unknown,
         ["WrapGift has no cases: add it to the table in state_kind()"]
@@ -371,7 +367,7 @@ fn detects_a_new_state_without_cases() {
 fn detects_a_compensation_that_no_longer_parks_orders() {
     let mut definition: Value = serde_json::from_str(DEFINITION).unwrap();
     definition["States"]["FailOrder"]["Catch"][0]["Next"] = "SendNotification".into();
-    let problems = cases(&definition.to_string()).unwrap_err();
+    let problems = state_cases(&definition.to_string()).unwrap_err();
     assert!(
         problems[0].starts_with("FailOrder: the definition and the table"),
         "{problems:?}"

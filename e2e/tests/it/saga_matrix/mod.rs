@@ -19,7 +19,7 @@ use crate::{
     await_quiescence::snapshot_when_quiescent,
     failure_report::{logs_hint, panic_message, run_named_case, violations},
 };
-use cases::{Case, DEFINITION, ExpectedOutcome, Scenario, cases, message_cases, wire_cases};
+use cases::{Case, DEFINITION, ExpectedOutcome, Scenario, message_cases, request_cases, state_cases};
 
 /// How many orders run at the same time: each needs a process of every function of its saga. Orders that only
 /// wait to be parked do not count.
@@ -42,12 +42,12 @@ struct FinishedCase {
 
 #[tokio::test]
 async fn every_state_under_every_fault() {
-    run_cases(cases(DEFINITION).unwrap(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(state_cases(DEFINITION).unwrap(), MAX_CONCURRENT_ORDERS).await;
 }
 
 #[tokio::test]
 async fn every_request_under_every_fault() {
-    run_cases(wire_cases(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(request_cases(), MAX_CONCURRENT_ORDERS).await;
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
         let _slot = match case.expected_outcome {
             ExpectedOutcome::Parked => None,
             ExpectedOutcome::Completed | ExpectedOutcome::Failed => {
-                let permits = if case.completes_its_batch() {
+                let permits = if case.completes_its_batch {
                     max_concurrent
                 } else {
                     1
