@@ -121,6 +121,15 @@ pub fn env_var(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `cargo xtask test`"))
 }
 
+/// Names the folder of the services' logs, for failure messages.
+#[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
+pub fn logs_hint() -> String {
+    env::var("MATSURI_LOCAL").map_or_else(
+        |_| "MATSURI_LOCAL is not set, so the folder of the logs is unknown.".to_owned(),
+        |instance| format!("Logs of the services: {instance}/log"),
+    )
+}
+
 /// Sends a request and reads the whole response.
 pub async fn send(request: RequestBuilder) -> ApiResponse {
     let response = request.send().await.expect("the request must receive a response");
@@ -176,11 +185,13 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
             if let Some(value) = condition().await {
                 return value;
             }
-            assert!(
-                Instant::now() < deadline,
-                "{caller}: timed out after {} s waiting for {what}",
-                TIMEOUT.as_secs()
-            );
+            if Instant::now() >= deadline {
+                eprintln!("{}", logs_hint());
+                panic!(
+                    "{caller}: timed out after {} s waiting for {what}",
+                    TIMEOUT.as_secs()
+                );
+            }
             tokio::time::sleep(pause).await;
             // Back off: hundreds of concurrent polls at the initial rate would load the system.
             pause = (pause * 2).min(Duration::from_secs(1));

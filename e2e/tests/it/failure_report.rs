@@ -1,9 +1,9 @@
 //! Prints what a developer needs when a test fails, before the stack trace: the case, the violated invariants
 //! and the folder of the services' logs.
 
-use std::{any::Any, env, future::Future, panic, sync::Once};
+use std::{any::Any, future::Future, panic, sync::Once};
 
-use e2e::consistency::ConsistencyReport;
+use e2e::{consistency::ConsistencyReport, system::logs_hint};
 
 tokio::task_local! {
     static CASE: String;
@@ -43,15 +43,6 @@ pub fn assert_consistent(report: &ConsistencyReport) {
 /// The lines of the violated invariants, with their findings.
 pub fn violations(report: &ConsistencyReport) -> String {
     report.violations().map(ToString::to_string).collect()
-}
-
-/// Names the folder of the services' logs.
-#[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
-pub fn logs_hint() -> String {
-    env::var("MATSURI_LOCAL").map_or_else(
-        |_| "MATSURI_LOCAL is not set, so the folder of the logs is unknown.".to_owned(),
-        |instance| format!("Logs of the services: {instance}/log"),
-    )
 }
 
 pub fn panic_message(payload: &(dyn Any + Send)) -> &str {

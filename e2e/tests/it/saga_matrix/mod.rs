@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use domain::{OrderId, OrderStatus};
 use e2e::{
     consistency::{Collector, SystemSnapshot},
-    system::{TestSystem, eventually},
+    system::{TestSystem, eventually, logs_hint},
 };
 use fault_injection::{Rule, RuleId};
 use futures::{FutureExt as _, future::join_all};
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     await_quiescence::snapshot_when_quiescent,
-    failure_report::{logs_hint, panic_message, run_named_case, violations},
+    failure_report::{panic_message, run_named_case, violations},
 };
 use cases::{Case, DEFINITION, ExpectedOutcome, Scenario, message_cases, request_cases, state_cases};
 
