@@ -1,4 +1,4 @@
-//! The control API: rules and counts over HTTP, and the wrapper's question about an invocation.
+//! The control API: manages rules and counts over HTTP, and chooses the fault of each invocation.
 
 use std::sync::Arc;
 
@@ -14,17 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FunctionFault, OperationCounts, Rule, RuleEngine, RuleId};
 
-/// The largest event that Lambda hands a function, 6 MiB, and some more.
+/// Above Lambda's maximum event size, which is 6 MiB.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// What became of a rule.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RuleStatus {
     pub hits: u64,
 }
 
-/// Serves the plan.
-pub fn router(plan: Arc<RuleEngine>) -> Router {
+/// Builds the routes of the control API.
+pub fn router(rules: Arc<RuleEngine>) -> Router {
     Router::new()
         .route("/health", get(|| async { StatusCode::NO_CONTENT }))
         .route("/rules", post(add_rule).delete(clear_rules))
@@ -32,45 +31,45 @@ pub fn router(plan: Arc<RuleEngine>) -> Router {
         .route("/counts", get(operation_counts))
         .route("/invocations/{function}", post(invocation_fault))
         .layer(DefaultBodyLimit::max(MAX_EVENT_BYTES))
-        .with_state(plan)
+        .with_state(rules)
 }
 
-async fn add_rule(State(plan): State<Arc<RuleEngine>>, Json(rule): Json<Rule>) -> Json<RuleId> {
-    Json(plan.add_rule(rule))
+async fn add_rule(State(rules): State<Arc<RuleEngine>>, Json(rule): Json<Rule>) -> Json<RuleId> {
+    Json(rules.add_rule(rule))
 }
 
-async fn clear_rules(State(plan): State<Arc<RuleEngine>>) -> StatusCode {
-    plan.clear_rules();
+async fn clear_rules(State(rules): State<Arc<RuleEngine>>) -> StatusCode {
+    rules.clear_rules();
     StatusCode::NO_CONTENT
 }
 
-async fn show_rule(State(plan): State<Arc<RuleEngine>>, Path(id): Path<RuleId>) -> Response {
-    match plan.hits(id) {
+async fn show_rule(State(rules): State<Arc<RuleEngine>>, Path(id): Path<RuleId>) -> Response {
+    match rules.hits(id) {
         Some(hits) => Json(RuleStatus { hits }).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-async fn remove_rule(State(plan): State<Arc<RuleEngine>>, Path(id): Path<RuleId>) -> StatusCode {
-    if plan.remove_rule(id) {
+async fn remove_rule(State(rules): State<Arc<RuleEngine>>, Path(id): Path<RuleId>) -> StatusCode {
+    if rules.remove_rule(id) {
         StatusCode::NO_CONTENT
     } else {
         StatusCode::NOT_FOUND
     }
 }
 
-async fn operation_counts(State(plan): State<Arc<RuleEngine>>) -> Json<OperationCounts> {
-    Json(plan.counts())
+async fn operation_counts(State(rules): State<Arc<RuleEngine>>) -> Json<OperationCounts> {
+    Json(rules.counts())
 }
 
 async fn invocation_fault(
-    State(plan): State<Arc<RuleEngine>>,
+    State(rules): State<Arc<RuleEngine>>,
     Path(function): Path<String>,
     event: Bytes,
 ) -> Json<Option<FunctionFault>> {
-    let fault = plan.fault_for_invocation(&function, &event);
+    let fault = rules.fault_for_invocation(&function, &event);
     if let Some(fault) = fault {
-        tracing::info!(function, ?fault, "an invocation is disturbed");
+        tracing::info!(function, ?fault, "injecting a fault into an invocation");
     }
     Json(fault)
 }

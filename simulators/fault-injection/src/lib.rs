@@ -1,9 +1,10 @@
-//! Faults on command: between the programs of a disturbed system, and around each of its functions.
+//! Fault injection for end-to-end tests: proxies between the services of a test system, and a wrapper around
+//! each of its functions.
 //!
-//! A [`Rule`] says what goes wrong, where, for whom and how often. Tests set rules with [`Faults`], the client;
-//! the program `faults` keeps them in a [`Plan`], and its proxies and the functions' wrapper (`fault-injecting-bootstrap`)
-//! ask that plan about every request and every invocation. Nothing of this is deployed to AWS, and the programs
-//! that it disturbs know nothing of it.
+//! A [`Rule`] defines which fault is injected, where, into which requests and how often. Tests add rules with
+//! [`FaultClient`]. The server `fault-injection` keeps them in a [`RuleEngine`]. Its proxies and the function
+//! wrapper (`fault-injecting-bootstrap`) ask the engine about every request and every invocation. Nothing of
+//! this crate is deployed to AWS, and the services and functions under test are unchanged.
 
 mod client;
 mod control_api;

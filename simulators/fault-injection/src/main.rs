@@ -1,4 +1,4 @@
-//! Serves the control API and the proxies until SIGTERM or Ctrl-C.
+//! The server `fault-injection`: serves the control API and the proxies until SIGTERM or Ctrl-C.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,8 +12,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Each upstream with the variable that says where its proxy listens and what it passes requests on to, as
-/// `13011 127.0.0.1:14566`. `PORT` is the control API's. All of it is on 127.0.0.1.
+/// Each upstream, with the variable that holds the proxy's port and the upstream's address, for example
+/// `13011 127.0.0.1:14566`. `PORT` is the port of the control API. All of them listen on 127.0.0.1.
 const PROXIES: [(Upstream, &str); 4] = [
     (Upstream::Aws, "AWS_PROXY"),
     (Upstream::StockService, "STOCK_SERVICE_PROXY"),
@@ -25,24 +25,24 @@ const PROXIES: [(Upstream, &str); 4] = [
 async fn main() -> Result<()> {
     telemetry::init(telemetry::DEFAULT_FILTER).map_err(|error| anyhow::anyhow!(error))?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let plan = Arc::new(RuleEngine::default());
+    let rules = Arc::new(RuleEngine::default());
     for (upstream, variable) in PROXIES {
         let value = required_env(variable)?;
-        let (port, address) = value
-            .split_once(' ')
-            .with_context(|| format!("{variable} is not a port and an address"))?;
+        let (port, address) = value.split_once(' ').with_context(|| {
+            format!("{variable} is not a port and an address, such as `13011 127.0.0.1:14566`")
+        })?;
         let listener = listen(port, variable).await?;
         tokio::spawn(proxy::serve(
             listener,
             upstream,
             address.to_owned(),
-            Arc::clone(&plan),
+            Arc::clone(&rules),
         ));
     }
-    let control = listen(&required_env("PORT")?, "PORT").await?;
-    tracing::info!(address = %control.local_addr()?, "listening");
+    let control_api = listen(&required_env("PORT")?, "PORT").await?;
+    tracing::info!(address = %control_api.local_addr()?, "listening");
     tokio::select! {
-        served = axum::serve(control, router(plan)) => served?,
+        served = axum::serve(control_api, router(rules)) => served?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -50,7 +50,9 @@ async fn main() -> Result<()> {
 }
 
 async fn listen(port: &str, variable: &str) -> Result<TcpListener> {
-    let port = port.parse().with_context(|| format!("{variable} has no port"))?;
+    let port = port
+        .parse()
+        .with_context(|| format!("{variable} has no valid port"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(address)
         .await
@@ -59,7 +61,7 @@ async fn listen(port: &str, variable: &str) -> Result<TcpListener> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is where the environment is read, once"
+    reason = "the only place that reads the environment, once at startup"
 )]
 fn required_env(variable: &str) -> Result<String> {
     std::env::var(variable).with_context(|| format!("{variable} is not set"))

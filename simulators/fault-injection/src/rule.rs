@@ -1,126 +1,124 @@
-//! What can be made to go wrong.
+//! Rules: which fault is injected, into which function or connection, how often and with which probability.
 
 use serde::{Deserialize, Serialize};
 
-/// A fault that stands until it is lifted or used up.
+/// Injects one fault until it is removed or has reached its maximum number of hits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Where, and what.
-    pub at: Target,
-    /// Only what contains this text is hit: an order's id, a customer's, a product's. Of a request the path,
-    /// the idempotency key and the body are looked at, of an invocation the event.
+    pub target: Target,
+    /// Restricts the rule to requests and invocations that contain this text, for example the id of an order,
+    /// a customer or a product. Requests are searched in path, idempotency key and body, invocations in the
+    /// event.
     #[serde(default)]
-    pub mentioning: Option<String>,
-    /// Only a random share is hit.
+    pub containing: Option<String>,
+    /// Restricts the rule to a random sample.
     #[serde(default)]
-    pub share: Option<Sampling>,
-    /// How often it hits before it is used up; without it, it lasts.
+    pub sampling: Option<Sampling>,
+    /// After this many hits the rule no longer applies. `None` means unlimited.
     #[serde(default)]
-    pub times: Option<u64>,
+    pub max_hits: Option<u64>,
 }
 
-/// The place of a fault, and its kind.
+/// Where a fault is injected, and which fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Target {
-    /// Invocations of a function; of every function where none is named.
+    /// Invocations of one function, or of every function when `function` is `None`.
     Function {
-        /// The function's name.
         #[serde(default)]
         function: Option<String>,
-        /// What becomes of the invocation.
         fault: FunctionFault,
     },
-    /// Requests on their way to a program.
+    /// Requests to one upstream.
     Network {
-        /// Whose requests.
-        to: Upstream,
-        /// Which, by the name under which they are counted; all of them where none is named.
+        upstream: Upstream,
+        /// The operation as [`OperationCounts`](crate::OperationCounts) names it, or every operation when
+        /// `None`.
         #[serde(default)]
         operation: Option<String>,
-        /// What becomes of the request.
         fault: NetworkFault,
     },
 }
 
-/// What the proxies stand in front of.
+/// A server behind one of the proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Upstream {
-    /// The local AWS, all of its services. Operations are called `DynamoDB.TransactWriteItems`.
+    /// All services of the local AWS. Operation names look like `DynamoDB.TransactWriteItems`.
     Aws,
-    /// stock-service. Operations are called `POST /v1/reservations/{id}/commit`.
+    /// Operation names look like `POST /v1/reservations/{id}/commit`.
     StockService,
-    /// The payment provider. Operations are called as those of stock-service.
+    /// Operation names look like those of stock-service.
     PaymentProvider,
-    /// PostgreSQL. Its operations are `connect`, and `message` for whatever a client sends at once.
+    /// The operations are `connect` and `message`. A message is the data that one read from the client
+    /// returns.
     Postgres,
 }
 
-/// What becomes of an invocation.
+/// A fault of one function invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionFault {
-    /// The platform fails, and the function never sees the event.
+    /// The platform reports an error, and the function never receives the event.
     ErrorBefore,
-    /// The function has done its work, and the platform loses the answer.
+    /// The function completes, and the platform reports an error instead of its result.
     ErrorAfter,
-    /// What is reported after a time-out, at once and before the function saw the event.
+    /// The platform reports a timeout immediately, and the function never receives the event.
     TimeoutBefore,
-    /// What is reported after a time-out, at once and after the function has done its work.
+    /// The function completes, and the platform reports a timeout immediately instead of its result.
     TimeoutAfter,
-    /// The function never sees the event, and the platform waits for it until it really times out.
+    /// The function never receives the event, and the platform waits until its real timeout expires.
     HangBefore,
-    /// The function has done its work, and the platform waits for its answer until it really times out.
+    /// The function completes, and the platform waits for its result until the real timeout expires.
     HangAfter,
-    /// The platform refuses, because too many invocations run.
+    /// The platform rejects the invocation because of too many concurrent ones.
     Throttle,
-    /// Two processes are handed the event at the same moment; the second one's answer counts.
+    /// Two processes receive the event at the same time. The result of the second one is reported.
     DuplicateConcurrent,
-    /// The function is handed the event again after its answer; the second answer counts.
+    /// The function receives the event a second time after its first result. The second result is reported.
     DuplicateSequential,
-    /// The process is killed before it saw the event.
+    /// The process is killed before it receives the event.
     CrashBefore,
-    /// The process is killed so many milliseconds after it was handed the event, unless it answers sooner.
+    /// The process is killed this many milliseconds after it received the event, or as soon as it responds.
     CrashDuring(u64),
-    /// The process is killed after it has done its work and before its answer leaves.
+    /// The process is killed after it completed its work and before its result is reported.
     CrashAfter,
 }
 
-/// What becomes of a request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkFault {
-    /// Answered with 503; a connection to PostgreSQL is closed before a byte has passed.
+    /// The proxy responds with 503. It closes a PostgreSQL connection before it forwards any byte.
     Refuse,
-    /// The connection is cut before the request has passed.
+    /// The proxy closes the connection before it forwards the request.
     Disconnect,
-    /// The request passes so many milliseconds later.
+    /// The proxy forwards the request after this many milliseconds.
     Delay(u64),
-    /// The request passes and takes effect; then the connection is cut instead of the answer passing.
+    /// The request takes effect, and the proxy closes the connection instead of forwarding the response.
     DropResponse,
-    /// The request passes twice, one after the other, and the second answer passes. PostgreSQL's are not repeated.
+    /// The proxy sends the request twice in sequence and forwards the second response. PostgreSQL messages
+    /// are not duplicated.
     Duplicate,
 }
 
-/// A part of what a rule could hit, drawn from a seed.
+/// A random sample of everything that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// The probability of a hit, from 0 to 1.
     pub probability: f64,
-    /// What the draws follow from.
+    /// The seed of the random generator. Equal seeds give equal sequences of draws.
     pub seed: u64,
 }
 
-/// The number of a rule that was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RuleId(pub u64);
 
 impl Rule {
-    /// A rule for invocations of a function.
+    /// Creates a rule for the invocations of one function.
     #[must_use]
     pub fn for_function(function: &str, fault: FunctionFault) -> Self {
         Self::new(Target::Function {
@@ -129,7 +127,7 @@ impl Rule {
         })
     }
 
-    /// A rule for invocations of all functions.
+    /// Creates a rule for the invocations of all functions.
     #[must_use]
     pub fn for_all_functions(fault: FunctionFault) -> Self {
         Self::new(Target::Function {
@@ -138,53 +136,53 @@ impl Rule {
         })
     }
 
-    /// A rule for requests of one kind.
+    /// Creates a rule for the requests of one operation.
     #[must_use]
-    pub fn for_operation(to: Upstream, operation: &str, fault: NetworkFault) -> Self {
+    pub fn for_operation(upstream: Upstream, operation: &str, fault: NetworkFault) -> Self {
         Self::new(Target::Network {
-            to,
+            upstream,
             operation: Some(operation.to_owned()),
             fault,
         })
     }
 
-    /// A rule for all requests to a program.
+    /// Creates a rule for all requests to an upstream.
     #[must_use]
-    pub fn for_all_requests(to: Upstream, fault: NetworkFault) -> Self {
+    pub fn for_all_requests(upstream: Upstream, fault: NetworkFault) -> Self {
         Self::new(Target::Network {
-            to,
+            upstream,
             operation: None,
             fault,
         })
     }
 
-    fn new(at: Target) -> Self {
+    fn new(target: Target) -> Self {
         Self {
-            at,
-            mentioning: None,
-            share: None,
-            times: None,
+            target,
+            containing: None,
+            sampling: None,
+            max_hits: None,
         }
     }
 
-    /// The same for what contains the text, an order's id for example.
+    /// Restricts the rule to requests and invocations that contain this text, for example an order id.
     #[must_use]
     pub fn containing(mut self, text: impl ToString) -> Self {
-        self.mentioning = Some(text.to_string());
+        self.containing = Some(text.to_string());
         self
     }
 
-    /// The same so many times.
+    /// Restricts the rule to this many hits.
     #[must_use]
-    pub fn limit_hits(mut self, times: u64) -> Self {
-        self.times = Some(times);
+    pub fn limit_hits(mut self, max_hits: u64) -> Self {
+        self.max_hits = Some(max_hits);
         self
     }
 
-    /// The same for a random share.
+    /// Restricts the rule to a random sample. `probability` ranges from 0 to 1.
     #[must_use]
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
-        self.share = Some(Sampling { probability, seed });
+        self.sampling = Some(Sampling { probability, seed });
         self
     }
 }

@@ -1,4 +1,5 @@
-//! Which rules stand, whom they hit, and how much has passed.
+//! The rule engine: holds the active rules, chooses the fault of each request and invocation, and counts
+//! both.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,8 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{FunctionFault, NetworkFault, Rule, RuleId, Sampling, Target, Upstream};
 
-/// How often each operation was asked for: by upstream (`aws`, …; `function` for invocations), then by operation.
+/// Number of calls by upstream and operation. Invocations are counted under the upstream `function`, by
+/// function name.
 pub type OperationCounts = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// All rules and counts of a system.
@@ -23,7 +25,6 @@ struct EngineState {
     counts: OperationCounts,
 }
 
-/// A rule and what became of it.
 #[derive(Debug)]
 struct ActiveRule {
     rule: Rule,
@@ -32,75 +33,81 @@ struct ActiveRule {
 }
 
 impl RuleEngine {
-    /// Puts a rule into force. Of several that fit, the oldest hits.
+    /// Activates a rule. When several rules match, the oldest one applies.
     pub fn add_rule(&self, rule: Rule) -> RuleId {
-        let mut inner = self.lock();
-        inner.last_id += 1;
-        let id = RuleId(inner.last_id);
-        let draws = rule.share.map(|share| (share, StdRng::seed_from_u64(share.seed)));
-        let standing = ActiveRule {
+        let mut state = self.lock();
+        state.last_id += 1;
+        let id = RuleId(state.last_id);
+        let sampler = rule
+            .sampling
+            .map(|sampling| (sampling, StdRng::seed_from_u64(sampling.seed)));
+        let active = ActiveRule {
             rule,
-            sampler: draws,
+            sampler,
             hits: 0,
         };
-        inner.rules.insert(id, standing);
+        state.rules.insert(id, active);
         id
     }
 
-    /// How often the rule has hit; none when there is no such rule.
+    /// Returns how often the rule has hit, or `None` when the rule does not exist.
     pub fn hits(&self, id: RuleId) -> Option<u64> {
-        self.lock().rules.get(&id).map(|standing| standing.hits)
+        self.lock().rules.get(&id).map(|active| active.hits)
     }
 
-    /// Takes a rule out of force, and tells whether there was one.
+    /// Removes a rule. Returns `false` when the rule does not exist.
     pub fn remove_rule(&self, id: RuleId) -> bool {
         self.lock().rules.remove(&id).is_some()
     }
 
-    /// Takes all rules out of force.
+    /// Removes all rules. The counts stay.
     pub fn clear_rules(&self) {
         self.lock().rules.clear();
     }
 
-    /// What was counted since the start.
+    /// Returns the counts since the process started.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts.clone()
     }
 
-    /// Counts an invocation, and tells what becomes of it.
+    /// Counts an invocation and returns the fault to inject, if any.
     pub fn fault_for_invocation(&self, function: &str, event: &[u8]) -> Option<FunctionFault> {
-        let mut inner = self.lock();
-        inner.count_operation("function", function);
-        inner.first_matching_fault(event, |at| match at {
+        let mut state = self.lock();
+        state.count_operation("function", function);
+        state.first_matching_fault(event, |target| match target {
             Target::Function {
-                function: named,
+                function: wanted,
                 fault,
-            } if named.as_deref().is_none_or(|named| named == function) => Some(*fault),
+            } if wanted.as_deref().is_none_or(|wanted| wanted == function) => Some(*fault),
             _ => None,
         })
     }
 
-    /// Counts a request, and tells what becomes of it.
+    /// Counts a request and returns the fault to inject, if any.
     pub fn fault_for_request(
         &self,
         upstream: Upstream,
         operation: &str,
         content: &[u8],
     ) -> Option<NetworkFault> {
-        let mut inner = self.lock();
-        inner.count_operation(upstream.name(), operation);
-        inner.first_matching_fault(content, |at| match at {
+        let mut state = self.lock();
+        state.count_operation(upstream.name(), operation);
+        state.first_matching_fault(content, |target| match target {
             Target::Network {
-                to,
-                operation: named,
+                upstream: wanted_upstream,
+                operation: wanted,
                 fault,
-            } if *to == upstream && named.as_deref().is_none_or(|named| named == operation) => Some(*fault),
+            } if *wanted_upstream == upstream
+                && wanted.as_deref().is_none_or(|wanted| wanted == operation) =>
+            {
+                Some(*fault)
+            }
             _ => None,
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, EngineState> {
-        // Nothing that holds it leaves it half changed.
+        // A panic cannot leave the state half changed, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,25 +121,27 @@ impl EngineState {
     fn first_matching_fault<F>(
         &mut self,
         content: &[u8],
-        fault_at: impl Fn(&Target) -> Option<F>,
+        fault_for_target: impl Fn(&Target) -> Option<F>,
     ) -> Option<F> {
-        self.rules.values_mut().find_map(|standing| {
-            let fault = fault_at(&standing.rule.at)?;
-            standing.matches(content).then_some(fault)
+        self.rules.values_mut().find_map(|active| {
+            let fault = fault_for_target(&active.rule.target)?;
+            active.matches(content).then_some(fault)
         })
     }
 }
 
 impl ActiveRule {
+    /// Decides whether the rule hits `content`, and counts the hit.
     fn matches(&mut self, content: &[u8]) -> bool {
-        let left = self.rule.times.is_none_or(|times| self.hits < times);
-        let meant = |text: &String| contains(content, text.as_bytes());
-        let hits = left
-            && self.rule.mentioning.as_ref().is_none_or(meant)
+        let has_hits_left = self.rule.max_hits.is_none_or(|max_hits| self.hits < max_hits);
+        let content_matches = |text: &String| contains(content, text.as_bytes());
+        // The sampler draws last, so that its sequence depends only on what the other conditions let through.
+        let hits = has_hits_left
+            && self.rule.containing.as_ref().is_none_or(content_matches)
             && self
                 .sampler
                 .as_mut()
-                .is_none_or(|(share, draws)| draws.random_bool(share.probability.clamp(0.0, 1.0)));
+                .is_none_or(|(sampling, rng)| rng.random_bool(sampling.probability.clamp(0.0, 1.0)));
         self.hits += u64::from(hits);
         hits
     }
@@ -143,7 +152,7 @@ fn contains(content: &[u8], text: &[u8]) -> bool {
 }
 
 impl Upstream {
-    /// The name that rules and counts have for it.
+    /// Returns the name that [`OperationCounts`] uses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -160,63 +169,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_hits_what_it_names_as_often_as_it_says() {
-        let plan = RuleEngine::default();
+    fn a_rule_hits_only_matching_invocations_up_to_its_limit() {
+        let rules = RuleEngine::default();
         let rule = Rule::for_function("reserve-stock", FunctionFault::Throttle)
             .containing("order-1")
             .limit_hits(2);
-        let id = plan.add_rule(rule);
+        let id = rules.add_rule(rule);
         let event = br#"{"Records":[{"body":"{\"order_id\":\"order-1\"}"}]}"#;
-        assert_eq!(plan.fault_for_invocation("fail-order", event), None);
-        assert_eq!(plan.fault_for_invocation("reserve-stock", b"{}"), None);
+        assert_eq!(rules.fault_for_invocation("fail-order", event), None);
+        assert_eq!(rules.fault_for_invocation("reserve-stock", b"{}"), None);
         assert_eq!(
-            plan.fault_for_request(Upstream::Aws, "reserve-stock", event),
+            rules.fault_for_request(Upstream::Aws, "reserve-stock", event),
             None
         );
         for _ in 0..2 {
             assert_eq!(
-                plan.fault_for_invocation("reserve-stock", event),
+                rules.fault_for_invocation("reserve-stock", event),
                 Some(FunctionFault::Throttle)
             );
         }
-        assert_eq!(plan.fault_for_invocation("reserve-stock", event), None);
-        assert_eq!(plan.hits(id), Some(2));
-        assert_eq!(plan.counts()["function"]["reserve-stock"], 4);
-        assert!(plan.remove_rule(id));
-        assert_eq!(plan.hits(id), None);
+        assert_eq!(rules.fault_for_invocation("reserve-stock", event), None);
+        assert_eq!(rules.hits(id), Some(2));
+        assert_eq!(rules.counts()["function"]["reserve-stock"], 4);
+        assert!(rules.remove_rule(id));
+        assert_eq!(rules.hits(id), None);
     }
 
     #[test]
-    fn a_share_is_the_same_for_the_same_seed() {
-        let drawn = |seed| {
-            let plan = RuleEngine::default();
-            plan.add_rule(
+    fn equal_seeds_sample_the_same_requests() {
+        let sample = |seed| {
+            let rules = RuleEngine::default();
+            rules.add_rule(
                 Rule::for_all_requests(Upstream::Postgres, NetworkFault::Disconnect)
                     .with_probability(0.3, seed),
             );
             (0..1000)
                 .map(|_| {
-                    plan.fault_for_request(Upstream::Postgres, "message", b"")
+                    rules
+                        .fault_for_request(Upstream::Postgres, "message", b"")
                         .is_some()
                 })
                 .collect::<Vec<_>>()
         };
-        let first = drawn(7);
-        assert_eq!(first, drawn(7));
-        assert_ne!(first, drawn(8));
+        let first = sample(7);
+        assert_eq!(first, sample(7));
+        assert_ne!(first, sample(8));
         let hits = first.iter().filter(|hit| **hit).count();
         assert!((240..360).contains(&hits), "{hits}");
     }
 
     #[test]
-    fn the_oldest_rule_that_fits_hits() {
-        let plan = RuleEngine::default();
-        plan.add_rule(
+    fn the_oldest_matching_rule_applies() {
+        let rules = RuleEngine::default();
+        rules.add_rule(
             Rule::for_operation(Upstream::Aws, "SQS.SendMessage", NetworkFault::Disconnect).limit_hits(1),
         );
-        plan.add_rule(Rule::for_all_requests(Upstream::Aws, NetworkFault::Delay(5)));
-        let ask = || plan.fault_for_request(Upstream::Aws, "SQS.SendMessage", b"");
-        assert_eq!(ask(), Some(NetworkFault::Disconnect));
-        assert_eq!(ask(), Some(NetworkFault::Delay(5)));
+        rules.add_rule(Rule::for_all_requests(Upstream::Aws, NetworkFault::Delay(5)));
+        let next_fault = || rules.fault_for_request(Upstream::Aws, "SQS.SendMessage", b"");
+        assert_eq!(next_fault(), Some(NetworkFault::Disconnect));
+        assert_eq!(next_fault(), Some(NetworkFault::Delay(5)));
     }
 }

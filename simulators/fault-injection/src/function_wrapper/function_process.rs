@@ -1,4 +1,4 @@
-//! The function's side: its process, and the runtime API that it believes to be Lambda's.
+//! The process of the wrapped function, and the runtime API that the wrapper serves to it.
 
 use std::{net::Ipv4Addr, path::Path, sync::Arc};
 
@@ -22,7 +22,7 @@ use super::runtime_api_client::{
     INIT_ERROR_PATH, INVOCATION_PATH, Invocation, InvocationResult, forwarded_headers,
 };
 
-/// The function's process. Dropping it kills it.
+/// The function's process. Dropping it kills the process.
 pub(super) struct FunctionProcess {
     child: Child,
     invocations: mpsc::Sender<Invocation>,
@@ -30,15 +30,15 @@ pub(super) struct FunctionProcess {
     server: AbortHandle,
 }
 
-/// What came of starting the function.
+/// The outcome of starting the function.
 pub(super) enum StartOutcome {
-    /// It asks for its first invocation.
+    /// The function polls for its first invocation.
     Ready(FunctionProcess),
-    /// It reported why it cannot start.
+    /// The function reported that its initialisation failed.
     InitFailed(InvocationResult),
 }
 
-/// What the routes share. A function has one invocation at a time, so nothing tells them apart.
+/// State of the runtime API. A function processes one invocation at a time, so invocations need no ids here.
 struct RuntimeApiState {
     first_poll: Notify,
     invocations: Mutex<mpsc::Receiver<Invocation>>,
@@ -46,48 +46,50 @@ struct RuntimeApiState {
 }
 
 impl FunctionProcess {
-    /// Starts the function, and waits until it is ready.
-    pub(super) async fn start(program: &Path) -> Result<StartOutcome> {
-        let (events, waiting) = mpsc::channel(1);
-        let (answered, answers) = mpsc::channel(1);
-        let api = Arc::new(RuntimeApiState {
+    /// Starts the function and waits until it polls for its first invocation.
+    pub(super) async fn start(executable: &Path) -> Result<StartOutcome> {
+        let (invocation_sender, invocation_receiver) = mpsc::channel(1);
+        let (result_sender, result_receiver) = mpsc::channel(1);
+        let state = Arc::new(RuntimeApiState {
             first_poll: Notify::new(),
-            invocations: Mutex::new(waiting),
-            results: answered,
+            invocations: Mutex::new(invocation_receiver),
+            results: result_sender,
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
-        let routes = routes(Arc::clone(&api));
+        let routes = routes(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, routes).await }).abort_handle();
-        let child = Command::new(program)
+        let child = Command::new(executable)
             .env("AWS_LAMBDA_RUNTIME_API", address)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} cannot be run", program.display()))?;
+            .with_context(|| format!("cannot run {}", executable.display()))?;
         let mut process = Self {
             child,
-            invocations: events,
-            results: answers,
+            invocations: invocation_sender,
+            results: result_receiver,
             server,
         };
         tokio::select! {
-            () = api.first_poll.notified() => Ok(StartOutcome::Ready(process)),
-            Some(refused) = process.results.recv() => Ok(StartOutcome::InitFailed(refused)),
-            ended = process.child.wait() => Err(anyhow!("the function ended before its first invocation: {}", ended?)),
+            () = state.first_poll.notified() => Ok(StartOutcome::Ready(process)),
+            Some(init_error) = process.results.recv() => Ok(StartOutcome::InitFailed(init_error)),
+            status = process.child.wait() => {
+                Err(anyhow!("the function exited before its first poll: {}", status?))
+            },
         }
     }
 
-    /// Hands the function an event, and waits for its answer. Fails when the process ends instead.
-    pub(super) async fn invoke(&mut self, event: &Invocation) -> Result<InvocationResult> {
-        self.invocations.send(event.clone()).await?;
+    /// Sends the function an invocation and waits for its result. Fails when the process exits instead.
+    pub(super) async fn invoke(&mut self, invocation: &Invocation) -> Result<InvocationResult> {
+        self.invocations.send(invocation.clone()).await?;
         tokio::select! {
             biased;
-            Some(answer) = self.results.recv() => Ok(answer),
-            ended = self.child.wait() => Err(anyhow!("the function ended: {}", ended?)),
+            Some(result) = self.results.recv() => Ok(result),
+            status = self.child.wait() => Err(anyhow!("the function exited: {}", status?)),
         }
     }
 
-    /// Kills the process as `kill -9` does, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits until it has exited.
     pub(super) async fn kill(&mut self) -> std::io::Result<()> {
         self.child.kill().await
     }
@@ -99,45 +101,45 @@ impl Drop for FunctionProcess {
     }
 }
 
-fn routes(api: Arc<RuntimeApiState>) -> Router {
+fn routes(state: Arc<RuntimeApiState>) -> Router {
     Router::new()
         .route(&format!("{INVOCATION_PATH}/next"), get(next_invocation))
         .route(
             &format!("{INVOCATION_PATH}/{{id}}/response"),
             post(
-                async |api: State<Arc<RuntimeApiState>>, headers: HeaderMap, body: Bytes| {
-                    api.submit_result("response", &headers, body).await
+                async |state: State<Arc<RuntimeApiState>>, headers: HeaderMap, body: Bytes| {
+                    state.submit_result("response", &headers, body).await
                 },
             ),
         )
         .route(&format!("{INVOCATION_PATH}/{{id}}/error"), post(report_error))
         .route(INIT_ERROR_PATH, post(report_error))
-        // Lambda takes answers of 6 MiB; what is too long is Lambda's to refuse.
+        // Lambda itself enforces its limit of 6 MiB.
         .layer(DefaultBodyLimit::disable())
-        .with_state(api)
+        .with_state(state)
 }
 
-async fn next_invocation(State(api): State<Arc<RuntimeApiState>>) -> Response {
-    api.first_poll.notify_one();
-    match api.invocations.lock().await.recv().await {
+async fn next_invocation(State(state): State<Arc<RuntimeApiState>>) -> Response {
+    state.first_poll.notify_one();
+    match state.invocations.lock().await.recv().await {
         Some(Invocation { headers, body }) => (headers, body).into_response(),
         None => StatusCode::GONE.into_response(),
     }
 }
 
-async fn report_error(api: State<Arc<RuntimeApiState>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    api.submit_result("error", &headers, body).await
+async fn report_error(state: State<Arc<RuntimeApiState>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    state.submit_result("error", &headers, body).await
 }
 
 impl RuntimeApiState {
     async fn submit_result(&self, outcome: &'static str, headers: &HeaderMap, body: Bytes) -> StatusCode {
-        let answer = InvocationResult {
+        let result = InvocationResult {
             outcome,
             headers: forwarded_headers(headers),
             body,
         };
-        // Whoever invoked may have stopped waiting, as Lambda does.
-        match self.results.send(answer).await {
+        // The receiver is gone when the wrapper no longer waits for this invocation.
+        match self.results.send(result).await {
             Ok(()) => StatusCode::ACCEPTED,
             Err(_) => StatusCode::GONE,
         }

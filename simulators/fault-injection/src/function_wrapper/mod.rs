@@ -1,5 +1,5 @@
-//! What stands around a function: it takes events from Lambda's runtime API, and hands them to the unchanged
-//! function by a runtime API of its own, as the plan has it.
+//! The function wrapper: it receives invocations from Lambda's runtime API, injects faults, and passes the
+//! invocations to the unchanged function through a runtime API of its own.
 
 mod function_process;
 mod runtime_api_client;
@@ -15,91 +15,88 @@ use function_process::{FunctionProcess, StartOutcome};
 pub use runtime_api_client::RuntimeApiClient;
 use runtime_api_client::{Invocation, InvocationResult};
 
-/// Runs the function, until Lambda or a rule ends it. It comes back only when it cannot go on.
-pub async fn run(lambda: RuntimeApiClient, program: &Path) -> Result<()> {
-    let mut function = match FunctionProcess::start(program).await? {
+/// Runs the function. Returns only with an error: Lambda, the function or a fault rule has ended the sandbox.
+pub async fn run(runtime_api: RuntimeApiClient, executable: &Path) -> Result<()> {
+    let mut function = match FunctionProcess::start(executable).await? {
         StartOutcome::Ready(function) => function,
-        StartOutcome::InitFailed(answer) => {
-            lambda.report_init_error(answer).await?;
-            bail!("the function did not start");
+        StartOutcome::InitFailed(result) => {
+            runtime_api.report_init_error(result).await?;
+            bail!("the function's initialisation failed");
         }
     };
     loop {
-        let event = lambda.next_invocation().await?;
-        let fault = lambda.fetch_fault(&event).await?;
-        let answer = match fault {
-            None => function.invoke(&event).await?,
-            Some(fault) => invoke_with_fault(&mut function, program, &event, fault).await?,
+        let invocation = runtime_api.next_invocation().await?;
+        let fault = runtime_api.fetch_fault(&invocation).await?;
+        let result = match fault {
+            None => function.invoke(&invocation).await?,
+            Some(fault) => invoke_with_fault(&mut function, executable, &invocation, fault).await?,
         };
-        lambda.report_result(&event, answer).await?;
+        runtime_api.report_result(&invocation, result).await?;
     }
 }
 
 async fn invoke_with_fault(
     function: &mut FunctionProcess,
-    program: &Path,
-    event: &Invocation,
+    executable: &Path,
+    invocation: &Invocation,
     fault: FunctionFault,
 ) -> Result<InvocationResult> {
     match fault {
         FunctionFault::ErrorBefore => Ok(service_exception()),
         FunctionFault::ErrorAfter => {
-            function.invoke(event).await?;
+            function.invoke(invocation).await?;
             Ok(service_exception())
         }
         FunctionFault::TimeoutBefore => Ok(sandbox_timeout()),
         FunctionFault::TimeoutAfter => {
-            function.invoke(event).await?;
+            function.invoke(invocation).await?;
             Ok(sandbox_timeout())
         }
         FunctionFault::HangBefore => std::future::pending().await,
         FunctionFault::HangAfter => {
-            function.invoke(event).await?;
+            function.invoke(invocation).await?;
             std::future::pending().await
         }
         FunctionFault::Throttle => Ok(error_result("Lambda.TooManyRequestsException", "Rate Exceeded.")),
         FunctionFault::DuplicateSequential => {
-            function.invoke(event).await?;
-            function.invoke(event).await
+            function.invoke(invocation).await?;
+            function.invoke(invocation).await
         }
         FunctionFault::DuplicateConcurrent => {
-            let StartOutcome::Ready(mut twin) = FunctionProcess::start(program).await? else {
-                bail!("the function started once and not again");
+            let StartOutcome::Ready(mut twin) = FunctionProcess::start(executable).await? else {
+                bail!("a second process of the function did not start");
             };
-            let (first, second) = tokio::join!(function.invoke(event), twin.invoke(event));
+            let (first, second) = tokio::join!(function.invoke(invocation), twin.invoke(invocation));
             first?;
             second
         }
         FunctionFault::CrashBefore => kill_function(function).await,
         FunctionFault::CrashDuring(milliseconds) => {
-            // Whether it answered sooner is all the same.
-            let _ = timeout(Duration::from_millis(milliseconds), function.invoke(event)).await;
+            // A result that arrives before the crash is dropped, too.
+            let _ = timeout(Duration::from_millis(milliseconds), function.invoke(invocation)).await;
             kill_function(function).await
         }
         FunctionFault::CrashAfter => {
-            function.invoke(event).await?;
+            function.invoke(invocation).await?;
             kill_function(function).await
         }
     }
 }
 
-/// The end of the function is the end of its sandbox: Lambda sees that the runtime is gone.
+/// Kills the function and ends the sandbox with an error. Lambda then sees that the runtime has exited.
 async fn kill_function(function: &mut FunctionProcess) -> Result<InvocationResult> {
-    function.kill().await.context("the function cannot be killed")?;
-    bail!("a rule of the test killed the function")
+    function.kill().await.context("cannot kill the function")?;
+    bail!("a fault rule killed the function")
 }
 
-/// What Lambda reports when it is its own fault.
+/// The error that Lambda reports for its own failures.
 fn service_exception() -> InvocationResult {
-    error_result(
-        "Lambda.ServiceException",
-        "A rule of the test fails the invocation.",
-    )
+    error_result("Lambda.ServiceException", "A fault rule fails the invocation.")
 }
 
-/// What Lambda reports of a function that did not answer in time. Here MiniStack's name for it.
+/// The error for a function that did not respond in time, with the name that MiniStack uses.
 fn sandbox_timeout() -> InvocationResult {
-    error_result("Sandbox.Timedout", "Task timed out by a rule of the test")
+    error_result("Sandbox.Timedout", "Task timed out by a fault rule")
 }
 
 fn error_result(name: &str, message: &str) -> InvocationResult {

@@ -1,4 +1,4 @@
-//! Lambda's side: its runtime API (version 2018-06-01) as a function sees it, and the plan.
+//! The client of Lambda's runtime API (version 2018-06-01) and of the control API's fault lookup.
 
 use anyhow::{Context as _, Result, ensure};
 use http_body_util::{BodyExt as _, Full};
@@ -14,33 +14,33 @@ use hyper_util::{
 
 use crate::FunctionFault;
 
-/// The runtime API's path of everything about invocations.
+/// The path prefix of the invocation endpoints.
 pub(super) const INVOCATION_PATH: &str = "/2018-06-01/runtime/invocation";
 
-/// The runtime API's path for a function that cannot start.
+/// The endpoint to which a function reports that its initialisation failed.
 pub(super) const INIT_ERROR_PATH: &str = "/2018-06-01/runtime/init/error";
 
-/// Where events come from.
+/// Receives invocations, looks up their faults and reports their results.
 #[derive(Debug)]
 pub struct RuntimeApiClient {
     client: Client<HttpConnector, Full<Bytes>>,
-    /// `AWS_LAMBDA_RUNTIME_API`: host and port.
+    /// Host and port, from `AWS_LAMBDA_RUNTIME_API`.
     runtime_api: String,
-    /// `FAULTS_URL`, with the path for this function.
+    /// The lookup endpoint for this function, below `FAULTS_URL`.
     fault_url: String,
 }
 
-/// An invocation: id, deadline, ARN and trace are in its headers.
+/// An invocation. Its headers carry request id, deadline, ARN and trace.
 #[derive(Clone, Debug)]
 pub(super) struct Invocation {
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// What a function says in the end.
+/// The result of an invocation or of a failed initialisation.
 #[derive(Debug)]
 pub(super) struct InvocationResult {
-    /// `response` or `error`, as the runtime API's paths have it.
+    /// `response` or `error`, as in the runtime API's paths.
     pub outcome: &'static str,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -58,7 +58,7 @@ impl InvocationResult {
 }
 
 impl RuntimeApiClient {
-    /// The platform at a runtime API, and the rules at `faults_url` for the function.
+    /// `faults_url` is the base URL of the control API.
     #[must_use]
     pub fn new(runtime_api: String, faults_url: &str, function: &str) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl RuntimeApiClient {
         }
     }
 
-    /// Waits for an invocation.
+    /// Waits for the next invocation.
     pub(super) async fn next_invocation(&self) -> Result<Invocation> {
         let (headers, body) = self
             .send(
@@ -78,43 +78,47 @@ impl RuntimeApiClient {
                 Bytes::new(),
             )
             .await
-            .context("Lambda has no next invocation")?;
+            .context("cannot get the next invocation from Lambda")?;
         Ok(Invocation {
             headers: forwarded_headers(&headers),
             body,
         })
     }
 
-    /// What becomes of the invocation.
-    pub(super) async fn fetch_fault(&self, event: &Invocation) -> Result<Option<FunctionFault>> {
+    /// Asks the control API which fault to inject, if any.
+    pub(super) async fn fetch_fault(&self, invocation: &Invocation) -> Result<Option<FunctionFault>> {
         let (_, body) = self
             .send(
                 Method::POST,
                 &self.fault_url,
                 HeaderMap::new(),
-                event.body.clone(),
+                invocation.body.clone(),
             )
             .await
-            .context("the plan of faults cannot be asked (FAULTS_URL)")?;
+            .context("cannot reach the fault control API (FAULTS_URL)")?;
         Ok(serde_json::from_slice(&body)?)
     }
 
-    /// Hands in the answer to an invocation.
-    pub(super) async fn report_result(&self, event: &Invocation, answer: InvocationResult) -> Result<()> {
-        let id = event
+    /// Reports the result of an invocation to Lambda.
+    pub(super) async fn report_result(
+        &self,
+        invocation: &Invocation,
+        result: InvocationResult,
+    ) -> Result<()> {
+        let id = invocation
             .headers
-            .get("lambda-runtime-aws-request-id")
+            .get("runtime_api-runtime-aws-request-id")
             .and_then(|id| id.to_str().ok())
-            .context("the invocation has no id")?;
-        let url = self.invocation_url(&format!("/{id}/{}", answer.outcome));
-        let sent = self.send(Method::POST, &url, answer.headers, answer.body).await;
-        sent.context("Lambda does not take the answer").map(drop)
+            .context("the invocation has no header lambda-runtime-aws-request-id")?;
+        let url = self.invocation_url(&format!("/{id}/{}", result.outcome));
+        let sent = self.send(Method::POST, &url, result.headers, result.body).await;
+        sent.context("cannot report the result to Lambda").map(drop)
     }
 
-    /// Reports that the function cannot start, in its own words.
-    pub(super) async fn report_init_error(&self, answer: InvocationResult) -> Result<()> {
+    /// Reports the function's own initialisation error to Lambda.
+    pub(super) async fn report_init_error(&self, result: InvocationResult) -> Result<()> {
         let url = format!("http://{}{INIT_ERROR_PATH}", self.runtime_api);
-        let sent = self.send(Method::POST, &url, answer.headers, answer.body).await;
+        let sent = self.send(Method::POST, &url, result.headers, result.body).await;
         sent.map(drop)
     }
 
@@ -131,19 +135,20 @@ impl RuntimeApiClient {
     ) -> Result<(HeaderMap, Bytes)> {
         let mut request = Request::builder().method(method).uri(url).body(Full::new(body))?;
         *request.headers_mut() = headers;
-        let answer = self.client.request(request).await?;
-        ensure!(answer.status().is_success(), "{url} answers {}", answer.status());
-        let (head, body) = answer.into_parts();
+        let response = self.client.request(request).await?;
+        let status = response.status();
+        ensure!(status.is_success(), "{url} responds with {status}");
+        let (head, body) = response.into_parts();
         Ok((head.headers, body.collect().await?.to_bytes()))
     }
 }
 
-/// The headers that mean something to the other side, without those of the connection.
+/// Returns the headers of the runtime API, without those of the HTTP connection.
 pub(super) fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
-    let meant = |name: &str| name == CONTENT_TYPE || name.starts_with("lambda-runtime-");
+    let is_forwarded = |name: &str| name == CONTENT_TYPE || name.starts_with("runtime_api-runtime-");
     headers
         .iter()
-        .filter(|(name, _)| meant(name.as_str()))
+        .filter(|(name, _)| is_forwarded(name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

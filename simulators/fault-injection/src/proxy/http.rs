@@ -1,4 +1,5 @@
-//! The proxy for HTTP. Requests are read whole, because a rule may want to see or repeat them; answers stream.
+//! The proxy for HTTP. It buffers requests, because rules match their content and may repeat them. It streams
+//! responses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use super::operation_name::operation_name;
 use crate::{NetworkFault, RuleEngine, Upstream};
 
-/// More than any request of ours is long.
+/// Above the size of every request between our services.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
 struct HttpProxy {
@@ -30,36 +31,41 @@ struct HttpProxy {
     rules: Arc<RuleEngine>,
 }
 
-/// Why a connection ends instead of carrying an answer.
+/// Why the proxy closes a connection without a response.
 #[derive(Debug, thiserror::Error)]
 enum ProxyError {
-    #[error("the request cannot be read: {0}")]
+    #[error("cannot read the request: {0}")]
     ReadRequest(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the upstream does not answer")]
+    #[error("the upstream does not respond")]
     Upstream(#[from] hyper_util::client::legacy::Error),
-    #[error("the upstream's answer breaks off: {0}")]
+    #[error("cannot read the upstream's response: {0}")]
     ReadResponse(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("a rule cuts the connection")]
+    #[error("a fault rule closes the connection")]
     InjectedDisconnect,
 }
 
 type ProxyResponse = Response<Either<Incoming, Full<Bytes>>>;
 
-pub(super) async fn serve(listener: TcpListener, upstream: Upstream, address: String, plan: Arc<RuleEngine>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    upstream: Upstream,
+    address: String,
+    rules: Arc<RuleEngine>,
+) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let proxy = Arc::new(HttpProxy {
         upstream,
         address,
         client,
-        rules: plan,
+        rules,
     });
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, perhaps; they come back.
+            // Possibly out of file descriptors. Try again after a pause.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // A small answer must not wait for the acknowledgement of another one.
+        // Nagle's algorithm would delay small responses until the previous one is acknowledged.
         let _ = stream.set_nodelay(true);
         let proxy = Arc::clone(&proxy);
         let service = service_fn(move |request| {
@@ -69,7 +75,7 @@ pub(super) async fn serve(listener: TcpListener, upstream: Upstream, address: St
         tokio::spawn(async move {
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
-                tracing::debug!(%error, ?upstream, "a connection broke off");
+                tracing::debug!(%error, ?upstream, "a connection failed");
             }
         });
     }
@@ -82,18 +88,18 @@ impl HttpProxy {
         let body = body.map_err(ProxyError::ReadRequest)?.to_bytes();
         let operation = operation_name(self.upstream, &head, &body);
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let key = head
+        let idempotency_key = head
             .headers
             .get("idempotency-key")
-            .map_or(&b""[..], |key| key.as_bytes());
-        let content = [path.as_bytes(), b"\n", key, b"\n", &body].concat();
+            .map_or(&b""[..], |value| value.as_bytes());
+        let content = [path.as_bytes(), b"\n", idempotency_key, b"\n", &body].concat();
         let fault = self.rules.fault_for_request(self.upstream, &operation, &content);
 
         let uri = format!("http://{}{path}", self.address);
         head.uri = uri
             .parse::<Uri>()
             .map_err(|error| ProxyError::ReadRequest(error.into()))?;
-        // The upstream's own name, so that it answers as if it had been asked directly.
+        // The client then sends the upstream's host, so that the upstream responds as to a direct request.
         head.headers.remove(HOST);
         head.headers.remove(CONNECTION);
 
@@ -104,7 +110,7 @@ impl HttpProxy {
             upstream = self.upstream.name(),
             operation,
             ?fault,
-            "a request is disturbed"
+            "injecting a fault into a request"
         );
         match fault {
             NetworkFault::Refuse => Ok(service_unavailable()),
@@ -126,26 +132,24 @@ impl HttpProxy {
 
     async fn forward(&self, head: &Parts, body: Bytes) -> Result<ProxyResponse, ProxyError> {
         let request = Request::from_parts(head.clone(), Full::new(body));
-        let mut answer = self.client.request(request).await?;
-        answer.headers_mut().remove(CONNECTION);
-        Ok(answer.map(Either::Left))
+        let mut response = self.client.request(request).await?;
+        response.headers_mut().remove(CONNECTION);
+        Ok(response.map(Either::Left))
     }
 }
 
-/// Waits for the end of an answer that nobody gets: what it answers is done then.
-async fn drain_response(answer: ProxyResponse) -> Result<(), ProxyError> {
-    let read = answer.into_body().collect().await;
-    read.map(drop).map_err(ProxyError::ReadResponse)
+/// Reads a response that is not forwarded to its end, which proves that the request has taken effect.
+async fn drain_response(response: ProxyResponse) -> Result<(), ProxyError> {
+    let body = response.into_body().collect().await;
+    body.map(drop).map_err(ProxyError::ReadResponse)
 }
 
-/// What a program says that is away for a moment.
+/// The response of a service that is temporarily unavailable.
 fn service_unavailable() -> ProxyResponse {
-    let body = Full::new(Bytes::from_static(
-        br#"{"message":"refused by a rule of the test"}"#,
-    ));
-    let mut answer = Response::new(Either::Right(body));
-    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let body = Full::new(Bytes::from_static(br#"{"message":"refused by a fault rule"}"#));
+    let mut response = Response::new(Either::Right(body));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let json = hyper::header::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(CONTENT_TYPE, json);
-    answer
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
 }

@@ -1,4 +1,4 @@
-//! What stands on the wire between a program and what it asks.
+//! The fault-injecting proxies between a service and its upstreams.
 
 mod http;
 mod operation_name;
@@ -10,12 +10,12 @@ use tokio::net::TcpListener;
 
 use crate::{RuleEngine, Upstream};
 
-/// Passes on, for as long as it is polled, what reaches the listener, as the plan has it.
-pub async fn serve(listener: TcpListener, upstream: Upstream, address: String, plan: Arc<RuleEngine>) {
+/// Forwards connections from `listener` to the upstream at `address` and injects faults. Never returns.
+pub async fn serve(listener: TcpListener, upstream: Upstream, address: String, rules: Arc<RuleEngine>) {
     match upstream {
-        Upstream::Postgres => postgres::serve(listener, address, plan).await,
+        Upstream::Postgres => postgres::serve(listener, address, rules).await,
         Upstream::Aws | Upstream::StockService | Upstream::PaymentProvider => {
-            http::serve(listener, upstream, address, plan).await;
+            http::serve(listener, upstream, address, rules).await;
         }
     }
 }

@@ -1,20 +1,20 @@
-//! The name of what a request asks for, such as an invoice or a rule would have it.
+//! Names the operation of a request for rules and counts, as AWS documentation and API routes do.
 
 use hyper::{body::Bytes, header::CONTENT_TYPE, http::request::Parts};
 use uuid::Uuid;
 
 use crate::Upstream;
 
-/// `DynamoDB.PutItem`, `POST /v1/reservations/{id}/commit`.
+/// Returns a name such as `DynamoDB.PutItem` or `POST /v1/reservations/{id}/commit`.
 pub(super) fn operation_name(upstream: Upstream, head: &Parts, body: &Bytes) -> String {
-    let named = match upstream {
+    let aws_name = match upstream {
         Upstream::Aws => name_from_target_header(head).or_else(|| name_from_query_protocol(head, body)),
         _ => None,
     };
-    named.unwrap_or_else(|| name_from_path(head))
+    aws_name.unwrap_or_else(|| name_from_path(head))
 }
 
-/// The JSON protocols name the operation in a header: `DynamoDB_20120810.PutItem`, `AWSEvents.PutEvents`.
+/// The JSON protocols send the operation in a header: `DynamoDB_20120810.PutItem`, `AWSEvents.PutEvents`.
 fn name_from_target_header(head: &Parts) -> Option<String> {
     let target = head.headers.get("x-amz-target")?.to_str().ok()?;
     let (service, operation) = target.split_once('.')?;
@@ -22,14 +22,15 @@ fn name_from_target_header(head: &Parts) -> Option<String> {
     Some(format!("{service}.{operation}"))
 }
 
-/// The query protocol names the operation in a parameter, and the service only in the signature's scope.
+/// The query protocol sends the operation in a parameter, and the service only in the signature's scope.
 fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
-    let is_form = head
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-    let in_body = if is_form { &body[..] } else { b"" };
-    let parameters = [head.uri.query().unwrap_or_default().as_bytes(), in_body];
+    let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|media_type| {
+        media_type
+            .as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
+    let form = if is_form { &body[..] } else { b"" };
+    let parameters = [head.uri.query().unwrap_or_default().as_bytes(), form];
     let mut pairs = parameters.into_iter().flat_map(form_urlencoded::parse);
     let (_, action) = pairs.find(|(name, _)| name == "Action")?;
     let signature = head
@@ -40,7 +41,7 @@ fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
     Some(format!("{}.{action}", service.unwrap_or("aws")))
 }
 
-/// Method and path, with what names a single thing left out.
+/// Returns method and path, with ids replaced by `{id}`.
 fn name_from_path(head: &Parts) -> String {
     let segments = head.uri.path().split('/').map(|segment| {
         if Uuid::try_parse(segment).is_ok() || is_stripe_id(segment) {
@@ -52,11 +53,11 @@ fn name_from_path(head: &Parts) -> String {
     format!("{} {}", head.method, segments.collect::<Vec<_>>().join("/"))
 }
 
-/// The payment provider's ids, such as `pi_3Mtw`.
+/// Recognises ids of the payment provider, such as `pi_3Mtw`.
 fn is_stripe_id(segment: &str) -> bool {
     segment
         .split_once('_')
-        .is_some_and(|(kind, id)| kind.len() == 2 && id.bytes().any(|byte| byte.is_ascii_digit()))
+        .is_some_and(|(prefix, id)| prefix.len() == 2 && id.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_have_the_names_that_people_use() {
+    fn operation_names_follow_the_protocol_or_the_route() {
         let target = |target: &str| Request::post("/").header("x-amz-target", target);
         assert_eq!(
             name(Upstream::Aws, target("DynamoDB_20120810.TransactWriteItems"), ""),

@@ -1,5 +1,6 @@
-//! The proxy for PostgreSQL: bytes in both directions. What a client sends at once is one `message`, and as text
-//! it can be recognised by a rule (`COMMIT`), because our own PostgreSQL is spoken to in the clear.
+//! The proxy for PostgreSQL. It forwards bytes in both directions. The data of one read from the client
+//! counts as one `message`. Rules can match its text (for example `COMMIT`), because connections to the local
+//! PostgreSQL are not encrypted.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -13,24 +14,24 @@ use tokio::{
 
 use crate::{NetworkFault, RuleEngine, Upstream};
 
-pub(super) async fn serve(listener: TcpListener, address: String, plan: Arc<RuleEngine>) {
+pub(super) async fn serve(listener: TcpListener, address: String, rules: Arc<RuleEngine>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (address, plan) = (address.clone(), Arc::clone(&plan));
+        let (address, rules) = (address.clone(), Arc::clone(&rules));
         tokio::spawn(async move {
-            if let Err(error) = proxy_connection(client, &address, &plan).await {
-                tracing::debug!(%error, "a connection to PostgreSQL broke off");
+            if let Err(error) = proxy_connection(client, &address, &rules).await {
+                tracing::debug!(%error, "a PostgreSQL connection failed");
             }
         });
     }
 }
 
-/// Serves one connection; both of its ends close when it returns.
-async fn proxy_connection(client: TcpStream, address: &str, plan: &RuleEngine) -> io::Result<()> {
-    match fault_for(plan, "connect", b"") {
+/// Serves one connection. Both sockets close when this function returns.
+async fn proxy_connection(client: TcpStream, address: &str, rules: &RuleEngine) -> io::Result<()> {
+    match fault_for(rules, "connect", b"") {
         Some(NetworkFault::Delay(milliseconds)) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await
         }
@@ -42,19 +43,19 @@ async fn proxy_connection(client: TcpStream, address: &str, plan: &RuleEngine) -
     server.set_nodelay(true)?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let lose_answer = tokio::sync::Notify::new();
+    let drop_response = tokio::sync::Notify::new();
     tokio::select! {
-        sent = forward_messages(&mut from_client, &mut to_server, plan, &lose_answer) => sent,
-        answered = forward_responses(&mut from_server, &mut to_client, &lose_answer) => answered,
+        result = forward_messages(&mut from_client, &mut to_server, rules, &drop_response) => result,
+        result = forward_responses(&mut from_server, &mut to_client, &drop_response) => result,
     }
 }
 
-/// Passes what the client sends. It returns when the connection is to end.
+/// Forwards the client's messages. Returns when the connection has to be closed.
 async fn forward_messages(
     client: &mut OwnedReadHalf,
     server: &mut OwnedWriteHalf,
-    plan: &RuleEngine,
-    lose_answer: &tokio::sync::Notify,
+    rules: &RuleEngine,
+    drop_response: &tokio::sync::Notify,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -63,46 +64,51 @@ async fn forward_messages(
         if message.is_empty() {
             return Ok(());
         }
-        match fault_for(plan, "message", message) {
+        match fault_for(rules, "message", message) {
             Some(NetworkFault::Refuse | NetworkFault::Disconnect) => return Ok(()),
             Some(NetworkFault::Delay(milliseconds)) => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             }
-            Some(NetworkFault::DropResponse) => lose_answer.notify_one(),
+            Some(NetworkFault::DropResponse) => drop_response.notify_one(),
             Some(NetworkFault::Duplicate) | None => {}
         }
         server.write_all(message).await?;
     }
 }
 
-/// Passes what the server answers, until an answer is to be lost: it has arrived then, so what it answers is done.
+/// Forwards the server's responses until a response has to be dropped. That response was read first, so the
+/// request that it belongs to has taken effect.
 async fn forward_responses(
     server: &mut OwnedReadHalf,
     client: &mut OwnedWriteHalf,
-    lose_answer: &tokio::sync::Notify,
+    drop_response: &tokio::sync::Notify,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
-    let mut losing = false;
+    let mut dropping = false;
     loop {
         let length = tokio::select! {
             biased;
-            () = lose_answer.notified(), if !losing => {
-                losing = true;
+            () = drop_response.notified(), if !dropping => {
+                dropping = true;
                 continue;
             }
             length = server.read(&mut buffer) => length?,
         };
-        if losing || length == 0 {
+        if dropping || length == 0 {
             return Ok(());
         }
         client.write_all(&buffer[..length]).await?;
     }
 }
 
-fn fault_for(plan: &RuleEngine, operation: &str, content: &[u8]) -> Option<NetworkFault> {
-    let fault = plan.fault_for_request(Upstream::Postgres, operation, content);
+fn fault_for(rules: &RuleEngine, operation: &str, content: &[u8]) -> Option<NetworkFault> {
+    let fault = rules.fault_for_request(Upstream::Postgres, operation, content);
     if let Some(fault) = fault {
-        tracing::info!(operation, ?fault, "PostgreSQL's client is disturbed");
+        tracing::info!(
+            operation,
+            ?fault,
+            "injecting a fault into a PostgreSQL connection"
+        );
     }
     fault
 }

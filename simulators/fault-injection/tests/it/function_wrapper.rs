@@ -1,4 +1,4 @@
-//! The wrapper around a small function, before a platform that hands out one event.
+//! Tests of the function wrapper, with a stub of Lambda that sends one event to a small function.
 
 use std::{
     fs, os::unix::fs::PermissionsExt as _, path::Path, process::ExitStatus, sync::Arc, time::Duration,
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::control_api;
 
-/// Writes down each event with its deadline, and answers.
+/// A function that appends each event with its deadline to the file `effects`, and responds.
 const FUNCTION_SCRIPT: &str = r#"#!/usr/bin/env python3
 import os
 from urllib.request import Request, urlopen
@@ -35,28 +35,28 @@ while True:
     urlopen(Request(url, b'"done"', {"Content-Type": "application/json"}))
 "#;
 
-/// Longer than a busy machine takes for anything here.
+/// Enough for every step on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Lambda, as far as the wrapper sees it.
+/// The part of Lambda's runtime API that the wrapper uses.
 struct LambdaStub {
     invocations: Mutex<mpsc::Receiver<Value>>,
     results: mpsc::Sender<(String, Value)>,
 }
 
-/// What became of one invocation under a fault.
+/// The observable outcome of one invocation with an injected fault.
 #[derive(Debug)]
 struct InvocationOutcome {
-    /// What the function wrote down.
+    /// The lines that the function wrote.
     effects: Vec<String>,
-    /// `response` or `error` with its body; none when the sandbox ended, or hung until the end of patience.
+    /// `response` or `error` with its body. `None` when the sandbox ended, or hung until the timeout.
     result: Option<(String, Value)>,
-    /// How the sandbox ended, if it did.
+    /// The sandbox's exit status, if it ended.
     exit_status: Option<ExitStatus>,
 }
 
-async fn next_invocation(State(platform): State<Arc<LambdaStub>>) -> (HeaderMap, Json<Value>) {
-    let event = platform.invocations.lock().await.recv().await.unwrap();
+async fn next_invocation(State(lambda): State<Arc<LambdaStub>>) -> (HeaderMap, Json<Value>) {
+    let event = lambda.invocations.lock().await.recv().await.unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("lambda-runtime-aws-request-id", "id-1".parse().unwrap());
     headers.insert("lambda-runtime-deadline-ms", "1234".parse().unwrap());
@@ -64,12 +64,12 @@ async fn next_invocation(State(platform): State<Arc<LambdaStub>>) -> (HeaderMap,
 }
 
 async fn submit_result(
-    State(platform): State<Arc<LambdaStub>>,
+    State(lambda): State<Arc<LambdaStub>>,
     UrlPath((id, outcome)): UrlPath<(String, String)>,
     Json(body): Json<Value>,
 ) -> StatusCode {
     assert_eq!(id, "id-1");
-    platform.results.send((outcome, body)).await.unwrap();
+    lambda.results.send((outcome, body)).await.unwrap();
     StatusCode::ACCEPTED
 }
 
@@ -90,16 +90,16 @@ fn start_sandbox(folder: &Path, runtime_api: &str, faults_url: &str) -> Child {
         .unwrap()
 }
 
-async fn invoke_with_fault(fault: Option<FunctionFault>, patience: Duration) -> InvocationOutcome {
-    let (plan, faults_url) = control_api::start_control_api().await;
+async fn invoke_with_fault(fault: Option<FunctionFault>, invocation_timeout: Duration) -> InvocationOutcome {
+    let (rules, faults_url) = control_api::start_control_api().await;
     if let Some(fault) = fault {
-        plan.add_rule(Rule::for_function("reserve-stock", fault).containing("order-1"));
+        rules.add_rule(Rule::for_function("reserve-stock", fault).containing("order-1"));
     }
-    let (send_event, events) = mpsc::channel(1);
-    let (answers, mut answered) = mpsc::channel(2);
-    let platform = Arc::new(LambdaStub {
-        invocations: Mutex::new(events),
-        results: answers,
+    let (event_sender, event_receiver) = mpsc::channel(1);
+    let (result_sender, mut result_receiver) = mpsc::channel(2);
+    let lambda = Arc::new(LambdaStub {
+        invocations: Mutex::new(event_receiver),
+        results: result_sender,
     });
     let routes = Router::new()
         .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
@@ -107,39 +107,35 @@ async fn invoke_with_fault(fault: Option<FunctionFault>, patience: Duration) -> 
             "/2018-06-01/runtime/invocation/{id}/{outcome}",
             post(submit_result),
         )
-        .with_state(platform);
+        .with_state(lambda);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let runtime_api = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move { axum::serve(listener, routes).await });
 
     let folder = tempfile::tempdir().unwrap();
     let mut sandbox = start_sandbox(folder.path(), &runtime_api, &faults_url);
-    send_event.send(json!({"order_id": "order-1"})).await.unwrap();
-    let (mut answer, mut ended) = (None, None);
-    let _ = timeout(patience, async {
+    event_sender.send(json!({"order_id": "order-1"})).await.unwrap();
+    let (mut result, mut exit_status) = (None, None);
+    let _ = timeout(invocation_timeout, async {
         tokio::select! {
             biased;
-            said = answered.recv() => answer = said,
-            status = sandbox.wait() => ended = Some(status.unwrap()),
+            received = result_receiver.recv() => result = received,
+            status = sandbox.wait() => exit_status = Some(status.unwrap()),
         }
     })
     .await;
     let effects = fs::read_to_string(folder.path().join("effects")).unwrap_or_default();
     InvocationOutcome {
         effects: effects.lines().map(str::to_owned).collect(),
-        result: answer,
-        exit_status: ended,
+        result,
+        exit_status,
     }
 }
 
-/// How often the function ran, and the name of the error or `done`.
+/// Returns how often the function ran, and the name of the reported error or `done`.
 async fn effects_and_result(fault: FunctionFault) -> (usize, String) {
-    let InvocationOutcome {
-        effects,
-        result: answer,
-        ..
-    } = invoke_with_fault(Some(fault), TIMEOUT).await;
-    let (outcome, body) = answer.unwrap();
+    let InvocationOutcome { effects, result, .. } = invoke_with_fault(Some(fault), TIMEOUT).await;
+    let (outcome, body) = result.unwrap();
     let name = match outcome.as_str() {
         "error" => &body["errorType"],
         _ => &body,
@@ -148,14 +144,14 @@ async fn effects_and_result(fault: FunctionFault) -> (usize, String) {
 }
 
 #[tokio::test]
-async fn an_invocation_passes_as_it_is() {
+async fn an_invocation_without_a_fault_is_unchanged() {
     let outcome = invoke_with_fault(None, TIMEOUT).await;
     assert_eq!(outcome.effects, [r#"1234 {"order_id":"order-1"}"#]);
     assert_eq!(outcome.result.unwrap(), ("response".to_owned(), json!("done")));
 }
 
 #[tokio::test]
-async fn what_fails_before_has_no_effect() {
+async fn faults_before_the_invocation_have_no_effect() {
     let service_fault = "Lambda.ServiceException".to_owned();
     assert_eq!(
         effects_and_result(FunctionFault::ErrorBefore).await,
@@ -171,7 +167,7 @@ async fn what_fails_before_has_no_effect() {
 }
 
 #[tokio::test]
-async fn what_fails_after_had_its_effect() {
+async fn faults_after_the_invocation_leave_one_effect() {
     let service_fault = "Lambda.ServiceException".to_owned();
     assert_eq!(
         effects_and_result(FunctionFault::ErrorAfter).await,
@@ -185,7 +181,7 @@ async fn what_fails_after_had_its_effect() {
 }
 
 #[tokio::test]
-async fn a_duplicate_runs_twice_and_answers_once() {
+async fn duplicates_run_twice_and_report_once() {
     for fault in [
         FunctionFault::DuplicateSequential,
         FunctionFault::DuplicateConcurrent,
@@ -199,7 +195,7 @@ async fn a_duplicate_runs_twice_and_answers_once() {
 }
 
 #[tokio::test]
-async fn a_crash_ends_the_sandbox_without_an_answer() {
+async fn a_crash_ends_the_sandbox_without_a_result() {
     for (fault, effects) in [
         (FunctionFault::CrashBefore, 0),
         (FunctionFault::CrashAfter, 1),
@@ -216,7 +212,7 @@ async fn a_crash_ends_the_sandbox_without_an_answer() {
 }
 
 #[tokio::test]
-async fn what_hangs_says_nothing_and_lives() {
+async fn a_hanging_invocation_reports_nothing_and_keeps_running() {
     let outcome = invoke_with_fault(Some(FunctionFault::HangBefore), Duration::from_secs(2)).await;
     assert_eq!(outcome.effects.len(), 0);
     assert!(outcome.result.is_none() && outcome.exit_status.is_none());

@@ -1,4 +1,4 @@
-//! Requests through the proxy.
+//! Tests of the HTTP proxy.
 
 use std::{
     sync::{
@@ -16,12 +16,12 @@ use tokio::net::TcpListener;
 struct TestContext {
     rules: Arc<RuleEngine>,
     url: String,
-    /// How many requests the upstream has answered.
+    /// Number of requests that the upstream has received.
     served: Arc<AtomicU32>,
     http: reqwest::Client,
 }
 
-/// Repeats what it is told, with the host that it was asked as.
+/// Responds with the request's host and body.
 async fn echo(State(served): State<Arc<AtomicU32>>, headers: HeaderMap, body: Bytes) -> String {
     served.fetch_add(1, Ordering::SeqCst);
     let (host, body) = (headers["host"].to_str().unwrap(), String::from_utf8_lossy(&body));
@@ -29,6 +29,7 @@ async fn echo(State(served): State<Arc<AtomicU32>>, headers: HeaderMap, body: By
 }
 
 impl TestContext {
+    /// Returns the context and the upstream's address.
     async fn new() -> (Self, String) {
         let served = Arc::new(AtomicU32::new(0));
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -36,23 +37,23 @@ impl TestContext {
         let routes = Router::new().fallback(echo).with_state(Arc::clone(&served));
         tokio::spawn(async move { axum::serve(upstream, routes).await });
 
-        let plan = Arc::new(RuleEngine::default());
+        let rules = Arc::new(RuleEngine::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/reservations", listener.local_addr().unwrap());
         tokio::spawn(proxy::serve(
             listener,
             Upstream::StockService,
             address.clone(),
-            Arc::clone(&plan),
+            Arc::clone(&rules),
         ));
         let http = reqwest::Client::new();
-        let world = Self {
-            rules: plan,
+        let context = Self {
+            rules,
             url,
             served,
             http,
         };
-        (world, address)
+        (context, address)
     }
 
     fn add_rule(&self, fault: NetworkFault) {
@@ -61,8 +62,8 @@ impl TestContext {
     }
 
     async fn post(&self, body: &'static str) -> reqwest::Result<(StatusCode, String)> {
-        let answer = self.http.post(&self.url).body(body).send().await?;
-        Ok((answer.status(), answer.text().await?))
+        let response = self.http.post(&self.url).body(body).send().await?;
+        Ok((response.status(), response.text().await?))
     }
 
     fn served(&self) -> u32 {
@@ -71,50 +72,53 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn a_request_passes_as_it_is_and_is_counted() {
-    let (world, address) = TestContext::new().await;
-    world.add_rule(NetworkFault::Disconnect);
-    let (status, text) = world.post("of order-2").await.unwrap();
-    assert_eq!((status, text), (StatusCode::OK, format!("{address} of order-2")));
-    assert_eq!(world.rules.counts()["stock-service"]["POST /v1/reservations"], 1);
+async fn unmatched_requests_are_forwarded_unchanged_and_counted() {
+    let (context, address) = TestContext::new().await;
+    context.add_rule(NetworkFault::Disconnect);
+    let (status, text) = context.post("for order-2").await.unwrap();
+    assert_eq!((status, text), (StatusCode::OK, format!("{address} for order-2")));
+    assert_eq!(
+        context.rules.counts()["stock-service"]["POST /v1/reservations"],
+        1
+    );
 }
 
 #[tokio::test]
-async fn refused_and_cut_requests_have_no_effect() {
-    let (world, _) = TestContext::new().await;
-    world.add_rule(NetworkFault::Refuse);
+async fn refused_and_disconnected_requests_have_no_effect() {
+    let (context, _) = TestContext::new().await;
+    context.add_rule(NetworkFault::Refuse);
     assert_eq!(
-        world.post("order-1").await.unwrap().0,
+        context.post("order-1").await.unwrap().0,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    world.add_rule(NetworkFault::Disconnect);
-    world.post("order-1").await.unwrap_err();
-    assert_eq!(world.served(), 0);
-    world.post("order-1").await.unwrap();
-    assert_eq!(world.served(), 1);
+    context.add_rule(NetworkFault::Disconnect);
+    context.post("order-1").await.unwrap_err();
+    assert_eq!(context.served(), 0);
+    context.post("order-1").await.unwrap();
+    assert_eq!(context.served(), 1);
 }
 
 #[tokio::test]
-async fn a_lost_answer_had_its_effect() {
-    let (world, _) = TestContext::new().await;
-    world.add_rule(NetworkFault::DropResponse);
-    world.post("order-1").await.unwrap_err();
-    assert_eq!(world.served(), 1);
+async fn a_dropped_response_leaves_the_effect() {
+    let (context, _) = TestContext::new().await;
+    context.add_rule(NetworkFault::DropResponse);
+    context.post("order-1").await.unwrap_err();
+    assert_eq!(context.served(), 1);
 }
 
 #[tokio::test]
-async fn a_duplicate_reaches_the_upstream_twice_and_is_answered_once() {
-    let (world, _) = TestContext::new().await;
-    world.add_rule(NetworkFault::Duplicate);
-    assert_eq!(world.post("order-1").await.unwrap().0, StatusCode::OK);
-    assert_eq!(world.served(), 2);
+async fn a_duplicate_reaches_the_upstream_twice_with_one_response() {
+    let (context, _) = TestContext::new().await;
+    context.add_rule(NetworkFault::Duplicate);
+    assert_eq!(context.post("order-1").await.unwrap().0, StatusCode::OK);
+    assert_eq!(context.served(), 2);
 }
 
 #[tokio::test]
-async fn a_delay_delays() {
-    let (world, _) = TestContext::new().await;
-    world.add_rule(NetworkFault::Delay(300));
-    let asked = Instant::now();
-    world.post("order-1").await.unwrap();
-    assert!(asked.elapsed() >= Duration::from_millis(300));
+async fn a_delayed_request_takes_at_least_the_delay() {
+    let (context, _) = TestContext::new().await;
+    context.add_rule(NetworkFault::Delay(300));
+    let started = Instant::now();
+    context.post("order-1").await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(300));
 }

@@ -1,4 +1,4 @@
-//! The proxies against small upstreams, and the wrapper around a small function.
+//! Tests of the control API, of the proxies with stub upstreams, and of the wrapper around a small function.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

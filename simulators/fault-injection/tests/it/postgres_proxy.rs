@@ -1,4 +1,4 @@
-//! Bytes through PostgreSQL's proxy, with an upstream that repeats what it is told in capitals.
+//! Tests of the PostgreSQL proxy, with an upstream that echoes in upper case.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,29 +11,29 @@ use tokio::{
 struct TestContext {
     rules: Arc<RuleEngine>,
     address: String,
-    /// What has reached the upstream.
+    /// The text that has reached the upstream.
     received: Arc<Mutex<String>>,
 }
 
 impl TestContext {
     async fn new() -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let behind = upstream.local_addr().unwrap().to_string();
-        let heard = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(echo_uppercase(upstream, Arc::clone(&heard)));
-        let plan = Arc::new(RuleEngine::default());
+        let upstream_address = upstream.local_addr().unwrap().to_string();
+        let received = Arc::new(Mutex::new(String::new()));
+        tokio::spawn(echo_uppercase(upstream, Arc::clone(&received)));
+        let rules = Arc::new(RuleEngine::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(proxy::serve(
             listener,
             Upstream::Postgres,
-            behind,
-            Arc::clone(&plan),
+            upstream_address,
+            Arc::clone(&rules),
         ));
         Self {
-            rules: plan,
+            rules,
             address,
-            received: heard,
+            received,
         }
     }
 
@@ -42,14 +42,14 @@ impl TestContext {
             .add_rule(Rule::for_operation(Upstream::Postgres, operation, fault).limit_hits(1));
     }
 
-    /// Says it on a new connection; what comes back, which is nothing when the connection is cut.
-    async fn send(&self, words: &str) -> String {
+    /// Sends text on a new connection and returns the response, which is empty when the proxy disconnects.
+    async fn send(&self, text: &str) -> String {
         let mut connection = TcpStream::connect(&self.address).await.unwrap();
-        // The connection may have been cut by now.
-        let _ = connection.write_all(words.as_bytes()).await;
-        let mut answer = vec![0; 100];
-        let length = connection.read(&mut answer).await.unwrap_or(0);
-        String::from_utf8(answer[..length].to_vec()).unwrap()
+        // The proxy may have closed the connection already.
+        let _ = connection.write_all(text.as_bytes()).await;
+        let mut response = vec![0; 100];
+        let length = connection.read(&mut response).await.unwrap_or(0);
+        String::from_utf8(response[..length].to_vec()).unwrap()
     }
 
     fn received(&self) -> String {
@@ -57,16 +57,16 @@ impl TestContext {
     }
 }
 
-async fn echo_uppercase(listener: TcpListener, heard: Arc<Mutex<String>>) {
+async fn echo_uppercase(listener: TcpListener, received: Arc<Mutex<String>>) {
     while let Ok((mut connection, _)) = listener.accept().await {
-        let heard = Arc::clone(&heard);
+        let received = Arc::clone(&received);
         tokio::spawn(async move {
             let mut buffer = vec![0; 100];
             while let Ok(length @ 1..) = connection.read(&mut buffer).await {
-                let words = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                heard.lock().unwrap().push_str(&words);
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                received.lock().unwrap().push_str(&text);
                 connection
-                    .write_all(words.to_uppercase().as_bytes())
+                    .write_all(text.to_uppercase().as_bytes())
                     .await
                     .unwrap();
             }
@@ -75,10 +75,10 @@ async fn echo_uppercase(listener: TcpListener, heard: Arc<Mutex<String>>) {
 }
 
 #[tokio::test]
-async fn bytes_pass_and_are_counted() {
-    let world = TestContext::new().await;
-    assert_eq!(world.send("select").await, "SELECT");
-    let counts = world.rules.counts();
+async fn bytes_are_forwarded_and_counted() {
+    let context = TestContext::new().await;
+    assert_eq!(context.send("select").await, "SELECT");
+    let counts = context.rules.counts();
     assert_eq!(
         (counts["postgres"]["connect"], counts["postgres"]["message"]),
         (1, 1)
@@ -86,21 +86,21 @@ async fn bytes_pass_and_are_counted() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_passes_nothing() {
-    let world = TestContext::new().await;
-    world.add_rule("connect", NetworkFault::Refuse);
-    assert_eq!(world.send("select").await, "");
-    assert_eq!(world.received(), "");
-    assert_eq!(world.send("select").await, "SELECT");
+async fn a_refused_connection_forwards_nothing() {
+    let context = TestContext::new().await;
+    context.add_rule("connect", NetworkFault::Refuse);
+    assert_eq!(context.send("select").await, "");
+    assert_eq!(context.received(), "");
+    assert_eq!(context.send("select").await, "SELECT");
 }
 
 #[tokio::test]
-async fn a_connection_is_cut_before_or_after_the_effect() {
-    let world = TestContext::new().await;
-    world.add_rule("message", NetworkFault::Disconnect);
-    assert_eq!(world.send("commit").await, "");
-    assert_eq!(world.received(), "");
-    world.add_rule("message", NetworkFault::DropResponse);
-    assert_eq!(world.send("commit").await, "");
-    assert_eq!(world.received(), "commit");
+async fn disconnect_has_no_effect_and_drop_response_has_one() {
+    let context = TestContext::new().await;
+    context.add_rule("message", NetworkFault::Disconnect);
+    assert_eq!(context.send("commit").await, "");
+    assert_eq!(context.received(), "");
+    context.add_rule("message", NetworkFault::DropResponse);
+    assert_eq!(context.send("commit").await, "");
+    assert_eq!(context.received(), "commit");
 }
