@@ -1,4 +1,4 @@
-//! Errors in Stripe's shape.
+//! Errors in Stripe's format.
 
 use std::borrow::Cow;
 
@@ -17,8 +17,7 @@ use crate::{
 
 type Text = Cow<'static, str>;
 
-/// A request that was not done, and why. It is kept in the ledger where it is the answer to a request that
-/// was carried out.
+/// An error response. The ledger stores it when it is the outcome of an executed command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
     /// The HTTP status.
@@ -27,29 +26,29 @@ pub struct ApiError {
     pub kind: ErrorType,
     /// Stripe's `code`.
     pub code: Option<Text>,
-    /// Why a bank declined.
+    /// Stripe's `decline_code`.
     pub decline_code: Option<Text>,
-    /// For a developer to read.
+    /// A message for developers.
     pub message: Text,
-    /// The parameter that is wrong.
+    /// The name of the invalid parameter.
     pub param: Option<Text>,
-    /// The payment as it stands after the refusal.
+    /// The payment after the failed command.
     pub intent: Option<Box<PaymentIntent>>,
 }
 
-/// Stripe's families of errors.
+/// Stripe's error types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorType {
-    /// The provider failed.
+    /// An internal error of the provider.
     #[serde(rename = "api_error")]
     Api,
-    /// A bank declined.
+    /// A declined card.
     #[serde(rename = "card_error")]
     Card,
-    /// An idempotency key was used wrongly.
+    /// A wrong use of an idempotency key.
     #[serde(rename = "idempotency_error")]
     Idempotency,
-    /// The request is wrong, or not possible now.
+    /// An invalid request, or one that the resource's status does not allow.
     #[serde(rename = "invalid_request_error")]
     InvalidRequest,
 }
@@ -67,7 +66,7 @@ impl ApiError {
         }
     }
 
-    /// The request is wrong.
+    /// 400 for an invalid request.
     pub fn invalid_request(message: impl Into<Text>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -77,7 +76,7 @@ impl ApiError {
         )
     }
 
-    /// A parameter is wrong.
+    /// 400 for an invalid parameter.
     pub fn invalid_param(param: impl Into<Text>, code: &'static str, message: impl Into<Text>) -> Self {
         Self {
             param: Some(param.into()),
@@ -86,14 +85,14 @@ impl ApiError {
         }
     }
 
-    /// A parameter names something that does not exist; for what the URL itself names, see
-    /// [`in_url`](Self::in_url).
+    /// 400 for a parameter that refers to a missing resource. [`into_not_found`](Self::into_not_found)
+    /// converts it for resources in the URL.
     #[must_use]
     pub fn resource_missing(object: &str, param: &'static str, id: &str) -> Self {
         Self::invalid_param(param, "resource_missing", format!("No such {object}: '{id}'"))
     }
 
-    /// The same, where it is the URL that names it.
+    /// Changes the status to 404, for a missing resource in the URL.
     #[must_use]
     pub fn into_not_found(self) -> Self {
         Self {
@@ -102,18 +101,18 @@ impl ApiError {
         }
     }
 
-    /// There is no test key with the request.
+    /// 401 for a request without a test key.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED.as_u16(),
             ..Self::invalid_request(
-                "Send a test key (sk_test_…) as bearer token or as the user of basic authentication.",
+                "Send a test key (sk_test_…) as bearer token or as the user name of basic authentication.",
             )
         }
     }
 
-    /// No endpoint has this method and path.
+    /// 404 for an unknown method or path.
     #[must_use]
     pub fn unknown_url() -> Self {
         Self {
@@ -122,16 +121,16 @@ impl ApiError {
         }
     }
 
-    /// The body is larger than any request needs.
+    /// 413 for a request body above the limit.
     #[must_use]
     pub fn payload_too_large() -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE.as_u16(),
-            ..Self::invalid_request("The request's body is too large.")
+            ..Self::invalid_request("Request body too large.")
         }
     }
 
-    /// The key was used for another request before.
+    /// 400 for an idempotency key that was used for a different request.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {
         Self::new(
@@ -142,7 +141,7 @@ impl ApiError {
         )
     }
 
-    /// A request with the same key is under way.
+    /// 409 while a request with the same key is in progress.
     #[must_use]
     pub fn idempotency_key_in_use() -> Self {
         Self::new(
@@ -153,10 +152,10 @@ impl ApiError {
         )
     }
 
-    /// Something broke on this side.
+    /// 500 for an internal error.
     #[must_use]
     pub fn internal_error() -> Self {
-        let message = "Something went wrong on the provider's side.";
+        let message = "Internal error of the payment provider.";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::Api,
@@ -165,10 +164,10 @@ impl ApiError {
         )
     }
 
-    /// The provider cannot work just now.
+    /// 503 while the provider is unavailable.
     #[must_use]
     pub fn unavailable() -> Self {
-        let message = "The provider is not available just now.";
+        let message = "The payment provider is temporarily unavailable.";
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::Api,
@@ -177,7 +176,7 @@ impl ApiError {
         )
     }
 
-    /// A bank declined the charge.
+    /// 402 for a declined charge.
     #[must_use]
     pub fn card_declined(decline: Decline, intent: PaymentIntent) -> Self {
         Self {
@@ -192,7 +191,7 @@ impl ApiError {
         }
     }
 
-    /// The payment cannot do this where it stands; `action` is a verb.
+    /// 400 for an action that the payment's status does not allow. `action` is a verb.
     #[must_use]
     pub fn unexpected_state(action: &str, intent: PaymentIntent) -> Self {
         let message = match intent.status {
@@ -217,12 +216,15 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error = json!({ "type": self.kind, "message": self.message });
-        let parts = [
+        let optional_fields = [
             ("code", self.code),
             ("decline_code", self.decline_code),
             ("param", self.param),
         ];
-        for (name, value) in parts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        for (name, value) in optional_fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+        {
             error[name] = value.into();
         }
         if let Some(intent) = self.intent {
@@ -231,6 +233,7 @@ impl IntoResponse for ApiError {
             }
             error["payment_intent"] = intent.to_json();
         }
+        // Only an edited ledger can contain an invalid status.
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(json!({ "error": error }))).into_response()
     }

@@ -1,4 +1,4 @@
-//! What can be set, and from which variables.
+//! Configuration from environment variables.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -7,43 +7,42 @@ use std::{
     time::Duration,
 };
 
-/// The configuration of the program.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `BIND_ADDRESS` and `PORT`: where to listen; 127.0.0.1 and 3004 if not set. Port 0 takes a free one.
+    /// `BIND_ADDRESS` and `PORT`: the address to listen on. Default: 127.0.0.1 and 3004. Port 0 chooses a
+    /// free port.
     pub address: SocketAddr,
-    /// `DATA_DIR`: the folder of the ledger. It has to be set.
+    /// `DATA_DIR`: the folder of the ledger. Required.
     pub data_dir: PathBuf,
-    /// `UNAVAILABLE_SECONDS`: how long `pm_unavailable` refuses; 3 if not set.
+    /// `UNAVAILABLE_SECONDS`: how long `pm_unavailable` responds with 503. Default: 3.
     pub unavailable_duration: Duration,
-    /// `SLOW_SECONDS`: how long `pm_slow` takes; 3 if not set.
+    /// `SLOW_SECONDS`: how long a charge of `pm_slow` takes. Default: 3.
     pub slow_duration: Duration,
-    /// `LOG_LEVEL`: a filter as `tracing` knows it; `info` if not set.
+    /// `LOG_LEVEL`: a `tracing` filter. Default: `info`.
     pub log_level: String,
 }
 
-/// A variable that cannot be used.
+/// A missing or invalid environment variable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// It has no default and is not set.
+    /// The variable is required and not set.
     #[error("{0} is not set")]
     Missing(&'static str),
-    /// Its value is not of the kind that is needed.
-    #[error("{0} has a value that cannot be read")]
+    /// The value cannot be parsed.
+    #[error("{0} has an invalid value")]
     Invalid(&'static str),
 }
 
 impl Config {
-    /// The configuration in the environment.
     pub fn from_env() -> Result<Self, ConfigError> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is where the environment is read, once"
+            reason = "the only place that reads the environment, once at startup"
         )]
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// The configuration in the variables that `get` knows.
+    /// Reads the variables with `get`, which returns `None` for a variable that is not set.
     pub fn from_lookup(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         Ok(Self {
             address: SocketAddr::new(
@@ -73,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_value_is_named() {
+    fn errors_name_the_variable() {
         let with = |variable: &'static str, value: &'static str| {
             Config::from_lookup(move |name| match name {
                 name if name == variable => Some(value.into()),

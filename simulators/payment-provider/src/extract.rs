@@ -1,4 +1,4 @@
-//! What is taken from a request before its endpoint sees it: the key, the parameters, the path.
+//! Extractors: API key, idempotency key, parameters and payment id.
 
 use axum::{
     body::Bytes,
@@ -15,11 +15,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::{api_error::ApiError, params::Params, state::IdempotentRequest};
 
-/// A POST: its parameters, and what to recognise its repetition by.
+/// A POST request with its parameters and, if it has an idempotency key, its fingerprint.
 pub struct PostRequest {
-    /// Set if it came with an idempotency key.
+    /// `None` when the request has no idempotency key.
     pub idempotent_request: Option<IdempotentRequest>,
-    /// What it says.
     pub params: Params,
 }
 
@@ -37,7 +36,7 @@ impl<S: Send + Sync> FromRequest<S> for PostRequest {
             Some(Ok(key)) if (1..=255).contains(&key.len()) => Some(key.to_owned()),
             Some(_) => {
                 return Err(ApiError::invalid_request(
-                    "An idempotency key has 1 to 255 ASCII characters.",
+                    "An idempotency key must have 1 to 255 ASCII characters.",
                 ));
             }
         };
@@ -50,7 +49,7 @@ impl<S: Send + Sync> FromRequest<S> for PostRequest {
     }
 }
 
-/// The payment that the path names.
+/// The payment id in the path.
 pub struct PaymentIntentId(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for PaymentIntentId {
@@ -64,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PaymentIntentId {
     }
 }
 
-/// Lets test keys in. A live key is refused, so that whoever configured it here by mistake learns of it.
+/// Accepts test keys only. It rejects live keys, so that a misconfigured live key is noticed.
 pub async fn require_test_key(
     headers: HeaderMap,
     request: Request,

@@ -1,8 +1,8 @@
-//! The ledger: every answer given, one JSON document per line, in a file that only grows.
+//! The ledger: an append-only file with the outcome of every command, one JSON document per line.
 //!
-//! A line is handed to the operating system before its answer is given, so the end of this program at any
-//! moment loses no answer that somebody has seen. It is not forced to the disk: a power failure may take the
-//! last moments, which nobody minds on a laptop.
+//! The provider writes a line to the operating system before it sends the response, so a crash of the process
+//! loses no outcome that a client has seen. It does not call fsync: a power failure may lose the last lines,
+//! which is acceptable for development and tests.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -12,39 +12,36 @@ use std::{
 
 use crate::state::{LedgerEntry, ProviderState};
 
-/// The file that [`Ledger::open`] makes in the data folder.
+/// The name of the ledger's file in the data folder.
 pub const FILE_NAME: &str = "ledger.jsonl";
 
-/// The open ledger. It is locked for as long as this lives: two writers would spoil it.
+/// An open ledger. It holds a file lock, because two writers would corrupt the file.
 #[derive(Debug)]
 pub struct Ledger {
     file: File,
-    /// Where the last whole line ends, in bytes.
+    /// The end of the last complete line, in bytes.
     end_offset: u64,
 }
 
-/// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerOpenError {
-    /// Another program has it open.
-    #[error("another payment-provider works with this data folder")]
+    /// Another process holds the lock.
+    #[error("another payment-provider process uses this data folder")]
     Locked,
-    /// A line other than a torn last one is not what this program writes.
-    #[error("line {line} of the ledger is not readable")]
+    /// A line, other than an incomplete last one, is not a valid entry.
+    #[error("line {line} of the ledger is not a valid entry")]
     CorruptLine {
-        /// Counted from one.
+        /// Counted from 1.
         line: usize,
-        /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The file system refused.
-    #[error("the ledger's file cannot be used")]
+    #[error("cannot read or write the ledger's file")]
     Io(#[from] io::Error),
 }
 
 impl Ledger {
-    /// Opens the ledger in `folder`, which is made if need be, and takes up the books from it. A last line
-    /// without its end was being written when the program died, and was never answered: it is dropped.
+    /// Opens the ledger in `folder`, creates both when they do not exist, and rebuilds the state. Drops an
+    /// incomplete last line: the process ended while it wrote the line and had not sent the response.
     pub fn open(folder: &Path) -> Result<(Self, ProviderState), LedgerOpenError> {
         fs::create_dir_all(folder)?;
         let file = OpenOptions::new()
@@ -56,8 +53,8 @@ impl Ledger {
             TryLockError::WouldBlock => LedgerOpenError::Locked,
             TryLockError::Error(error) => error.into(),
         })?;
-        let mut books = ProviderState::default();
-        let mut end = 0;
+        let mut state = ProviderState::default();
+        let mut end_offset = 0;
         let mut reader = BufReader::new(&file);
         let mut text = Vec::new();
         for line in 1.. {
@@ -66,28 +63,22 @@ impl Ledger {
             if text.last() != Some(&b'\n') {
                 break;
             }
-            books.apply(
+            state.apply(
                 serde_json::from_slice(&text)
                     .map_err(|source| LedgerOpenError::CorruptLine { line, source })?,
             );
-            end += length as u64;
+            end_offset += length as u64;
         }
-        file.set_len(end)?;
-        Ok((
-            Self {
-                file,
-                end_offset: end,
-            },
-            books,
-        ))
+        file.set_len(end_offset)?;
+        Ok((Self { file, end_offset }, state))
     }
 
-    /// Appends an entry, whole or not at all.
+    /// Appends an entry, completely or not at all.
     pub fn append(&mut self, entry: &LedgerEntry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line) {
-            // Half a line would join with the next.
+            // Remove an incomplete line, which would join with the next one.
             self.file.set_len(self.end_offset)?;
             return Err(error);
         }
@@ -104,7 +95,7 @@ mod tests {
     use crate::state::{Command, IdempotentRequest};
 
     fn append_entry(folder: &Path) -> LedgerEntry {
-        let (mut ledger, mut books) = Ledger::open(folder).unwrap();
+        let (mut ledger, mut state) = Ledger::open(folder).unwrap();
         let command = Command::Create {
             amount: 500,
             currency: "jpy".into(),
@@ -117,45 +108,49 @@ mod tests {
                 key: "key".into(),
                 fingerprint: "POST /".into(),
             }),
-            answer: books.decide(command, Clock::system().now()),
+            outcome: state.decide(command, Clock::system().now()),
         };
         ledger.append(&entry).unwrap();
-        books.apply(entry.clone());
+        state.apply(entry.clone());
         entry
     }
 
     #[test]
-    fn a_torn_last_line_is_dropped_and_writing_goes_on_after_it() {
+    fn an_incomplete_last_line_is_dropped_and_replaced_by_the_next_entry() {
         let folder = tempfile::tempdir().unwrap();
         let first = append_entry(folder.path());
         let path = folder.path().join(FILE_NAME);
-        let whole = fs::read(&path).unwrap();
-        for torn in 1..whole.len() {
-            fs::write(&path, [&whole[..], &whole[..torn]].concat()).unwrap();
+        let complete = fs::read(&path).unwrap();
+        for written_bytes in 1..complete.len() {
+            fs::write(&path, [&complete[..], &complete[..written_bytes]].concat()).unwrap();
             let second = append_entry(folder.path());
-            let (ledger, books) = Ledger::open(folder.path()).unwrap();
-            assert_eq!(books.intents().count(), 2, "torn after {torn} bytes");
+            let (ledger, state) = Ledger::open(folder.path()).unwrap();
             assert_eq!(
-                books.find_outcome(second.request.as_ref().unwrap()),
-                Some(Ok(second.answer))
+                state.intents().count(),
+                2,
+                "truncated after {written_bytes} bytes"
+            );
+            assert_eq!(
+                state.find_outcome(second.request.as_ref().unwrap()),
+                Some(Ok(second.outcome))
             );
             drop(ledger);
-            fs::write(&path, &whole).unwrap();
+            fs::write(&path, &complete).unwrap();
         }
-        let (_ledger, books) = Ledger::open(folder.path()).unwrap();
+        let (_ledger, state) = Ledger::open(folder.path()).unwrap();
         assert_eq!(
-            books.find_outcome(first.request.as_ref().unwrap()),
-            Some(Ok(first.answer))
+            state.find_outcome(first.request.as_ref().unwrap()),
+            Some(Ok(first.outcome))
         );
     }
 
     #[test]
-    fn a_spoilt_line_in_the_middle_stops_the_start() {
+    fn a_corrupt_line_in_the_middle_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         append_entry(folder.path());
         let path = folder.path().join(FILE_NAME);
-        let whole = fs::read(&path).unwrap();
-        fs::write(&path, [&whole[..], b"{\"answer\":\n", &whole[..]].concat()).unwrap();
+        let complete = fs::read(&path).unwrap();
+        fs::write(&path, [&complete[..], b"{\"outcome\":\n", &complete[..]].concat()).unwrap();
         assert!(matches!(
             Ledger::open(folder.path()),
             Err(LedgerOpenError::CorruptLine { line: 2, .. })
@@ -163,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn one_program_at_a_time_works_with_it() {
+    fn a_second_process_cannot_open_the_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let _open = Ledger::open(folder.path()).unwrap();
         assert!(matches!(

@@ -1,6 +1,6 @@
-//! A payment provider for laptops and tests. It speaks Stripe's wire protocol for the little that a shop
-//! needs of it: PaymentIntents and full refunds, in JPY, with Stripe's idempotency keys and errors. No
-//! program of ours can tell it from Stripe, and no money moves.
+//! A payment provider simulator for development and tests. It implements the part of Stripe's HTTP API that
+//! the platform uses: PaymentIntents and full refunds in JPY, with Stripe's idempotency keys and errors. Our
+//! services cannot distinguish it from Stripe. No money moves.
 //!
 //! ```text
 //! POST /v1/payment_intents                 amount, currency, payment_method, confirm, metadata[…]
@@ -13,20 +13,22 @@
 //! GET  /health
 //! ```
 //!
-//! Any test key (`sk_test_…`) is let in, by `Bearer` or as the user of basic authentication. What a payment
-//! comes to is chosen by its payment method: [`methods`] lists them, with the troubles they make.
+//! Every test key (`sk_test_…`) is accepted, as bearer token or as the user name of basic authentication. The
+//! payment method determines the outcome of a charge: [`test_payment_methods`] lists the methods and the
+//! failures that they inject.
 //!
-//! **Idempotency.** A request is answered once per key. The same key with the same request gets the first
-//! answer again, with its status and the header `Idempotent-Replayed: true`; with another request it gets a
-//! 400, and while the first is still under way a 409. As with Stripe, an answer is kept when the request was
-//! carried out, also if it came to a refusal, and is not when it never was: what fails validation or
-//! authentication, and the troubles *before* an effect (`pm_error_before_effect`, `pm_unavailable`,
-//! `pm_broken`), which stand for failures in front of the API. A retry of those is carried out for real.
-//! Keys are kept for ever; Stripe forgets them after a day.
+//! **Idempotency.** A command is executed at most once per idempotency key. A repeated request with the same
+//! key gets the first response again, with its status and the header `Idempotent-Replayed: true`. A different
+//! request with the same key gets a 400, and a request gets a 409 while another one with the same key is in
+//! progress. As with Stripe, the outcome of an executed command is stored even if it is an error, such as a
+//! declined card. Validation and authentication errors are not stored, and neither are failures *before* the
+//! effect (`pm_error_before_effect`, `pm_unavailable`, `pm_broken`), which simulate failures in front of the
+//! API: a retry executes the command. Unlike Stripe, which forgets keys after a day, the simulator keeps them
+//! forever.
 //!
-//! **Durability.** Every answer is appended to a ledger before it is given ([`ledger`]), and all state is
-//! what the ledger's answers say, so the books balance after a kill at any moment. A client that hangs up
-//! does not stop what it has begun.
+//! **Durability.** Every outcome is appended to a [`ledger`] before the response is sent. The state is
+//! rebuilt from the ledger at startup, so it is consistent after a crash at any moment. A client that
+//! disconnects does not stop its command.
 
 pub mod api_error;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Serves the payment provider until SIGTERM or Ctrl-C.
+//! The server `payment-provider`: serves the API until SIGTERM or Ctrl-C.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How much longer than the slowest payment the end may take.
+/// Time that shutdown may take beyond the duration of a slow payment.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
 #[tokio::main]
@@ -24,19 +24,19 @@ async fn main() -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let patience = config.slow_duration + SHUTDOWN_MARGIN;
+    let shutdown_timeout = config.slow_duration + SHUTDOWN_MARGIN;
     let data_dir = config.data_dir.clone();
     let listener = TcpListener::bind(config.address)
         .await
         .with_context(|| format!("cannot listen on {} (BIND_ADDRESS, PORT)", config.address))?;
     let address = listener.local_addr()?;
     let provider = Provider::open(config, Clock::system())
-        .with_context(|| format!("cannot work with the folder {} (DATA_DIR)", data_dir.display()))?;
+        .with_context(|| format!("cannot open the ledger in {} (DATA_DIR)", data_dir.display()))?;
 
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (shutdown_sender, shutdown_receiver) = oneshot::channel::<()>();
     let server = axum::serve(listener, router(provider)).with_graceful_shutdown(async {
-        // It ends when `stop` is dropped.
-        let _ = stopped.await;
+        // Resolves with an error when the sender is dropped, which is the signal to shut down.
+        let _ = shutdown_receiver.await;
     });
     let server = tokio::spawn(server.into_future());
     tracing::info!(%address, "listening");
@@ -45,11 +45,11 @@ async fn main() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("finishing what is under way");
-    drop(stop);
-    match timeout(patience, server).await {
-        Ok(served) => served??,
-        Err(_) => tracing::warn!("stopped in spite of open connections"),
+    tracing::info!("shutting down: waiting for requests in progress");
+    drop(shutdown_sender);
+    match timeout(shutdown_timeout, server).await {
+        Ok(result) => result??,
+        Err(_) => tracing::warn!("shutdown timeout exceeded: closing open connections"),
     }
     Ok(())
 }

@@ -1,22 +1,23 @@
-//! Form-encoded parameters, taken one by one; what nobody took is refused.
+//! Form-encoded parameters. Each method removes the parameters that it reads; unread ones are rejected at the
+//! end.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{api_error::ApiError, resources::Metadata, test_payment_methods::Behaviour};
 
-/// The parameters of a request: of the query for GET, of the body else. A key that occurs twice counts the
-/// last time, as with Stripe.
+/// The parameters of a request: the query of a GET request, otherwise the body. The last value of a repeated
+/// key counts, as with Stripe.
 #[derive(Clone, Debug, Default)]
 pub struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// What `encoded`, as `application/x-www-form-urlencoded`, says.
+    /// Parses `application/x-www-form-urlencoded` bytes.
     #[must_use]
     pub fn parse(encoded: &[u8]) -> Self {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
 
-    /// The parameters in one order, however they came: equal texts are equal requests.
+    /// Returns the parameters in sorted order, so that equal requests have equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
@@ -24,7 +25,7 @@ impl Params {
             .finish()
     }
 
-    /// A text, not empty.
+    /// Reads a string. Fails when it is empty or blank.
     pub fn optional_string(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
         match self.0.remove(name) {
             Some(value) if value.trim().is_empty() => Err(ApiError::invalid_param(
@@ -36,7 +37,7 @@ impl Params {
         }
     }
 
-    /// A text that has to be there.
+    /// Reads a required, non-empty string.
     pub fn required_string(&mut self, name: &'static str) -> Result<String, ApiError> {
         self.optional_string(name)?.ok_or_else(|| {
             ApiError::invalid_param(
@@ -47,9 +48,9 @@ impl Params {
         })
     }
 
-    /// A whole number.
+    /// Reads an integer.
     pub fn optional_integer(&mut self, name: &'static str) -> Result<Option<i64>, ApiError> {
-        let number = |text: String| {
+        let parse = |text: String| {
             text.parse().map_err(|_| {
                 ApiError::invalid_param(
                     name,
@@ -58,10 +59,10 @@ impl Params {
                 )
             })
         };
-        self.optional_string(name)?.map(number).transpose()
+        self.optional_string(name)?.map(parse).transpose()
     }
 
-    /// `true` or `false`; absent is `false`.
+    /// Reads `true` or `false`. The default is `false`.
     pub fn boolean(&mut self, name: &'static str) -> Result<bool, ApiError> {
         match self.optional_string(name)?.as_deref() {
             None | Some("false") => Ok(false),
@@ -74,7 +75,7 @@ impl Params {
         }
     }
 
-    /// The name of a payment method that exists.
+    /// Reads the name of a payment method. Fails when the method does not exist.
     pub fn payment_method(&mut self) -> Result<Option<String>, ApiError> {
         match self.optional_string("payment_method")? {
             Some(method) if Behaviour::for_payment_method(&method).is_none() => Err(
@@ -84,12 +85,12 @@ impl Params {
         }
     }
 
-    /// The entries of the list `name` (`name[]`, or `name[0]` and so on).
+    /// Reads a list (`name[]`, or `name[0]`, `name[1]`, …).
     pub fn take_list(&mut self, name: &'static str) -> Vec<String> {
         self.take_entries(name).into_values().collect()
     }
 
-    /// The notes, within Stripe's limits: 50 of them, with names of 40 and values of 500 characters.
+    /// Reads the metadata within Stripe's limits: 50 entries, names of 40 and values of 500 characters.
     pub fn metadata(&mut self) -> Result<Metadata, ApiError> {
         let metadata = self.take_entries("metadata");
         let fits = |(name, value): (&String, &String)| {
@@ -99,13 +100,13 @@ impl Params {
             return Err(ApiError::invalid_param(
                 "metadata",
                 "parameter_invalid_metadata",
-                "Metadata has at most 50 entries, with names of 40 and values of 500 characters.",
+                "Metadata can have at most 50 entries, with names of 40 and values of 500 characters.",
             ));
         }
         Ok(metadata)
     }
 
-    /// Ends the taking: what is left is unknown.
+    /// Fails when a parameter was not read, because it is unknown.
     pub fn reject_unknown(self) -> Result<(), ApiError> {
         match self.0.into_keys().next() {
             None => Ok(()),
@@ -121,7 +122,7 @@ impl Params {
         }
     }
 
-    /// Takes out `name[key]=value` as key and value.
+    /// Removes all parameters `name[key]=value` and returns them as key and value.
     fn take_entries(&mut self, name: &str) -> BTreeMap<String, String> {
         let mut entries = BTreeMap::new();
         self.0.retain(|key, value| {

@@ -1,4 +1,5 @@
-//! The provider at work: who is answered again, who waits, who meets trouble, and who gets a decision.
+//! Executes commands: replays stored outcomes, rejects concurrent duplicates, injects failures and records
+//! outcomes.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -15,7 +16,7 @@ use crate::{
     test_payment_methods::Behaviour,
 };
 
-/// The provider. Clones share one set of books.
+/// The payment provider. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Provider(Arc<Inner>);
 
@@ -26,34 +27,35 @@ struct Inner {
     shared: Mutex<SharedState>,
 }
 
-/// What one request at a time may look at and change.
+/// The mutable state behind the lock.
 #[derive(Debug)]
 struct SharedState {
     state: ProviderState,
     ledger: Ledger,
-    /// The idempotency keys of requests under way.
+    /// The idempotency keys of requests in progress.
     in_flight_keys: HashSet<String>,
-    /// When a payment was first attempted. It is not in the ledger: after a restart troubles begin anew.
+    /// Time of the first charge attempt, by payment. The ledger does not contain it: failure modes start
+    /// again after a restart.
     first_attempts: HashMap<String, Timestamp>,
 }
 
-/// What a caller gets for a command that was carried out.
+/// The response to a command that was executed.
 #[derive(Debug)]
 pub enum CommandResponse {
-    /// An answer, given for the first time.
+    /// The command was executed now.
     New(CommandOutcome),
-    /// An answer that was given before.
+    /// The stored outcome of an earlier request with the same idempotency key.
     Replayed(CommandOutcome),
-    /// The answer gets lost on its way.
+    /// The command was executed, and the connection breaks before the response.
     Dropped,
 }
 
 impl Provider {
-    /// Opens the ledger in the configured folder and goes on from where it ends.
+    /// Opens the ledger in the configured folder and restores the state from it.
     pub fn open(config: Config, clock: Clock) -> Result<Self, LedgerOpenError> {
-        let (ledger, books) = Ledger::open(&config.data_dir)?;
-        let desk = SharedState {
-            state: books,
+        let (ledger, state) = Ledger::open(&config.data_dir)?;
+        let shared = SharedState {
+            state,
             ledger,
             in_flight_keys: HashSet::new(),
             first_attempts: HashMap::new(),
@@ -61,27 +63,27 @@ impl Provider {
         Ok(Self(Arc::new(Inner {
             config,
             clock,
-            shared: Mutex::new(desk),
+            shared: Mutex::new(shared),
         })))
     }
 
-    /// Lets `read` look at the books.
     pub fn with_state<T>(&self, read: impl FnOnce(&ProviderState) -> T) -> T {
         read(&self.lock().state)
     }
 
-    /// Carries out a command, once per idempotency key. A refusal as error, other than one that is the answer,
-    /// says that it was not carried out and may be tried again.
+    /// Executes a command at most once per idempotency key. An `Err` means that the command was not executed:
+    /// the client may retry it. A rejection that belongs to the command, such as a declined card, is an `Ok`
+    /// outcome.
     pub async fn execute(
         &self,
         request: Option<IdempotentRequest>,
         command: Command,
     ) -> Result<CommandResponse, ApiError> {
         let provider = self.clone();
-        // A task of its own: what was begun is brought to its end whether or not the caller waits for it.
+        // A separate task, because the command must complete when the client disconnects.
         let task = tokio::spawn(async move { provider.execute_once(request, command).await });
         task.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a request's task died");
+            tracing::error!(%error, "the task of a request panicked");
             Err(ApiError::internal_error())
         })
     }
@@ -96,7 +98,7 @@ impl Provider {
             .map(|request| self.claim_key(request))
             .transpose()?
         {
-            Some(KeyClaim::Completed(answer)) => return Ok(CommandResponse::Replayed(answer)),
+            Some(KeyClaim::Completed(outcome)) => return Ok(CommandResponse::Replayed(outcome)),
             Some(KeyClaim::Claimed(in_flight)) => Some(in_flight),
             None => None,
         };
@@ -104,20 +106,20 @@ impl Provider {
         if behaviour == Some(Behaviour::Slow) {
             tokio::time::sleep(self.0.config.slow_duration).await;
         }
-        let answer = self.decide_and_record(request, command)?;
-        Ok(match (behaviour, answer) {
+        let outcome = self.decide_and_record(request, command)?;
+        Ok(match (behaviour, outcome) {
             (Some(Behaviour::ErrorAfterEffect), CommandOutcome::Intent(_)) => CommandResponse::Dropped,
-            (_, answer) => CommandResponse::New(answer),
+            (_, outcome) => CommandResponse::New(outcome),
         })
     }
 
-    /// Marks a key as in flight, unless it was used before.
+    /// Returns the stored outcome of the key, or marks the key as in progress.
     fn claim_key(&self, request: &IdempotentRequest) -> Result<KeyClaim, ApiError> {
-        let mut desk = self.lock();
-        if let Some(answered) = desk.state.find_outcome(request) {
-            return answered.map(KeyClaim::Completed);
+        let mut shared = self.lock();
+        if let Some(stored) = shared.state.find_outcome(request) {
+            return stored.map(KeyClaim::Completed);
         }
-        if !desk.in_flight_keys.insert(request.key.clone()) {
+        if !shared.in_flight_keys.insert(request.key.clone()) {
             return Err(ApiError::idempotency_key_in_use());
         }
         Ok(KeyClaim::Claimed(InFlightGuard {
@@ -126,72 +128,74 @@ impl Provider {
         }))
     }
 
-    /// The behaviour of the method that `command` charges; an error if that is to fail before its effect.
+    /// Returns the behaviour of the payment method that `command` charges. Fails when that behaviour is to
+    /// fail before the charge.
     fn apply_behaviour(
         &self,
         request: Option<&IdempotentRequest>,
         command: &Command,
     ) -> Result<Option<Behaviour>, ApiError> {
         let now = self.0.clock.now();
-        let mut desk = self.lock();
-        let Some(behaviour) = desk.state.charge_behaviour(command) else {
+        let mut shared = self.lock();
+        let Some(behaviour) = shared.state.charge_behaviour(command) else {
             return Ok(None);
         };
-        // A payment that is made and charged in one request has no id yet; its key stands for it.
+        // A payment that is created and charged in one request has no id yet, so its idempotency key
+        // identifies it. Requests without a key share one entry.
         let payment = match (command, request) {
             (Command::Confirm { intent, .. }, _) => intent.clone(),
             (_, Some(request)) => request.key.clone(),
             _ => String::new(),
         };
-        let (is_first, since) = match desk.first_attempts.entry(payment) {
+        let (is_first_attempt, first_attempt_at) = match shared.first_attempts.entry(payment) {
             Entry::Vacant(entry) => (true, *entry.insert(now)),
             Entry::Occupied(entry) => (false, *entry.get()),
         };
-        let is_over = (now - since)
+        let is_available_again = (now - first_attempt_at)
             .to_std()
-            .is_ok_and(|passed| passed >= self.0.config.unavailable_duration);
+            .is_ok_and(|elapsed| elapsed >= self.0.config.unavailable_duration);
         match behaviour {
             Behaviour::AlwaysFails => Err(ApiError::internal_error()),
-            Behaviour::ErrorBeforeEffect if is_first => Err(ApiError::internal_error()),
-            Behaviour::Unavailable if !is_over => Err(ApiError::unavailable()),
+            Behaviour::ErrorBeforeEffect if is_first_attempt => Err(ApiError::internal_error()),
+            Behaviour::Unavailable if !is_available_again => Err(ApiError::unavailable()),
             behaviour => Ok(Some(behaviour)),
         }
     }
 
-    /// Decides, and writes the answer down before anybody hears it.
+    /// Decides the command and appends the outcome to the ledger before it is visible to any client.
     fn decide_and_record(
         &self,
         request: Option<IdempotentRequest>,
         command: Command,
     ) -> Result<CommandOutcome, ApiError> {
-        let mut desk = self.lock();
-        let answer = desk.state.decide(command, self.0.clock.now());
+        let mut shared = self.lock();
+        let outcome = shared.state.decide(command, self.0.clock.now());
         let entry = state::LedgerEntry {
             request,
-            answer: answer.clone(),
+            outcome: outcome.clone(),
         };
-        if let Err(error) = desk.ledger.append(&entry) {
-            tracing::error!(%error, "the ledger could not be written");
+        if let Err(error) = shared.ledger.append(&entry) {
+            tracing::error!(%error, "cannot write the ledger");
             return Err(ApiError::internal_error());
         }
-        desk.state.apply(entry);
-        log_outcome(&answer);
-        Ok(answer)
+        shared.state.apply(entry);
+        log_outcome(&outcome);
+        Ok(outcome)
     }
 
-    /// The desk stays usable if somebody panicked at it: the books change in [`Books::record`] alone.
+    /// A poisoned lock stays usable, because only [`ProviderState::apply`] changes the state.
     fn lock(&self) -> MutexGuard<'_, SharedState> {
         self.0.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn log_outcome(answer: &CommandOutcome) {
-    match answer {
+fn log_outcome(outcome: &CommandOutcome) {
+    match outcome {
         CommandOutcome::Intent(intent) => {
             tracing::info!(
                 payment.id = intent.id,
                 amount = intent.amount,
-                "the payment is {}",
+                "payment {}",
                 intent.status
             );
         }
@@ -199,21 +203,17 @@ fn log_outcome(answer: &CommandOutcome) {
             tracing::info!(
                 payment.id = refund.payment_intent,
                 amount = refund.amount,
-                "the payment is refunded"
+                "payment refunded"
             );
         }
-        CommandOutcome::Refused(refusal) => {
-            let payment = refusal.intent.as_ref().map(|intent| intent.id.as_str());
-            tracing::info!(
-                payment.id = payment,
-                "the request is refused: {}",
-                refusal.message
-            );
+        CommandOutcome::Rejected(error) => {
+            let payment_id = error.intent.as_ref().map(|intent| intent.id.as_str());
+            tracing::info!(payment.id = payment_id, "request rejected: {}", error.message);
         }
     }
 }
 
-/// When a request with a key was begun.
+/// The result of claiming an idempotency key.
 enum KeyClaim {
     Completed(CommandOutcome),
     Claimed(InFlightGuard),

@@ -1,4 +1,4 @@
-//! What the books hold: PaymentIntents and refunds, and how they look on the wire.
+//! The resources PaymentIntent and Refund, and their JSON in Stripe's format.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,27 +7,25 @@ use serde_json::{Value, json};
 
 use crate::test_payment_methods::Decline;
 
-/// What a caller noted on an object.
+/// Key-value pairs that the caller attaches to a resource.
 pub type Metadata = BTreeMap<String, String>;
 
-/// A payment, from the wish to the charge.
+/// A payment from its creation to its charge or cancellation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentIntent {
     /// `pi_…`
     pub id: String,
-    /// In the currency's smallest unit; for JPY, which has no smaller one, in yen.
+    /// In the currency's smallest unit: yen for JPY.
     pub amount: i64,
-    /// ISO 4217 in small letters.
+    /// ISO 4217 in lower case.
     pub currency: String,
-    /// The caller's notes.
     pub metadata: Metadata,
-    /// The method that a confirmation charges.
+    /// The payment method that a confirmation charges.
     pub payment_method: Option<String>,
-    /// Where the payment stands.
     pub status: IntentStatus,
-    /// The last attempt's charge, `ch_…`, whether it succeeded or not.
+    /// The charge of the last attempt, `ch_…`, whether it succeeded or was declined.
     pub latest_charge: Option<String>,
-    /// Why the last attempt was declined.
+    /// The decline of the last attempt. `None` when it succeeded.
     pub last_decline: Option<Decline>,
     /// Unix time in seconds.
     pub created: i64,
@@ -35,7 +33,7 @@ pub struct PaymentIntent {
     pub canceled_at: Option<i64>,
 }
 
-/// Where a PaymentIntent stands.
+/// The status of a PaymentIntent.
 ///
 /// ```text
 /// requires_payment_method ◄──► requires_confirmation ──► succeeded
@@ -45,24 +43,23 @@ pub struct PaymentIntent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntentStatus {
-    /// There is no method to charge: none was named yet, or the last was declined.
+    /// No payment method is set, or the last one was declined.
     RequiresPaymentMethod,
-    /// All is there but the word to charge.
+    /// A payment method is set, and the charge is not confirmed yet.
     RequiresConfirmation,
-    /// The money was taken.
     Succeeded,
-    /// Closed without a charge.
+    /// Cancelled without a charge.
     Canceled,
 }
 
 impl IntentStatus {
-    /// Whether the payment may still be charged or cancelled.
+    /// Returns whether the payment can still be charged or cancelled.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::RequiresPaymentMethod | Self::RequiresConfirmation)
     }
 
-    /// The name on the wire.
+    /// Stripe's name of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +78,7 @@ impl fmt::Display for IntentStatus {
 }
 
 impl PaymentIntent {
-    /// As Stripe shows it.
+    /// Converts to JSON in Stripe's format.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -113,27 +110,26 @@ impl PaymentIntent {
     }
 }
 
-/// Money given back, all of a charge at once.
+/// A refund of the whole amount of a charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     /// `re_…`
     pub id: String,
-    /// The payment it undoes.
+    /// The id of the refunded payment.
     pub payment_intent: String,
-    /// That payment's charge.
+    /// The charge of that payment.
     pub charge: Option<String>,
     /// In the currency's smallest unit.
     pub amount: i64,
-    /// ISO 4217 in small letters.
+    /// ISO 4217 in lower case.
     pub currency: String,
-    /// The caller's notes.
     pub metadata: Metadata,
     /// Unix time in seconds.
     pub created: i64,
 }
 
 impl Refund {
-    /// As Stripe shows it.
+    /// Converts to JSON in Stripe's format.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({

@@ -1,4 +1,4 @@
-//! The endpoints: from HTTP to a command, and from what came of it back to HTTP.
+//! The endpoints: they convert requests to commands and outcomes to responses.
 
 use std::io;
 
@@ -21,13 +21,12 @@ use crate::{
     state::{Command, CommandOutcome},
 };
 
-/// More than the largest request, fifty notes of full length in Japanese, ever has.
+/// Above the largest valid request, which has 50 metadata entries of maximum length in Japanese.
 const MAX_BODY_BYTES: usize = 512 * 1024;
 
-/// The least and the most that Stripe charges in yen.
+/// Stripe's minimum and maximum charge amounts in yen.
 const ALLOWED_AMOUNTS: std::ops::RangeInclusive<i64> = 50..=99_999_999;
 
-/// All endpoints.
 pub fn router(provider: Provider) -> Router {
     Router::new()
         .route("/v1/payment_intents", post(create_intent).get(list_intents))
@@ -43,11 +42,11 @@ pub fn router(provider: Provider) -> Router {
         .with_state(provider)
 }
 
-/// Makes a payment, and charges it if so asked.
+/// Creates a payment. Charges it when `confirm` is `true`.
 async fn create_intent(
     State(provider): State<Provider>,
     PostRequest {
-        idempotent_request: request,
+        idempotent_request,
         mut params,
     }: PostRequest,
 ) -> Result<CommandResponse, ApiError> {
@@ -66,11 +65,11 @@ async fn create_intent(
         return Err(ApiError::invalid_param(
             "payment_method_types",
             "payment_intent_invalid_parameter",
-            "The only payment method type here is card.",
+            "This provider supports only the payment method type card.",
         ));
     }
     params.reject_unknown()?;
-    provider.execute(request, command).await
+    provider.execute(idempotent_request, command).await
 }
 
 /// Charges a payment.
@@ -78,7 +77,7 @@ async fn confirm_intent(
     State(provider): State<Provider>,
     PaymentIntentId(intent): PaymentIntentId,
     PostRequest {
-        idempotent_request: request,
+        idempotent_request,
         mut params,
     }: PostRequest,
 ) -> Result<CommandResponse, ApiError> {
@@ -87,27 +86,29 @@ async fn confirm_intent(
         payment_method: params.payment_method()?,
     };
     params.reject_unknown()?;
-    provider.execute(request, command).await
+    provider.execute(idempotent_request, command).await
 }
 
-/// Closes a payment that was not charged.
+/// Cancels a payment that was not charged.
 async fn cancel_intent(
     State(provider): State<Provider>,
     PaymentIntentId(intent): PaymentIntentId,
     PostRequest {
-        idempotent_request: request,
+        idempotent_request,
         params,
     }: PostRequest,
 ) -> Result<CommandResponse, ApiError> {
     params.reject_unknown()?;
-    provider.execute(request, Command::Cancel { intent }).await
+    provider
+        .execute(idempotent_request, Command::Cancel { intent })
+        .await
 }
 
-/// Gives back all of a payment.
+/// Refunds the whole amount of a payment.
 async fn create_refund(
     State(provider): State<Provider>,
     PostRequest {
-        idempotent_request: request,
+        idempotent_request,
         mut params,
     }: PostRequest,
 ) -> Result<CommandResponse, ApiError> {
@@ -116,25 +117,24 @@ async fn create_refund(
         metadata: params.metadata()?,
     };
     params.reject_unknown()?;
-    provider.execute(request, command).await
+    provider.execute(idempotent_request, command).await
 }
 
-/// Shows a payment.
 async fn show_intent(
     State(provider): State<Provider>,
     PaymentIntentId(id): PaymentIntentId,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
     params.reject_unknown()?;
-    provider.with_state(|books| books.find_intent(&id).map(|intent| Json(intent.to_json())))
+    provider.with_state(|state| state.find_intent(&id).map(|intent| Json(intent.to_json())))
 }
 
-/// Shows payments, newest first.
+/// Lists payments, newest first.
 async fn list_intents(State(provider): State<Provider>, mut params: Params) -> Result<Json<Value>, ApiError> {
     let page = PageRequest::from_params(&mut params)?;
     params.reject_unknown()?;
-    provider.with_state(|books| {
-        let newest_first = books
+    provider.with_state(|state| {
+        let newest_first = state
             .intents()
             .rev()
             .map(|intent| (intent.id.as_str(), || intent.to_json()));
@@ -142,13 +142,13 @@ async fn list_intents(State(provider): State<Provider>, mut params: Params) -> R
     })
 }
 
-/// Shows refunds, newest first; those of one payment if so asked.
+/// Lists refunds, newest first. The parameter `payment_intent` restricts the list to one payment.
 async fn list_refunds(State(provider): State<Provider>, mut params: Params) -> Result<Json<Value>, ApiError> {
     let page = PageRequest::from_params(&mut params)?;
     let payment = params.optional_string("payment_intent")?;
     params.reject_unknown()?;
-    provider.with_state(|books| {
-        let newest_first = books
+    provider.with_state(|state| {
+        let newest_first = state
             .refunds()
             .rev()
             .filter(|refund| payment.as_ref().is_none_or(|id| refund.payment_intent == *id))
@@ -174,11 +174,11 @@ fn parse_amount(params: &mut Params) -> Result<i64, ApiError> {
     ))
 }
 
-/// The shop trades in yen alone, and so does its stand-in for a provider.
+/// The platform sells in yen only, so the simulator supports no other currency.
 fn parse_currency(params: &mut Params) -> Result<String, ApiError> {
     let currency = params.required_string("currency")?.to_ascii_lowercase();
     if currency != "jpy" {
-        let message = "Invalid currency: this provider takes jpy.";
+        let message = "Invalid currency: this provider supports only jpy.";
         return Err(ApiError {
             param: Some("currency".into()),
             ..ApiError::invalid_request(message)
@@ -187,7 +187,7 @@ fn parse_currency(params: &mut Params) -> Result<String, ApiError> {
     Ok(currency)
 }
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 struct PageRequest {
     limit: usize,
     starting_after: Option<String>,
@@ -212,7 +212,7 @@ impl PageRequest {
         })
     }
 
-    /// That part of `items`, which come with their ids.
+    /// Returns the page of `items`, which are pairs of id and serialiser.
     fn select<'a, W: Fn() -> Value>(
         &self,
         url: &str,
@@ -226,7 +226,7 @@ impl PageRequest {
         let data: Vec<Value> = items
             .by_ref()
             .take(self.limit)
-            .map(|(_, to_wire)| to_wire())
+            .map(|(_, to_json)| to_json())
             .collect();
         let has_more = items.next().is_some();
         Ok(Json(
@@ -238,9 +238,9 @@ impl PageRequest {
 impl IntoResponse for CommandResponse {
     fn into_response(self) -> Response {
         match self {
-            Self::New(answer) => answer.into_response(),
-            Self::Replayed(answer) => ([("idempotent-replayed", "true")], answer).into_response(),
-            // A body that fails makes the server close the connection.
+            Self::New(outcome) => outcome.into_response(),
+            Self::Replayed(outcome) => ([("idempotent-replayed", "true")], outcome).into_response(),
+            // The server closes the connection when the body stream fails.
             Self::Dropped => Response::new(Body::from_stream(stream::once(async {
                 Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionAborted))
             }))),
@@ -253,7 +253,7 @@ impl IntoResponse for CommandOutcome {
         match self {
             Self::Intent(intent) => Json(intent.to_json()).into_response(),
             Self::Refund(refund) => Json(refund.to_json()).into_response(),
-            Self::Refused(refusal) => refusal.into_response(),
+            Self::Rejected(error) => error.into_response(),
         }
     }
 }

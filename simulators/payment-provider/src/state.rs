@@ -1,5 +1,5 @@
-//! The books: every payment and refund, and every answer given. What is asked is decided here, from nothing
-//! but the books, the time and the request; no I/O.
+//! The provider's state: all payments, refunds and outcomes by idempotency key. It decides commands from the
+//! state and the current time, without I/O.
 
 use std::collections::HashMap;
 
@@ -13,88 +13,73 @@ use crate::{
     test_payment_methods::Behaviour,
 };
 
-/// What a caller wants to be done, valid in itself.
+/// A validated command of a caller.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Makes a payment; with `confirm`, charges it at once.
+    /// Creates a payment. With `confirm`, charges it immediately.
     Create {
         /// In the currency's smallest unit.
         amount: i64,
-        /// ISO 4217 in small letters.
+        /// ISO 4217 in lower case.
         currency: String,
-        /// The caller's notes.
         metadata: Metadata,
-        /// The method to charge.
         payment_method: Option<String>,
-        /// Whether to charge it at once.
         confirm: bool,
     },
-    /// Charges a payment, with the method named or the one it has.
+    /// Charges a payment. `payment_method` replaces the method that the payment has.
     Confirm {
-        /// The payment.
         intent: String,
-        /// The method to charge.
         payment_method: Option<String>,
     },
-    /// Closes a payment that was not charged.
-    Cancel {
-        /// The payment.
-        intent: String,
-    },
-    /// Gives back all of a payment.
-    Refund {
-        /// The payment.
-        intent: String,
-        /// The caller's notes.
-        metadata: Metadata,
-    },
+    /// Cancels a payment that was not charged.
+    Cancel { intent: String },
+    /// Refunds the whole amount of a payment.
+    Refund { intent: String, metadata: Metadata },
 }
 
-/// What came of a [`Command`]. It holds the object as it is afterwards, so the books are the sum of the answers.
+/// The outcome of a [`Command`]. It contains the resource after the command, so applying all outcomes in
+/// sequence rebuilds the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandOutcome {
-    /// The payment as it is now.
     Intent(PaymentIntent),
-    /// The refund that was made.
     Refund(Refund),
-    /// It could not be done.
-    Refused(ApiError),
+    #[serde(rename = "refused")]
+    Rejected(ApiError),
 }
 
-/// One line of the ledger: an answer, and the request that it must be given to again.
+/// One line of the ledger: an outcome, and the request for which it is replayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// The request, if it came with an idempotency key.
+    /// `None` when the request had no idempotency key.
     pub request: Option<IdempotentRequest>,
-    /// What came of it.
-    pub answer: CommandOutcome,
+    #[serde(rename = "answer")]
+    pub outcome: CommandOutcome,
 }
 
-/// A request that is to be carried out once.
+/// A request that is executed at most once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotentRequest {
-    /// The idempotency key.
     pub key: String,
-    /// The method, the path and the parameters.
+    /// Method, path and parameters.
     pub fingerprint: String,
 }
 
-/// All payments, refunds and keyed answers.
 #[derive(Debug, Default)]
 pub struct ProviderState {
     intents: IndexMap<String, PaymentIntent>,
-    /// By the payment that they give back.
+    /// By the id of the refunded payment.
     refunds: IndexMap<String, Refund>,
+    /// Idempotency key → (fingerprint of the request, outcome).
     outcomes_by_key: HashMap<String, (String, CommandOutcome)>,
 }
 
 impl ProviderState {
-    /// Takes an answer into the books.
-    pub fn apply(&mut self, LedgerEntry { request, answer }: LedgerEntry) {
-        let intent = match &answer {
+    /// Applies an outcome to the state.
+    pub fn apply(&mut self, LedgerEntry { request, outcome }: LedgerEntry) {
+        let intent = match &outcome {
             CommandOutcome::Intent(intent) => Some(intent),
-            CommandOutcome::Refused(refusal) => refusal.intent.as_deref(),
+            CommandOutcome::Rejected(error) => error.intent.as_deref(),
             CommandOutcome::Refund(refund) => {
                 self.refunds.insert(refund.payment_intent.clone(), refund.clone());
                 None
@@ -104,38 +89,38 @@ impl ProviderState {
             self.intents.insert(intent.id.clone(), intent.clone());
         }
         if let Some(IdempotentRequest { key, fingerprint }) = request {
-            self.outcomes_by_key.insert(key, (fingerprint, answer));
+            self.outcomes_by_key.insert(key, (fingerprint, outcome));
         }
     }
 
-    /// The answer given to this request before; none if the key is new.
+    /// Returns the stored outcome of this request, or `None` when its key is new.
     pub fn find_outcome(&self, request: &IdempotentRequest) -> Option<Result<CommandOutcome, ApiError>> {
-        let (fingerprint, answer) = self.outcomes_by_key.get(&request.key)?;
+        let (fingerprint, outcome) = self.outcomes_by_key.get(&request.key)?;
         Some(if *fingerprint == request.fingerprint {
-            Ok(answer.clone())
+            Ok(outcome.clone())
         } else {
             Err(ApiError::idempotency_key_reused())
         })
     }
 
-    /// The payment with this id.
+    /// Fails with 404 when the payment does not exist.
     pub fn find_intent(&self, id: &str) -> Result<&PaymentIntent, ApiError> {
         self.intents
             .get(id)
             .ok_or_else(|| ApiError::resource_missing("payment_intent", "intent", id).into_not_found())
     }
 
-    /// Every payment, oldest first.
+    /// Iterates over all payments, oldest first.
     pub fn intents(&self) -> impl DoubleEndedIterator<Item = &PaymentIntent> {
         self.intents.values()
     }
 
-    /// Every refund, oldest first.
+    /// Iterates over all refunds, oldest first.
     pub fn refunds(&self) -> impl DoubleEndedIterator<Item = &Refund> {
         self.refunds.values()
     }
 
-    /// What the method does that `command` would charge; none if it would charge nothing.
+    /// Returns the behaviour of the payment method that `command` charges, or `None` when it charges nothing.
     #[must_use]
     pub fn charge_behaviour(&self, command: &Command) -> Option<Behaviour> {
         let method = match command {
@@ -159,7 +144,7 @@ impl ProviderState {
         Behaviour::for_payment_method(method?)
     }
 
-    /// What is to be answered, and so to be recorded.
+    /// Decides a command. The caller records the outcome and applies it with [`apply`](Self::apply).
     #[must_use]
     pub fn decide(&self, command: Command, now: Timestamp) -> CommandOutcome {
         let decision = match command {
@@ -212,7 +197,7 @@ impl ProviderState {
             }),
             Command::Refund { intent, metadata } => self.refund(&intent, metadata, now),
         };
-        decision.unwrap_or_else(CommandOutcome::Refused)
+        decision.unwrap_or_else(CommandOutcome::Rejected)
     }
 
     fn refund(&self, intent: &str, metadata: Metadata, now: Timestamp) -> Result<CommandOutcome, ApiError> {
@@ -249,7 +234,7 @@ impl ProviderState {
     }
 }
 
-/// Charges the payment's method.
+/// Charges the payment's method. Fails when the payment is not open or the charge is declined.
 fn charge(mut intent: PaymentIntent, now: Timestamp) -> Result<CommandOutcome, ApiError> {
     let behaviour = intent
         .payment_method

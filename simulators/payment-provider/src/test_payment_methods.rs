@@ -1,44 +1,45 @@
-//! The payment methods there are, and what each does when it is charged.
+//! The supported payment methods and how a charge of each behaves.
 //!
-//! | method | when charged |
+//! | method | behaviour of a charge |
 //! |---|---|
 //! | `pm_card_visa`, `pm_card_mastercard`, `pm_card_jcb`, `pm_card_amex` | succeeds |
-//! | `pm_card_chargeDeclined`, `pm_card_visa_chargeDeclined`, `pm_card_chargeCustomerFail` | declined: `generic_decline` |
-//! | `pm_card_chargeDeclinedInsufficientFunds`, `pm_card_visa_chargeDeclinedInsufficientFunds` | declined: `insufficient_funds` |
+//! | `pm_card_chargeDeclined` | declined: `generic_decline` |
+//! | `pm_card_visa_chargeDeclined` | declined: `generic_decline` |
+//! | `pm_card_chargeCustomerFail` | declined: `generic_decline` |
+//! | `pm_card_chargeDeclinedInsufficientFunds` | declined: `insufficient_funds` |
+//! | `pm_card_visa_chargeDeclinedInsufficientFunds` | declined: `insufficient_funds` |
 //! | `pm_card_chargeDeclinedExpiredCard` | declined: `expired_card` |
 //! | `pm_card_chargeDeclinedIncorrectCvc` | declined: `incorrect_cvc` |
 //! | `pm_card_chargeDeclinedProcessingError` | declined: `processing_error` |
-//! | `pm_slow` | succeeds, after `SLOW_SECONDS` |
-//! | `pm_error_before_effect` | the first attempt at a payment answers 500 and has no effect |
-//! | `pm_error_after_effect` | the charge happens, and the connection breaks before the answer is sent |
-//! | `pm_unavailable` | answers 503 for `UNAVAILABLE_SECONDS` from the first attempt at a payment on |
-//! | `pm_broken` | answers 500 without effect, always |
+//! | `pm_slow` | succeeds after `SLOW_SECONDS` |
+//! | `pm_error_before_effect` | the first attempt of a payment fails with 500 and has no effect |
+//! | `pm_error_after_effect` | the charge succeeds, and the connection breaks before the response |
+//! | `pm_unavailable` | fails with 503 for `UNAVAILABLE_SECONDS` after the first attempt of a payment |
+//! | `pm_broken` | always fails with 500 and has no effect |
 //!
-//! The names with `card` are Stripe's own test methods, in the spellings it has had; the others are ours.
+//! The names with `card` are Stripe's test methods, in current and former spellings. The others are our own.
 
 use serde::{Deserialize, Serialize};
 
-/// What a payment method does when it is charged.
+/// How a charge of a payment method behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// The money is taken.
     Succeeds,
-    /// The bank refuses.
     Declines(Decline),
-    /// The money is taken after a while.
+    /// The charge succeeds after `SLOW_SECONDS`.
     Slow,
-    /// The first attempt fails without effect, the next succeeds.
+    /// The first attempt fails without effect. The next one succeeds.
     ErrorBeforeEffect,
-    /// The money is taken and the answer is lost.
+    /// The charge succeeds and its response is lost.
     ErrorAfterEffect,
-    /// Attempts fail without effect for a while.
+    /// Attempts fail without effect for `UNAVAILABLE_SECONDS`.
     Unavailable,
     /// Every attempt fails without effect.
     AlwaysFails,
 }
 
 impl Behaviour {
-    /// The behaviour of the method with this name; none if there is no such method.
+    /// Returns `None` when the payment method does not exist.
     #[must_use]
     pub fn for_payment_method(method: &str) -> Option<Self> {
         Some(match method {
@@ -62,25 +63,20 @@ impl Behaviour {
     }
 }
 
-/// Why a bank refuses a charge, in Stripe's words.
+/// Stripe's decline codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decline {
-    /// The bank gives no reason.
     GenericDecline,
-    /// The account has too little on it.
     InsufficientFunds,
-    /// The card is past its date.
     ExpiredCard,
-    /// The security code is wrong.
     IncorrectCvc,
-    /// The card network stumbled.
     ProcessingError,
 }
 
 impl Decline {
-    /// Stripe's error code. It is coarser than [`decline_code`](Self::decline_code) for what banks decline,
-    /// and its own word for what is wrong with the card.
+    /// Stripe's error code. It is `card_declined` for every decline by the bank, and equal to
+    /// [`decline_code`](Self::decline_code) for problems with the card.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -89,7 +85,6 @@ impl Decline {
         }
     }
 
-    /// Stripe's decline code.
     #[must_use]
     pub fn decline_code(self) -> &'static str {
         match self {
@@ -101,7 +96,7 @@ impl Decline {
         }
     }
 
-    /// What a customer might be told.
+    /// A message for the customer.
     #[must_use]
     pub fn message(self) -> &'static str {
         match self {
@@ -109,7 +104,7 @@ impl Decline {
             Self::InsufficientFunds => "The card has insufficient funds.",
             Self::ExpiredCard => "The card has expired.",
             Self::IncorrectCvc => "The card's security code is incorrect.",
-            Self::ProcessingError => "The card could not be processed just now. Try again in a little while.",
+            Self::ProcessingError => "The card could not be processed. Try again later.",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The program itself: killed in the middle of its work, and stopped in good order.
+//! The server process: no outcome is lost when it is killed, and SIGTERM lets requests finish.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::support::{ApiClient, ApiResponse};
 
-/// The program on a free port; killed when dropped.
+/// The server on a free port. Dropping it kills the process.
 struct ProviderProcess {
     child: Child,
     client: ApiClient,
@@ -38,7 +38,7 @@ impl ProviderProcess {
         Self { child, client }
     }
 
-    /// Asks it to stop, as a supervisor does.
+    /// Sends SIGTERM and waits for the exit.
     fn terminate(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
         assert!(
@@ -59,102 +59,110 @@ impl Drop for ProviderProcess {
     }
 }
 
-/// Asks whatever program runs just now until one answers.
+/// Repeats a request against the current_client process until it gets a response.
 async fn retry_until_response(
-    current: &watch::Receiver<ApiClient>,
+    current_client: &watch::Receiver<ApiClient>,
     key: &str,
     path: &str,
     params: &[(&str, &str)],
 ) -> ApiResponse {
     loop {
-        let client = current.borrow().clone();
+        let client = current_client.borrow().clone();
         match client.try_post_with_key(key, path, params).await {
-            // The attempt before this one may still be at work.
-            Ok(answer) if answer.status != 409 => return answer,
+            // 409: the previous attempt is still in progress.
+            Ok(response) if response.status != 409 => return response,
             _ => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
 }
 
-/// Pays for one order, and says what was answered to its confirmation.
+/// Creates and confirms one payment. Returns the response to the confirmation.
 async fn create_and_confirm(
     order: usize,
-    current: watch::Receiver<ApiClient>,
-    done: mpsc::UnboundedSender<()>,
+    current_client: watch::Receiver<ApiClient>,
+    step_sender: mpsc::UnboundedSender<()>,
 ) -> ApiResponse {
-    let wish = [
+    let params = [
         ("amount", "1500"),
         ("currency", "jpy"),
         ("payment_method", "pm_card_visa"),
     ];
-    let intent =
-        retry_until_response(&current, &format!("{order}-create"), "/v1/payment_intents", &wish).await;
-    let _ = done.send(());
+    let intent = retry_until_response(
+        &current_client,
+        &format!("{order}-create"),
+        "/v1/payment_intents",
+        &params,
+    )
+    .await;
+    let _ = step_sender.send(());
     let path = format!("/v1/payment_intents/{}/confirm", intent.id());
-    let charged = retry_until_response(&current, &format!("{order}-confirm"), &path, &[]).await;
-    let _ = done.send(());
+    let charged = retry_until_response(&current_client, &format!("{order}-confirm"), &path, &[]).await;
+    let _ = step_sender.send(());
     charged
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_lose_no_answer_and_repeat_no_charge() {
+async fn crashes_lose_no_outcome_and_repeat_no_charge() {
     const ORDERS: usize = 100;
     let data_dir = tempfile::tempdir().unwrap();
-    let mut program = ProviderProcess::start(data_dir.path());
-    let (announce, current) = watch::channel(program.client.clone());
-    let (done, mut steps) = mpsc::unbounded_channel();
-    let paying =
-        tokio::spawn(join_all((0..ORDERS).map(|order| {
-            tokio::spawn(create_and_confirm(order, current.clone(), done.clone()))
-        })));
+    let mut server = ProviderProcess::start(data_dir.path());
+    let (client_sender, current_client) = watch::channel(server.client.clone());
+    let (step_sender, mut completed_steps) = mpsc::unbounded_channel();
+    let payments = tokio::spawn(join_all((0..ORDERS).map(|order| {
+        tokio::spawn(create_and_confirm(
+            order,
+            current_client.clone(),
+            step_sender.clone(),
+        ))
+    })));
 
     for _ in 0..4 {
         for _ in 0..ORDERS / 4 {
-            steps.recv().await.unwrap();
+            completed_steps.recv().await.unwrap();
         }
-        drop(program);
-        program = ProviderProcess::start(data_dir.path());
-        announce.send(program.client.clone()).unwrap();
+        drop(server);
+        server = ProviderProcess::start(data_dir.path());
+        client_sender.send(server.client.clone()).unwrap();
     }
 
-    let mut charged: Vec<Value> = paying
+    let mut charged: Vec<Value> = payments
         .await
         .unwrap()
         .into_iter()
-        .map(|answer| answer.unwrap().body)
+        .map(|response| response.unwrap().body)
         .collect();
-    drop(program);
-    let program = ProviderProcess::start(data_dir.path());
-    let page = program.client.get("/v1/payment_intents?limit=100").await.body;
-    assert_eq!(page["has_more"], false, "no order was given two payments");
-    let mut kept = page["data"].as_array().unwrap().clone();
-    for list in [&mut charged, &mut kept] {
+    drop(server);
+    let server = ProviderProcess::start(data_dir.path());
+    let page = server.client.get("/v1/payment_intents?limit=100").await.body;
+    assert_eq!(page["has_more"], false, "no order has two payments");
+    let mut stored = page["data"].as_array().unwrap().clone();
+    for list in [&mut charged, &mut stored] {
         list.sort_by_key(|intent| intent["id"].to_string());
     }
     assert_eq!(
-        kept, charged,
-        "every payment is as it was answered, with the charge that was answered"
+        stored, charged,
+        "every stored payment equals the response to its confirmation"
     );
-    assert!(kept.iter().all(|intent| intent["status"] == "succeeded"));
+    assert!(stored.iter().all(|intent| intent["status"] == "succeeded"));
 }
 
 #[tokio::test]
-async fn sigterm_lets_a_payment_finish() {
+async fn sigterm_waits_for_a_charge_in_progress() {
     let data_dir = tempfile::tempdir().unwrap();
-    let program = ProviderProcess::start(data_dir.path());
-    let client = program.client.clone();
+    let server = ProviderProcess::start(data_dir.path());
+    let client = server.client.clone();
     let id = client.create_payment("pm_slow").await;
     let confirmation = client.start_slow_confirmation("confirm", &id).await;
 
-    let stopped = tokio::task::spawn_blocking(|| program.terminate());
+    let stopped = tokio::task::spawn_blocking(|| server.terminate());
     assert_eq!(confirmation.await.status_and_state(), (200, "succeeded"));
     assert!(stopped.await.unwrap().success());
 
-    let program = ProviderProcess::start(data_dir.path());
+    let server = ProviderProcess::start(data_dir.path());
     let path = format!("/v1/payment_intents/{id}/confirm");
-    let kept = program.client.post_with_key("confirm", &path, &[]).await;
+    let replayed = server.client.post_with_key("confirm", &path, &[]).await;
     assert_eq!(
-        (kept.status_and_state(), kept.replayed),
+        (replayed.status_and_state(), replayed.replayed),
         ((200, "succeeded"), true)
     );
 }

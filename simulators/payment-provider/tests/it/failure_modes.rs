@@ -1,4 +1,4 @@
-//! The payment methods that make trouble: what their callers see, and what happened in truth.
+//! The payment methods that inject failures: what the client sees, and what took effect.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::support::{TestApp, UNAVAILABLE_SECONDS};
 
 #[tokio::test]
-async fn an_error_before_the_effect_comes_once_and_the_retry_is_carried_out() {
+async fn error_before_effect_fails_once_and_the_retry_is_executed() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_error_before_effect").await;
@@ -28,7 +28,7 @@ async fn an_error_before_the_effect_comes_once_and_the_retry_is_carried_out() {
 }
 
 #[tokio::test]
-async fn an_error_after_the_effect_breaks_the_connection_and_the_retry_gets_the_answer() {
+async fn error_after_effect_breaks_the_connection_and_the_retry_is_replayed() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_error_after_effect").await;
@@ -37,7 +37,7 @@ async fn an_error_after_the_effect_breaks_the_connection_and_the_retry_gets_the_
     client
         .try_post_with_key("confirm", &path, &[])
         .await
-        .expect_err("the answer is lost");
+        .expect_err("the response is lost");
     assert_eq!(
         client.find_payment(&id).await.status_and_state(),
         (200, "succeeded")
@@ -51,26 +51,26 @@ async fn an_error_after_the_effect_breaks_the_connection_and_the_retry_gets_the_
 }
 
 #[tokio::test]
-async fn unavailability_passes() {
+async fn an_unavailable_method_succeeds_after_the_outage() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_unavailable").await;
     let path = format!("/v1/payment_intents/{id}/confirm");
 
     for _ in 0..UNAVAILABLE_SECONDS {
-        let answer = client.post_with_key("confirm", &path, &[]).await;
-        assert_eq!(answer.error(), (503, "api_error", "", ""));
+        let response = client.post_with_key("confirm", &path, &[]).await;
+        assert_eq!(response.error(), (503, "api_error", "", ""));
         server.advance_clock(1);
     }
-    let answer = client.post_with_key("confirm", &path, &[]).await;
+    let response = client.post_with_key("confirm", &path, &[]).await;
     assert_eq!(
-        (answer.status_and_state(), answer.replayed),
+        (response.status_and_state(), response.replayed),
         ((200, "succeeded"), false)
     );
 }
 
 #[tokio::test]
-async fn what_is_broken_stays_broken_and_can_be_cancelled() {
+async fn a_broken_method_always_fails_and_its_payment_can_be_cancelled() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_broken").await;
@@ -89,7 +89,7 @@ async fn what_is_broken_stays_broken_and_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_does_not_stop_a_charge() {
+async fn a_client_disconnect_does_not_stop_a_charge() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_slow").await;
@@ -111,7 +111,7 @@ async fn a_caller_that_hangs_up_does_not_stop_a_charge() {
 }
 
 #[tokio::test]
-async fn a_cancellation_that_overtakes_a_slow_charge_wins() {
+async fn a_cancellation_during_a_slow_charge_wins() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_slow").await;

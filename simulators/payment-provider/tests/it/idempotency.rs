@@ -1,4 +1,4 @@
-//! One effect per key.
+//! Idempotency keys: each key has at most one effect.
 
 use futures::future::join_all;
 
@@ -11,7 +11,7 @@ const CREATE_PARAMS: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn the_same_request_gets_its_first_answer_again() {
+async fn a_repeated_request_gets_the_first_response_again() {
     let server = TestApp::start().await;
     let client = &server.client;
 
@@ -33,7 +33,7 @@ async fn the_same_request_gets_its_first_answer_again() {
         1
     );
 
-    // The first answer, not the present state: so it is with Stripe.
+    // As with Stripe, the replayed response shows the first state of the payment, not the current one.
     client.confirm(&first.id()).await;
     assert_eq!(
         client
@@ -45,7 +45,7 @@ async fn the_same_request_gets_its_first_answer_again() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_was_carried_out_is_an_answer_too() {
+async fn a_declined_charge_is_replayed() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_card_chargeDeclined").await;
@@ -55,28 +55,28 @@ async fn a_refusal_that_was_carried_out_is_an_answer_too() {
     let again = client.post_with_key("confirm", &path, &[]).await;
     assert_eq!((first.status, first.replayed), (402, false));
     assert_eq!((again.status, again.replayed), (402, true));
-    assert_eq!(first.body, again.body, "no second charge was tried");
+    assert_eq!(first.body, again.body, "no second charge was attempted");
 }
 
 #[tokio::test]
-async fn what_fails_validation_does_not_use_up_its_key() {
+async fn a_validation_error_does_not_consume_the_key() {
     let server = TestApp::start().await;
     let client = &server.client;
-    let wrong = client
+    let invalid = client
         .post_with_key("create", "/v1/payment_intents", &[("amount", "1500")])
         .await;
     assert_eq!(
-        wrong.error(),
+        invalid.error(),
         (400, "invalid_request_error", "parameter_missing", "currency")
     );
-    let right = client
+    let valid = client
         .post_with_key("create", "/v1/payment_intents", &CREATE_PARAMS)
         .await;
-    assert_eq!((right.status, right.replayed), (200, false));
+    assert_eq!((valid.status, valid.replayed), (200, false));
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_one_request() {
+async fn a_key_cannot_be_reused_for_a_different_request() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client
@@ -89,14 +89,14 @@ async fn a_key_belongs_to_one_request() {
         ("currency", "jpy"),
         ("payment_method", "pm_card_visa"),
     ];
-    let answer = client
+    let response = client
         .post_with_key("key", "/v1/payment_intents", &other_amount)
         .await;
-    assert_eq!(answer.error(), (400, "idempotency_error", "", ""));
-    let answer = client
+    assert_eq!(response.error(), (400, "idempotency_error", "", ""));
+    let response = client
         .post_with_key("key", &format!("/v1/payment_intents/{id}/confirm"), &[])
         .await;
-    assert_eq!(answer.error(), (400, "idempotency_error", "", ""));
+    assert_eq!(response.error(), (400, "idempotency_error", "", ""));
     assert_eq!(
         client.find_payment(&id).await.status_and_state(),
         (200, "requires_confirmation")
@@ -104,7 +104,7 @@ async fn a_key_belongs_to_one_request() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_under_way_is_a_conflict() {
+async fn a_key_in_progress_is_a_conflict() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_slow").await;
@@ -116,7 +116,7 @@ async fn a_key_that_is_under_way_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_have_one_effect() {
+async fn a_hundred_concurrent_requests_have_one_effect() {
     let server = TestApp::start().await;
     let client = &server.client;
     let id = client.create_payment("pm_card_visa").await;
@@ -127,11 +127,15 @@ async fn a_hundred_at_once_have_one_effect() {
     assert_eq!(
         answers
             .iter()
-            .filter(|answer| answer.status == 200 && !answer.replayed)
+            .filter(|response| response.status == 200 && !response.replayed)
             .count(),
         1
     );
-    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 409)));
+    assert!(
+        answers
+            .iter()
+            .all(|response| matches!(response.status, 200 | 409))
+    );
     assert_eq!(
         client.get("/v1/refunds").await.body["data"]
             .as_array()

@@ -1,11 +1,11 @@
-//! What is wrong is refused in Stripe's shape, and leaves no trace.
+//! Invalid requests are rejected in Stripe's error format and have no effect.
 
 use reqwest::Method;
 
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn wrong_parameters_are_named() {
+async fn errors_name_the_invalid_parameter() {
     let server = TestApp::start().await;
     let long = "x".repeat(501);
     let cases = [
@@ -42,22 +42,22 @@ async fn wrong_parameters_are_named() {
         (("price", "1"), "parameter_unknown", "price"),
         (("metadata[a][b]x", "1"), "parameter_unknown", "metadata[a][b]x"),
     ];
-    for (wrong, code, param) in cases {
-        let params = [("amount", "1500"), ("currency", "jpy"), wrong];
-        let answer = server.client.post("/v1/payment_intents", &params).await;
+    for (invalid, code, param) in cases {
+        let params = [("amount", "1500"), ("currency", "jpy"), invalid];
+        let response = server.client.post("/v1/payment_intents", &params).await;
         assert_eq!(
-            answer.error(),
+            response.error(),
             (400, "invalid_request_error", code, param),
-            "{wrong:?}"
+            "{invalid:?}"
         );
     }
     for (missing, params) in [
         ("amount", [("currency", "jpy")]),
         ("currency", [("amount", "1500")]),
     ] {
-        let answer = server.client.post("/v1/payment_intents", &params).await;
+        let response = server.client.post("/v1/payment_intents", &params).await;
         assert_eq!(
-            answer.error(),
+            response.error(),
             (400, "invalid_request_error", "parameter_missing", missing)
         );
     }
@@ -68,7 +68,7 @@ async fn wrong_parameters_are_named() {
 }
 
 #[tokio::test]
-async fn the_bounds_themselves_are_allowed() {
+async fn minimum_and_maximum_amounts_are_accepted() {
     let server = TestApp::start().await;
     for amount in ["50", "99999999"] {
         let params = [
@@ -84,7 +84,7 @@ async fn the_bounds_themselves_are_allowed() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_missing() {
+async fn missing_resources_and_unknown_routes_are_errors() {
     let server = TestApp::start().await;
     let client = &server.client;
     let missing = (404, "invalid_request_error", "resource_missing", "intent");
@@ -112,11 +112,11 @@ async fn what_does_not_exist_is_missing() {
 }
 
 #[tokio::test]
-async fn nobody_comes_in_without_a_test_key() {
+async fn requests_without_a_test_key_are_unauthorized() {
     let server = TestApp::start().await;
     let client = &server.client;
     let list = || client.unauthenticated_request(Method::GET, "/v1/payment_intents");
-    let refused = [
+    let rejected = [
         list(),
         list().bearer_auth(""),
         list().bearer_auth("sk_test_"),
@@ -125,11 +125,11 @@ async fn nobody_comes_in_without_a_test_key() {
         list().header("authorization", "sk_test_key"),
         list().basic_auth("someone", Some("sk_test_key")),
     ];
-    for request in refused {
-        let answer = client.send(request).await;
-        assert_eq!(answer.error(), (401, "invalid_request_error", "", ""));
+    for request in rejected {
+        let response = client.send(request).await;
+        assert_eq!(response.error(), (401, "invalid_request_error", "", ""));
         assert!(
-            !answer.body.to_string().contains("key\""),
+            !response.body.to_string().contains("key\""),
             "the key is not echoed"
         );
     }
@@ -150,7 +150,7 @@ async fn nobody_comes_in_without_a_test_key() {
 }
 
 #[tokio::test]
-async fn bodies_are_forms_of_bounded_size() {
+async fn only_small_form_encoded_bodies_are_accepted() {
     let server = TestApp::start().await;
     let client = &server.client;
     let post = || client.request(Method::POST, "/v1/payment_intents");
@@ -159,20 +159,20 @@ async fn bodies_are_forms_of_bounded_size() {
         .send(post().json(&serde_json::json!({ "amount": 1500 })))
         .await;
     assert_eq!(json.error(), (400, "invalid_request_error", "", ""));
-    let rubbish = client.send(
+    let invalid_form = client.send(
         post()
             .header("content-type", "application/x-www-form-urlencoded")
             .body(vec![0xff; 99]),
     );
-    assert_eq!(rubbish.await.error().0, 400);
+    assert_eq!(invalid_form.await.error().0, 400);
     let large = client
         .send(post().form(&[("metadata[note]", "x".repeat(600_000))]))
         .await;
     assert_eq!(large.error(), (413, "invalid_request_error", "", ""));
-    let no_key = client
+    let empty_key = client
         .send(post().header("idempotency-key", "").form(&[("amount", "1500")]))
         .await;
-    assert_eq!(no_key.error().0, 400);
+    assert_eq!(empty_key.error().0, 400);
     let long_key = client
         .post_with_key(&"k".repeat(256), "/v1/payment_intents", &[])
         .await;

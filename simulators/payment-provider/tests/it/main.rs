@@ -1,5 +1,5 @@
-//! The provider from outside: everything goes over HTTP, as its clients do it.
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+//! Tests of the payment provider over HTTP, as its clients use it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod durability;
 mod failure_modes;

@@ -1,4 +1,4 @@
-//! Reading the books page by page, as one does to balance them.
+//! Listing payments and refunds page by page, as the end-to-end consistency checks do.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ async fn list_all_ids(client: &ApiClient, path: &str) -> Vec<String> {
                 .as_array()
                 .unwrap()
                 .iter()
-                .map(|it| it["id"].as_str().unwrap().to_owned()),
+                .map(|resource| resource["id"].as_str().unwrap().to_owned()),
         );
         if page["has_more"] == false {
             return ids;
@@ -27,7 +27,7 @@ async fn list_all_ids(client: &ApiClient, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lists_go_from_new_to_old_without_gap_or_repetition() {
+async fn lists_are_newest_first_without_gaps_or_duplicates() {
     let server = TestApp::start().await;
     let client = &server.client;
     assert!(list_all_ids(client, "/v1/payment_intents").await.is_empty());
@@ -39,12 +39,12 @@ async fn lists_go_from_new_to_old_without_gap_or_repetition() {
         refunds.push(client.post("/v1/refunds", &[("payment_intent", &id)]).await.id());
         payments.push(id);
     }
-    let one = client
+    let refunds_of_payment = client
         .get(&format!("/v1/refunds?payment_intent={}", payments[1]))
         .await
         .body;
-    assert_eq!(one["data"].as_array().unwrap().len(), 1);
-    assert_eq!(one["data"][0]["id"], refunds[1].as_str());
+    assert_eq!(refunds_of_payment["data"].as_array().unwrap().len(), 1);
+    assert_eq!(refunds_of_payment["data"][0]["id"], refunds[1].as_str());
 
     payments.reverse();
     refunds.reverse();
@@ -53,7 +53,7 @@ async fn lists_go_from_new_to_old_without_gap_or_repetition() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_refused() {
+async fn invalid_page_parameters_are_rejected() {
     let server = TestApp::start().await;
     for query in [
         "limit=0",
@@ -74,9 +74,9 @@ async fn what_is_no_page_is_refused() {
             "{query}"
         );
     }
-    let answer = server.client.get("/v1/refunds?starting_after=re_none").await;
+    let response = server.client.get("/v1/refunds?starting_after=re_none").await;
     assert_eq!(
-        answer.error(),
+        response.error(),
         (400, "invalid_request_error", "resource_missing", "starting_after")
     );
 }

@@ -1,11 +1,11 @@
-//! The way of a payment.
+//! The lifecycle of a payment: create, confirm, cancel, refund.
 
 use serde_json::json;
 
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn a_payment_from_the_wish_to_the_refund() {
+async fn a_payment_is_created_confirmed_and_refunded() {
     let server = TestApp::start().await;
     let client = &server.client;
 
@@ -24,9 +24,9 @@ async fn a_payment_from_the_wish_to_the_refund() {
     assert_eq!(intent.body["latest_charge"], json!(null));
     let id = intent.id();
 
-    let unready = client.confirm(&id).await;
+    let rejected = client.confirm(&id).await;
     assert_eq!(
-        unready.error(),
+        rejected.error(),
         (
             400,
             "invalid_request_error",
@@ -35,7 +35,7 @@ async fn a_payment_from_the_wish_to_the_refund() {
         )
     );
     assert_eq!(
-        unready.body["error"]["payment_intent"]["status"],
+        rejected.body["error"]["payment_intent"]["status"],
         "requires_payment_method"
     );
 
@@ -105,7 +105,7 @@ async fn a_cancelled_payment_is_never_charged() {
 }
 
 #[tokio::test]
-async fn every_card_that_pays_pays() {
+async fn every_successful_test_card_is_charged() {
     let server = TestApp::start().await;
     for method in [
         "pm_card_visa",
@@ -123,7 +123,7 @@ async fn every_card_that_pays_pays() {
 }
 
 #[tokio::test]
-async fn declines_have_stripes_codes_and_leave_the_payment_open() {
+async fn declines_have_stripe_codes_and_leave_the_payment_open() {
     let server = TestApp::start().await;
     let client = &server.client;
     let declines = [
@@ -152,9 +152,9 @@ async fn declines_have_stripes_codes_and_leave_the_payment_open() {
     ];
     for (method, code, decline_code) in declines {
         let id = client.create_payment(method).await;
-        let answer = client.confirm(&id).await;
-        assert_eq!(answer.error(), (402, "card_error", code, ""), "{method}");
-        let error = &answer.body["error"];
+        let response = client.confirm(&id).await;
+        assert_eq!(response.error(), (402, "card_error", code, ""), "{method}");
+        let error = &response.body["error"];
         assert_eq!(error["decline_code"], decline_code, "{method}");
         assert_eq!(error["payment_intent"]["id"], id.as_str());
 
@@ -171,9 +171,9 @@ async fn declines_have_stripes_codes_and_leave_the_payment_open() {
 }
 
 #[tokio::test]
-async fn a_payment_may_be_made_and_charged_in_one_request() {
+async fn a_payment_can_be_created_and_charged_in_one_request() {
     let server = TestApp::start().await;
-    let wish = |method| {
+    let params = |method| {
         [
             ("amount", "50"),
             ("currency", "jpy"),
@@ -184,13 +184,13 @@ async fn a_payment_may_be_made_and_charged_in_one_request() {
 
     let charged = server
         .client
-        .post("/v1/payment_intents", &wish("pm_card_visa"))
+        .post("/v1/payment_intents", &params("pm_card_visa"))
         .await;
     assert_eq!(charged.status_and_state(), (200, "succeeded"));
 
     let declined = server
         .client
-        .post("/v1/payment_intents", &wish("pm_card_chargeDeclined"))
+        .post("/v1/payment_intents", &params("pm_card_chargeDeclined"))
         .await;
     assert_eq!(declined.error(), (402, "card_error", "card_declined", ""));
     let id = declined.body["error"]["payment_intent"]["id"].as_str().unwrap();

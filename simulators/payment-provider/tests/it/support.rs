@@ -1,4 +1,4 @@
-//! A provider of its own for each test, with a clock that the test turns.
+//! Test support: a provider per test with a test clock, and an API client.
 
 use std::{
     sync::{
@@ -17,10 +17,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// How long `pm_unavailable` refuses, by the test's clock.
+/// How long `pm_unavailable` fails, by the test clock.
 pub const UNAVAILABLE_SECONDS: i64 = 3;
 
-/// A running provider.
 pub struct TestApp {
     pub client: ApiClient,
     clock_seconds: Arc<AtomicI64>,
@@ -43,11 +42,11 @@ impl TestApp {
             Clock::from_fn(move || DateTime::from_timestamp(seconds.load(Ordering::Relaxed), 0).unwrap())
         };
         let listener = TcpListener::bind(config.address).await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
         let provider = Provider::open(config, clock).unwrap();
         tokio::spawn(async move { axum::serve(listener, router(provider)).await });
         Self {
-            client: ApiClient::new(base),
+            client: ApiClient::new(base_url),
             clock_seconds: seconds,
             _data_dir: data_dir,
         }
@@ -58,14 +57,13 @@ impl TestApp {
     }
 }
 
-/// A caller with a test key.
+/// A client with a test key.
 #[derive(Clone)]
 pub struct ApiClient {
-    base: String,
+    base_url: String,
     http: reqwest::Client,
 }
 
-/// What a caller sees.
 #[derive(Debug, PartialEq)]
 pub struct ApiResponse {
     pub status: u16,
@@ -74,7 +72,7 @@ pub struct ApiResponse {
 }
 
 impl ApiResponse {
-    /// The id of the object.
+    /// The id of the resource.
     pub fn id(&self) -> String {
         self.body["id"].as_str().unwrap().to_owned()
     }
@@ -82,30 +80,27 @@ impl ApiResponse {
     /// Status, `type`, `code` and `param` of an error.
     pub fn error(&self) -> (u16, &str, &str, &str) {
         let text = |name| self.body["error"][name].as_str().unwrap_or_default();
-        assert!(
-            !text("message").is_empty(),
-            "an error says what is wrong: {self:?}"
-        );
+        assert!(!text("message").is_empty(), "an error has a message: {self:?}");
         (self.status, text("type"), text("code"), text("param"))
     }
 
-    /// Status and state of a payment that was answered.
+    /// HTTP status and the payment's status.
     pub fn status_and_state(&self) -> (u16, &str) {
         (self.status, self.body["status"].as_str().unwrap_or_default())
     }
 }
 
 impl ApiClient {
-    pub fn new(base: String) -> Self {
+    pub fn new(base_url: String) -> Self {
         Self {
-            base,
+            base_url,
             http: reqwest::Client::new(),
         }
     }
 
-    /// A request without a key or a body.
+    /// Starts a request without an API key.
     pub fn unauthenticated_request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        self.http.request(method, format!("{}{path}", self.base_url))
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -137,7 +132,7 @@ impl ApiClient {
         self.send(self.request(Method::POST, path).form(params)).await
     }
 
-    /// A POST with an idempotency key, which may fail on its way.
+    /// Sends a POST with an idempotency key. Fails when the connection breaks.
     pub async fn try_post_with_key(
         &self,
         key: &str,
@@ -156,36 +151,37 @@ impl ApiClient {
         self.try_post_with_key(key, path, params).await.unwrap()
     }
 
-    /// A payment of 1500 yen that waits for its confirmation.
+    /// Creates a payment of 1500 yen that requires confirmation. Returns its id.
     pub async fn create_payment(&self, method: &str) -> String {
         let params = [
             ("amount", "1500"),
             ("currency", "jpy"),
             ("payment_method", method),
         ];
-        let answer = self.post("/v1/payment_intents", &params).await;
-        assert_eq!(answer.status_and_state(), (200, "requires_confirmation"));
-        answer.id()
+        let response = self.post("/v1/payment_intents", &params).await;
+        assert_eq!(response.status_and_state(), (200, "requires_confirmation"));
+        response.id()
     }
 
     pub async fn confirm(&self, id: &str) -> ApiResponse {
         self.post(&format!("/v1/payment_intents/{id}/confirm"), &[]).await
     }
 
-    /// Confirms a payment with the method `pm_slow`, and returns when that is surely under way: of two
-    /// requests with one key, the one that is refused tells it of the other, which is returned.
+    /// Confirms a payment with the method `pm_slow`, and returns the pending response once the request is in
+    /// progress. It sends two requests with one key: the rejection of one proves that the other is in
+    /// progress.
     pub async fn start_slow_confirmation(&self, key: &str, id: &str) -> impl Future<Output = ApiResponse> {
         let path = format!("/v1/payment_intents/{id}/confirm");
         let attempt = || {
             let (client, key, path) = (self.clone(), key.to_owned(), path.clone());
             async move { client.post_with_key(&key, &path, &[]).await }.boxed()
         };
-        let (refused, under_way) = select(attempt(), attempt()).await.factor_first();
+        let (rejected, in_progress) = select(attempt(), attempt()).await.factor_first();
         assert_eq!(
-            refused.error(),
+            rejected.error(),
             (409, "idempotency_error", "idempotency_key_in_use", "")
         );
-        under_way
+        in_progress
     }
 
     pub async fn find_payment(&self, id: &str) -> ApiResponse {
