@@ -1,4 +1,4 @@
-//! What figures do as customers do it: goods on sale, and orders by the public door.
+//! A client of the HTTP APIs: creates products, stock and customers, and places orders.
 
 use std::time::Duration;
 
@@ -11,39 +11,35 @@ use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 
-/// How long stock-service may take to hear of a new product.
+/// How long stock-service may take to process the `ProductCreated` event.
 const STOCK_RECORD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A request that waits longer counts as not answered.
+/// A request that takes longer counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The shop, seen from outside.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     context: Context,
     http: Client,
 }
 
-/// Somebody who buys.
 #[derive(Clone, Debug)]
 pub struct Customer {
     token: String,
 }
 
-/// An answer to an order.
+/// The response to an order request.
 #[derive(Clone, Debug)]
 pub struct OrderResponse {
-    /// Its status.
     pub status: StatusCode,
-    /// The order's id, of one that was accepted.
+    /// `None` when the order was not accepted.
     pub order_id: Option<String>,
-    /// When the answer was there.
     pub received_at: Timestamp,
 }
 
 impl ApiClient {
     /// # Errors
-    /// When no HTTP client can be made.
+    /// Fails when the HTTP client cannot be built.
     pub fn new(context: &Context) -> anyhow::Result<Self> {
         let http = Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self {
@@ -52,14 +48,16 @@ impl ApiClient {
         })
     }
 
-    /// Puts a new product on sale and returns its id.
+    /// Creates a product with `quantity` units of stock and returns its id.
     ///
     /// # Errors
-    /// When the catalogue or stock-service refuses it, or the latter does not hear of it in time.
-    pub async fn create_product(&self, pieces: u64) -> anyhow::Result<String> {
+    /// Fails when core-api or stock-service rejects a request, or stock-service does not process the event in
+    /// time.
+    pub async fn create_product(&self, quantity: u64) -> anyhow::Result<String> {
         let now = self.context.clock.now();
         let product = json!({
-            "name": "Bench lantern", "description": "To be measured with.", "price": 1000, "category": "festival-goods",
+            "name": "Bench lantern", "description": "A product of the benchmarks.", "price": 1000,
+            "category": "festival-goods",
         });
         let request = self
             .http
@@ -69,16 +67,16 @@ impl ApiClient {
         let (_, product) = send_json(request).await?;
         let id = product["id"].as_str().context("a product has no id")?.to_owned();
 
-        // core-api announces it, and stock-service makes room for it.
-        let until = Instant::now() + STOCK_RECORD_TIMEOUT;
+        // core-api publishes ProductCreated, and stock-service then creates the stock row.
+        let deadline = Instant::now() + STOCK_RECORD_TIMEOUT;
         while self.stock_level(&id).await.is_err() {
             ensure!(
-                Instant::now() < until,
-                "stock-service has not heard of a new product"
+                Instant::now() < deadline,
+                "stock-service did not create the stock of product {id} in time"
             );
             sleep(Duration::from_millis(100)).await;
         }
-        let adjustment = json!({"adjustment_id": uuid_v7(now), "delta": pieces, "reason": "opening stock"});
+        let adjustment = json!({"adjustment_id": uuid_v7(now), "delta": quantity, "reason": "initial stock"});
         let path = format!("/v1/stock/{id}/adjustments");
         let request = self
             .http
@@ -89,10 +87,10 @@ impl ApiClient {
         Ok(id)
     }
 
-    /// Pieces of a product that are in the house, and pieces that are set aside.
+    /// Returns the quantity and the reserved quantity of a product.
     ///
     /// # Errors
-    /// When stock-service does not know it.
+    /// Fails when stock-service does not know the product.
     pub async fn stock_level(&self, product: &str) -> anyhow::Result<(u64, u64)> {
         let request = self
             .http
@@ -111,17 +109,17 @@ impl ApiClient {
     }
 
     /// # Errors
-    /// When the instance has no keys, or takes no account.
+    /// Fails when the signing keys are missing or the account cannot be inserted.
     pub async fn create_customer(&self) -> anyhow::Result<Customer> {
         Ok(Customer {
             token: self.context.new_user_token(Role::Customer).await?,
         })
     }
 
-    /// Orders a piece of a product.
+    /// Orders one unit of a product.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails when there is no response, or the response to an accepted order is invalid.
     pub async fn place_order(&self, customer: &Customer, product: &str) -> anyhow::Result<OrderResponse> {
         let body =
             json!({"items": [{"product_id": product, "quantity": 1}], "payment_method": "pm_card_visa"});
@@ -133,34 +131,40 @@ impl ApiClient {
             .json(&body)
             .send()
             .await?;
-        let at = self.context.clock.now();
+        let received_at = self.context.clock.now();
         let status = response.status();
-        let body: Value = response.json().await.unwrap_or_default();
+        let order_id = if status.is_success() {
+            let body: Value = response.json().await?;
+            let order_id = body["order_id"].as_str().context("an accepted order has no id")?;
+            Some(order_id.to_owned())
+        } else {
+            None
+        };
         Ok(OrderResponse {
             status,
-            order_id: body["order_id"].as_str().map(str::to_owned),
-            received_at: at,
+            order_id,
+            received_at,
         })
     }
 
-    /// Orders a piece of a product, of which there is enough. Returns the order's id and when it was accepted.
+    /// Orders one unit of a product that is in stock. Returns the order's id and when the response arrived.
     ///
     /// # Errors
-    /// When it is not accepted.
+    /// Fails when the order is not accepted.
     pub async fn place_accepted_order(
         &self,
         customer: &Customer,
         product: &str,
     ) -> anyhow::Result<(String, Timestamp)> {
-        let answer = self.place_order(customer, product).await?;
-        let id = answer
+        let response = self.place_order(customer, product).await?;
+        let id = response
             .order_id
-            .with_context(|| format!("an order was not accepted: {}", answer.status))?;
-        Ok((id, answer.received_at))
+            .with_context(|| format!("an order was not accepted: {}", response.status))?;
+        Ok((id, response.received_at))
     }
 }
 
-/// Writes the order of a piece of a product, as HTTP/1.1, into `buffer`.
+/// Writes an HTTP/1.1 request that orders one unit of a product into `buffer`.
 pub fn write_order_request(buffer: &mut Vec<u8>, context: &Context, customer: &Customer, product: &str) {
     let body =
         format!(r#"{{"items":[{{"product_id":"{product}","quantity":1}}],"payment_method":"pm_card_visa"}}"#);
@@ -174,7 +178,7 @@ pub fn write_order_request(buffer: &mut Vec<u8>, context: &Context, customer: &C
     buffer.extend_from_slice(request.as_bytes());
 }
 
-/// Sends a request and reads the answer, which has to be a success.
+/// Sends a request and parses the response. Fails when the status is not a success.
 async fn send_json(request: RequestBuilder) -> anyhow::Result<(StatusCode, Value)> {
     let response = request.send().await?.error_for_status()?;
     let status = response.status();

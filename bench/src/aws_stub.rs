@@ -1,5 +1,6 @@
-//! An AWS that answers at once and keeps nothing. The local AWS answers a few hundred requests per second and would be
-//! all that is measured; what it is asked for here has to be answered, and nothing more.
+//! A stub of AWS that responds immediately and stores nothing. MiniStack serves only a few hundred requests
+//! per second and would be the bottleneck of a benchmark. The stub supports only the operations that
+//! benchmarks need.
 
 use std::{collections::HashMap, thread, time::Duration};
 
@@ -15,10 +16,10 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// How long a poll of a queue waits for messages that never come.
+/// How long a receive request waits: the stub's queues are always empty.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
-/// Name → value of the secrets that it gives out.
+/// Secret name → value.
 pub type Secrets = HashMap<String, String>;
 
 #[derive(Deserialize)]
@@ -27,10 +28,10 @@ struct PutEventsRequest {
     entries: Vec<IgnoredAny>,
 }
 
-/// Starts it on a thread of its own, where it stays until this program ends. Returns its address.
+/// Starts the stub on a separate thread, where it runs until the process exits. Returns its base URL.
 ///
 /// # Errors
-/// When no port is free.
+/// Fails when no port is free.
 pub fn start(secrets: Secrets) -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -41,8 +42,11 @@ pub fn start(secrets: Secrets) -> anyhow::Result<String> {
     thread::Builder::new().name("aws".to_owned()).spawn(move || {
         runtime.block_on(async {
             let router = Router::new().fallback(handle_request).with_state(secrets);
-            let listener = TcpListener::from_std(listener).context("the socket is no socket")?;
-            axum::serve(listener, router).await.context("serving ended")
+            let listener =
+                TcpListener::from_std(listener).context("cannot register the listener with the runtime")?;
+            axum::serve(listener, router)
+                .await
+                .context("the AWS stub stopped")
         })
     })?;
     Ok(address)
@@ -54,12 +58,16 @@ async fn handle_request(State(secrets): State<Secrets>, headers: HeaderMap, body
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default();
-    let answer = match operation {
+    let output = match operation {
         "PutEvents" => {
             let Ok(put) = serde_json::from_slice::<PutEventsRequest>(&body) else {
                 return StatusCode::BAD_REQUEST.into_response();
             };
-            let entries: Vec<Value> = put.entries.iter().map(|_| json!({"EventId": "taken"})).collect();
+            let entries: Vec<Value> = put
+                .entries
+                .iter()
+                .map(|_| json!({"EventId": "accepted"}))
+                .collect();
             json!({"FailedEntryCount": 0, "Entries": entries})
         }
         "DescribeEventBus" => json!({"Name": "bus"}),
@@ -68,7 +76,7 @@ async fn handle_request(State(secrets): State<Secrets>, headers: HeaderMap, body
             tokio::time::sleep(LONG_POLL).await;
             json!({})
         }
-        // Nothing is found, and nothing is there that could not be written.
+        // Reads find nothing, and writes succeed.
         "GetItem" | "PutItem" | "Query" | "Scan" | "DescribeTable" => json!({}),
         "DescribeStateMachine" => json!({
             "stateMachineArn": "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",
@@ -76,8 +84,10 @@ async fn handle_request(State(secrets): State<Secrets>, headers: HeaderMap, body
             "roleArn": "arn:aws:iam::000000000000:role/order-saga",
         }),
         "GetSecretValue" => {
-            let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-            match asked["SecretId"]
+            let Ok(input) = serde_json::from_slice::<Value>(&body) else {
+                return StatusCode::BAD_REQUEST.into_response();
+            };
+            match input["SecretId"]
                 .as_str()
                 .and_then(|name| Some((name, secrets.get(name)?)))
             {
@@ -89,7 +99,7 @@ async fn handle_request(State(secrets): State<Secrets>, headers: HeaderMap, body
     };
     (
         [(header::CONTENT_TYPE, "application/x-amz-json-1.1")],
-        answer.to_string(),
+        output.to_string(),
     )
         .into_response()
 }

@@ -1,4 +1,4 @@
-//! The reference for an order's way: the same bus, queue and state machine with functions that do nothing.
+//! The baseline of order latency: the same bus, queue and state machine with functions that do nothing.
 
 use std::{fs, path::Path};
 
@@ -12,35 +12,34 @@ use tokio::process::Command;
 
 use crate::context::Context;
 
-/// The state machine's name.
 pub const STATE_MACHINE_NAME: &str = "baseline-saga";
 
-/// The programs that its functions are made of; the template calls their folders so.
+/// The functions' executables. The template refers to folders with these names.
 const EXECUTABLES: [&str; 2] = ["baseline_starter", "baseline_step"];
 
 const DEPLOYMENT_BUCKET: &str = "matsuri-bench";
 
-/// The reference, deployed.
+/// The deployed baseline saga.
 #[derive(Debug)]
 pub struct BaselineSaga {
     eventbridge: aws_sdk_eventbridge::Client,
 }
 
 impl BaselineSaga {
-    /// Deploys it beside the system, onto the same bus.
+    /// Deploys the saga beside the system, with a rule on the same bus.
     ///
     /// # Errors
-    /// When the local AWS refuses it.
+    /// Fails when the deployment fails.
     pub async fn deploy(context: &Context) -> anyhow::Result<Self> {
-        let tree = TempDir::new()?;
-        let template = tree.path().join("template.yaml");
+        let deploy_dir = TempDir::new()?;
+        let template = deploy_dir.path().join("template.yaml");
         fs::write(&template, include_str!("../baseline-saga/template.yaml"))?;
         fs::write(
-            tree.path().join("order-saga.asl.json"),
+            deploy_dir.path().join("order-saga.asl.json"),
             include_str!("../../step-functions/order-saga.asl.json"),
         )?;
         for function in EXECUTABLES {
-            let folder = tree.path().join(function);
+            let folder = deploy_dir.path().join(function);
             fs::create_dir(&folder)?;
             fs::copy(context.executable(function), folder.join("bootstrap"))
                 .with_context(|| format!("{function} was not built"))?;
@@ -50,7 +49,7 @@ impl BaselineSaga {
         } else {
             "x86_64"
         };
-        let packaged = tree.path().join("packaged.yaml");
+        let packaged = deploy_dir.path().join("packaged.yaml");
         awslocal(&["s3", "mb", &format!("s3://{DEPLOYMENT_BUCKET}")]).await?;
         awslocal(&[
             "cloudformation",
@@ -81,22 +80,25 @@ impl BaselineSaga {
         Ok(Self { eventbridge: bus })
     }
 
-    /// Has one execution started by an event that is as large as an order's. Returns the execution's name and when the
-    /// event was put.
+    /// Starts one execution by publishing an event that is as large as an `OrderCreated`. Returns the
+    /// execution's name and when the event was published.
     ///
     /// # Errors
-    /// When the bus does not take the event.
+    /// Fails when the bus rejects the event.
     pub async fn start_execution(&self, context: &Context) -> anyhow::Result<(String, Timestamp)> {
-        let put_at = context.clock.now();
-        let [order_id, user_id, product_id, event_id] = std::array::from_fn(|_| uuid_v7(put_at).to_string());
-        let time = put_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let published_at = context.clock.now();
+        let [order_id, user_id, product_id, event_id] =
+            std::array::from_fn(|_| uuid_v7(published_at).to_string());
+        let created_at = published_at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let detail = json!({
-            "event_id": event_id, "version": 1, "occurred_at": time, "correlation_id": order_id,
+            "event_id": event_id, "version": 1, "occurred_at": created_at, "correlation_id": order_id,
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "data": {
                 "order_id": order_id, "user_id": user_id, "currency": "JPY", "total_amount": 1000,
-                "items": [{"product_id": product_id, "product_name": "Bench lantern", "quantity": 1, "price": 1000}],
-                "payment_method": "pm_card_visa", "created_at": time,
+                "items": [{
+                    "product_id": product_id, "product_name": "Bench lantern", "quantity": 1, "price": 1000,
+                }],
+                "payment_method": "pm_card_visa", "created_at": created_at,
             },
         });
         let entry = PutEventsRequestEntry::builder()
@@ -105,31 +107,32 @@ impl BaselineSaga {
             .detail_type("OrderCreated")
             .detail(detail.to_string())
             .build();
-        let answer = self.eventbridge.put_events().entries(entry).send().await?;
-        ensure!(answer.failed_entry_count() == 0, "the bus did not take an event");
-        Ok((order_id, put_at))
+        let output = self.eventbridge.put_events().entries(entry).send().await?;
+        ensure!(output.failed_entry_count() == 0, "the bus rejected an event");
+        Ok((order_id, published_at))
     }
 }
 
-/// Runs the command that people use; its words when it fails.
+/// Runs the command `awslocal`. The error contains its standard error.
 ///
 /// # Errors
-/// When it cannot be run, or fails.
+/// Fails when the command cannot be started or exits with an error.
 pub async fn awslocal(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("awslocal")
         .args(arguments)
         .output()
         .await
         .context("cannot run awslocal")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "awslocal {} failed: {said}",
+        "awslocal {} failed: {stderr}",
         arguments.join(" ")
     );
     Ok(())
 }
 
 fn path_as_str(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a temporary folder's name is not Unicode")
+    path.to_str()
+        .context("the path of the temporary folder is not valid UTF-8")
 }

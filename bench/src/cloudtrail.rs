@@ -1,4 +1,4 @@
-//! What the local AWS was asked, request by request: its CloudTrail, which keeps the data plane's calls too.
+//! The requests to the local AWS, from its CloudTrail, which also records calls of the data plane.
 
 use std::collections::HashSet;
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 
-/// LookupEvents gives at most this many at once.
+/// The maximum page size of LookupEvents.
 const PAGE_SIZE: usize = 50;
 
-/// A call of the local AWS.
+/// A recorded request to the local AWS.
 #[derive(Debug)]
 pub struct RecordedRequest {
-    /// Such as `dynamodb`.
+    /// For example `dynamodb`.
     pub service: String,
-    /// Such as `PutItem`; of services without operations in a header the method.
+    /// For example `PutItem`. The HTTP method, for services that do not send the operation in a header.
     pub operation: String,
-    /// The request's body.
+    /// The request body.
     pub parameters: Value,
 }
 
@@ -33,7 +33,7 @@ struct LookupEventsPage {
 #[serde(rename_all = "PascalCase")]
 struct CloudTrailEvent {
     event_id: String,
-    /// Seconds since 1970, with microseconds.
+    /// Unix time in seconds, with microseconds.
     event_time: f64,
     event_name: String,
     event_source: String,
@@ -41,25 +41,25 @@ struct CloudTrailEvent {
     cloud_trail_event: String,
 }
 
-/// Begins to record, or ends. What was recorded stays.
+/// Starts or stops the recording. Recorded requests stay available.
 ///
 /// # Errors
-/// When the local AWS is another one than MiniStack.
+/// Fails when the local AWS is not MiniStack.
 pub async fn set_recording(context: &Context, on: bool) -> anyhow::Result<()> {
     let url = format!("{}/_ministack/config", context.addresses.aws);
     let switch = json!({"cloudtrail._recording_enabled": on.to_string()});
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let answer = client.post(url).json(&switch).send().await?;
-    answer
+    let response = client.post(url).json(&switch).send().await?;
+    response
         .error_for_status()
-        .context("the local AWS records nothing")?;
+        .context("cannot configure the recording of the local AWS")?;
     Ok(())
 }
 
-/// Every request from one moment to another. It keeps the last 10,000.
+/// Returns the requests of a time range, newest first. CloudTrail keeps the last 10,000 requests.
 ///
 /// # Errors
-/// When the local AWS does not answer.
+/// Fails when a request to the local AWS fails.
 pub async fn lookup_requests(
     context: &Context,
     from: Timestamp,
@@ -68,13 +68,14 @@ pub async fn lookup_requests(
     let [from, mut to] = [from, to].map(|at| at.timestamp_micros() as f64 / 1e6);
     let (mut seen, mut requests) = (HashSet::new(), Vec::new());
     loop {
-        let asked = json!({"StartTime": from, "EndTime": to, "MaxResults": PAGE_SIZE});
+        let input = json!({"StartTime": from, "EndTime": to, "MaxResults": PAGE_SIZE});
         let target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents";
         let page: LookupEventsPage =
-            serde_json::from_value(call_aws(context, "cloudtrail", target, &asked).await?)?;
+            serde_json::from_value(call_aws(context, "cloudtrail", target, &input).await?)?;
         let (count, known) = (page.events.len(), requests.len());
         for event in page.events {
-            // Newest first; there is no cursor, so the next page ends where this one does.
+            // Events are sorted newest first and there is no cursor, so the next page ends at the oldest
+            // event here.
             to = to.min(event.event_time);
             if seen.insert(event.event_id) {
                 let mut body: Value = serde_json::from_str(&event.cloud_trail_event)?;
@@ -83,7 +84,7 @@ pub async fn lookup_requests(
                         .event_source
                         .split('.')
                         .next()
-                        .unwrap_or_default()
+                        .expect("splitting a string returns at least one part")
                         .to_owned(),
                     operation: event.event_name,
                     parameters: body["requestParameters"].take(),
@@ -96,10 +97,10 @@ pub async fn lookup_requests(
     }
 }
 
-/// Calls an operation of the local AWS by its JSON protocol. The signature is one in form only.
+/// Calls an operation of the local AWS with the JSON protocol. MiniStack does not verify the signature.
 ///
 /// # Errors
-/// When it does not answer, or refuses.
+/// Fails when the request fails or the status is not a success.
 pub async fn call_aws(
     context: &Context,
     service: &str,
@@ -107,10 +108,11 @@ pub async fn call_aws(
     input: &Value,
 ) -> anyhow::Result<Value> {
     let signature = format!(
-        "AWS4-HMAC-SHA256 Credential=test/20260101/ap-northeast-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        "AWS4-HMAC-SHA256 Credential=test/20260101/ap-northeast-1/{service}/aws4_request, \
+         SignedHeaders=host, Signature=0"
     );
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let answer = client
+    let response = client
         .post(&context.addresses.aws)
         .header("authorization", signature)
         .header("x-amz-target", target)
@@ -119,6 +121,6 @@ pub async fn call_aws(
         .send()
         .await?
         .error_for_status()
-        .with_context(|| format!("the local AWS refuses {target}"))?;
-    Ok(answer.json().await?)
+        .with_context(|| format!("the local AWS rejected {target}"))?;
+    Ok(response.json().await?)
 }

@@ -1,4 +1,4 @@
-//! What a figure has to work with: the addresses of the running system, the programs that were built, and tokens.
+//! The context of a benchmark: addresses of the running system, built executables and access tokens.
 
 use std::{
     fs,
@@ -13,60 +13,58 @@ use sqlx::PgPool;
 use tokens::Role;
 use users::{DisplayName, EmailAddress, Users};
 
-/// How long a token lasts, in seconds; longer than any figure takes.
+/// Longer than every benchmark takes.
 const TOKEN_LIFETIME_SECONDS: i64 = 3600;
 
-/// Where the system under test listens; `cargo xtask bench` sets these variables.
+/// Addresses and paths of the system under test. `cargo xtask bench` sets these environment variables.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SystemAddresses {
-    /// The front door, which issues people's tokens.
+    /// URL of the API gateway, which is also the issuer of user tokens
     #[arg(long, env = "HTTP_API_URL")]
-    pub front_door: String,
-    /// The shop's REST API.
+    pub gateway_url: String,
+    /// URL of core-api
     #[arg(long, env = "CORE_API_URL")]
     pub core_api: String,
-    /// The stock service.
+    /// URL of stock-service
     #[arg(long, env = "STOCK_SERVICE_URL")]
     pub stock_service: String,
-    /// The payment provider's stand-in.
+    /// URL of the payment provider simulator
     #[arg(long, env = "PAYMENT_API_URL")]
     pub payment_provider: String,
-    /// The local AWS.
+    /// Endpoint of the local AWS
     #[arg(long, env = "AWS_ENDPOINT_URL")]
     pub aws: String,
-    /// The system's database; its server lets us make others.
+    /// URL of the system's database. The server must allow creating more databases
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database: String,
-    /// Where core-api counts what everybody asks for.
+    /// URL of the Redis with core-api's rate limits
     #[arg(long, env = "REDIS_URL")]
     pub redis: Option<String>,
-    /// The folder of the system that is measured.
+    /// Folder of the system under test
     #[arg(long, env = "MATSURI_LOCAL")]
-    pub local: PathBuf,
-    /// The folder of the keys that sign and verify tokens.
+    pub system_dir: PathBuf,
+    /// Folder of the token signing keys and JWKS
     #[arg(long, env = "MATSURI_KEYS")]
-    pub keys: PathBuf,
-    /// PostgreSQL's own load generator.
+    pub keys_dir: PathBuf,
+    /// Path of pgbench, PostgreSQL's load generator
     #[arg(long, env = "PGBENCH")]
     pub pgbench: PathBuf,
-    /// A DynamoDB that is faster than the local AWS's; only what measures orders accepted needs it.
+    /// Path of dynoxide, a DynamoDB emulator that is faster than MiniStack's. Only `order_throughput` needs
+    /// it
     #[arg(long, env = "DYNOXIDE")]
     pub dynoxide: Option<PathBuf>,
 }
 
-/// What a figure is run with.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Where everything listens.
     pub addresses: SystemAddresses,
-    /// Whether few and short rounds will do.
+    /// Whether to run fewer and shorter rounds.
     pub quick: bool,
-    /// The time.
     pub clock: Clock,
     executable_dir: PathBuf,
 }
 
-/// Somebody with an account, and the key that signs for them.
+/// A user with an account, and the signing key for its tokens.
 #[derive(Clone, Debug)]
 pub struct TestUser {
     id: UserId,
@@ -77,53 +75,57 @@ pub struct TestUser {
 
 impl Context {
     /// # Errors
-    /// When this program does not know where it lies.
+    /// Fails when the path of the current executable is unknown.
     pub fn new(addresses: SystemAddresses, quick: bool, clock: Clock) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("where this program lies is not known")?;
-        let executables = program.parent().context("a program lies in a folder")?.to_owned();
+        let executable =
+            std::env::current_exe().context("cannot determine the path of the current executable")?;
+        let executable_dir = executable
+            .parent()
+            .context("the executable has no parent folder")?
+            .to_owned();
         Ok(Self {
             addresses,
             quick,
             clock,
-            executable_dir: executables,
+            executable_dir,
         })
     }
 
-    /// A program that was built together with this one, in the same profile.
+    /// Returns the path of an executable that was built with this one, in the same profile.
     pub fn executable(&self, name: &str) -> PathBuf {
         self.executable_dir.join(name)
     }
 
-    /// `full`, or `quick` when little time is to be spent.
+    /// Returns `quick` in a quick run, otherwise `full`.
     pub fn full_or_quick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 
-    /// A token for one of our own programs, towards stock-service.
+    /// Issues a service token for stock-service.
     ///
     /// # Errors
-    /// When the instance has no keys.
+    /// Fails when the signing keys are missing.
     pub fn service_token(&self) -> anyhow::Result<String> {
-        let set: Value = serde_json::from_str(&read_file(&self.service_jwks_path())?)?;
-        let pem = read_file(&self.addresses.keys.join("services.pem"))?;
+        let jwks: Value = serde_json::from_str(&read_file(&self.service_jwks_path())?)?;
+        let pem = read_file(&self.addresses.keys_dir.join("services.pem"))?;
         let issuer = "https://services.matsuri.local";
         let claims = self.claims(issuer, "bench", Role::Service);
         let key = EncodingKey::from_ed_pem(pem.as_bytes())?;
-        sign_jwt(&claims, Algorithm::EdDSA, &set["keys"][0]["kid"], &key)
+        sign_jwt(&claims, Algorithm::EdDSA, &jwks["keys"][0]["kid"], &key)
     }
 
-    /// A token for a new person with an account, towards core-api.
+    /// Creates a user with an account and issues a user token for core-api.
     ///
     /// # Errors
-    /// When the instance has no keys, or its database takes no account.
+    /// Fails when the signing keys are missing or the account cannot be inserted.
     pub async fn new_user_token(&self, role: Role) -> anyhow::Result<String> {
         self.create_user(role).await?.issue_token(self)
     }
 
-    /// A new person with an account.
+    /// Creates a user with an account.
     ///
     /// # Errors
-    /// When the instance has no keys, or its database takes no account.
+    /// Fails when the signing keys are missing or the account cannot be inserted.
     pub async fn create_user(&self, role: Role) -> anyhow::Result<TestUser> {
         let id = UserId::new(self.clock.now());
         let email = EmailAddress::parse(&format!("{id}@example.com"))?;
@@ -133,13 +135,22 @@ impl Context {
             .await?;
         pool.close().await;
 
-        let keys: Value =
-            serde_json::from_str(&read_file(&self.addresses.keys.join("user-signing-keys.json"))?)?;
+        let keys: Value = serde_json::from_str(&read_file(
+            &self.addresses.keys_dir.join("user-signing-keys.json"),
+        )?)?;
         let signs_from = |key: &&Value| key["signs_from"].as_str()?.parse::<Timestamp>().ok();
-        let all = keys["keys"].as_array().into_iter().flatten();
-        let here = all.filter(|key| signs_from(key).is_some_and(|from| from <= self.clock.now()));
-        let key = here.max_by_key(signs_from).context("no key signs")?;
-        let pem = key["private_key_pem"].as_str().context("the key has no text")?;
+        let all = keys["keys"]
+            .as_array()
+            .context("the file of signing keys has no keys")?;
+        let active = all
+            .iter()
+            .filter(|key| signs_from(key).is_some_and(|from| from <= self.clock.now()));
+        let key = active
+            .max_by_key(signs_from)
+            .context("no signing key is active yet")?;
+        let pem = key["private_key_pem"]
+            .as_str()
+            .context("the signing key has no private_key_pem")?;
         Ok(TestUser {
             id,
             role,
@@ -151,24 +162,25 @@ impl Context {
     fn claims(&self, issuer: &str, subject: &str, role: Role) -> Value {
         let now = self.clock.now();
         json!({
-            "iss": issuer, "aud": "matsuri", "sub": subject, "role": role, "email": format!("{subject}@example.com"),
+            "iss": issuer, "aud": "matsuri", "sub": subject, "role": role,
+            "email": format!("{subject}@example.com"),
             "iat": now.timestamp(), "exp": now.timestamp() + TOKEN_LIFETIME_SECONDS, "jti": uuid_v7(now),
         })
     }
 
-    /// The public keys of our own programs.
+    /// Returns the path of the JWKS for service tokens.
     pub fn service_jwks_path(&self) -> PathBuf {
-        self.addresses.keys.join("services.jwks.json")
+        self.addresses.keys_dir.join("services.jwks.json")
     }
 }
 
 impl TestUser {
-    /// A token as the front door would give them, each with an id of its own.
+    /// Issues a user token like those of the login function, with a unique `jti`.
     ///
     /// # Errors
-    /// When the key cannot sign.
+    /// Fails when the key is invalid.
     pub fn issue_token(&self, context: &Context) -> anyhow::Result<String> {
-        let issuer = &context.addresses.front_door;
+        let issuer = &context.addresses.gateway_url;
         let claims = context.claims(issuer, &self.id.to_string(), self.role);
         let key = EncodingKey::from_rsa_pem(self.pem.as_bytes())?;
         sign_jwt(&claims, Algorithm::RS256, &self.kid, &key)
@@ -177,7 +189,7 @@ impl TestUser {
 
 fn sign_jwt(claims: &Value, algorithm: Algorithm, kid: &Value, key: &EncodingKey) -> anyhow::Result<String> {
     let header = Header {
-        kid: Some(kid.as_str().context("the key has no id")?.to_owned()),
+        kid: Some(kid.as_str().context("the signing key has no kid")?.to_owned()),
         ..Header::new(algorithm)
     };
     Ok(encode(&header, claims, key)?)

@@ -1,4 +1,4 @@
-//! Databases beside the system's own, on the same server.
+//! Databases of benchmarks, on the system's PostgreSQL server.
 
 use std::process::Command;
 
@@ -7,30 +7,30 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::context::Context;
 
-/// Makes an empty database; one of this name from an earlier figure goes. Returns its address.
+/// Creates an empty database and drops an existing one with this name. Returns its URL.
 ///
 /// # Errors
-/// When the server refuses.
+/// Fails when the server rejects a statement.
 pub async fn create(context: &Context, name: &str) -> anyhow::Result<String> {
-    let own = &context.addresses.database;
-    let mut server = PgConnection::connect(own).await?;
+    let system_url = &context.addresses.database;
+    let mut server = PgConnection::connect(system_url).await?;
     for statement in [
         format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
         format!("CREATE DATABASE {name}"),
     ] {
-        // The name is a word of this program.
+        // The callers pass constant names.
         server.execute(sqlx::AssertSqlSafe(statement)).await?;
     }
-    let (server, _) = own
+    let (server_url, _) = system_url
         .rsplit_once('/')
-        .context("the database's address names no database")?;
-    Ok(format!("{server}/{name}"))
+        .context("DATABASE_URL has no database name")?;
+    Ok(format!("{server_url}/{name}"))
 }
 
-/// The same with the system's tables in it.
+/// Creates a database with the system's schema.
 ///
 /// # Errors
-/// When a migration fails.
+/// Fails when a migration fails.
 pub async fn create_migrated(context: &Context, name: &str) -> anyhow::Result<String> {
     let database = create(context, name).await?;
     let output = Command::new(context.executable("core-api"))
@@ -46,10 +46,10 @@ pub async fn create_migrated(context: &Context, name: &str) -> anyhow::Result<St
     Ok(database)
 }
 
-/// Writes out what an earlier round left in memory, so that it is not done in the next one's time.
+/// Writes dirty pages to disk, so that the next round does not pay for the previous one.
 ///
 /// # Errors
-/// When the server refuses.
+/// Fails when the server rejects a statement.
 pub async fn checkpoint(database: &str) -> anyhow::Result<()> {
     PgConnection::connect(database)
         .await?

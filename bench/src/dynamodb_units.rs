@@ -1,8 +1,9 @@
-//! DynamoDB's request units, from requests as they were recorded. The rules are those of "DynamoDB read and write
-//! operations" in its developer guide.
+//! Computes DynamoDB request units from recorded requests, with the rules of "DynamoDB read and write
+//! operations" in DynamoDB's developer guide.
 
 use std::collections::HashMap;
 
+use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -10,10 +11,10 @@ use crate::{
     context::Context,
 };
 
-/// A write unit pays for so many bytes of an item.
+/// One write request unit covers this many bytes of an item.
 const WRITE_UNIT_BYTES: usize = 1024;
 
-/// What requests consumed.
+/// Consumed request units.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestUnits {
     /// Write request units.
@@ -22,26 +23,26 @@ pub struct RequestUnits {
     pub reads: usize,
 }
 
-/// A secondary index, which is written together with its table.
+/// A global secondary index, which DynamoDB writes together with its table.
 struct SecondaryIndex {
-    /// Its keys, and what else it holds; nothing when it holds everything.
+    /// The projected attributes, including keys. `None` when the index projects all attributes.
     projected_attributes: Option<Vec<String>>,
     key_attributes: Vec<String>,
 }
 
-/// The tables that were written to: their keys, their indexes, and the size of each item.
+/// Computes consumed units. It caches keys and indexes of each table, and the size of each written item.
 #[derive(Default)]
 pub struct UnitCalculator {
     tables: HashMap<String, (Vec<String>, Vec<SecondaryIndex>)>,
-    /// (table, key) → bytes, as the last put left it.
+    /// (table, key) → size in bytes after the last put.
     item_sizes: HashMap<(String, String), usize>,
 }
 
 impl UnitCalculator {
-    /// What these requests consumed, which stand in the order in which they were made.
+    /// Returns the units that `requests` consumed. They must be in chronological order.
     ///
     /// # Errors
-    /// When a table or an item that they name is not there any more.
+    /// Fails when a table or an updated item does not exist any more.
     pub async fn consumed_units(
         &mut self,
         context: &Context,
@@ -58,7 +59,7 @@ impl UnitCalculator {
                 "TransactWriteItems" => {
                     for write in array_elements(&parameters["TransactItems"]) {
                         for (kind, write) in write.as_object().into_iter().flatten() {
-                            // Prepared and committed: twice.
+                            // A transaction prepares and commits each write, which costs twice the units.
                             units.writes += self.write_units(context, kind, write, 2).await?;
                         }
                     }
@@ -75,7 +76,7 @@ impl UnitCalculator {
                         }
                     }
                 }
-                // Every read of ours is consistent, and no item is larger than a unit.
+                // All our reads are consistent, and no item is larger than one unit.
                 "GetItem" => units.reads += 1,
                 _ => {}
             }
@@ -88,12 +89,15 @@ impl UnitCalculator {
         context: &Context,
         kind: &str,
         write: &Value,
-        times: usize,
+        units_factor: usize,
     ) -> anyhow::Result<usize> {
-        let table = write["TableName"].as_str().unwrap_or_default().to_owned();
+        let table = write["TableName"]
+            .as_str()
+            .context("a write has no TableName")?
+            .to_owned();
         if !self.tables.contains_key(&table) {
-            let described = describe_table(context, &table).await?;
-            self.tables.insert(table.clone(), described);
+            let description = describe_table(context, &table).await?;
+            self.tables.insert(table.clone(), description);
         }
         let (keys, indexes) = &self.tables[&table];
         let item = if kind == "Put" {
@@ -103,55 +107,57 @@ impl UnitCalculator {
         };
         let key: Vec<_> = keys.iter().map(|key| item[key].to_string()).collect();
         let key = (table.clone(), key.join(" "));
-        let named = if kind == "Put" {
+        let written_attributes = if kind == "Put" {
             item.clone()
         } else {
             write["ExpressionAttributeNames"].clone()
         };
         let bytes = match (kind, self.item_sizes.get(&key)) {
             ("Put", _) => item_size(item),
-            // An update is charged by what the item has become.
+            // DynamoDB charges an update by the size of the updated item.
             ("Update", _) => {
                 let input = json!({"TableName": table, "Key": item, "ConsistentRead": true});
                 let stored = call_aws(context, "dynamodb", "DynamoDB_20120810.GetItem", &input).await?;
                 item_size(&stored["Item"])
             }
+            // The size is unknown when no recorded put wrote the item. It then counts as one unit.
             (_, known) => known.copied().unwrap_or(0),
         };
-        let of_indexes: usize = indexes
+        let index_units: usize = indexes
             .iter()
-            .map(|index| index.write_units(kind, &named, item, bytes))
+            .map(|index| index.write_units(kind, &written_attributes, item, bytes))
             .sum();
         if kind == "Put" {
             self.item_sizes.insert(key, bytes);
         }
-        Ok(round_up_to_units(bytes, WRITE_UNIT_BYTES) * times + of_indexes)
+        Ok(round_up_to_units(bytes, WRITE_UNIT_BYTES) * units_factor + index_units)
     }
 }
 
 impl SecondaryIndex {
-    /// What a write to the table costs here. An index that does not hold what changed is not written.
-    fn write_units(&self, kind: &str, named: &Value, item: &Value, bytes: usize) -> usize {
-        let named = |attribute: &String| match kind {
-            "Put" => named.get(attribute).is_some(),
-            _ => named
+    /// Returns the units that a write to the table costs in this index: none when no projected attribute
+    /// changes.
+    fn write_units(&self, kind: &str, written_attributes: &Value, item: &Value, bytes: usize) -> usize {
+        let is_written = |attribute: &String| match kind {
+            "Put" => written_attributes.get(attribute).is_some(),
+            _ => written_attributes
                 .as_object()
                 .is_some_and(|names| names.values().any(|name| name == attribute.as_str())),
         };
         match (kind, &self.projected_attributes) {
-            ("Put", _) if !self.key_attributes.iter().all(named) => 0,
-            ("Put", Some(held)) => {
-                let held: Map<String, Value> = held
+            ("Put", _) if !self.key_attributes.iter().all(is_written) => 0,
+            ("Put", Some(projected)) => {
+                let entry: Map<String, Value> = projected
                     .iter()
                     .filter_map(|name| Some((name.clone(), item.get(name)?.clone())))
                     .collect();
-                round_up_to_units(item_size(&Value::Object(held)), WRITE_UNIT_BYTES)
+                round_up_to_units(item_size(&Value::Object(entry)), WRITE_UNIT_BYTES)
             }
-            // The old entry goes and the new one comes.
-            ("Update", _) if self.key_attributes.iter().any(named) => {
+            // DynamoDB deletes the old index entry and inserts the new one.
+            ("Update", _) if self.key_attributes.iter().any(is_written) => {
                 2 * round_up_to_units(bytes, WRITE_UNIT_BYTES)
             }
-            ("Update", Some(held)) if !held.iter().any(named) => 0,
+            ("Update", Some(projected)) if !projected.iter().any(is_written) => 0,
             (_, _) => round_up_to_units(bytes, WRITE_UNIT_BYTES),
         }
     }
@@ -169,11 +175,11 @@ async fn describe_table(
             .filter_map(|key| Some(key["AttributeName"].as_str()?.to_owned()))
             .collect()
     };
-    let of_table = keys(table);
+    let table_keys = keys(table);
     let indexes = array_elements(&table["GlobalSecondaryIndexes"]).map(|index| {
         let own = keys(index);
         let more = array_elements(&index["Projection"]["NonKeyAttributes"]).filter_map(|name| name.as_str());
-        let attributes = of_table
+        let attributes = table_keys
             .iter()
             .cloned()
             .chain(own.clone())
@@ -181,15 +187,15 @@ async fn describe_table(
         SecondaryIndex {
             projected_attributes: (index["Projection"]["ProjectionType"] != "ALL")
                 .then(|| attributes.collect()),
-            // The table's keys never change.
-            key_attributes: own.into_iter().filter(|key| !of_table.contains(key)).collect(),
+            // A table's keys never change, so only the index's own keys matter.
+            key_attributes: own.into_iter().filter(|key| !table_keys.contains(key)).collect(),
         }
     });
     let indexes = indexes.collect();
-    Ok((of_table, indexes))
+    Ok((table_keys, indexes))
 }
 
-/// An item's size in bytes: names and values.
+/// Returns the size of an item in bytes: attribute names and values.
 fn item_size(item: &Value) -> usize {
     let attributes = item.as_object().into_iter().flatten();
     attributes
@@ -197,14 +203,14 @@ fn item_size(item: &Value) -> usize {
         .sum()
 }
 
-/// The size of `{"S": "…"}` and its kin.
+/// Returns the size of a typed attribute value, such as `{"S": "…"}`.
 fn value_size(value: &Value) -> usize {
     let Some((kind, value)) = value.as_object().and_then(|value| value.iter().next()) else {
         return 0;
     };
     match kind.as_str() {
         "S" => value.as_str().map_or(0, str::len),
-        // A byte for two digits, and one for the sign.
+        // One byte for two digits, and one byte for the sign.
         "N" => value.as_str().map_or(0, str::len) / 2 + 1,
         "L" => {
             3 + array_elements(value)
@@ -220,7 +226,7 @@ fn array_elements(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// How many units so many bytes are; nothing is one, too.
+/// Returns the number of units for `bytes`, at least one.
 fn round_up_to_units(bytes: usize, unit: usize) -> usize {
     bytes.div_ceil(unit).max(1)
 }
@@ -230,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_as_large_as_its_names_and_values() {
+    fn item_size_is_the_sum_of_names_and_values() {
         let item = json!({
             "id": {"S": "12345"}, "count": {"N": "1234"}, "open": {"BOOL": true},
             "lines": {"L": [{"M": {"name": {"S": "tea"}}}]},
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_written_only_when_it_holds_what_changed() {
+    fn an_index_is_written_only_when_a_projected_attribute_changes() {
         let whole = SecondaryIndex {
             projected_attributes: None,
             key_attributes: vec![],

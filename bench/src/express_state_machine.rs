@@ -1,26 +1,26 @@
-//! The saga as an Express state machine beside the Standard one that is deployed.
+//! Deploys the saga as an Express state machine beside the deployed Standard one.
 
 use aws_sdk_sfn::types::StateMachineType;
 use serde_json::{Value, json};
 
 use crate::context::Context;
 
-/// The saga as an Express state machine, which order-processor is told to start instead.
+/// The saga as an Express state machine, which order-processor starts instead of the Standard one.
 pub struct ExpressStateMachine {
     step_functions: aws_sdk_sfn::Client,
     arn: String,
-    /// The variables of order-processor as they were.
+    /// order-processor's environment before the change.
     original_environment: Value,
 }
 
 impl ExpressStateMachine {
-    /// Its name.
+    /// The state machine's name.
     pub const NAME: &'static str = "order-saga-express";
 
-    /// Makes it.
+    /// Creates the state machine and reconfigures order-processor to start it.
     ///
     /// # Errors
-    /// When the local AWS refuses.
+    /// Fails when the local AWS rejects a request.
     pub async fn deploy(context: &Context) -> anyhow::Result<Self> {
         let sagas = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
         let standard = "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga";
@@ -50,10 +50,10 @@ impl ExpressStateMachine {
         })
     }
 
-    /// Has order-processor start what it started before.
+    /// Restores order-processor's environment and deletes the state machine.
     ///
     /// # Errors
-    /// When the local AWS refuses.
+    /// Fails when the local AWS rejects a request.
     pub async fn remove(self, context: &Context) -> anyhow::Result<()> {
         order_processor_configuration(context, Some(&self.original_environment)).await?;
         self.step_functions
@@ -65,7 +65,7 @@ impl ExpressStateMachine {
     }
 }
 
-/// Reads order-processor's configuration, or gives it other variables.
+/// Reads order-processor's configuration, or replaces its environment.
 async fn order_processor_configuration(
     context: &Context,
     environment: Option<&Value>,
@@ -79,8 +79,9 @@ async fn order_processor_configuration(
         None => client.get(url),
         Some(environment) => client.put(url).json(&json!({"Environment": environment})),
     };
-    // Signed in form only: the emulator finds the service in it.
-    let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/ap-northeast-1/lambda/aws4_request, SignedHeaders=host, Signature=0";
-    let answer = request.header("authorization", signature).send().await?;
-    Ok(answer.error_for_status()?.json().await?)
+    // MiniStack does not verify signatures. It only reads the service's name from the scope.
+    let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/ap-northeast-1/lambda/aws4_request, \
+                     SignedHeaders=host, Signature=0";
+    let response = request.header("authorization", signature).send().await?;
+    Ok(response.error_for_status()?.json().await?)
 }

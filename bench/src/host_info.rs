@@ -1,4 +1,4 @@
-//! On what is measured, and which versions.
+//! Describes the host and the software versions of a measurement.
 
 use std::{fs, process::Command};
 
@@ -7,13 +7,13 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::context::Context;
 
-/// The machine in a line: cores, processor, memory, kernel.
+/// Returns cores, processor, memory and kernel of the host in one line.
 ///
 /// # Errors
-/// Where there is no `/proc`: the figures that look at processes need it as well.
+/// Fails on systems without `/proc`, which some benchmarks also need.
 pub fn describe_hardware() -> anyhow::Result<String> {
     let read = |path: &str| {
-        fs::read_to_string(path).with_context(|| format!("cannot read {path}; figures need Linux"))
+        fs::read_to_string(path).with_context(|| format!("cannot read {path}; benchmarks need Linux"))
     };
     let cores = std::thread::available_parallelism()?;
     let processors = read("/proc/cpuinfo")?;
@@ -22,7 +22,7 @@ pub fn describe_hardware() -> anyhow::Result<String> {
     let kibibytes: f64 = find_value(&memory, "MemTotal")
         .and_then(|text| text.split(' ').next())
         .and_then(|text| text.parse().ok())
-        .context("/proc/meminfo tells no MemTotal")?;
+        .context("/proc/meminfo contains no MemTotal")?;
     let kernel = read("/proc/sys/kernel/osrelease")?;
     Ok(format!(
         "{cores} cores of {model}, {:.0} GiB of memory, Linux {}",
@@ -39,10 +39,10 @@ fn find_value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(value.trim())
 }
 
-/// The versions that matter: of this repository, of the compiler, of the database.
+/// Returns the versions of this repository, the compiler and the database.
 ///
 /// # Errors
-/// When the database does not answer.
+/// Fails when the database is unreachable.
 pub async fn software_versions(context: &Context) -> anyhow::Result<String> {
     let mut database = PgConnection::connect(&context.addresses.database).await?;
     let (postgres, fsync): (String, String) = sqlx::query_as(
@@ -57,9 +57,9 @@ pub async fn software_versions(context: &Context) -> anyhow::Result<String> {
     ))
 }
 
-/// The first line that a command says, or that it said nothing.
-fn first_output_line(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program)
+/// Returns the first line of a command's output, or a note that the version is unknown.
+fn first_output_line(command: &str, arguments: &[&str]) -> String {
+    let output = Command::new(command)
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
@@ -67,5 +67,5 @@ fn first_output_line(program: &str, arguments: &[&str]) -> String {
         .ok()
         .and_then(|output| String::from_utf8(output.stdout).ok())
         .and_then(|text| text.lines().next().map(str::to_owned))
-        .unwrap_or_else(|| format!("{program} of unknown version"))
+        .unwrap_or_else(|| format!("{command} of unknown version"))
 }

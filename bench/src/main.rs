@@ -1,6 +1,7 @@
-//! `cargo xtask bench` runs this program beside a system that is up: it measures the figures that are asked for and
-//! writes them to docs/benchmarks.md. A figure says how something of ours compares with a reference that is measured in
-//! the same run, on the same machine, in turns with it; a number on its own would say more about the machine.
+//! The benchmark runner. `cargo xtask bench` starts it beside a running system. It runs the selected
+//! benchmarks and writes docs/benchmarks.md. Each benchmark compares our code with a baseline that is
+//! measured in the same run, on the same machine, in alternating rounds: an absolute number would describe
+//! the machine more than the code.
 
 mod api_client;
 mod aws_stub;
@@ -15,7 +16,6 @@ mod host_info;
 mod load_generator;
 mod process;
 mod report;
-mod spread;
 mod stats;
 mod stock_service;
 
@@ -31,30 +31,30 @@ use benchmarks::Benchmark;
 use context::{Context, SystemAddresses};
 use report::{Measurement, Report};
 
-/// Measures figures of the running system.
+/// Runs benchmarks against the running system and writes docs/benchmarks.md.
 #[derive(Debug, Parser)]
 struct CommandLine {
-    /// Which [default: all]
+    /// Benchmarks to run [default: all]
     #[arg(value_enum)]
-    figures: Vec<Benchmark>,
-    /// Fewer and shorter rounds
+    benchmarks: Vec<Benchmark>,
+    /// Run fewer and shorter rounds
     #[arg(long)]
     quick: bool,
-    /// Print what was measured, for programs
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     addresses: SystemAddresses,
 }
 
-/// One thread drives all load: what it measures needs the other cores.
+// One thread generates all load, so that the measured processes get the other cores.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        measured = run_benchmarks(CommandLine::parse()) => measured,
-        // What the figure has started stops with it.
+        result = run_benchmarks(CommandLine::parse()) => result,
+        // Dropping the benchmark stops the processes that it has started.
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     }
@@ -62,10 +62,10 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run_benchmarks(arguments: CommandLine) -> anyhow::Result<()> {
     let command = arguments.command_line();
-    let chosen: BTreeSet<Benchmark> = if arguments.figures.is_empty() {
+    let selected: BTreeSet<Benchmark> = if arguments.benchmarks.is_empty() {
         Benchmark::ALL.into()
     } else {
-        arguments.figures.into_iter().collect()
+        arguments.benchmarks.into_iter().collect()
     };
     let clock = Clock::system();
     let machine = host_info::describe_hardware()?;
@@ -73,13 +73,13 @@ async fn run_benchmarks(arguments: CommandLine) -> anyhow::Result<()> {
     let versions = host_info::software_versions(&context).await?;
 
     let mut report = Report::read()?;
-    let mut measured = Vec::new();
-    for figure in chosen {
-        eprintln!("  {figure}");
-        let section = figure
+    let mut measurements = Vec::new();
+    for benchmark in selected {
+        eprintln!("  {benchmark}");
+        let section = benchmark
             .run(&context)
             .await
-            .with_context(|| format!("the figure {figure} was not measured"))?;
+            .with_context(|| format!("benchmark {benchmark} failed"))?;
         for target in &section.targets {
             eprintln!("    {target}");
         }
@@ -90,22 +90,22 @@ async fn run_benchmarks(arguments: CommandLine) -> anyhow::Result<()> {
             versions: versions.clone(),
             section,
         };
-        report.insert(figure, measurement.clone());
-        // Each at once: a later figure that fails does not take this one along.
+        report.insert(benchmark, measurement.clone());
+        // Write after each benchmark, so that a later failure loses no results.
         report.write()?;
-        measured.push(measurement);
+        measurements.push(measurement);
     }
     if arguments.json {
-        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&measured)?)?;
+        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&measurements)?)?;
     }
     Ok(())
 }
 
 impl CommandLine {
-    /// What a person types to measure this again.
+    /// Returns the command that repeats this run.
     fn command_line(&self) -> String {
         let mut words = vec!["cargo xtask bench".to_owned()];
-        words.extend(self.figures.iter().map(Benchmark::to_string));
+        words.extend(self.benchmarks.iter().map(Benchmark::to_string));
         words.extend(self.quick.then(|| "--quick".to_owned()));
         words.join(" ")
     }

@@ -1,4 +1,4 @@
-//! Programs that a figure starts for itself, because it needs them fresh or with other surroundings.
+//! Processes that a benchmark starts itself, because it needs a fresh process or a different environment.
 
 use std::{
     fs,
@@ -15,45 +15,45 @@ use tokio::{
 
 use crate::context::Context;
 
-/// How long a program may take until it is ready.
+/// How long a process may take until it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a program is asked whether it is ready: what is measured is no more exact than that.
+/// Interval of readiness checks. It is the resolution of measured startup times.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A running program that listens on 127.0.0.1. Dropping it kills it.
+/// A server process on 127.0.0.1. Dropping it kills the process.
 #[derive(Debug)]
 pub struct ServiceProcess {
     child: Child,
-    /// Where it listens: address and port.
+    /// Address and port.
     pub address: String,
-    /// How long it took from its start until `/ready` answered 200.
+    /// Time from the start of the process until `/ready` responded with 200.
     pub ready_after: Duration,
 }
 
-/// A resident set, in MiB.
+/// The resident set size, in MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct ResidentMemory {
-    /// At this moment.
     pub current: f64,
-    /// At the worst moment so far.
+    /// The maximum since the process started.
     pub peak: f64,
 }
 
 impl ServiceProcess {
-    /// Starts a program that listens on `PORT` and waits until it is ready. It sees `variables` and nothing of ours.
+    /// Starts a server that listens on `PORT`, and waits until it is ready. Its environment contains only
+    /// `variables`.
     ///
     /// # Errors
-    /// When it cannot be run, ends, or is not ready in time.
+    /// Fails when the process cannot be started, exits, or is not ready in time.
     pub async fn start(
-        program: &Path,
+        executable: &Path,
         arguments: &[&str],
         variables: &[(&str, String)],
     ) -> anyhow::Result<Self> {
         let port = free_port().await?;
         let address = format!("127.0.0.1:{port}");
         let started = Instant::now();
-        let child = Command::new(program)
+        let child = Command::new(executable)
             .args(arguments)
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -61,12 +61,12 @@ impl ServiceProcess {
             .env("BIND_ADDRESS", "127.0.0.1")
             .env("SHUTDOWN_DRAIN_SECONDS", "0")
             .stdin(Stdio::null())
-            // A log that goes nowhere still has to be written, as in a container.
+            // The process still writes its log, as in a container.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .with_context(|| format!("cannot run {}", program.display()))?;
-        // From here on it is stopped, whatever happens.
+            .with_context(|| format!("cannot run {}", executable.display()))?;
+        // Dropping this value stops the process on every return from here on.
         let mut service = Self {
             child,
             address,
@@ -75,43 +75,43 @@ impl ServiceProcess {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("http://{}/ready", service.address);
         loop {
-            // Without a listener there is nobody to ask; a connection refused costs next to nothing.
+            // A refused connection is much cheaper than a failed HTTP request.
             if TcpStream::connect(&service.address).await.is_ok()
-                && let Ok(answer) = client.get(&url).send().await
-                && answer.status().is_success()
+                && let Ok(response) = client.get(&url).send().await
+                && response.status().is_success()
             {
                 service.ready_after = started.elapsed();
                 return Ok(service);
             }
             if let Some(status) = service.child.try_wait()? {
-                bail!("{} ended instead of serving: {status}", program.display());
+                bail!("{} exited during startup: {status}", executable.display());
             }
             ensure!(
                 started.elapsed() < READY_TIMEOUT,
-                "{} is not ready",
-                program.display()
+                "{} is not ready in time",
+                executable.display()
             );
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The body that it answers a GET with.
+    /// Sends a GET request and returns the response body.
     ///
     /// # Errors
-    /// When it does not answer with success.
+    /// Fails when the request fails or the status is not a success.
     pub async fn get(&self, target: &str) -> anyhow::Result<String> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let answer = client
+        let response = client
             .get(format!("http://{}{target}", self.address))
             .send()
             .await?;
-        Ok(answer.error_for_status()?.text().await?)
+        Ok(response.error_for_status()?.text().await?)
     }
 
-    /// How long the program has computed so far, all of its threads together.
+    /// Returns the CPU time of all threads of the process.
     ///
     /// # Errors
-    /// When it runs no more.
+    /// Fails when the process has exited.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
         let mut nanoseconds = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -119,16 +119,16 @@ impl ServiceProcess {
             let ran = times
                 .split_whitespace()
                 .next()
-                .context("a thread has run for a time")?;
+                .context("schedstat contains no run time")?;
             nanoseconds += ran.parse::<u64>()?;
         }
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// How much memory the program holds.
+    /// Returns the memory usage of the process.
     ///
     /// # Errors
-    /// When it runs no more.
+    /// Fails when the process has exited.
     pub fn memory(&self) -> anyhow::Result<ResidentMemory> {
         let id = self.child.id();
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -139,41 +139,38 @@ impl ServiceProcess {
         };
         mebibytes("VmRSS:")
             .zip(mebibytes("VmHWM:"))
-            .map(|(now, highest)| ResidentMemory {
-                current: now,
-                peak: highest,
-            })
-            .context("the program has ended")
+            .map(|(current, peak)| ResidentMemory { current, peak })
+            .context("the process has exited")
     }
 }
 
 impl Drop for ServiceProcess {
     fn drop(&mut self) {
-        // One that has ended by itself is no harm.
+        // Killing a process that has already exited fails, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What our services read, with the AWS at `aws` and the database at `database`; they know the tokens of the system under
-/// test.
+/// Returns the environment of our services, with the AWS endpoint `aws` and the database `database`. They
+/// accept the tokens of the system under test.
 pub fn service_environment(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
     let mut all = aws_environment(aws);
     all.extend([
         ("DATABASE_URL", database.to_owned()),
-        ("AUTH_ISSUER", context.addresses.front_door.clone()),
+        ("AUTH_ISSUER", context.addresses.gateway_url.clone()),
         (
             "AUTH_JWKS_PATH",
             context.service_jwks_path().display().to_string(),
         ),
-        // The load comes from one address; the limits are counted all the same.
+        // All load comes from one IP address. Requests are still counted against the rate limits.
         ("RATE_LIMIT_MULTIPLIER", "1000000".to_owned()),
     ]);
     all.extend(context.addresses.redis.clone().map(|url| ("REDIS_URL", url)));
     all
 }
 
-/// What an AWS client reads to reach the AWS at `aws` and no other.
+/// Returns the environment for AWS clients with the endpoint `aws`.
 pub fn aws_environment(aws: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", aws.to_owned()),

@@ -1,4 +1,5 @@
-//! docs/benchmarks.md. What it is rendered from lies beside it, so that a run of some figures leaves the others alone.
+//! The report docs/benchmarks.md, rendered from docs/benchmarks.json. A run replaces only the results of its
+//! benchmarks.
 
 use std::{
     collections::BTreeMap,
@@ -12,56 +13,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::benchmarks::Benchmark;
 
-/// What was found about one figure.
+/// The result of one benchmark.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Section {
-    /// Its heading.
+    /// The heading.
     pub title: String,
-    /// What was compared with what, and how; Markdown.
+    /// What is compared with what, and how, in Markdown.
     pub text: String,
-    /// The table's head.
+    /// The table's header.
     pub columns: Vec<String>,
-    /// The table; each row has as many cells as there are columns.
+    /// The table's rows, with one cell per column.
     pub rows: Vec<Vec<String>>,
-    /// What should have been reached, and what was.
+    /// Goals and measured values.
     pub targets: Vec<Target>,
 }
 
-/// Something to be reached.
+/// A goal and the measured value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
     /// What is compared.
     pub what: String,
-    /// What would do, with its unit.
+    /// The goal, with its unit.
     pub goal: String,
-    /// What was measured, with its unit.
+    /// The measured value, with its unit.
     pub reached: String,
-    /// Whether it does.
+    /// Whether the measured value meets the goal.
     pub met: bool,
 }
 
-/// A section, and under which circumstances it came about.
+/// A section with the circumstances of its measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measurement {
-    /// When it was finished.
+    /// When the benchmark finished.
     pub date: String,
-    /// What was typed.
+    /// The command that ran the benchmark.
     pub command: String,
-    /// On what.
+    /// The host's hardware.
     pub machine: String,
-    /// Of which programs.
+    /// The software versions.
     pub versions: String,
-    /// What was found.
     #[serde(flatten)]
     pub section: Section,
 }
 
-/// Everything that was measured and not measured again since.
+/// The latest measurement of each benchmark.
 #[derive(Debug, Default)]
 pub struct Report(BTreeMap<Benchmark, Measurement>);
 
 impl Target {
-    /// A ratio that should be no smaller than `goal`.
+    /// Creates a target for a ratio of at least `goal`.
     pub fn at_least(what: impl Into<String>, goal: f64, reached: f64) -> Self {
         Self {
             what: what.into(),
@@ -71,7 +71,7 @@ impl Target {
         }
     }
 
-    /// A ratio that should be no larger than `goal`.
+    /// Creates a target for a ratio of at most `goal`.
     pub fn at_most(what: impl Into<String>, goal: f64, reached: f64) -> Self {
         Self {
             what: what.into(),
@@ -82,7 +82,7 @@ impl Target {
     }
 }
 
-/// A ratio as the page shows it.
+/// Formats a ratio, for example as `1.50 ×`.
 pub fn format_ratio(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
@@ -101,10 +101,10 @@ impl fmt::Display for Target {
 }
 
 impl Report {
-    /// What is known from earlier runs; nothing where there was none.
+    /// Reads the measurements of earlier runs. Returns an empty report when the file does not exist.
     ///
     /// # Errors
-    /// When the file is there and is not ours.
+    /// Fails when the file cannot be read or parsed.
     pub fn read() -> anyhow::Result<Self> {
         let path = docs_dir().join("benchmarks.json");
         if !path.exists() {
@@ -113,18 +113,18 @@ impl Report {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text)
             .map(Self)
-            .with_context(|| format!("{} was not written by this program", path.display()))
+            .with_context(|| format!("{} is not a valid benchmark report", path.display()))
     }
 
-    /// Replaces what is known of a figure.
-    pub fn insert(&mut self, figure: Benchmark, measurement: Measurement) {
-        self.0.insert(figure, measurement);
+    /// Replaces the measurement of a benchmark.
+    pub fn insert(&mut self, benchmark: Benchmark, measurement: Measurement) {
+        self.0.insert(benchmark, measurement);
     }
 
-    /// Writes the page, and what it is rendered from.
+    /// Writes docs/benchmarks.json and docs/benchmarks.md.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails when a file cannot be written.
     pub fn write(&self) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(&self.0)? + "\n";
         for (name, text) in [("benchmarks.json", json), ("benchmarks.md", self.render())] {
@@ -136,11 +136,11 @@ impl Report {
 
     fn render(&self) -> String {
         let mut page = String::from(
-            "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit. Every figure compares something of ours with a \
-             reference that was\nmeasured in the same run on the same machine, in turns with it. The ratios carry over \
-             to other machines, the\nabsolute numbers do not.\n",
+            "# Benchmarks\n\nGenerated by `cargo xtask bench`; do not edit. Each benchmark compares our code \
+             with a baseline that is measured in the same run on the same machine, in alternating rounds. \
+             The ratios are valid on other machines, the absolute numbers are not.\n",
         );
-        page.push_str("\n| Figure | Compared | Goal | Reached | |\n| --- | --- | ---: | ---: | --- |\n");
+        page.push_str("\n| Benchmark | Comparison | Goal | Result | |\n| --- | --- | ---: | ---: | --- |\n");
         for Measurement { section, .. } in self.0.values() {
             for target in &section.targets {
                 let mark = if target.met { "met" } else { "**missed**" };
@@ -168,9 +168,9 @@ impl Measurement {
         } = self;
         let _ = write!(page, "\n## {}\n\n{}\n\n", section.title, section.text.trim());
         push_table_row(page, section.columns.iter().map(String::as_str));
-        // What a row is about stands left, numbers stand right.
-        let rules = (0..section.columns.len()).map(|column| if column == 0 { "---" } else { "---:" });
-        push_table_row(page, rules);
+        // The first column is left-aligned, the numbers are right-aligned.
+        let alignments = (0..section.columns.len()).map(|column| if column == 0 { "---" } else { "---:" });
+        push_table_row(page, alignments);
         for cells in &section.rows {
             push_table_row(page, cells.iter().map(String::as_str));
         }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_replaces_its_own_section_only() {
+    fn a_run_replaces_only_the_sections_of_its_benchmarks() {
         let mut report = Report::default();
         report.insert(Benchmark::Reservations, measurement("Reservations", "yesterday"));
         report.insert(Benchmark::Catalog, measurement("Catalogue", "yesterday"));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_counts_as_met_from_the_goal_on() {
+    fn a_goal_is_met_when_the_value_equals_it() {
         assert!(Target::at_least("", 10.0, 10.0).met && !Target::at_least("", 10.0, 9.99).met);
         assert!(Target::at_most("", 1.5, 1.5).met && !Target::at_most("", 1.5, 1.51).met);
     }

@@ -1,4 +1,4 @@
-//! stock-service with a database of its own, and buyers.
+//! A stock-service process with its own database, and load that reserves stock.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use crate::{
     process::{ServiceProcess, service_environment},
 };
 
-/// What is there of each product: nobody is refused.
+/// Initial stock of each product: no reservation fails.
 const AMPLE_QUANTITY: i64 = 1_000_000_000;
 
-/// The product of which there is too little.
+/// The number of the product with too little stock.
 const SCARCE_PRODUCT: u32 = 1001;
 
-/// How much there is of it.
+/// Initial stock of the scarce product.
 pub const SCARCE_QUANTITY: u64 = 2_000;
 
-/// Products as stock-service needs them to be there.
+/// Inserts the products that the stock rows reference.
 const INSERT_PRODUCTS: &str = "
-    INSERT INTO products (id, name, description, translations, price, currency, category, created_at, updated_at)
-    SELECT ('00000000-0000-7000-8000-' || lpad(id::text, 12, '0'))::uuid, 'Tea bowl', '', '{}', 100, 'JPY', 'tea',
-           now(), now()
+    INSERT INTO products (id, name, description, translations, price, currency, category,
+                          created_at, updated_at)
+    SELECT ('00000000-0000-7000-8000-' || lpad(id::text, 12, '0'))::uuid, 'Tea bowl', '', '{}', 100, 'JPY',
+           'tea', now(), now()
     FROM generate_series(1, 1001) AS id;";
 
-/// stock-service, with a database of its own.
+/// A stock-service process with its own database.
 pub struct StockService<'a> {
     context: &'a Context,
-    /// The running program.
     pub process: ServiceProcess,
     database: String,
     token: String,
@@ -41,10 +41,10 @@ pub struct StockService<'a> {
 }
 
 impl<'a> StockService<'a> {
-    /// Starts it with 1,000 products that nobody can buy up, and one that is scarce.
+    /// Starts stock-service with 1,000 products with ample stock and one scarce product.
     ///
     /// # Errors
-    /// When the database or the program refuses.
+    /// Fails when the database cannot be created or the service does not start.
     pub async fn start(context: &'a Context) -> anyhow::Result<Self> {
         let database = databases::create_migrated(context, "bench_stock").await?;
         let mut connection = PgConnection::connect(&database).await?;
@@ -59,74 +59,74 @@ impl<'a> StockService<'a> {
         .execute(&mut connection)
         .await?;
         let aws = aws_stub::start(aws_stub::Secrets::new())?;
-        let surroundings = service_environment(context, &aws, &database);
+        let environment = service_environment(context, &aws, &database);
         Ok(Self {
             context,
-            process: ServiceProcess::start(&context.executable("stock-service"), &[], &surroundings).await?,
+            process: ServiceProcess::start(&context.executable("stock-service"), &[], &environment).await?,
             token: context.service_token()?,
             database,
             accepted_reservations: 0,
         })
     }
 
-    /// Reservations per second, of a piece of one of the first `products`, chosen at random.
+    /// Returns reservations per second. Each reserves one unit of a random product of the first `products`.
     ///
     /// # Errors
-    /// When anybody is answered with anything but 201.
+    /// Fails when a response has another status than 201.
     pub async fn measure_rate(
         &mut self,
         products: u32,
-        buyers: usize,
+        clients: usize,
         round: Duration,
     ) -> anyhow::Result<f64> {
         databases::checkpoint(&self.database).await?;
-        let answers = self
-            .send_reservations(buyers, round, u64::MAX, |number| 1 + number % products)
+        let result = self
+            .send_reservations(clients, round, u64::MAX, |number| 1 + number % products)
             .await?;
         ensure!(
-            answers.statuses.len() == 1,
-            "not every buyer was served: {:?}",
-            answers.statuses
+            result.statuses.len() == 1,
+            "not every reservation was accepted: {:?}",
+            result.statuses
         );
-        Ok(answers.per_second(201))
+        Ok(result.per_second(201))
     }
 
-    /// Sends more buyers than there are pieces; returns how many got one.
+    /// Sends twice as many reservations as there are units. Returns how many were accepted.
     ///
     /// # Errors
-    /// When the others are not refused.
+    /// Fails when a response is neither 201 nor 409.
     pub async fn sell_out(&mut self) -> anyhow::Result<u64> {
-        let long_enough = Duration::from_secs(60);
-        let answers = self
-            .send_reservations(64, long_enough, 2 * SCARCE_QUANTITY, |_| SCARCE_PRODUCT)
+        let time_limit = Duration::from_secs(60);
+        let result = self
+            .send_reservations(64, time_limit, 2 * SCARCE_QUANTITY, |_| SCARCE_PRODUCT)
             .await?;
-        let (sold, refused) = (answers.count(201), answers.count(409));
+        let (sold, rejected) = (result.count(201), result.count(409));
         ensure!(
-            sold + refused == 2 * SCARCE_QUANTITY,
-            "neither sold nor refused: {:?}",
-            answers.statuses
+            sold + rejected == 2 * SCARCE_QUANTITY,
+            "unexpected response statuses: {:?}",
+            result.statuses
         );
         Ok(sold)
     }
 
     async fn send_reservations(
         &mut self,
-        buyers: usize,
+        clients: usize,
         during: Duration,
         requests: u64,
-        choose: impl Fn(u32) -> u32,
+        choose_product: impl Fn(u32) -> u32,
     ) -> anyhow::Result<LoadResult> {
         let (token, clock) = (&self.token, &self.context.clock);
-        let mut left = requests;
-        let answers = load_generator::run(&self.process.address, buyers, during, |request| {
-            if left == 0 {
+        let mut remaining = requests;
+        let result = load_generator::run(&self.process.address, clients, during, |request| {
+            if remaining == 0 {
                 return false;
             }
-            left -= 1;
+            remaining -= 1;
             let body = format!(
                 r#"{{"reservation_id":"{}","items":[{{"product_id":"{}","quantity":1}}]}}"#,
                 uuid_v7(clock.now()),
-                product_id(choose(rand::random())),
+                product_id(choose_product(rand::random())),
             );
             request.extend_from_slice(
                 format!(
@@ -139,17 +139,18 @@ impl<'a> StockService<'a> {
             true
         })
         .await?;
-        self.accepted_reservations += answers.count(201);
-        Ok(answers)
+        self.accepted_reservations += result.count(201);
+        Ok(result)
     }
 
-    /// Compares what stock says is reserved with what the reservations hold, and these with what was answered.
+    /// Compares the reserved quantities with the reservations, and these with the accepted requests.
     ///
     /// # Errors
-    /// When they differ, or a product is oversold.
+    /// Fails when they differ or a product is oversold.
     pub async fn check_consistency(&self) -> anyhow::Result<()> {
-        let (wrong, oversold, held): (i64, i64, i64) = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE reserved <> coalesce(held, 0)), count(*) FILTER (WHERE reserved > quantity),
+        let (inconsistent, oversold, held): (i64, i64, i64) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE reserved <> coalesce(held, 0)),
+                    count(*) FILTER (WHERE reserved > quantity),
                     coalesce(sum(held), 0)::bigint
              FROM stock LEFT JOIN (
                  SELECT product_id, sum(quantity)::bigint AS held
@@ -160,12 +161,12 @@ impl<'a> StockService<'a> {
         .fetch_one(&mut PgConnection::connect(&self.database).await?)
         .await?;
         ensure!(
-            wrong == 0 && oversold == 0,
-            "{wrong} products do not add up, {oversold} are oversold"
+            inconsistent == 0 && oversold == 0,
+            "{inconsistent} products are inconsistent, {oversold} are oversold"
         );
         ensure!(
             held.cast_unsigned() == self.accepted_reservations,
-            "{held} pieces are reserved, {} reservations were answered with 201",
+            "{held} units are reserved, but {} reservations were accepted with 201",
             self.accepted_reservations
         );
         Ok(())

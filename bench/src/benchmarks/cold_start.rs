@@ -1,5 +1,5 @@
-//! Cold starts: from the start of a function's process until it asks Lambda for its first invocation, against an empty
-//! function.
+//! Cold starts: time from the start of a function's process to its first request for an invocation, against a
+//! function that does nothing.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use crate::{
     context::Context,
     process::aws_environment,
     report::{Section, Target, format_ratio},
-    spread::Summary,
+    stats::Summary,
 };
 
-/// Each family with its functions.
+/// The functions by executable.
 const FAMILIES: [(&str, &[&str]); 2] = [
     (
         "processors",
@@ -45,49 +45,48 @@ const FAMILIES: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// A function that does nothing but what each of ours must before its first invocation: a call. It has no goal.
+/// A function that only makes one AWS call during init, as each of our functions must. It has no goal.
 const BASELINE_WITH_AWS_CALL: &str = "baseline_aws_call";
 
-/// How a runtime asks for an invocation.
+/// The request of a Lambda runtime for its next invocation.
 const NEXT_INVOCATION_REQUEST: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
 
-/// Debian's trusted certificates in one file. Debian has each of them in a file of its own as well, which Lambda's image
-/// has not, and reading three hundred files would be half of a start.
+/// Debian's CA certificates in one file. Debian also has each certificate in its own file, which Lambda's
+/// image has not. Reading three hundred files would take half of a cold start.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Lambda gives a function ten seconds for its start.
+/// Lambda's limit for the init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let variables = function_environment(context)?;
-    let empty = context.executable("baseline_function");
+    let baseline = context.executable("baseline_function");
     let rounds = context.full_or_quick(41, 11);
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
     for (family, functions) in FAMILIES
         .into_iter()
         .chain([(BASELINE_WITH_AWS_CALL, [BASELINE_WITH_AWS_CALL].as_slice())])
     {
-        let program = context.executable(family);
+        let executable = context.executable(family);
         for function in functions {
             eprintln!("    {function}");
-            // The first start of each reads its file from the disk.
-            measure_cold_start(&empty, function, &[]).await?;
-            measure_cold_start(&program, function, &variables).await?;
-            let (mut ours_times, mut baseline_times) = (Vec::new(), Vec::new());
+            // The first start of each executable reads it from the disk, so it does not count.
+            measure_cold_start(&baseline, function, &[]).await?;
+            measure_cold_start(&executable, function, &variables).await?;
+            let (mut function_times, mut baseline_times) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
-                baseline_times.push(measure_cold_start(&empty, function, &[]).await?);
-                ours_times.push(measure_cold_start(&program, function, &variables).await?);
+                baseline_times.push(measure_cold_start(&baseline, function, &[]).await?);
+                function_times.push(measure_cold_start(&executable, function, &variables).await?);
             }
-            let (reached, reference) = (
-                Summary::from_samples(ours_times),
+            let (measured, baseline_summary) = (
+                Summary::from_samples(function_times),
                 Summary::from_samples(baseline_times),
             );
-            let ratio = reached.median / reference.median;
+            let ratio = measured.median / baseline_summary.median;
             rows.push(vec![
                 (*function).to_owned(),
-                reached.to_string(),
-                reference.to_string(),
+                measured.to_string(),
+                baseline_summary.to_string(),
                 format_ratio(ratio),
             ]);
             if family != BASELINE_WITH_AWS_CALL {
@@ -97,34 +96,37 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     }
     let mut sizes = Vec::new();
     for (family, _) in FAMILIES {
-        let zip = context.addresses.local.join("deploy/lambdas").join(family);
+        let archive = context.addresses.system_dir.join("deploy/lambdas").join(family);
         sizes.push(format!(
             "{family} {} (zip {})",
             file_size_mib(&context.executable(family))?,
-            file_size_mib(&zip)?
+            file_size_mib(&archive)?
         ));
     }
     Ok(Section {
         title: "Cold starts".to_owned(),
         text: format!(
-            "Milliseconds from the start of the process to its first request for an invocation, as Lambda's runtime API \
-             sees them. Ours\nread their configuration, make their clients and have answers of AWS before that: secrets, \
-             the order table, the state\nmachine, each over a connection that the first invocation finds open. AWS is a \
-             stand-in on this machine that answers at\nonce, over HTTP; what TLS needs is loaded all the same, from one file of \
-             certificates as in Lambda's image. The empty function is a `lambda_runtime` that \
-             does nothing; `{BASELINE_WITH_AWS_CALL}`\nis that with one client of AWS and an answer to one call, and nothing else of \
-             ours. {rounds} starts each, in turns.\n\nExecutables: {}, empty function {}. The zips are those of \
-             the local deployment, packed for speed.",
+            "Milliseconds from the start of the process to its first request for an invocation, as Lambda's \
+             runtime API sees them. Before that, our functions read their configuration, create their \
+             clients and receive responses from AWS (secrets, the orders table, the state machine), over \
+             connections that the first invocation reuses. AWS is a local stub that responds immediately \
+             over HTTP; the functions still load their TLS configuration, from one file of CA certificates \
+             as in Lambda's image. The baseline is a `lambda_runtime` that does nothing; \
+             `{BASELINE_WITH_AWS_CALL}` is the baseline with one AWS client and one AWS call. {rounds} \
+             alternating starts of each.\n\nExecutables: {}, baseline function {}. The zips are those of \
+             the local deployment, compressed for speed.",
             sizes.join(", "),
-            file_size_mib(&empty)?,
+            file_size_mib(&baseline)?,
         ),
-        columns: ["", "ours, ms", "empty, ms", "Ratio"].map(str::to_owned).into(),
+        columns: ["", "function, ms", "baseline, ms", "Ratio"]
+            .map(str::to_owned)
+            .into(),
         rows,
         targets,
     })
 }
 
-/// What the functions read, all of them together.
+/// Returns the environment of all functions.
 fn function_environment(context: &Context) -> anyhow::Result<Vec<(&'static str, String)>> {
     let secrets = aws_stub::Secrets::from([
         ("ecommerce/service-signing-key".to_owned(), signing_key(context)?),
@@ -161,21 +163,21 @@ fn function_environment(context: &Context) -> anyhow::Result<Vec<(&'static str, 
     Ok(all)
 }
 
-/// The key that the saga signs with, as Secrets Manager would have it.
+/// Returns the saga's signing key in the format of its Secrets Manager secret.
 fn signing_key(context: &Context) -> anyhow::Result<String> {
     let set: Value = serde_json::from_slice(&fs::read(context.service_jwks_path())?)?;
-    let pem = fs::read_to_string(context.addresses.keys.join("services.pem"))?;
+    let pem = fs::read_to_string(context.addresses.keys_dir.join("services.pem"))?;
     Ok(json!({"kid": set["keys"][0]["kid"], "private_key_pem": pem}).to_string())
 }
 
-/// Starts a function once; returns the milliseconds until its first poll.
+/// Starts a function once. Returns the milliseconds until its first request for an invocation.
 async fn measure_cold_start(
-    program: &Path,
+    executable: &Path,
     function: &str,
     variables: &[(&str, String)],
 ) -> anyhow::Result<f64> {
     let runtime_api = TcpListener::bind("127.0.0.1:0").await?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(executable);
     command
         .env_clear()
         .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -190,20 +192,20 @@ async fn measure_cold_start(
     let started = Instant::now();
     let mut child = command
         .spawn()
-        .with_context(|| format!("cannot run {}", program.display()))?;
+        .with_context(|| format!("cannot run {}", executable.display()))?;
     let polled = async {
         let (mut connection, _) = runtime_api.accept().await?;
         ensure!(
             polls_for_invocation(&mut connection).await?,
-            "{function} asks for something else"
+            "{function} sent a different request"
         );
         anyhow::Ok(started.elapsed())
     };
     let took = tokio::select! {
         polled = polled => polled,
-        () = sleep(INIT_TIMEOUT) => Err(anyhow!("{function} has not started")),
+        () = sleep(INIT_TIMEOUT) => Err(anyhow!("{function} did not start in time")),
     };
-    // One that has ended by itself is no harm.
+    // Killing a process that has already exited fails, which is fine.
     let _ = child.kill();
     let output = child.wait_with_output()?;
     let took = took.with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
@@ -222,7 +224,7 @@ async fn polls_for_invocation(connection: &mut TcpStream) -> anyhow::Result<bool
 
 fn file_size_mib(path: &Path) -> anyhow::Result<String> {
     let length = fs::metadata(path)
-        .with_context(|| format!("there is no {}", path.display()))?
+        .with_context(|| format!("cannot read {}", path.display()))?
         .len();
     Ok(format!("{:.1} MiB", length as f64 / 1024.0 / 1024.0))
 }

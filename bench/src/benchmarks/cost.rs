@@ -1,8 +1,8 @@
-//! What an order costs in AWS: its requests counted on a run, times the public price list.
+//! The AWS cost of an order: requests counted in a run, multiplied with the public prices.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use aws_sdk_sfn::types::HistoryEventType;
 use domain::Timestamp;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::{
     report::{Section, Target},
 };
 
-/// The functions that a completed order passes.
+/// The functions that a completed order invokes.
 const ORDER_FUNCTIONS: [&str; 7] = [
     "order-processor",
     "reserve-stock",
@@ -28,27 +28,29 @@ const ORDER_FUNCTIONS: [&str; 7] = [
     "notification-sender",
 ];
 
-/// The functions' memory in GB, as the template has it.
+/// The functions' memory in GB, as in the SAM template.
 const FUNCTION_GB: f64 = 0.25;
 
-/// Express bills memory in steps of 64 MB, and a saga's state needs one.
+/// Express workflows are billed in steps of 64 MB, and the state of a saga fits in one.
 const EXPRESS_GB: f64 = 0.0625;
 
-/// What the platform itself logs of an invocation in JSON, start to report, in bytes: derived from AWS's examples.
+/// Bytes that the Lambda platform logs per invocation in JSON, from start to report. Derived from AWS's
+/// examples.
 const PLATFORM_LOG_BYTES: f64 = 1_100.0;
 
-/// What an event of an Express execution takes in its log, without data, in bytes: derived likewise.
+/// Bytes that an event of an Express execution takes in its log, without data. Derived from AWS's examples.
 const EXPRESS_LOG_EVENT_BYTES: f64 = 450.0;
 
 /// How long the last mail of a run may take.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What is done after the mail, on a busy machine.
+/// Time for the work after the last mail, on a busy machine.
 const RECORDING_DELAY: Duration = Duration::from_secs(3);
 
-/// US dollars for a million, on demand in ap-northeast-1, without free tiers or discounts for volume, from each
-/// service's public pricing page (aws.amazon.com/<service>/pricing). The price of transitions was compared with a copy
-/// of its page in November 2026; the other pages build their tables by script and were out of reach.
+/// US dollars per million, on demand in ap-northeast-1, without free tiers or volume discounts, from the
+/// public pricing page of each service (aws.amazon.com/<service>/pricing). The price of transitions was
+/// compared with a copy of its page in November 2026. The other pages build their tables with scripts and
+/// could not be read.
 mod price {
     /// State transitions of Standard workflows.
     pub const TRANSITION: f64 = 25.0;
@@ -60,28 +62,28 @@ mod price {
     pub const INVOCATION: f64 = 0.20;
     /// GB-seconds of functions, Arm, first tier.
     pub const FUNCTION_GB_SECOND: f64 = 13.3334;
-    /// DynamoDB's write request units.
+    /// DynamoDB write request units.
     pub const WRITE_UNIT: f64 = 0.715;
-    /// DynamoDB's read request units.
+    /// DynamoDB read request units.
     pub const READ_UNIT: f64 = 0.1425;
     /// Events on a custom bus.
     pub const EVENT: f64 = 1.0;
     /// Requests of SQS standard queues.
     pub const QUEUE_REQUEST: f64 = 0.40;
-    /// Publications to a topic; its deliveries to SQS are free.
+    /// Publications to a topic. Deliveries to SQS are free.
     pub const PUBLICATION: f64 = 0.50;
     /// Mails by SES.
     pub const MAIL: f64 = 100.0;
-    /// Kilobytes of logs ($0.76 for a GB).
+    /// Kilobytes of logs ($0.76 per GB).
     pub const LOG_KB: f64 = 0.76;
     /// Traces recorded by X-Ray.
     pub const TRACE: f64 = 5.0;
 }
 
-/// What one order took: line → how much. Every line has a price.
+/// The usage of one order: line item → amount. Each line item has a price.
 type Bill = BTreeMap<LineItem, f64>;
 
-/// A line of the bill, in the order in which they are shown.
+/// The line items in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LineItem {
     Transitions,
@@ -99,16 +101,15 @@ enum LineItem {
     Traces,
 }
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
-    let shop = ApiClient::new(context)?;
-    let product = shop.create_product(1_000_000).await?;
+    let api = ApiClient::new(context)?;
+    let product = api.create_product(1_000_000).await?;
     let orders = context.full_or_quick(40, 10);
 
-    let standard = measure_bill(context, &shop, &product, "order-saga", orders).await?;
+    let standard = measure_bill(context, &api, &product, "order-saga", orders).await?;
     let express = ExpressStateMachine::deploy(context).await?;
-    let measured_express = measure_bill(context, &shop, &product, ExpressStateMachine::NAME, orders).await;
-    // Also when it was not measured: other figures come after this one.
+    let measured_express = measure_bill(context, &api, &product, ExpressStateMachine::NAME, orders).await;
+    // Restore order-processor even after a failure, because other benchmarks run later.
     express.remove(context).await?;
     let express = measured_express?;
 
@@ -119,7 +120,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         .collect();
     rows.push(
         [
-            "**all**".to_owned(),
+            "**total**".to_owned(),
             String::new(),
             String::new(),
             String::new(),
@@ -131,15 +132,16 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     Ok(Section {
         title: "Cost of an order".to_owned(),
         text: format!(
-            "{orders} orders that were completed, by a Standard and by an Express state machine, one order after another: \
-             batches of one, the dearest case. Counted by the CloudTrail of the local AWS (data plane included), the \
-             executions' histories and the functions' reports, which contain what the emulator itself takes; DynamoDB's \
-             units follow from the recorded items' sizes. *Derived*, because nobody can count it here: what EventBridge \
-             and SNS send into queues and Lambda fetches from them (three requests for a message), the platform's own \
-             log lines, Express's log, traces (at most three an order). Prices: on demand, ap-northeast-1, without free \
-             tiers. Not in it: what costs the same without any order (containers, databases, alarms, and for each \
-             instance of core-api a scan of the empty outbox a second, $0.19 a month).\n\n\
-             DynamoDB for an order, Standard: {}.",
+            "{orders} completed orders with a Standard and with an Express state machine, one order after \
+             another, so every batch has one message, which is the most expensive case. The numbers come \
+             from the CloudTrail of the local AWS (data plane included), the executions' histories and the \
+             functions' reports, which include the overhead of the emulator. DynamoDB units are computed \
+             from the sizes of the recorded items. *Derived* numbers cannot be counted locally: messages \
+             from EventBridge and SNS to queues and Lambda's polling (three requests per message), the \
+             platform's own log lines, the Express log, and traces (at most three per order). Prices: on \
+             demand, ap-northeast-1, without free tiers. Not included: costs that do not depend on orders \
+             (containers, databases, alarms, and one scan of the empty outbox per second and core-api \
+             instance, $0.19 per month).\n\nDynamoDB requests per order, Standard: {}.",
             standard.1
         ),
         columns: [
@@ -154,53 +156,54 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         .into(),
         rows,
         targets: vec![Target {
-            what: "1,000 orders, Standard and Express".to_owned(),
-            goal: "counted".to_owned(),
+            what: "cost of 1,000 orders, Standard and Express".to_owned(),
+            goal: "no goal".to_owned(),
             reached: format!("{} and {}", format_dollars(totals[0]), format_dollars(totals[1])),
             met: true,
         }],
     })
 }
 
-/// Places orders and counts what they took. Returns the bill of one order, and its requests to DynamoDB in words.
+/// Places orders and counts their usage. Returns the bill of one order, and a text with its DynamoDB
+/// requests.
 async fn measure_bill(
     context: &Context,
-    shop: &ApiClient,
+    api: &ApiClient,
     product: &str,
-    machine: &str,
+    state_machine: &str,
     orders: usize,
 ) -> anyhow::Result<(Bill, String)> {
-    let customer = shop.create_customer().await?;
-    // Every process that the run needs starts now, and its first reads are not the order's.
-    place_orders_and_wait_for_mail(context, shop, &customer, product, 3).await?;
+    let customer = api.create_customer().await?;
+    // Warm up: start all processes and do their first reads before the measurement.
+    place_orders_and_wait_for_mail(context, api, &customer, product, 3).await?;
 
     cloudtrail::set_recording(context, true).await?;
     let from = context.clock.now();
-    let placed = place_orders_and_wait_for_mail(context, shop, &customer, product, orders).await;
+    let placed = place_orders_and_wait_for_mail(context, api, &customer, product, orders).await;
     let to = context.clock.now();
     cloudtrail::set_recording(context, false).await?;
-    let names = placed?;
+    let order_ids = placed?;
 
-    let each = 1.0 / orders as f64;
+    let per_order = 1.0 / orders as f64;
     let mut requests = cloudtrail::lookup_requests(context, from, to).await?;
     requests.reverse();
-    let of = |service: &str| -> Vec<&RecordedRequest> {
+    let requests_to = |service: &str| -> Vec<&RecordedRequest> {
         requests
             .iter()
             .filter(|request| request.service == service)
             .collect()
     };
     let units = UnitCalculator::default()
-        .consumed_units(context, &of("dynamodb"))
+        .consumed_units(context, &requests_to("dynamodb"))
         .await?;
-    let events: usize = of("events")
+    let events: usize = requests_to("events")
         .iter()
         .filter_map(|request| request.parameters["Entries"].as_array())
         .map(Vec::len)
         .sum();
     let functions = function_usage(context, from).await?;
-    let (transitions, express_seconds, history) = execution_usage(machine, &names).await?;
-    let express = machine == ExpressStateMachine::NAME;
+    let (transitions, express_seconds, history) = execution_usage(state_machine, &order_ids).await?;
+    let express = state_machine == ExpressStateMachine::NAME;
     let express_log = if express {
         history * EXPRESS_LOG_EVENT_BYTES
     } else {
@@ -209,17 +212,20 @@ async fn measure_bill(
 
     let mut bill = Bill::from([
         (LineItem::Mails, 1.0),
-        (LineItem::WriteUnits, units.writes as f64 * each),
-        (LineItem::ReadUnits, units.reads as f64 * each),
-        (LineItem::Events, events as f64 * each),
-        (LineItem::Invocations, functions.invocations * each),
-        (LineItem::GbSeconds, functions.billed_seconds * FUNCTION_GB * each),
-        // Sent, received and deleted, in two queues.
+        (LineItem::WriteUnits, units.writes as f64 * per_order),
+        (LineItem::ReadUnits, units.reads as f64 * per_order),
+        (LineItem::Events, events as f64 * per_order),
+        (LineItem::Invocations, functions.invocations * per_order),
+        (
+            LineItem::GbSeconds,
+            functions.billed_seconds * FUNCTION_GB * per_order,
+        ),
+        // One send, one receive and one delete in each of two queues.
         (LineItem::QueueRequests, 6.0),
         (LineItem::Publications, 1.0),
         (
             LineItem::LogKilobytes,
-            ((functions.logged_bytes + functions.invocations * PLATFORM_LOG_BYTES) * each + express_log)
+            ((functions.logged_bytes + functions.invocations * PLATFORM_LOG_BYTES) * per_order + express_log)
                 / 1e3,
         ),
         (LineItem::Traces, 3.0),
@@ -231,96 +237,102 @@ async fn measure_bill(
         bill.insert(LineItem::Transitions, transitions);
     }
     let mut operations: BTreeMap<&str, usize> = BTreeMap::new();
-    for request in of("dynamodb") {
-        // The relay's sweep goes on without orders as well, and nobody's order describes a table.
+    for request in requests_to("dynamodb") {
+        // The relay scans the outbox without orders too, and describing tables belongs to no order.
         if !["Scan", "DescribeTable"].contains(&request.operation.as_str()) {
             *operations.entry(&request.operation).or_default() += 1;
         }
     }
-    let said = operations
+    let operation_counts = operations
         .iter()
-        .map(|(operation, count)| format!("{:.1} {operation}", *count as f64 * each));
-    Ok((bill, said.collect::<Vec<_>>().join(", ")))
+        .map(|(operation, count)| format!("{:.1} {operation}", *count as f64 * per_order));
+    Ok((bill, operation_counts.collect::<Vec<_>>().join(", ")))
 }
 
-/// Places orders, one a second, and waits until each customer has mail. Returns the orders' ids.
+/// Places one order per second and waits until each one has sent its mail. Returns the orders' ids.
 async fn place_orders_and_wait_for_mail(
     context: &Context,
-    shop: &ApiClient,
+    api: &ApiClient,
     customer: &Customer,
     product: &str,
     orders: usize,
 ) -> anyhow::Result<Vec<String>> {
     let before = count_sent_mails(context).await?;
-    let mut names = Vec::new();
+    let mut order_ids = Vec::new();
     for _ in 0..orders {
-        names.push(shop.place_accepted_order(customer, product).await?.0);
+        order_ids.push(api.place_accepted_order(customer, product).await?.0);
         sleep(Duration::from_secs(1)).await;
     }
-    let until = Instant::now() + MAIL_TIMEOUT;
+    let deadline = Instant::now() + MAIL_TIMEOUT;
     while count_sent_mails(context).await? < before + orders {
-        ensure!(Instant::now() < until, "not every customer has mail");
+        ensure!(Instant::now() < deadline, "not every order has sent its mail");
         sleep(Duration::from_millis(500)).await;
     }
-    // A mail that was sent is still to be recorded, and its invocation to be reported.
+    // CloudTrail still has to record the last mail, and Lambda has to report its invocation.
     sleep(RECORDING_DELAY).await;
-    Ok(names)
+    Ok(order_ids)
 }
 
-/// How many mails were sent so far.
+/// Returns the number of mails that SES has sent so far.
 async fn count_sent_mails(context: &Context) -> anyhow::Result<usize> {
     let url = format!("{}/_ministack/ses/messages", context.addresses.aws);
     let client = reqwest::Client::builder().no_proxy().build()?;
     let sent: Value = client.get(url).send().await?.error_for_status()?.json().await?;
-    let accounts = sent["messages"].as_object().into_iter().flatten();
-    Ok(accounts
-        .map(|(_, mails)| mails.as_array().map_or(0, Vec::len))
+    let mails_by_account = sent["messages"]
+        .as_object()
+        .context("MiniStack returned no mails by account")?;
+    Ok(mails_by_account
+        .values()
+        .map(|mails| mails.as_array().map_or(0, Vec::len))
         .sum())
 }
 
-/// What the functions took together.
+/// The usage of all functions together.
 #[derive(Default)]
 struct FunctionUsage {
     invocations: f64,
-    /// Billed seconds.
     billed_seconds: f64,
-    /// Bytes that they logged themselves.
+    /// Bytes that the functions log themselves.
     logged_bytes: f64,
 }
 
 async fn function_usage(context: &Context, from: Timestamp) -> anyhow::Result<FunctionUsage> {
-    let mut all = FunctionUsage::default();
+    let mut usage = FunctionUsage::default();
     for function in ORDER_FUNCTIONS {
         let input =
             json!({"logGroupName": format!("/aws/lambda/{function}"), "startTime": from.timestamp_millis()});
         let log = call_aws(context, "logs", "Logs_20140328.FilterLogEvents", &input).await?;
-        for event in log["events"].as_array().into_iter().flatten() {
-            let message = event["message"].as_str().unwrap_or_default();
+        for event in log["events"]
+            .as_array()
+            .context("FilterLogEvents returned no events")?
+        {
+            let message = event["message"].as_str().context("a log event has no message")?;
             if let Some((_, billed)) = message.split_once("Billed Duration: ") {
                 let milliseconds: f64 = billed
                     .split(' ')
                     .next()
-                    .unwrap_or_default()
+                    .expect("splitting a string returns at least one part")
                     .parse()
-                    .context("a report tells no duration")?;
-                all.invocations += 1.0;
-                all.billed_seconds += milliseconds / 1e3;
+                    .context("a Lambda report has no valid duration")?;
+                usage.invocations += 1.0;
+                usage.billed_seconds += milliseconds / 1e3;
             } else if message.starts_with('{') {
                 // CloudWatch adds 26 bytes to each event.
-                all.logged_bytes += message.len() as f64 + 26.0;
+                usage.logged_bytes += message.len() as f64 + 26.0;
             }
         }
     }
-    Ok(all)
+    Ok(usage)
 }
 
-/// Of one execution on average: state transitions, billed seconds if it is an Express one, and events of its history.
-async fn execution_usage(machine: &str, names: &[String]) -> anyhow::Result<(f64, f64, f64)> {
-    let sagas = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
+/// Returns averages per execution: state transitions, billed seconds of an Express execution, and history
+/// events.
+async fn execution_usage(state_machine: &str, order_ids: &[String]) -> anyhow::Result<(f64, f64, f64)> {
+    let step_functions = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
     let (mut transitions, mut seconds, mut events) = (0, 0.0, 0);
-    for name in names {
-        let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{machine}:{name}");
-        let history = sagas
+    for name in order_ids {
+        let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{state_machine}:{name}");
+        let history = step_functions
             .get_execution_history()
             .execution_arn(&arn)
             .max_results(1000)
@@ -333,17 +345,22 @@ async fn execution_usage(machine: &str, names: &[String]) -> anyhow::Result<(f64
                 HistoryEventType::TaskStateEntered | HistoryEventType::SucceedStateEntered
             )
         });
-        // Into each state, and out of the last one.
+        // One transition into each state, and one out of the last.
         transitions += entered.count() + 1;
-        let at = |event: Option<&aws_sdk_sfn::types::HistoryEvent>| {
-            event.map_or(0.0, |event| event.timestamp.as_secs_f64())
+        let (Some(first), Some(last)) = (history.first(), history.last()) else {
+            bail!("the execution {arn} has no history");
         };
-        // Each tenth of a second that has begun.
-        seconds += ((at(history.last()) - at(history.first())) * 10.0).ceil() / 10.0;
+        let duration = last.timestamp.as_secs_f64() - first.timestamp.as_secs_f64();
+        // Express workflows are billed per started 100 ms.
+        seconds += (duration * 10.0).ceil() / 10.0;
         events += history.len();
     }
-    let each = 1.0 / names.len() as f64;
-    Ok((transitions as f64 * each, seconds * each, events as f64 * each))
+    let per_order = 1.0 / order_ids.len() as f64;
+    Ok((
+        transitions as f64 * per_order,
+        seconds * per_order,
+        events as f64 * per_order,
+    ))
 }
 
 impl LineItem {
@@ -363,7 +380,7 @@ impl LineItem {
         Self::Traces,
     ];
 
-    /// What it is called, and what a million costs.
+    /// Returns the name and the price per million.
     fn name_and_price(self) -> (&'static str, f64) {
         match self {
             Self::Transitions => ("Step Functions: state transitions", price::TRANSITION),
@@ -383,7 +400,7 @@ impl LineItem {
     }
 }
 
-/// Dollars for a thousand orders.
+/// Returns US dollars per thousand orders.
 fn cost_per_thousand(line: LineItem, bill: &Bill) -> f64 {
     bill.get(&line).copied().unwrap_or(0.0) * line.name_and_price().1 / 1e3
 }

@@ -1,4 +1,4 @@
-//! The sale: ten times the usual load for a minute, on one product, and what becomes of the orders.
+//! A load spike, as in a flash sale: ten times the normal load for a minute, on one product.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,202 +14,211 @@ use crate::{
     api_client::{ApiClient, Customer, OrderResponse},
     context::Context,
     report::{Section, Target},
-    stats::percentile,
+    stats::p50_and_p99,
 };
 
-/// A sale is so many times the usual load.
+/// The spike's load relative to the normal load.
 const SPIKE_FACTOR: f64 = 10.0;
 
-/// The usual load is this part of what the local AWS carries to the end: a sale is then twice of that.
+/// The normal load relative to the capacity of the local AWS. The spike is then twice the capacity.
 const NORMAL_LOAD_SHARE: f64 = 0.2;
 
-/// Orders a second with which is found out what the local AWS carries.
+/// Orders per second that exceed the capacity of the local AWS.
 const SATURATING_RATE: f64 = 40.0;
 
-/// How long everything that was accepted may take to end.
+/// How long all accepted orders may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How soon after the sale the way of an order has to be as long as before, to count as recovered, within this factor.
+/// The system has recovered when orders take at most this many times the normal p99.
 const RECOVERY_FACTOR: f64 = 2.0;
 
-/// A request of the run, and what came back.
+/// One order request and its response.
 struct Sample {
-    /// Seconds since the run's first.
+    /// Seconds since the start of the run.
     sent_at: f64,
     latency: Duration,
-    /// Nothing when there was no answer.
+    /// `None` when the request failed.
     response: Option<OrderResponse>,
 }
 
-/// An order as the table has it at the end.
+/// The final state of an order.
 struct Completion {
-    /// `completed`, or `failed` and why.
+    /// The status, with the reason in parentheses if there is one.
     outcome: String,
-    /// Seconds from the first request to its end.
+    /// Seconds since the start of the run.
     ended_at: f64,
 }
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
-    let shop = ApiClient::new(context)?;
+    let api = ApiClient::new(context)?;
     let table = OrdersTable::new().await;
-    let customer = shop.create_customer().await?;
+    let customer = api.create_customer().await?;
 
-    let warm = shop.create_product(1_000_000).await?;
-    let capacity = measure_capacity(context, &shop, &table, &customer, &warm).await?;
-    let usual = capacity * NORMAL_LOAD_SHARE;
-    let (before, during, after) = context.full_or_quick((20.0, 60.0, 30.0), (6.0, 12.0, 10.0));
-    let expected = usual * (before + during * SPIKE_FACTOR + after);
-    // A tenth of the buyers comes too late.
-    let pieces = (expected * 0.9) as u64;
-    let product = shop.create_product(pieces).await?;
+    let warm_up_product = api.create_product(1_000_000).await?;
+    let capacity = measure_capacity(context, &api, &table, &customer, &warm_up_product).await?;
+    let normal_rate = capacity * NORMAL_LOAD_SHARE;
+    let (before, spike, after) = context.full_or_quick((20.0, 60.0, 30.0), (6.0, 12.0, 10.0));
+    let expected = normal_rate * (before + spike * SPIKE_FACTOR + after);
+    // The stock covers nine of ten expected orders.
+    let quantity = (expected * 0.9) as u64;
+    let product = api.create_product(quantity).await?;
 
-    let zero = context.clock.now();
-    let mut asked = Vec::new();
+    let start = context.clock.now();
+    let mut samples = Vec::new();
     let phases = [
-        ("before", usual, before),
-        ("the sale", usual * SPIKE_FACTOR, during),
-        ("after", usual, after),
+        ("before", normal_rate, before),
+        ("spike", normal_rate * SPIKE_FACTOR, spike),
+        ("after", normal_rate, after),
     ];
     let mut ends = Vec::new();
     for (_, rate, seconds) in phases {
-        asked.extend(send_orders(context, &shop, &customer, &product, zero, rate, seconds).await?);
-        ends.push(seconds_between(zero, context.clock.now()));
+        samples.extend(send_orders(context, &api, &customer, &product, start, rate, seconds).await?);
+        ends.push(seconds_between(start, context.clock.now()));
     }
-    let orders = table.wait_for_completion(zero, &product).await?;
-    let drained = seconds_between(zero, context.clock.now());
-    let (left, reserved) = shop.stock_level(&product).await?;
+    let orders = table.wait_for_completion(start, &product).await?;
+    let drained_at = seconds_between(start, context.clock.now());
+    let (remaining, reserved) = api.stock_level(&product).await?;
 
-    let accepted: Vec<(&Sample, &str)> = asked
+    let accepted: Vec<(&Sample, &str)> = samples
         .iter()
-        .filter_map(|asked| Some((asked, asked.response.as_ref()?.order_id.as_deref()?)))
+        .filter_map(|sample| Some((sample, sample.response.as_ref()?.order_id.as_deref()?)))
         .collect();
     let lost = accepted
         .iter()
         .filter(|(_, id)| !orders.contains_key(*id))
         .count();
-    let count = |how: &str| orders.values().filter(|order| order.outcome == how).count();
+    let count = |outcome: &str| orders.values().filter(|order| order.outcome == outcome).count();
     let completed = count("completed");
-    let balanced = completed as u64 + left == pieces && reserved == 0;
+    let is_consistent = completed as u64 + remaining == quantity && reserved == 0;
 
     let mut from = 0.0;
     let mut rows = Vec::new();
-    let mut usual_way = f64::NAN;
+    let mut normal_p99 = f64::NAN;
     for ((name, rate, _), end) in phases.iter().zip(&ends) {
-        let asked: Vec<&Sample> = asked
+        let phase_samples: Vec<&Sample> = samples
             .iter()
-            .filter(|asked| (from..*end).contains(&asked.sent_at))
+            .filter(|sample| (from..*end).contains(&sample.sent_at))
             .collect();
-        let answers = p50_and_p99(asked.iter().map(|asked| asked.latency.as_secs_f64()));
-        let ways = asked.iter().filter_map(|asked| {
-            let order = orders.get(asked.response.as_ref()?.order_id.as_deref()?)?;
-            Some(order.ended_at - asked.sent_at)
+        let latencies = p50_and_p99(phase_samples.iter().map(|sample| sample.latency.as_secs_f64()));
+        let completion_times = phase_samples.iter().filter_map(|sample| {
+            let order = orders.get(sample.response.as_ref()?.order_id.as_deref()?)?;
+            Some(order.ended_at - sample.sent_at)
         });
-        let ways = p50_and_p99(ways);
+        let completion_times = p50_and_p99(completion_times);
         if from == 0.0 {
-            usual_way = ways.1;
+            normal_p99 = completion_times.1;
         }
         rows.push(vec![
             (*name).to_owned(),
             format!("{rate:.1}"),
-            asked.len().to_string(),
-            format_status_counts(&asked),
-            format!("{:.0} / {:.0} ms", answers.0 * 1e3, answers.1 * 1e3),
-            format!("{:.1} / {:.1} s", ways.0, ways.1),
+            phase_samples.len().to_string(),
+            format_status_counts(&phase_samples),
+            format!("{:.0} / {:.0} ms", latencies.0 * 1e3, latencies.1 * 1e3),
+            format!("{:.1} / {:.1} s", completion_times.0, completion_times.1),
         ]);
         from = *end;
     }
-    // The last order whose way was longer than usual: from its end on everything is as before.
-    let recovered = accepted
+    // The system has recovered when the last order ends that took longer than normal.
+    let recovery_seconds = accepted
         .iter()
-        .filter_map(|(asked, id)| Some((asked.sent_at, orders.get(*id)?.ended_at)))
-        .filter(|(at, end)| end - at > usual_way * RECOVERY_FACTOR)
-        .map(|(_, end)| end)
+        .filter_map(|(sample, id)| Some((sample.sent_at, orders.get(*id)?.ended_at)))
+        .filter(|(sent_at, ended_at)| ended_at - sent_at > normal_p99 * RECOVERY_FACTOR)
+        .map(|(_, ended_at)| ended_at)
         .fold(ends[1], f64::max)
         - ends[1];
 
-    let kinds: BTreeMap<&str, usize> = orders.values().fold(BTreeMap::new(), |mut kinds, order| {
-        *kinds.entry(order.outcome.as_str()).or_default() += 1;
-        kinds
+    let outcomes: BTreeMap<&str, usize> = orders.values().fold(BTreeMap::new(), |mut outcomes, order| {
+        *outcomes.entry(order.outcome.as_str()).or_default() += 1;
+        outcomes
     });
-    let kinds: Vec<String> = kinds
+    let outcomes: Vec<String> = outcomes
         .iter()
-        .map(|(how, count)| format!("{count} {how}"))
+        .map(|(outcome, count)| format!("{count} {outcome}"))
         .collect();
     Ok(Section {
-        title: "The sale".to_owned(),
+        title: "Load spike".to_owned(),
         text: format!(
-            "The usual load is a fifth of what this machine's local AWS carries to the end ({capacity:.1} orders a second, \
-             measured first with a burst), so a sale of ten times is twice more than it can carry: {before:.0} s as usual, \
-             {during:.0} s of sale, {after:.0} s as usual, everybody after one product of which there is enough for nine of \
-             ten buyers. Requests come at their time whether or not earlier ones are answered. The queue takes what the saga \
-             cannot: {} orders accepted, of which {}; {left} pieces left of {pieces}, {reserved} still set aside; all had \
-             ended {:.0} s after the sale. p50 / p99.",
+            "The normal load is a fifth of the capacity of the local AWS on this machine ({capacity:.1} \
+             orders per second, measured with a burst), so a spike of ten times is twice the capacity: \
+             {before:.0} s of normal load, {spike:.0} s of spike, {after:.0} s of normal load. All \
+             customers order one product, whose stock covers nine of ten orders. Requests are sent at a \
+             constant rate, whether or not earlier ones have responses. The queue buffers what the saga \
+             cannot process: {} orders accepted, of which {}; {remaining} units remaining of {quantity}, \
+             {reserved} still reserved; all orders had ended {:.0} s after the spike. Times are p50 / p99.",
             accepted.len(),
-            kinds.join(", "),
-            drained - ends[1],
+            outcomes.join(", "),
+            drained_at - ends[1],
         ),
         columns: [
             "",
             "orders/s",
-            "asked",
-            "answered",
-            "POST → answer",
-            "asked → order's end",
+            "requests",
+            "responses",
+            "POST → response",
+            "POST → order ended",
         ]
         .map(str::to_owned)
         .into(),
         rows,
         targets: vec![
             Target {
-                what: "accepted orders that came to no end".to_owned(),
+                what: "accepted orders that were lost".to_owned(),
                 goal: "0".to_owned(),
                 reached: lost.to_string(),
                 met: lost == 0,
             },
             Target {
-                what: "pieces sold and pieces left against pieces there were".to_owned(),
-                goal: pieces.to_string(),
-                reached: format!("{completed} + {left}, {reserved} set aside"),
-                met: balanced,
+                what: "units sold and remaining, against the initial stock".to_owned(),
+                goal: quantity.to_string(),
+                reached: format!("{completed} + {remaining}, {reserved} reserved"),
+                met: is_consistent,
             },
             Target {
-                what: "back to the usual way of an order after the sale".to_owned(),
-                goal: "measured".to_owned(),
-                reached: format!("{recovered:.0} s"),
+                what: "recovery after the spike".to_owned(),
+                goal: "no goal".to_owned(),
+                reached: format!("{recovery_seconds:.0} s"),
                 met: true,
             },
         ],
     })
 }
 
-/// How many orders a second the system brings to their end when there are always more.
+/// Returns the number of orders per second that the system completes under saturating load.
 async fn measure_capacity(
     context: &Context,
-    shop: &ApiClient,
+    api: &ApiClient,
     table: &OrdersTable,
     customer: &Customer,
     product: &str,
 ) -> anyhow::Result<f64> {
     let seconds = context.full_or_quick(10.0, 2.0);
-    // First for the processes, then for the clock.
-    let warm_up = context.clock.now();
-    send_orders(context, shop, customer, product, warm_up, SATURATING_RATE, 1.0).await?;
-    let warm = table.wait_for_completion(warm_up, product).await?.len();
-    let zero = context.clock.now();
-    send_orders(context, shop, customer, product, zero, SATURATING_RATE, seconds).await?;
-    let orders = table.wait_for_completion(zero, product).await?;
+    // The first orders start the processes and do not count.
+    let warm_up_start = context.clock.now();
+    send_orders(
+        context,
+        api,
+        customer,
+        product,
+        warm_up_start,
+        SATURATING_RATE,
+        1.0,
+    )
+    .await?;
+    let warm_up_orders = table.wait_for_completion(warm_up_start, product).await?.len();
+    let start = context.clock.now();
+    send_orders(context, api, customer, product, start, SATURATING_RATE, seconds).await?;
+    let orders = table.wait_for_completion(start, product).await?;
     let last = orders.values().map(|order| order.ended_at).fold(0.0, f64::max);
-    Ok((orders.len() - warm) as f64 / last)
+    Ok((orders.len() - warm_up_orders) as f64 / last)
 }
 
-/// Orders at a rate for some seconds, each at its time.
+/// Sends orders at a constant rate, whether or not earlier ones have responses (open loop).
 async fn send_orders(
     context: &Context,
-    shop: &ApiClient,
+    api: &ApiClient,
     customer: &Customer,
     product: &str,
-    zero: Timestamp,
+    start: Timestamp,
     rate: f64,
     seconds: f64,
 ) -> anyhow::Result<Vec<Sample>> {
@@ -217,22 +226,22 @@ async fn send_orders(
     let mut requests = JoinSet::new();
     for _ in 0..(rate * seconds) as usize {
         ticks.tick().await;
-        let (shop, customer, product) = (shop.clone(), customer.clone(), product.to_owned());
-        let (at, started) = (seconds_between(zero, context.clock.now()), Instant::now());
+        let (api, customer, product) = (api.clone(), customer.clone(), product.to_owned());
+        let (sent_at, started) = (seconds_between(start, context.clock.now()), Instant::now());
         requests.spawn(async move {
-            let answer = shop.place_order(&customer, &product).await.ok();
-            let took = started.elapsed();
+            let response = api.place_order(&customer, &product).await.ok();
+            let latency = started.elapsed();
             Sample {
-                sent_at: at,
-                latency: took,
-                response: answer,
+                sent_at,
+                latency,
+                response,
             }
         });
     }
     Ok(requests.join_all().await)
 }
 
-/// The table of orders.
+/// The orders table.
 struct OrdersTable(aws_sdk_dynamodb::Client);
 
 impl OrdersTable {
@@ -240,27 +249,27 @@ impl OrdersTable {
         Self(aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await))
     }
 
-    /// Every order of a product, once all of them have ended: its id, and how it ended.
+    /// Waits until all orders of a product have ended. Returns their final states by order id.
     async fn wait_for_completion(
         &self,
-        zero: Timestamp,
+        start: Timestamp,
         product: &str,
     ) -> anyhow::Result<BTreeMap<String, Completion>> {
-        let until = Instant::now() + DRAIN_TIMEOUT;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         loop {
-            let orders = self.find_orders(zero, product).await?;
+            let orders = self.find_orders(start, product).await?;
             if let Some(ended) = orders.into_iter().map(|(id, end)| Some((id, end?))).collect() {
                 return Ok(ended);
             }
-            ensure!(Instant::now() < until, "orders have not ended");
-            // Looking is a load of its own.
+            ensure!(Instant::now() < deadline, "not every order ended in time");
+            // Scanning is load as well, so the interval is long.
             sleep(Duration::from_secs(1)).await;
         }
     }
 
     async fn find_orders(
         &self,
-        zero: Timestamp,
+        start: Timestamp,
         product: &str,
     ) -> anyhow::Result<Vec<(String, Option<Completion>)>> {
         let mut pages = self
@@ -278,34 +287,33 @@ impl OrdersTable {
         while let Some(item) = pages.next().await {
             let item = item?;
             let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-            let id = text("order_id").context("an order has no id")?;
+            let id = text("order_id").context("an order has no order_id")?;
             let status = text("status").context("an order has no status")?;
-            let end: Timestamp = text("updated_at").context("an order has no time")?.parse()?;
-            let how = match text("reason") {
+            let updated_at: Timestamp = text("updated_at")
+                .context("an order has no updated_at")?
+                .parse()?;
+            let outcome = match text("reason") {
                 Some(reason) => format!("{status} ({reason})"),
                 None => status.clone(),
             };
-            let ended = ["completed", "failed", "cancelled"].contains(&status.as_str());
-            let at = seconds_between(zero, end);
-            orders.push((
-                id.clone(),
-                ended.then_some(Completion {
-                    outcome: how,
-                    ended_at: at,
-                }),
-            ));
+            let has_ended = ["completed", "failed", "cancelled"].contains(&status.as_str());
+            let ended_at = seconds_between(start, updated_at);
+            orders.push((id.clone(), has_ended.then_some(Completion { outcome, ended_at })));
         }
         Ok(orders)
     }
 }
 
-/// What was answered, by status.
-fn format_status_counts(asked: &[&Sample]) -> String {
+/// Formats the number of responses by status.
+fn format_status_counts(samples: &[&Sample]) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for asked in asked {
-        let status = asked.response.as_ref().map_or("no answer".to_owned(), |answer| {
-            answer.status.as_u16().to_string()
-        });
+    for sample in samples {
+        let status = sample
+            .response
+            .as_ref()
+            .map_or("no response".to_owned(), |response| {
+                response.status.as_u16().to_string()
+            });
         *counts.entry(status).or_default() += 1;
     }
     let counts: Vec<String> = counts
@@ -315,12 +323,7 @@ fn format_status_counts(asked: &[&Sample]) -> String {
     counts.join(", ")
 }
 
-/// What half of the values do not exceed, and what all but one in a hundred do not.
-fn p50_and_p99(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    (percentile(values.clone(), 0.5), percentile(values, 0.99))
-}
-
-/// Seconds from one moment to another.
-fn seconds_between(zero: Timestamp, at: Timestamp) -> f64 {
-    (at - zero).as_seconds_f64()
+/// Returns the seconds from `start` to `at`.
+fn seconds_between(start: Timestamp, at: Timestamp) -> f64 {
+    (at - start).as_seconds_f64()
 }

@@ -1,4 +1,4 @@
-//! Memory of the services, idle and under load, and how soon they are ready.
+//! Memory of the services, idle and under load, and their startup time.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tokio::time::sleep;
 
 use super::catalog;
 use crate::{
-    context::Context, process::ServiceProcess, report::Section, spread::Summary, stock_service::StockService,
+    context::Context, process::ServiceProcess, report::Section, stats::Summary, stock_service::StockService,
 };
 
-/// How many clients load a service.
+/// Number of concurrent clients.
 const CLIENTS: usize = 256;
 
-/// How long a service is left alone before it counts as idle.
+/// How long a service is without load before its idle memory is read.
 const IDLE_DELAY: Duration = Duration::from_secs(2);
 
-/// What was seen of one service.
+/// Startup times in milliseconds and memory in MiB.
 #[derive(Default)]
 struct MemorySamples {
     ready_ms: Vec<f64>,
@@ -24,34 +24,35 @@ struct MemorySamples {
     peak: Vec<f64>,
 }
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let rounds = context.full_or_quick(5, 2);
     let load = Duration::from_secs(context.full_or_quick(5, 2));
     let (mut core_api, mut stock_service) = (MemorySamples::default(), MemorySamples::default());
     for round in 1..=rounds {
         eprintln!("    start {round} of {rounds}");
-        let shop = catalog::start_core_api(context).await?;
-        core_api.record_idle(&shop).await?;
-        let products = catalog::product_paths(&shop).await?;
-        catalog::measure_rate(&shop, CLIENTS, &products, load).await?;
-        core_api.record_loaded(&shop)?;
+        let service = catalog::start_core_api(context).await?;
+        core_api.record_idle(&service).await?;
+        let products = catalog::product_paths(&service).await?;
+        catalog::measure_rate(&service, CLIENTS, &products, load).await?;
+        core_api.record_loaded(&service)?;
 
-        let mut stock = StockService::start(context).await?;
-        stock_service.record_idle(&stock.process).await?;
-        stock.measure_rate(1000, CLIENTS, load).await?;
-        stock_service.record_loaded(&stock.process)?;
+        let mut stock_load = StockService::start(context).await?;
+        stock_service.record_idle(&stock_load.process).await?;
+        stock_load.measure_rate(1000, CLIENTS, load).await?;
+        stock_service.record_loaded(&stock_load.process)?;
     }
     Ok(Section {
-        title: "Memory and start".to_owned(),
+        title: "Memory and startup".to_owned(),
         text: format!(
-            "Milliseconds from the start of the process until `/ready` answers 200, which it does when database and AWS \
-             answer; memory in MiB\n(resident set) {} s later, and after {} s with {CLIENTS} clients at once: readers of \
-             every product for core-api,\nbuyers of 1,000 products for stock-service. {rounds} starts each, in turns.",
+            "*ready*: milliseconds from the start of the process until `/ready` responds with 200, which \
+             requires the database and AWS. Memory is the resident set size in MiB: *idle* {} s later, and \
+             *under load* after {} s with {CLIENTS} concurrent clients, which read all products (core-api) \
+             or reserve units of 1,000 products (stock-service). {rounds} alternating starts of each \
+             service.",
             IDLE_DELAY.as_secs(),
             load.as_secs()
         ),
-        columns: ["", "ready, ms", "idle", "under load", "highest"]
+        columns: ["", "ready, ms", "idle", "under load", "peak"]
             .map(str::to_owned)
             .into(),
         rows: vec![
@@ -78,8 +79,8 @@ impl MemorySamples {
     }
 
     fn into_table_row(self, name: &str) -> Vec<String> {
-        let spreads = [self.ready_ms, self.idle, self.loaded, self.peak]
-            .map(|measured| Summary::from_samples(measured).to_string());
-        [name.to_owned()].into_iter().chain(spreads).collect()
+        let summaries = [self.ready_ms, self.idle, self.loaded, self.peak]
+            .map(|samples| Summary::from_samples(samples).to_string());
+        [name.to_owned()].into_iter().chain(summaries).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! The figures, one file each; a figure's name is its file's.
+//! The benchmarks, one file each. The name of a benchmark is the name of its file.
 
 mod authentication;
 mod catalog;
@@ -17,33 +17,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::{context::Context, report::Section};
 
-/// Something that is measured. They stand on the page in this order.
+/// A benchmark. The report lists them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Benchmark {
-    /// Reservations per second, against the obvious SQL.
+    /// Reservations per second, against straightforward SQL
     Reservations,
-    /// Products and lists read per second, against a bare handler.
+    /// Products and lists read per second, against a bare HTTP server
     Catalog,
-    /// Start of a function's process to its first poll, against an empty function.
+    /// Time from the start of a function's process to its first poll, against a function that does nothing
     ColdStart,
-    /// Memory of the services, and how soon they are ready.
+    /// Memory and startup time of the services
     Memory,
-    /// From an order's acceptance to its completion, against a saga of empty functions.
+    /// Time from an order's acceptance to its completion, against a saga of functions that do nothing
     OrderLatency,
-    /// Orders accepted per second, against the data store's own limit.
+    /// Orders accepted per second, against the limit of the data store
     OrderThroughput,
-    /// What an order costs in AWS.
+    /// AWS cost of an order
     Cost,
-    /// Ten times the usual load for a minute.
+    /// Ten times the normal load for a minute
     LoadSpike,
-    /// Verifying tokens, and signing in.
+    /// Token verification and login
     Authentication,
 }
 
 impl Benchmark {
-    /// Every figure.
+    /// All benchmarks.
     pub const ALL: [Self; 9] = [
         Self::Reservations,
         Self::Catalog,
@@ -56,10 +56,10 @@ impl Benchmark {
         Self::Authentication,
     ];
 
-    /// Measures it.
+    /// Runs the benchmark.
     ///
     /// # Errors
-    /// When something that it needs is not there, or does not answer as it should.
+    /// Fails when a part of the system is missing or responds incorrectly.
     pub async fn run(self, context: &Context) -> anyhow::Result<Section> {
         match self {
             Self::Reservations => reservations::run(context).await,
@@ -77,7 +77,7 @@ impl Benchmark {
 
 impl fmt::Display for Benchmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no figure is hidden");
+        let value = self.to_possible_value().expect("no benchmark is hidden");
         f.write_str(value.get_name())
     }
 }

@@ -1,5 +1,5 @@
-//! From an order's acceptance to its completion: our saga against the same state machine with empty functions, behind
-//! the same bus and a queue of the same kind.
+//! Order latency from acceptance to completion: our saga against the same state machine with functions that
+//! do baseline_run, behind the same bus and a queue of the same kind.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,25 +13,25 @@ use crate::{
     baseline_saga::{self, BaselineSaga},
     context::Context,
     report::{Section, Target, format_ratio},
-    stats::percentile,
+    stats::p50_and_p99,
 };
 
-/// At most so much longer than the empty saga.
+/// The maximum ratio to the baseline saga.
 const MAX_RATIO: f64 = 1.5;
 
-/// Runs before the first that counts: every function has its process then.
+/// Runs that do not count, because they start the functions' processes.
 const WARM_UP_RUNS: usize = 5;
 
-/// Each run has so long for itself; an idle machine needs half of it.
+/// Time slot of each run. An idle machine needs half of it.
 const RUN_INTERVAL: Duration = Duration::from_millis(900);
 
 /// How long an execution may take.
 const EXECUTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often an execution is asked for that has outlasted its slot. Within it nobody asks: that would be load.
+/// Interval of status checks after the slot. There are none during the slot, because they would be load.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The steps of an order that is completed.
+/// The steps of a completed order.
 const STEPS: [&str; 5] = [
     "ReserveStock",
     "ProcessPayment",
@@ -40,41 +40,46 @@ const STEPS: [&str; 5] = [
     "SendNotification",
 ];
 
-/// The parts of the way that are told, and in which order.
+/// The reported phases besides the steps.
 const ACCEPTED_TO_STARTED: &str = "accepted → saga started";
 const ACCEPTED_TO_COMPLETED: &str = "**accepted → completed**";
 const ACCEPTED_TO_ENDED: &str = "accepted → saga ended";
 
-/// Milliseconds of each part of the way.
+/// Milliseconds by phase.
 type PhaseDurations = BTreeMap<&'static str, f64>;
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let baseline_saga = BaselineSaga::deploy(context).await?;
-    let sagas = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
-    let shop = ApiClient::new(context)?;
-    let product = shop.create_product(1_000_000).await?;
-    let customer = shop.create_customer().await?;
+    let step_functions = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
+    let api = ApiClient::new(context)?;
+    let product = api.create_product(1_000_000).await?;
+    let customer = api.create_customer().await?;
 
     let pairs = context.full_or_quick(150, 25);
-    let (mut ours, mut empty) = (Vec::new(), Vec::new());
+    let (mut ours, mut baseline) = (Vec::new(), Vec::new());
     for pair in 0..WARM_UP_RUNS + pairs {
         let slot = Instant::now() + RUN_INTERVAL;
-        let (name, at) = shop.place_accepted_order(&customer, &product).await?;
+        let (name, accepted_at) = api.place_accepted_order(&customer, &product).await?;
         sleep_until(slot).await;
-        let order = phase_durations(&sagas, "order-saga", &name, at).await?;
+        let order = phase_durations(&step_functions, "order-saga", &name, accepted_at).await?;
 
         let slot = Instant::now() + RUN_INTERVAL;
-        let (name, at) = baseline_saga.start_execution(context).await?;
+        let (name, accepted_at) = baseline_saga.start_execution(context).await?;
         sleep_until(slot).await;
-        let nothing = phase_durations(&sagas, baseline_saga::STATE_MACHINE_NAME, &name, at).await?;
+        let baseline_run = phase_durations(
+            &step_functions,
+            baseline_saga::STATE_MACHINE_NAME,
+            &name,
+            accepted_at,
+        )
+        .await?;
         if pair >= WARM_UP_RUNS {
             ours.push(order);
-            empty.push(nothing);
+            baseline.push(baseline_run);
         }
     }
 
-    let told = [
+    let phases = [
         &[ACCEPTED_TO_STARTED],
         &STEPS[..4],
         &[ACCEPTED_TO_COMPLETED],
@@ -82,36 +87,36 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         &[ACCEPTED_TO_ENDED],
     ]
     .concat();
-    let rows = told.iter().map(|part| {
-        let [ours, empty] = [&ours, &empty].map(|runs| p50_and_p99(part, runs));
-        let mut row = vec![(*part).to_owned()];
-        row.extend([ours.0, empty.0].map(|ms| format!("{ms:.0}")));
-        row.push(format_ratio(ours.0 / empty.0));
-        row.extend([ours.1, empty.1].map(|ms| format!("{ms:.0}")));
-        row.push(format_ratio(ours.1 / empty.1));
+    let rows = phases.iter().map(|phase| {
+        let [ours, baseline] = [&ours, &baseline].map(|runs| phase_percentiles(phase, runs));
+        let mut row = vec![(*phase).to_owned()];
+        row.extend([ours.0, baseline.0].map(|ms| format!("{ms:.0}")));
+        row.push(format_ratio(ours.0 / baseline.0));
+        row.extend([ours.1, baseline.1].map(|ms| format!("{ms:.0}")));
+        row.push(format_ratio(ours.1 / baseline.1));
         row
     });
     let [ours_completed, baseline_completed] =
-        [&ours, &empty].map(|runs| p50_and_p99(ACCEPTED_TO_COMPLETED, runs));
+        [&ours, &baseline].map(|runs| phase_percentiles(ACCEPTED_TO_COMPLETED, runs));
     Ok(Section {
-        title: "Orders: accepted → completed".to_owned(),
+        title: "Order latency: accepted → completed".to_owned(),
         text: format!(
-            "Our saga against the same state machine with functions that do nothing, which stands behind the same bus, a \
-             rule and a queue of the same kind, and a starter that only starts executions (each logs its line, because the \
-             local AWS waits 40 ms for one that does not come). {pairs} orders and {pairs} \
-             empty executions in turns, one at a time, every function warm.\n\n\
-             Our clock starts when the customer has read the 202 and before anybody looked at the event; the empty \
-             saga's starts before its event is put on the bus. Both end by the local AWS's own history: *completed* when \
-             the state CompleteOrder is left, *ended* when the execution has succeeded. What the customer's request \
-             itself takes is not part of it. Milliseconds."
+            "Our saga against the same state machine with functions that do nothing, behind the same bus, a \
+             rule and a queue of the same kind, and a starter that only starts executions. (Each function \
+             writes one log line, because the local AWS waits 40 ms for a missing one.) {pairs} orders and \
+             {pairs} baseline executions, alternating, one at a time, with warm functions.\n\nAn order's \
+             time starts when the customer has received the 202; the baseline's starts before its event is \
+             published. Both end according to the execution history of the local AWS: *completed* when the \
+             state CompleteOrder exits, *ended* when the execution has succeeded. The duration of the \
+             customer's request is not included. Milliseconds."
         ),
         columns: [
             "",
             "order p50",
-            "empty p50",
+            "baseline p50",
             "ratio",
             "order p99",
-            "empty p99",
+            "baseline p99",
             "ratio",
         ]
         .map(str::to_owned)
@@ -132,57 +137,59 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     })
 }
 
-/// How long an execution took that came of something accepted at `accepted`, part by part.
+/// Returns the durations of an execution's phases. `accepted_at` is when the order or the event was accepted.
 async fn phase_durations(
-    sagas: &aws_sdk_sfn::Client,
-    machine: &str,
+    step_functions: &aws_sdk_sfn::Client,
+    state_machine: &str,
     name: &str,
-    accepted: Timestamp,
+    accepted_at: Timestamp,
 ) -> anyhow::Result<PhaseDurations> {
-    let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{machine}:{name}");
-    wait_for_success(sagas, &arn).await?;
-    let history = sagas
+    let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{state_machine}:{name}");
+    wait_for_success(step_functions, &arn).await?;
+    let history = step_functions
         .get_execution_history()
         .execution_arn(&arn)
         .max_results(1000)
         .send()
         .await?;
-    let zero = accepted.timestamp_micros() as f64 / 1e3;
-    let mut parts = PhaseDurations::new();
+    let accepted_ms = accepted_at.timestamp_micros() as f64 / 1e3;
+    let mut durations = PhaseDurations::new();
     for event in history.events {
-        let at = event.timestamp.as_secs_f64() * 1e3 - zero;
+        let elapsed_ms = event.timestamp.as_secs_f64() * 1e3 - accepted_ms;
         match event.r#type {
-            HistoryEventType::ExecutionStarted => parts.insert(ACCEPTED_TO_STARTED, at),
-            HistoryEventType::ExecutionSucceeded => parts.insert(ACCEPTED_TO_ENDED, at),
-            HistoryEventType::TaskStateEntered => step_name(&event).and_then(|step| parts.insert(step, -at)),
+            HistoryEventType::ExecutionStarted => durations.insert(ACCEPTED_TO_STARTED, elapsed_ms),
+            HistoryEventType::ExecutionSucceeded => durations.insert(ACCEPTED_TO_ENDED, elapsed_ms),
+            HistoryEventType::TaskStateEntered => {
+                step_name(&event).and_then(|step| durations.insert(step, -elapsed_ms))
+            }
             HistoryEventType::TaskStateExited => step_name(&event).and_then(|step| {
                 if step == "CompleteOrder" {
-                    parts.insert(ACCEPTED_TO_COMPLETED, at);
+                    durations.insert(ACCEPTED_TO_COMPLETED, elapsed_ms);
                 }
-                // Entered at what was kept as negative.
-                parts.get_mut(step).map(|entered| {
-                    *entered += at;
+                // The entry holds the negative time at which the step was entered.
+                durations.get_mut(step).map(|entered| {
+                    *entered += elapsed_ms;
                     *entered
                 })
             }),
             _ => None,
         };
     }
-    Ok(parts)
+    Ok(durations)
 }
 
-/// The step that an event is about.
+/// Returns the step to which an event belongs.
 fn step_name(event: &HistoryEvent) -> Option<&'static str> {
     let entered = event.state_entered_event_details().map(|details| details.name());
     let name = entered.or(event.state_exited_event_details().map(|details| details.name()))?;
     STEPS.into_iter().find(|step| *step == name)
 }
 
-async fn wait_for_success(sagas: &aws_sdk_sfn::Client, arn: &str) -> anyhow::Result<()> {
-    let until = Instant::now() + EXECUTION_TIMEOUT;
+async fn wait_for_success(step_functions: &aws_sdk_sfn::Client, arn: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + EXECUTION_TIMEOUT;
     loop {
-        // Until it has started there is nothing to describe.
-        let status = sagas
+        // DescribeExecution fails until the execution has started.
+        let status = step_functions
             .describe_execution()
             .execution_arn(arn)
             .send()
@@ -191,15 +198,14 @@ async fn wait_for_success(sagas: &aws_sdk_sfn::Client, arn: &str) -> anyhow::Res
             .unwrap_or(ExecutionStatus::Running);
         match status {
             ExecutionStatus::Succeeded => return Ok(()),
-            ExecutionStatus::Running if Instant::now() < until => sleep(POLL_INTERVAL).await,
-            ExecutionStatus::Running => bail!("{arn} has not ended"),
+            ExecutionStatus::Running if Instant::now() < deadline => sleep(POLL_INTERVAL).await,
+            ExecutionStatus::Running => bail!("{arn} did not end in time"),
             status => bail!("{arn} is {status}"),
         }
     }
 }
 
-/// Of one part of the way, what half of the runs do not exceed, and what all but one in a hundred do not.
-fn p50_and_p99(part: &str, runs: &[PhaseDurations]) -> (f64, f64) {
-    let measured = || runs.iter().filter_map(|run| run.get(part)).copied();
-    (percentile(measured(), 0.5), percentile(measured(), 0.99))
+/// Returns the 50th and the 99th percentile of one phase.
+fn phase_percentiles(phase: &str, runs: &[PhaseDurations]) -> (f64, f64) {
+    p50_and_p99(runs.iter().filter_map(|run| run.get(phase)).copied())
 }

@@ -1,4 +1,4 @@
-//! Orders accepted per second: core-api against the data store's own limit for the same transaction.
+//! Orders accepted per second: core-api against the data store's limit for the same transaction.
 
 use std::{collections::HashMap, process::Stdio, thread, time::Duration};
 
@@ -24,19 +24,19 @@ use crate::{
     load_generator,
     process::{ServiceProcess, service_environment},
     report::{Section, Target, format_ratio},
-    spread::Summary,
+    stats::Summary,
 };
 
-/// Customers at once.
+/// Numbers of concurrent clients.
 const CONCURRENCY_LEVELS: [usize; 3] = [8, 32, 128];
 
-/// How long the store may take to be there.
+/// How long dynoxide may take to start.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the reference leaves its events: core-api's relay would publish those that it found in the outbox itself.
+/// The baseline's outbox table. core-api's relay would publish entries in its own outbox.
 const BASELINE_OUTBOX: &str = "other-outbox";
 
-/// The tables that are made, each after one of the template's.
+/// The created tables: (table in the local AWS, name of its copy).
 const TABLE_COPIES: [(&str, &str); 4] = [
     ("ecommerce-orders", "ecommerce-orders"),
     ("ecommerce-idempotency", "ecommerce-idempotency"),
@@ -46,67 +46,74 @@ const TABLE_COPIES: [(&str, &str); 4] = [
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
-    let shop = ApiClient::new(context)?;
-    let product = shop.create_product(1).await?;
+    let api = ApiClient::new(context)?;
+    let product = api.create_product(1).await?;
     let store = Dynoxide::start(context).await?;
     let transaction = OrderTransaction::capture(context, &store).await?;
     let bus = aws_stub::start(HashMap::new())?;
     let mut environment = service_environment(context, &bus, &context.addresses.database);
     environment.push(("AWS_ENDPOINT_URL_DYNAMODB", store.url.clone()));
     let core_api = ServiceProcess::start(&context.executable("core-api"), &[], &environment).await?;
-    let customer = shop.create_customer().await?;
+    let customer = api.create_customer().await?;
 
     let round = Duration::from_secs(context.full_or_quick(5, 2));
     let (mut rows, mut best) = (Vec::new(), (0.0, 0.0));
-    for customers in CONCURRENCY_LEVELS {
+    for clients in CONCURRENCY_LEVELS {
         let (mut ours, mut limit) = (Vec::new(), Vec::new());
         for _ in 0..context.full_or_quick(5, 2) {
-            limit.push(transaction.measure_rate(customers, round).await?);
-            let answers = load_generator::run(&core_api.address, customers, round, |buffer| {
+            limit.push(transaction.measure_rate(clients, round).await?);
+            let result = load_generator::run(&core_api.address, clients, round, |buffer| {
                 write_order_request(buffer, context, &customer, &product);
                 true
             })
             .await?;
-            let refused: u64 = answers.statuses.values().sum::<u64>() - answers.count(202);
-            ensure!(refused == 0, "orders were not accepted: {:?}", answers.statuses);
-            ours.push(answers.per_second(202));
+            let rejected: u64 = result.statuses.values().sum::<u64>() - result.count(202);
+            ensure!(rejected == 0, "orders were not accepted: {:?}", result.statuses);
+            ours.push(result.per_second(202));
         }
         let [ours, limit] = [ours, limit].map(Summary::from_samples);
         if ours.median > best.0 {
             best = (ours.median, ours.median / limit.median);
         }
         rows.push(vec![
-            customers.to_string(),
+            clients.to_string(),
             ours.to_string(),
             limit.to_string(),
             format_ratio(ours.median / limit.median),
         ]);
     }
     Ok(Section {
-        title: "Orders accepted".to_owned(),
-        text: "`POST /v1/orders` answered with 202, a second, against the same transaction (order, outbox entry, idempotency \
-               key, with the same conditions) straight from the SDK at the same concurrency. The store is dynoxide, \
-               because MiniStack would be all that is measured; the tables are made as MiniStack describes its own. The \
-               store, the client and core-api share the machine's cores. On top of the transaction core-api verifies the \
-               token, asks PostgreSQL for the prices, publishes the event (to a bus that answers at once) and takes the \
-               outbox entry out again, in the same store. Median, least and most of the rounds."
-            .to_owned(),
-        columns: ["Customers at once", "core-api, orders/s", "the store's limit, transactions/s", "ratio"]
-            .map(str::to_owned)
-            .into(),
+        title: "Order throughput".to_owned(),
+        text:
+            "`POST /v1/orders` requests per second that are accepted with 202, against the same transaction \
+             (order, outbox entry, idempotency record, with the same conditions) sent directly with the AWS \
+             SDK at the same concurrency. The data store is dynoxide, because MiniStack would be the \
+             bottleneck; its tables are copies of those in MiniStack. The data store, the client and \
+             core-api share the machine's CPU cores. In addition to the transaction, core-api verifies the \
+             token, reads the prices from PostgreSQL, publishes the event (to an AWS stub that responds \
+             immediately) and deletes the outbox entry in the same data store. Values are median (min–max) \
+             of the rounds."
+                .to_owned(),
+        columns: [
+            "clients",
+            "core-api, orders/s",
+            "data store limit, transactions/s",
+            "ratio",
+        ]
+        .map(str::to_owned)
+        .into(),
         rows,
         targets: vec![Target {
-            what: "orders accepted per second, against the store's limit".to_owned(),
-            goal: "measured".to_owned(),
+            what: "orders accepted per second, against the data store's limit".to_owned(),
+            goal: "no goal".to_owned(),
             reached: format!("{:.0}/s, {}", best.0, format_ratio(best.1)),
             met: true,
         }],
     })
 }
 
-/// A data store that is faster than what is measured on it. Dropping it ends it.
+/// A dynoxide process, a DynamoDB emulator that is faster than core-api. Dropping it kills the process.
 struct Dynoxide {
     _child: Child,
     url: String,
@@ -115,42 +122,42 @@ struct Dynoxide {
 
 impl Dynoxide {
     async fn start(context: &Context) -> anyhow::Result<Self> {
-        let program = context.addresses.dynoxide.as_ref();
-        let program = program.context("DYNOXIDE does not say where dynoxide is")?;
+        let executable = context.addresses.dynoxide.as_ref();
+        let executable = executable.context("DYNOXIDE, the path of dynoxide, is not set")?;
         let port = {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             listener.local_addr()?.port()
         };
-        let child = Command::new(program)
+        let child = Command::new(executable)
             .args(["--port", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot run {}", program.display()))?;
-        let until = Instant::now() + READY_TIMEOUT;
+            .with_context(|| format!("cannot run {}", executable.display()))?;
+        let deadline = Instant::now() + READY_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            ensure!(Instant::now() < until, "dynoxide does not listen");
+            ensure!(Instant::now() < deadline, "dynoxide did not start in time");
             sleep(Duration::from_millis(20)).await;
         }
         let url = format!("http://127.0.0.1:{port}");
-        let theirs = aws_client::sdk_config().await;
-        let client = dynamodb_client(&theirs, &url);
+        let source_config = aws_client::sdk_config().await;
+        let client = dynamodb_client(&source_config, &url);
         let store = Self {
             _child: child,
             url,
             client,
         };
-        store.copy_tables(&Client::new(&theirs)).await?;
+        store.copy_tables(&Client::new(&source_config)).await?;
         Ok(store)
     }
 
-    /// Makes the tables that the template has made in the local AWS.
+    /// Creates copies of the tables in the local AWS.
     async fn copy_tables(&self, from: &Client) -> anyhow::Result<()> {
         for (original, name) in TABLE_COPIES {
             let described = from.describe_table().table_name(original).send().await?;
-            let table = described.table.context("a table has no description")?;
+            let table = described.table.context("DescribeTable returned no table")?;
             let indexes = table.global_secondary_indexes.map(|indexes| {
                 let index = |index: aws_sdk_dynamodb::types::GlobalSecondaryIndexDescription| {
                     aws_sdk_dynamodb::types::GlobalSecondaryIndex::builder()
@@ -175,7 +182,7 @@ impl Dynoxide {
     }
 }
 
-/// The transaction in which an order is placed, to be repeated under other ids.
+/// The items of an order transaction, to be written again with new ids.
 #[derive(Clone)]
 struct OrderTransaction {
     url: String,
@@ -186,7 +193,7 @@ struct OrderTransaction {
 }
 
 impl OrderTransaction {
-    /// Has our own code write one, and takes what it wrote.
+    /// Places one order with the orders crate and reads the items that it wrote.
     async fn capture(context: &Context, store: &Dynoxide) -> anyhow::Result<Self> {
         let now = context.clock.now();
         let tables = Tables {
@@ -194,7 +201,7 @@ impl OrderTransaction {
             outbox: BASELINE_OUTBOX.to_owned(),
             idempotency: "ecommerce-idempotency".to_owned(),
         };
-        let new = NewOrder {
+        let new_order = NewOrder {
             user_id: UserId(uuid_v7(now)),
             contact_email: "bench@example.com".to_owned(),
             items: vec![OrderLine {
@@ -209,44 +216,45 @@ impl OrderTransaction {
             traceparent: TraceParent::root(now),
         };
         Orders::new(store.client.clone(), tables, context.clock.clone())
-            .place(&new)
+            .place(&new_order)
             .await?;
-        let only = async |table: &str| -> anyhow::Result<Item> {
+        let first_item = async |table: &str| -> anyhow::Result<Item> {
             let found = store.client.scan().table_name(table).send().await?;
             let first = found.items.and_then(|items| items.into_iter().next());
-            first.with_context(|| format!("nothing was written to {table}"))
+            first.with_context(|| format!("the table {table} is empty"))
         };
         Ok(Self {
             url: store.url.clone(),
             clock: context.clock.clone(),
-            order: only("ecommerce-orders").await?,
-            idempotency_record: only("ecommerce-idempotency").await?,
-            outbox_entry: only(BASELINE_OUTBOX).await?,
+            order: first_item("ecommerce-orders").await?,
+            idempotency_record: first_item("ecommerce-idempotency").await?,
+            outbox_entry: first_item(BASELINE_OUTBOX).await?,
         })
     }
 
-    /// How many a second go through with so many at once. On threads of their own: it is a limit that is looked for.
-    async fn measure_rate(&self, at_once: usize, during: Duration) -> anyhow::Result<f64> {
+    /// Returns transactions per second with `clients` concurrent clients. A multi-threaded runtime gives the
+    /// highest limit.
+    async fn measure_rate(&self, clients: usize, duration: Duration) -> anyhow::Result<f64> {
         let transaction = self.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let client = dynamodb_client(&aws_client::sdk_config().await, &transaction.url);
                 let started = Instant::now();
-                let runs = (0..at_once).map(|_| {
+                let runs = (0..clients).map(|_| {
                     let (client, transaction) = (client.clone(), transaction.clone());
                     tokio::spawn(async move {
-                        let mut done = 0_u32;
-                        while started.elapsed() < during {
+                        let mut committed = 0_u32;
+                        while started.elapsed() < duration {
                             transaction.send(&client).await?;
-                            done += 1;
+                            committed += 1;
                         }
-                        anyhow::Ok(done)
+                        anyhow::Ok(committed)
                     })
                 });
                 let mut sum = 0;
-                for done in try_join_all(runs).await? {
-                    sum += done?;
+                for committed in try_join_all(runs).await? {
+                    sum += committed?;
                 }
                 anyhow::Ok(f64::from(sum) / started.elapsed().as_secs_f64())
             })
@@ -256,33 +264,35 @@ impl OrderTransaction {
         }
         thread
             .join()
-            .map_err(|_| anyhow::anyhow!("the client panicked"))?
+            .map_err(|_| anyhow::anyhow!("the baseline's client thread panicked"))?
     }
 
     async fn send(&self, client: &Client) -> anyhow::Result<()> {
         let now = self.clock.now();
-        let fresh = || AttributeValue::S(uuid_v7(now).to_string());
-        let (mut order, mut event, mut key) = (
+        let new_id = || AttributeValue::S(uuid_v7(now).to_string());
+        let (mut order, mut outbox_entry, mut idempotency_record) = (
             self.order.clone(),
             self.outbox_entry.clone(),
             self.idempotency_record.clone(),
         );
-        order.insert("order_id".to_owned(), fresh());
-        event.insert("event_id".to_owned(), fresh());
-        key.insert("id".to_owned(), fresh());
-        let key = Put::builder()
+        order.insert("order_id".to_owned(), new_id());
+        outbox_entry.insert("event_id".to_owned(), new_id());
+        idempotency_record.insert("id".to_owned(), new_id());
+        let put_idempotency_record = Put::builder()
             .table_name("ecommerce-idempotency")
-            .set_item(Some(key))
+            .set_item(Some(idempotency_record))
             .condition_expression("attribute_not_exists(id) OR #ttl <= :now")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":now", AttributeValue::N(now.timestamp().to_string()));
-        let order = Put::builder()
+        let put_order = Put::builder()
             .table_name("ecommerce-orders")
             .set_item(Some(order))
             .condition_expression("attribute_not_exists(order_id)");
-        let event = Put::builder().table_name(BASELINE_OUTBOX).set_item(Some(event));
+        let put_outbox_entry = Put::builder()
+            .table_name(BASELINE_OUTBOX)
+            .set_item(Some(outbox_entry));
         let mut transaction = client.transact_write_items();
-        for put in [key, order, event] {
+        for put in [put_idempotency_record, put_order, put_outbox_entry] {
             transaction = transaction.transact_items(TransactWriteItem::builder().put(put.build()?).build());
         }
         transaction.send().await?;

@@ -1,4 +1,5 @@
-//! Reservations per second: stock-service over HTTP against the obvious SQL by pgbench, on the same PostgreSQL.
+//! Reservations per second: stock-service over HTTP against straightforward SQL with pgbench, on the same
+//! PostgreSQL.
 
 use std::{fmt::Write as _, process::Command, time::Duration};
 
@@ -10,25 +11,25 @@ use crate::{
     context::Context,
     databases,
     report::{Section, Target, format_ratio},
-    spread::Summary,
+    stats::Summary,
     stock_service::{SCARCE_QUANTITY, StockService},
 };
 
-/// Buyers at once.
+/// Numbers of concurrent clients.
 const CONCURRENCY_LEVELS: [usize; 3] = [16, 64, 256];
 
-/// The hot product alone, and many products.
+/// One hot product, and many products.
 const PRODUCT_COUNTS: [(&str, u32); 2] = [("1 hot product", 1), ("1,000 products", 1000)];
 
-/// The reference's tables: no more than the two statements need.
+/// The baseline's tables, with no more than the two statements need.
 const BASELINE_SCHEMA: &str = "
     CREATE TABLE stock (product_id bigint PRIMARY KEY, quantity bigint NOT NULL, reserved bigint NOT NULL)
         WITH (fillfactor = 50);
-    CREATE TABLE reservations (reservation_id uuid PRIMARY KEY, product_id bigint NOT NULL, quantity bigint NOT NULL,
-                               created_at timestamptz NOT NULL);
+    CREATE TABLE reservations (reservation_id uuid PRIMARY KEY, product_id bigint NOT NULL,
+                               quantity bigint NOT NULL, created_at timestamptz NOT NULL);
     INSERT INTO stock SELECT id, 1000000000, 0 FROM generate_series(1, 1000) AS id;";
 
-/// The reference: what anybody would write.
+/// The baseline: straightforward SQL.
 const PGBENCH_SCRIPT: &str = r"\set product random(1, :products)
 BEGIN;
 UPDATE stock SET reserved = reserved + 1 WHERE product_id = :product AND quantity - reserved >= 1;
@@ -36,43 +37,46 @@ INSERT INTO reservations VALUES (gen_random_uuid(), :product, 1, now());
 COMMIT;
 ";
 
-/// Measures it.
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
-    let obvious = PgbenchBaseline::prepare(context).await?;
-    let mut ours = StockService::start(context).await?;
+    let baseline = PgbenchBaseline::prepare(context).await?;
+    let mut stock_service = StockService::start(context).await?;
     let round = Duration::from_secs(context.full_or_quick(4, 2));
     let rounds = context.full_or_quick(5, 3);
 
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
-    for (shape, products) in PRODUCT_COUNTS {
-        for buyers in CONCURRENCY_LEVELS {
-            eprintln!("    {shape}, {buyers} buyers");
-            let (mut ours_rates, mut obvious_rates) = (Vec::new(), Vec::new());
+    for (case, products) in PRODUCT_COUNTS {
+        for clients in CONCURRENCY_LEVELS {
+            eprintln!("    {case}, {clients} clients");
+            let (mut service_rates, mut baseline_rates) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
-                obvious_rates.push(obvious.measure_rate(products, buyers, round).await?);
-                ours_rates.push(ours.measure_rate(products, buyers, round).await?);
+                baseline_rates.push(baseline.measure_rate(products, clients, round).await?);
+                service_rates.push(stock_service.measure_rate(products, clients, round).await?);
             }
-            ours.check_consistency().await?;
-            let (reached, reference) = (
-                Summary::from_samples(ours_rates),
-                Summary::from_samples(obvious_rates),
+            stock_service.check_consistency().await?;
+            let (measured, baseline_summary) = (
+                Summary::from_samples(service_rates),
+                Summary::from_samples(baseline_rates),
             );
-            let ratio = reached.median / reference.median;
+            let ratio = measured.median / baseline_summary.median;
             rows.push(vec![
-                shape.to_owned(),
-                buyers.to_string(),
-                reached.to_string(),
-                reference.to_string(),
+                case.to_owned(),
+                clients.to_string(),
+                measured.to_string(),
+                baseline_summary.to_string(),
                 format_ratio(ratio),
             ]);
-            let goal = if (products, buyers) == (1, 64) { 10.0 } else { 1.0 };
-            targets.push(Target::at_least(format!("{shape}, {buyers} buyers"), goal, ratio));
+            let goal = if (products, clients) == (1, 64) { 10.0 } else { 1.0 };
+            targets.push(Target::at_least(
+                format!("{case}, {clients} clients"),
+                goal,
+                ratio,
+            ));
         }
     }
-    let sold = ours.sell_out().await?;
-    ours.check_consistency().await?;
+    let sold = stock_service.sell_out().await?;
+    stock_service.check_consistency().await?;
     targets.push(Target {
-        what: format!("of {SCARCE_QUANTITY} pieces, with 64 buyers after them, are sold"),
+        what: format!("units sold of {SCARCE_QUANTITY}, with 64 clients and twice as many requests"),
         goal: SCARCE_QUANTITY.to_string(),
         reached: sold.to_string(),
         met: sold == SCARCE_QUANTITY,
@@ -80,13 +84,14 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     Ok(Section {
         title: "Reservations".to_owned(),
         text: format!(
-            "Reservations per second of one piece each, with as many buyers asking at once. Ours is stock-service over \
-             HTTP with a token\nin each request; only answers 201 count. The obvious way is pgbench with prepared \
-             statements, directly in SQL:\n\n```sql\n{}```\n\nBoth stand on the same PostgreSQL server, which waits for \
-             the disk at each commit, in a database each. Rounds of\n{} s take turns, {rounds} each. stock-service \
-             publishes its events to a stand-in for EventBridge that takes\neverything at once; it and the load \
-             generator share the cores with what is measured. After each case stock and\nreservations were summed up: \
-             no piece was reserved twice, and there was a reservation for every 201.",
+            "Reservations per second of one unit each, with concurrent clients. stock-service is called \
+             over HTTP with a token in each request; only responses with 201 count. The baseline is pgbench \
+             with prepared statements, directly in SQL:\n\n```sql\n{}```\n\nBoth use separate databases on \
+             the same PostgreSQL server, which flushes each commit to disk. Alternating rounds of {} s, \
+             {rounds} for each. stock-service publishes its events to a stub of EventBridge that accepts \
+             them immediately; the stub and the load generator share the CPU cores with the measured \
+             processes. After each case, the benchmark checks that no unit was reserved twice and that \
+             there is one reservation for every 201.",
             PGBENCH_SCRIPT
                 .lines()
                 .skip(1)
@@ -96,7 +101,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
                 }),
             round.as_secs(),
         ),
-        columns: ["", "Buyers", "stock-service/s", "obvious SQL/s", "Ratio"]
+        columns: ["", "Clients", "stock-service/s", "plain SQL/s", "Ratio"]
             .map(str::to_owned)
             .into(),
         rows,
@@ -104,7 +109,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     })
 }
 
-/// The reference.
+/// The baseline: pgbench with its own database.
 struct PgbenchBaseline<'a> {
     context: &'a Context,
     database: String,
@@ -113,7 +118,7 @@ struct PgbenchBaseline<'a> {
 
 impl<'a> PgbenchBaseline<'a> {
     async fn prepare(context: &'a Context) -> anyhow::Result<Self> {
-        let database = databases::create(context, "bench_obvious").await?;
+        let database = databases::create(context, "bench_baseline").await?;
         PgConnection::connect(&database)
             .await?
             .execute(BASELINE_SCHEMA)
@@ -127,24 +132,25 @@ impl<'a> PgbenchBaseline<'a> {
         })
     }
 
-    async fn measure_rate(&self, products: u32, buyers: usize, round: Duration) -> anyhow::Result<f64> {
+    async fn measure_rate(&self, products: u32, clients: usize, round: Duration) -> anyhow::Result<f64> {
         databases::checkpoint(&self.database).await?;
         let output = Command::new(&self.context.addresses.pgbench)
             .args(["--no-vacuum", "--protocol=prepared"])
             .arg(format!("--define=products={products}"))
-            .arg(format!("--client={buyers}"))
+            .arg(format!("--client={clients}"))
             .arg(format!("--time={}", round.as_secs()))
             .arg("--file")
             .arg(self.script.path())
             .arg(&self.database)
             .output()
             .context("cannot run pgbench")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        said.lines()
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        stdout
+            .lines()
             .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
             .with_context(|| {
                 format!(
-                    "pgbench failed:\n{said}{}",
+                    "pgbench failed:\n{stdout}{}",
                     String::from_utf8_lossy(&output.stderr)
                 )
             })

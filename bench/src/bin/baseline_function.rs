@@ -1,4 +1,4 @@
-//! The reference for cold starts: a function that needs nothing and does nothing.
+//! The baseline of the benchmark `cold_start`: a function without configuration, clients or work.
 
 use std::convert::Infallible;
 

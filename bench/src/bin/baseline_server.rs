@@ -1,5 +1,5 @@
-//! The reference for the catalogue: axum and nothing else, with answers that were made before. They are read from the
-//! file that the first argument names: a JSON object of request targets and bodies.
+//! The baseline of the benchmark `catalog`: a bare axum server with prepared responses. The first argument is
+//! the path of a JSON file that maps request targets to response bodies.
 
 use std::{collections::HashMap, env, fs, sync::Arc};
 
@@ -20,7 +20,7 @@ type ResponseBodies = Arc<HashMap<String, Bytes>>;
 async fn main() -> anyhow::Result<()> {
     let file = env::args()
         .nth(1)
-        .context("the file with the bodies is not named")?;
+        .context("missing argument: the path of the file with the response bodies")?;
     let bodies: HashMap<String, String> = serde_json::from_slice(&fs::read(file)?)?;
     let bodies: HashMap<String, Bytes> = bodies
         .into_iter()

@@ -1,5 +1,5 @@
-//! `order-processor` with nothing in it: starts an execution for each message of a batch, logs a line (`baseline_step`
-//! tells why) and does nothing else.
+//! The baseline of `order-processor`: starts an execution for each message of a batch and logs one line (see
+//! `baseline_step` for the reason).
 
 use std::io::{self, Write as _};
 
@@ -11,21 +11,23 @@ use serde_json::{Value, json};
 async fn main() -> Result<(), Error> {
     #[expect(clippy::disallowed_methods, reason = "the whole configuration, read once")]
     let state_machine = std::env::var("STATE_MACHINE_ARN")?;
-    let sagas = Client::new(&aws_client::sdk_config().await);
-    // As order-processor does: the first call, which costs far more than the others, before the first event.
-    sagas
+    let step_functions = Client::new(&aws_client::sdk_config().await);
+    // Like order-processor, make the first call, which is far slower than later ones, before the first event.
+    step_functions
         .describe_state_machine()
         .state_machine_arn(&state_machine)
         .send()
         .await?;
     run(service_fn(async |event: LambdaEvent<Value>| {
         for record in event.payload["Records"].as_array().into_iter().flatten() {
-            let event: Value = serde_json::from_str(record["body"].as_str().unwrap_or_default())?;
+            let body = record["body"].as_str().ok_or("a record has no body")?;
+            let event: Value = serde_json::from_str(body)?;
             let order = &event["detail"]["data"];
-            sagas
+            let order_id = order["order_id"].as_str().ok_or("an order has no order_id")?;
+            step_functions
                 .start_execution()
                 .state_machine_arn(&state_machine)
-                .name(order["order_id"].as_str().unwrap_or_default())
+                .name(order_id)
                 .input(order.to_string())
                 .send()
                 .await?;

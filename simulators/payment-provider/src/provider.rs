@@ -219,7 +219,7 @@ enum KeyClaim {
     Claimed(InFlightGuard),
 }
 
-/// A key under way; dropping it ends that.
+/// A key in progress. Dropping the guard releases the key.
 struct InFlightGuard {
     provider: Provider,
     key: String,

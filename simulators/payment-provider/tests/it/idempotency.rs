@@ -123,16 +123,16 @@ async fn a_hundred_concurrent_requests_have_one_effect() {
     client.confirm(&id).await;
 
     let params = [("payment_intent", id.as_str())];
-    let answers = join_all((0..100).map(|_| client.post_with_key("refund", "/v1/refunds", &params))).await;
+    let responses = join_all((0..100).map(|_| client.post_with_key("refund", "/v1/refunds", &params))).await;
     assert_eq!(
-        answers
+        responses
             .iter()
             .filter(|response| response.status == 200 && !response.replayed)
             .count(),
         1
     );
     assert!(
-        answers
+        responses
             .iter()
             .all(|response| matches!(response.status, 200 | 409))
     );
