@@ -1,4 +1,4 @@
-//! What clients send to core-api.
+//! Fuzz targets of core-api: request bodies, pagination cursors and the header Idempotency-Key.
 
 use std::sync::LazyLock;
 
@@ -24,18 +24,18 @@ static PRODUCT: LazyLock<ProductDetails> = LazyLock::new(|| {
         "translations": {"ja": {"name": "Tetsubin", "description": "Iron."}}
     }"#;
     let Ok(Json(details)) = Json::from_bytes(product) else {
-        unreachable!("the product above is one")
+        unreachable!("the product above is valid")
     };
     details
 });
 
-/// What is taken for an order, a product or a change of one keeps to the rules of these; what is refused is refused
-/// as a client's mistake.
+/// Accepted orders, products and product patches satisfy the validation rules. Every rejection is a client
+/// error.
 pub fn bodies(bytes: &[u8]) {
     match Json::<OrderRequest>::from_bytes(bytes) {
         Ok(Json(_)) => {
-            let said: Value = serde_json::from_slice(bytes).expect("an order is JSON");
-            let lines = said["items"].as_array().map_or(0, Vec::len);
+            let body: Value = serde_json::from_slice(bytes).expect("an accepted order is JSON");
+            let lines = body["items"].as_array().map_or(0, Vec::len);
             assert!((1..=LineRequests::MAX).contains(&lines));
         }
         Err(problem) => assert_client_error(problem),
@@ -50,14 +50,15 @@ pub fn bodies(bytes: &[u8]) {
     }
 }
 
-/// A product that goes out comes in again as it was.
+/// Serialising and parsing a product returns the same product.
 fn assert_product_round_trip(details: &ProductDetails) {
-    let written = serde_json::to_vec(details).expect("a product leaves as JSON");
-    let Ok(Json(again)) = Json::<ProductDetails>::from_bytes(&written) else {
-        unreachable!("a product that left cannot come in again")
+    let json = serde_json::to_vec(details).expect("a product serialises to JSON");
+    let Ok(Json(parsed)) = Json::<ProductDetails>::from_bytes(&json) else {
+        unreachable!("a serialised product must be valid")
     };
-    let value = |details: &ProductDetails| serde_json::to_value(details).expect("a product leaves as JSON");
-    assert_eq!(value(&again), value(details));
+    let value =
+        |details: &ProductDetails| serde_json::to_value(details).expect("a product serialises to JSON");
+    assert_eq!(value(&parsed), value(details));
 }
 
 fn assert_client_error(problem: Problem) {
@@ -68,23 +69,23 @@ fn assert_client_error(problem: Problem) {
     );
 }
 
-/// A cursor is read only by the list that made it, as what it was made of.
+/// A cursor can be decoded only for the list that encoded it, and returns the encoded value.
 pub fn cursors(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let list = ("orders of", "somebody");
+    let list = ("orders of", "user-1");
     assert!(
         cursor::decode::<OrderId>(&list, text).is_err(),
-        "a cursor that nobody made"
+        "a forged cursor was accepted"
     );
-    let sealed = cursor::encode(&list, &text);
-    assert_eq!(cursor::decode::<String>(&list, &sealed).as_deref(), Ok(text));
-    assert!(cursor::decode::<String>(&("orders of", "another"), &sealed).is_err());
-    assert!(cursor::decode::<Value>(&list, &sealed[1..]).is_err());
+    let encoded = cursor::encode(&list, &text);
+    assert_eq!(cursor::decode::<String>(&list, &encoded).as_deref(), Ok(text));
+    assert!(cursor::decode::<String>(&("orders of", "user-2"), &encoded).is_err());
+    assert!(cursor::decode::<Value>(&list, &encoded[1..]).is_err());
 }
 
-/// An Idempotency-Key that is taken is 1 to 255 printable ASCII characters, and comes through as it was.
+/// An accepted Idempotency-Key has 1 to 255 printable ASCII characters and is unchanged.
 pub fn headers(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;

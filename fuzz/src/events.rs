@@ -1,4 +1,4 @@
-//! Messages from queues: events as EventBridge hands them over, and the trace that they carry.
+//! Fuzz target of queue messages: EventBridge events and their trace parent.
 
 use events::{
     EventBridgeEvent, EventData, OutboxEvent, TraceParent,
@@ -9,13 +9,13 @@ use events::{
     user::UserRegistered,
 };
 
-/// A message that is read as an event is written and read again as the same one. One message is one event at most.
+/// Serialising and parsing an event returns the same event. A message parses as at most one event type.
 pub fn events(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     assert_trace_round_trip(text);
-    let read = [
+    let parsed = [
         round_trips::<OrderCreated>(text),
         round_trips::<OrderCompleted>(text),
         round_trips::<OrderFailed>(text),
@@ -33,24 +33,29 @@ pub fn events(bytes: &[u8]) {
         round_trips::<UserRegistered>(text),
     ];
     assert!(
-        read.iter().filter(|read| **read).count() <= 1,
-        "two events in one"
+        parsed.iter().filter(|is_event| **is_event).count() <= 1,
+        "the message parses as two event types"
     );
 }
 
+/// Returns whether the message parses as an event of type `D`. Panics when that event does not round-trip.
 fn round_trips<D: EventData + PartialEq + std::fmt::Debug>(text: &str) -> bool {
     let Ok(event) = EventBridgeEvent::<D>::parse(text) else {
         return false;
     };
-    let out = OutboxEvent::from(&event.detail);
-    let detail: serde_json::Value = serde_json::from_str(&out.detail).expect("an event leaves as JSON");
-    let message = serde_json::json!({"source": out.source, "detail-type": out.detail_type, "detail": detail});
-    let again = EventBridgeEvent::<D>::parse(&message.to_string()).expect("what left can be read");
-    assert_eq!(again.detail, event.detail);
+    let outbox_event = OutboxEvent::from(&event.detail);
+    let detail: serde_json::Value =
+        serde_json::from_str(&outbox_event.detail).expect("the detail of an event is JSON");
+    let message = serde_json::json!({
+        "source": outbox_event.source, "detail-type": outbox_event.detail_type, "detail": detail,
+    });
+    let parsed_again =
+        EventBridgeEvent::<D>::parse(&message.to_string()).expect("a serialised event is valid");
+    assert_eq!(parsed_again.detail, event.detail);
     true
 }
 
-/// There is one way to write a trace.
+/// A trace parent has exactly one text form.
 fn assert_trace_round_trip(text: &str) {
     if let Ok(trace) = text.parse::<TraceParent>() {
         assert_eq!(trace.to_string(), text);

@@ -1,8 +1,8 @@
-//! What a state machine hands to the steps of the saga.
+//! Fuzz target of the saga's state, the input of its functions.
 
 use saga::SagaState;
 
-/// A state that is read has a price or is refused, and names its cause.
+/// A parsed state has a valid total or returns an error, and keeps its correlation id.
 pub fn state(bytes: &[u8]) {
     let Ok(state) = serde_json::from_slice::<SagaState>(bytes) else {
         return;

@@ -1,4 +1,4 @@
-//! Bodies that stock-service takes from our own programs.
+//! Fuzz target of stock-service's request bodies.
 
 use domain::{ProductId, Timestamp};
 use events::{EventContext, TraceParent};
@@ -9,22 +9,22 @@ use stock_service::{
 };
 use uuid::Uuid;
 
-/// What becomes a command is within its bounds.
+/// Accepted commands are within their limits.
 pub fn bodies(bytes: &[u8]) {
-    let cause = EventContext {
+    let context = EventContext {
         correlation_id: Uuid::nil(),
         causation_id: None,
         traceparent: TraceParent::root(Timestamp::UNIX_EPOCH),
     };
     if let Ok(Json(body)) = Json::<ReserveRequest>::from_bytes(bytes) {
         let (count, id, seconds) = (body.lines().len(), body.reservation_id, body.expires_in_seconds);
-        if Reserve::new(id, body.lines(), seconds, cause.clone()).is_ok() {
+        if Reserve::new(id, body.lines(), seconds, context.clone()).is_ok() {
             assert!((1..=MAX_LINES).contains(&count));
         }
     }
     if let Ok(Json(body)) = Json::<AdjustmentRequest>::from_bytes(bytes) {
         let (delta, reason) = (body.delta, body.reason.clone());
-        if Adjust::new(body.into_adjustment(ProductId(Uuid::nil())), cause).is_ok() {
+        if Adjust::new(body.into_adjustment(ProductId(Uuid::nil())), context).is_ok() {
             assert!(delta != 0 && delta.abs() <= MAX_DELTA);
             assert!(!reason.chars().any(char::is_control));
         }

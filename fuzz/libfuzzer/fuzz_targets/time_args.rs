@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::times::times(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::time_args::time_args(bytes));
