@@ -87,8 +87,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
              expire; it checks the expiry on every use. The request is `GET /v1/me` with a cached token, by \
              {CLIENTS} concurrent clients, in CPU time of core-api only. The shares refer to such a \
              request. Logins go through the API gateway, one after the other. The round trip through the \
-             gateway is measured with a function that only returns its configuration. argon2id has the \
-             parameters of the auth functions. Values are median (min–max)."
+             gateway is measured with a function that only returns the OpenID configuration. argon2id has \
+             the parameters of the auth functions. Values are median (min–max)."
         ),
         columns: ["", "duration", "notes"].map(str::to_owned).into(),
         rows: vec![
@@ -132,7 +132,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
         ],
         targets: vec![
             target_without_goal(
-                "share of the token verification in the first request with it",
+                "share of signature verification in the first request with a token",
                 percent(first),
             ),
             target_without_goal(
