@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-#[path = "../../xtask/src/times.rs"]
+#[path = "../../xtask/src/time_args.rs"]
 mod parser;
 
 /// A negative span is in the past. Formatting and parsing a time returns the same time.

@@ -1,22 +1,23 @@
-//! Programs of the machine that are missing, from Debian's packages where we may install them.
+//! Installs missing Debian packages, if this process may do so.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Whether we may install packages: Debian or its kin, and we are root.
+/// Whether this process can install packages: the machine has `apt-get`, and we are root.
 pub fn is_available() -> bool {
     rustix::process::geteuid().is_root() && Path::new("/usr/bin/apt-get").exists()
 }
 
-/// Installs packages, without what they merely recommend.
+/// Installs packages without their recommended packages.
 ///
 /// # Errors
-/// When `apt-get` fails; the error holds what it said.
+/// When `apt-get` fails; the error holds its output.
 pub fn install(names: &[&str]) -> Result<()> {
     let install = || run_apt_get(&[&["install", "--yes", "--no-install-recommends"], names].concat());
-    // A fresh machine has no lists; one with lists should not wait for new ones.
+    // A fresh machine has no package lists, so the first attempt fails there. A machine that has lists need
+    // not wait for an update.
     install().or_else(|_| run_apt_get(&["update"]).and_then(|()| install()))
 }
 

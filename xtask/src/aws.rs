@@ -1,5 +1,5 @@
-//! A few calls to AWS: to the local one over its JSON protocol, where requests carry a signature in form only, and to
-//! a real account by the `aws` command, which knows the person's credentials.
+//! Calls AWS APIs: those of the local AWS with the JSON protocol and a dummy signature, and those of a real
+//! account with the `aws` command, which has the operator's credentials.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,20 +16,20 @@ use crate::instance::Instance;
 use crate::supervisor::InstanceLock;
 use crate::{http, python};
 
-/// Where a command finds queues, bus and saga.
+/// The AWS environment that a command works on.
 #[derive(Debug)]
 pub enum AwsTarget {
-    /// A system of this checkout.
+    /// A local system of this checkout.
     Local(Addresses),
-    /// The account and region that the `aws` command is set up for.
+    /// The account and region that the `aws` command is configured for.
     Account,
 }
 
 impl AwsTarget {
-    /// The person's account if he wants that, otherwise the local system.
+    /// The operator's account if `account` is set (the flag `--aws`), otherwise the local system.
     ///
     /// # Errors
-    /// When the local system is wanted and not running.
+    /// When the local system is selected but not running.
     pub fn from_flag(account: bool) -> Result<Self> {
         if account {
             return Ok(Self::Account);
@@ -37,7 +37,7 @@ impl AwsTarget {
         let instance = Instance::from_env();
         if InstanceLock::holder(&instance).is_none() {
             bail!(
-                "the system is not running; `cargo xtask up` starts it, and --aws means your account in AWS"
+                "the local system is not running: start it with `cargo xtask up`, or pass --aws for your AWS account"
             );
         }
         Ok(Self::Local(Addresses::from_last_run(&instance)))
@@ -46,7 +46,7 @@ impl AwsTarget {
     /// Calls `operation` of `service`, both named as in the API model (`sqs`, `ReceiveMessage`).
     ///
     /// # Errors
-    /// When nobody answers, or the answer is an error.
+    /// When there is no response, or the response is an error.
     pub fn call(&self, service: &str, operation: &str, input: &Value) -> Result<Value> {
         match self {
             Self::Local(addresses) => call_local(
@@ -60,7 +60,7 @@ impl AwsTarget {
     }
 }
 
-/// What stands before an operation in the header that names it.
+/// The prefix of operations in the header `X-Amz-Target`.
 fn target_prefix(service: &str) -> &'static str {
     match service {
         "sqs" => "AmazonSQS",
@@ -70,7 +70,7 @@ fn target_prefix(service: &str) -> &'static str {
     }
 }
 
-/// One run of the person's own `aws`, or of ours where he has none.
+/// Runs the operator's `aws` command, or the one of the Python environment if there is no other on the PATH.
 fn run_aws_cli(service: &str, operation: &str, input: &Value) -> Result<Value> {
     let path = std::env::var("PATH").unwrap_or_default();
     let service = if service == "states" {
@@ -96,11 +96,12 @@ fn run_aws_cli(service: &str, operation: &str, input: &Value) -> Result<Value> {
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    // An operation without an answer prints nothing.
+    // An operation without output prints nothing.
     Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
 }
 
-/// A request on its way to the `aws` command: too long for an argument, and nobody else's to read.
+/// A temporary file with the input of the `aws` command: inputs are too long for an argument, and other users
+/// of the machine must not read them.
 struct CliInputFile(PathBuf);
 
 impl CliInputFile {
@@ -123,7 +124,7 @@ impl Drop for CliInputFile {
     }
 }
 
-/// `ReceiveMessage` as the command line has it: `receive-message`.
+/// Converts the name of an operation for the command line: `ReceiveMessage` becomes `receive-message`.
 fn to_kebab_case(operation: &str) -> String {
     let mut name = String::new();
     for letter in operation.chars() {
@@ -135,10 +136,10 @@ fn to_kebab_case(operation: &str) -> String {
     name
 }
 
-/// Calls `operation`, named as in the service's API model (`AWSStepFunctions.GetExecutionHistory`).
+/// Calls `operation` with its prefix (`AWSStepFunctions.GetExecutionHistory`) in the local AWS.
 ///
 /// # Errors
-/// When nobody answers, or the answer is an error; the message begins with the error's type.
+/// When there is no response, or the response is an error; the message then begins with the error's type.
 pub fn call_local(addresses: &Addresses, service: &str, operation: &str, input: &Value) -> Result<Value> {
     let mut response = http::client()
         .post(addresses.aws_endpoint_url())
@@ -148,7 +149,7 @@ pub fn call_local(addresses: &Addresses, service: &str, operation: &str, input: 
         .send(input.to_string())
         .with_context(|| {
             format!(
-                "the local AWS does not answer at {}",
+                "the local AWS does not respond at {}",
                 addresses.aws_endpoint_url()
             )
         })?;
@@ -157,14 +158,14 @@ pub fn call_local(addresses: &Addresses, service: &str, operation: &str, input: 
     if response.status().is_success() {
         return Ok(value);
     }
-    // "com.amazonaws.logs#ResourceNotFoundException", or the last part alone
-    let kind = value.get("__type").and_then(Value::as_str).unwrap_or("error");
-    let kind = kind.rsplit('#').next().unwrap_or(kind);
+    // "com.amazonaws.logs#ResourceNotFoundException", or only the part after the #.
+    let error_type = value.get("__type").and_then(Value::as_str).unwrap_or("error");
+    let error_type = error_type.rsplit('#').next().unwrap_or(error_type);
     let message = ["message", "Message"]
         .iter()
         .find_map(|key| value.get(key)?.as_str())
         .unwrap_or(&body);
-    bail!("{kind}: {message}")
+    bail!("{error_type}: {message}")
 }
 
 fn authorization_header(service: &str) -> String {

@@ -1,10 +1,10 @@
-//! Builds the workspace's programs.
+//! Runs cargo to build the workspace's executables and tests.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::instance;
 
-/// Every program that a local system runs: three that listen, three families of functions.
+/// The executables that every local system needs: three services and three function executables.
 const REQUIRED_EXECUTABLES: [&str; 6] = [
     "core-api",
     "stock-service",
@@ -22,64 +22,79 @@ const REQUIRED_EXECUTABLES: [&str; 6] = [
     "saga",
 ];
 
-/// Program name → executable.
+/// Name → path of an executable.
 pub type Executables = BTreeMap<String, PathBuf>;
 
-/// Builds the programs; cargo shows its own progress. Returns where they lie.
+/// Builds the executables in the dev profile; cargo shows its own progress.
 ///
 /// # Errors
-/// When they do not compile; cargo has said why.
+/// When they do not compile; cargo prints the reason.
 pub fn build() -> Result<Executables> {
     let mut command = cargo_command();
-    // --workspace, because cargo would otherwise unify features anew for each program and rebuild most dependencies.
+    // Without --workspace, cargo would unify features differently for each executable and rebuild most
+    // dependencies.
     command.args(["build", "--workspace"]);
-    for program in REQUIRED_EXECUTABLES {
-        command.args(["--bin", program]);
+    for name in REQUIRED_EXECUTABLES {
+        command.args(["--bin", name]);
     }
     build_executables(command)
 }
 
-/// Builds the programs and the tests together. What only tests depend on turns features on in what both do, so that
-/// programs that were built alone would be built a second time for the tests.
+/// Builds the executables and the tests together. Dev-dependencies enable features in shared dependencies, so
+/// cargo would rebuild executables that were built without the tests.
 ///
 /// # Errors
-/// When they do not compile; cargo has said why.
+/// When they do not compile; cargo prints the reason.
 pub fn build_with_tests() -> Result<Executables> {
     let mut command = cargo_command();
     command.args(["test", "--workspace", "--no-run"]);
     build_executables(command)
 }
 
-/// Builds the programs as they are deployed to AWS, with optimisation.
+/// Builds the executables in the release profile, as for a deployment to AWS.
 ///
 /// # Errors
-/// When they do not compile; cargo has said why.
+/// When they do not compile; cargo prints the reason.
 pub fn build_release() -> Result<Executables> {
     let mut command = cargo_command();
     command.args(["build", "--workspace", "--bins", "--release"]);
     build_executables(command)
 }
 
-/// The program of a package's tests, which [`build_with_tests`] has built.
+/// A test executable and the folder of its package, in which cargo would run it.
+#[derive(Debug)]
+pub struct TestExecutable {
+    pub path: PathBuf,
+    pub package_dir: PathBuf,
+}
+
+/// Finds a test executable of a package, which [`build_with_tests`] has built. `test` is the name of an
+/// integration test, or of the package's library or binary for its unit tests.
 ///
 /// # Errors
-/// When there is none.
-pub fn test_executable(package: &str, test: &str) -> Result<PathBuf> {
+/// When the package has no such test.
+pub fn test_executable(package: &str, test: &str) -> Result<TestExecutable> {
     let mut command = cargo_command();
     command.args(["test", "--workspace", "--no-run", "--quiet"]);
     run_for_messages(command)?
         .iter()
-        .filter(|message| message.pointer("/profile/test") == Some(&Value::Bool(true)))
         .filter(|message| message.pointer("/target/name").is_some_and(|name| name == test))
-        .filter(|message| belongs_to_package(message, package))
-        .find_map(|message| Some(message.get("executable")?.as_str()?.into()))
-        .with_context(|| format!("cargo told nothing about the tests of {package}"))
+        .filter_map(parse_test_executable)
+        .find(|executable| executable.package_dir.ends_with(package))
+        .with_context(|| format!("the package {package} has no test executable {test}"))
 }
 
-/// Packages of this workspace lie in a folder of their name.
-fn belongs_to_package(message: &Value, package: &str) -> bool {
-    let manifest = message.get("manifest_path").and_then(Value::as_str);
-    manifest.is_some_and(|path| path.ends_with(&format!("/{package}/Cargo.toml")))
+/// The test executable that a message of cargo reports, if it reports one.
+fn parse_test_executable(message: &Value) -> Option<TestExecutable> {
+    if message.pointer("/profile/test") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    // In this workspace, the folder of a package has the name of the package.
+    let manifest = Path::new(message.get("manifest_path")?.as_str()?);
+    Some(TestExecutable {
+        path: message.get("executable")?.as_str()?.into(),
+        package_dir: manifest.parent()?.to_owned(),
+    })
 }
 
 fn build_executables(command: Command) -> Result<Executables> {
@@ -91,13 +106,13 @@ fn build_executables(command: Command) -> Result<Executables> {
         .iter()
         .find(|name| !executables.contains_key(**name))
     {
-        bail!("cargo built everything but told nothing about {missing}");
+        bail!("cargo reported no executable {missing}");
     }
     fs::write(executables_file(), serde_json::to_vec_pretty(&executables)?)?;
     Ok(executables)
 }
 
-/// Runs cargo; returns what it tells in JSON.
+/// Runs cargo and returns its JSON messages.
 fn run_for_messages(mut command: Command) -> Result<Vec<Value>> {
     command.arg("--message-format=json-render-diagnostics");
     let mut child = command
@@ -111,17 +126,17 @@ fn run_for_messages(mut command: Command) -> Result<Vec<Value>> {
         messages.extend(serde_json::from_str::<Value>(&line?));
     }
     if !child.wait()?.success() {
-        bail!("the programs do not compile");
+        bail!("the workspace does not compile");
     }
     Ok(messages)
 }
 
-/// What the last [`build`] returned.
+/// The executables of the last build.
 ///
 /// # Errors
-/// When nothing was built yet.
+/// When there was no build yet.
 pub fn last_build() -> Result<Executables> {
-    let bytes = fs::read(executables_file()).context("nothing is built yet; run `cargo xtask up` first")?;
+    let bytes = fs::read(executables_file()).context("there is no build yet; run `cargo xtask up` first")?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -129,9 +144,9 @@ fn executables_file() -> PathBuf {
     instance::local_dir().join("executables.json")
 }
 
-/// One of cargo's messages: a program's name and place, if it tells one.
+/// The name and the path of the executable that a message of cargo reports, if it reports one.
 fn parse_executable(message: &Value) -> Option<(String, PathBuf)> {
-    // A program's unit tests are an executable that has the program's name.
+    // The executable of a binary's unit tests has the same name as the binary.
     if message.pointer("/profile/test") == Some(&Value::Bool(true)) {
         return None;
     }
@@ -140,13 +155,13 @@ fn parse_executable(message: &Value) -> Option<(String, PathBuf)> {
     Some((name.to_owned(), path.into()))
 }
 
-/// The command `cargo` in the checkout, with the surroundings that a person's own call would have.
+/// The command `cargo` in the checkout, with the environment that it would have in the developer's shell.
 pub fn cargo_command() -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(program);
+    let executable = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(executable);
     command.current_dir(instance::repository_root());
-    // What cargo set for this tool is not meant for another build: build scripts that watch these variables would
-    // run again each time a person and this tool take turns.
+    // Cargo set these variables for this tool. Build scripts that watch them would run again whenever builds
+    // of the developer and builds of this tool alternate.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(is_set_by_cargo) {
             command.env_remove(name);
@@ -174,12 +189,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_artifact_names_its_executable() {
-        let program = json!({
+    fn parse_test_executable_reads_tests_only() {
+        let mut message = json!({
+            "target": {"name": "it"}, "profile": {"test": true}, "executable": "/t/deps/it-1",
+            "manifest_path": "/w/e2e/Cargo.toml",
+        });
+        let executable = parse_test_executable(&message).unwrap();
+        assert_eq!(executable.path, Path::new("/t/deps/it-1"));
+        assert_eq!(executable.package_dir, Path::new("/w/e2e"));
+        message["profile"]["test"] = false.into();
+        assert!(parse_test_executable(&message).is_none());
+    }
+
+    #[test]
+    fn parse_executable_reads_binaries_and_ignores_tests_and_libraries() {
+        let binary = json!({
             "reason": "compiler-artifact", "target": {"name": "saga", "kind": ["bin"]}, "executable": "/t/saga",
         });
         assert_eq!(
-            parse_executable(&program),
+            parse_executable(&binary),
             Some(("saga".to_owned(), "/t/saga".into()))
         );
         let tests =

@@ -1,4 +1,4 @@
-//! Brings the functions and the template into the local AWS, as `sam deploy` brings them into the real one.
+//! Deploys the functions and the SAM template to the local AWS, as `sam deploy` does to a real account.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -17,63 +17,71 @@ use crate::environment::{Addresses, to_env_vars};
 use crate::instance::{self, Instance, InstanceKind};
 use crate::{aws, digest, http, keys, python, services};
 
-/// The families of functions: one executable each, at the place of its source folder in the deploy tree.
+/// The function executables; each contains several Lambda functions. In the deploy folder, each zip file has
+/// the path of its source folder.
 const FUNCTION_PACKAGES: [&str; 3] = ["auth", "processors", "saga"];
 
-/// What the template takes in besides the functions.
+/// The folders that the template includes besides the functions.
 const TEMPLATE_INPUTS: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
 
-/// The script that deploys a tree. People with Docker run the same one.
+/// The script that deploys the folder; docker-compose runs the same one.
 const DEPLOY_SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
 
-/// Where the local AWS keeps what was deployed last: it goes when the deployment goes.
+/// The SSM parameter with the digest of the last deployment. It is stored in the local AWS, so that it is
+/// lost together with the deployment.
 const DIGEST_PARAMETER: &str = "/matsuri/deployment-digest";
 
-/// How many invocations of one function run at once, for each core of the machine. Each is a process here; of the
-/// hundreds that a sale would start at once, none would get ready. Whoever is refused comes again: the saga by its
-/// retries, and what reads the queues knows the limit.
+/// How many invocations of one function run concurrently, per core of the machine. Each is a process in the
+/// local AWS; hundreds of them, as under a load spike, would keep each other from becoming ready. Throttled
+/// invocations are retried: by the saga's retries, and by the event source mappings, which respect the limit.
 const CONCURRENCY_PER_CORE: usize = 4;
 
-/// What came of a deployment.
+/// The result of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeployOutcome {
-    /// Functions or template differ from before.
+    /// Functions, template or parameters had changed.
     Deployed,
-    /// Nothing had changed.
     Unchanged,
 }
 
-/// Deploys functions, template and the secrets' values if any of them changed.
+/// Deploys functions, template and the values of the secrets if any of them changed.
 ///
 /// # Errors
-/// When the local AWS refuses; the error holds what it said.
-pub fn deploy(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<DeployOutcome> {
-    let tree = instance.directory().join("deploy");
-    for family in FUNCTION_PACKAGES {
-        let function = services::executable_path(built, family)?;
-        let zip = tree.join("lambdas").join(family);
+/// When the deploy script fails; the error holds its output.
+pub fn deploy(
+    instance: &Instance,
+    addresses: &Addresses,
+    executables: &Executables,
+) -> Result<DeployOutcome> {
+    let deploy_dir = instance.directory().join("deploy");
+    for package in FUNCTION_PACKAGES {
+        let function = services::executable_path(executables, package)?;
+        let zip = deploy_dir.join("lambdas").join(package);
         if instance.kind().has_fault_injection() {
-            let wrapper = services::executable_path(built, "fault-injecting-bootstrap")?;
+            let wrapper = services::executable_path(executables, "fault-injecting-bootstrap")?;
             write_zip(&[("bootstrap", &wrapper), ("function", &function)], &zip)?;
         } else {
             write_zip(&[("bootstrap", &function)], &zip)?;
         }
     }
-    for source in TEMPLATE_INPUTS {
-        mirror_folder(&instance::repository_root().join(source), &tree.join(source))?;
+    for folder in TEMPLATE_INPUTS {
+        mirror_folder(
+            &instance::repository_root().join(folder),
+            &deploy_dir.join(folder),
+        )?;
     }
     let parameters = deploy_parameters(instance, addresses);
-    let digest = inputs_digest(instance, &tree, &parameters)?;
+    let digest = inputs_digest(instance, &deploy_dir, &parameters)?;
     if deployed_digest(addresses).as_deref() == Some(digest.as_str()) {
         return Ok(DeployOutcome::Unchanged);
     }
-    run_deploy_script(instance, addresses, &tree, parameters)?;
+    run_deploy_script(instance, addresses, &deploy_dir, parameters)?;
     limit_concurrency(addresses)?;
     save_digest(addresses, &digest)?;
     Ok(DeployOutcome::Deployed)
 }
 
-/// What differs from one local system to the next.
+/// The parameters of the deploy script that differ between instances.
 fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String, String)> {
     let architecture = if cfg!(target_arch = "aarch64") {
         "arm64"
@@ -85,35 +93,37 @@ fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String,
     } else {
         "STANDARD"
     };
-    let seen = addresses.via_proxies();
-    let stuck_after = match instance.kind() {
-        // A test does not wait for minutes until a saga that died is started again.
+    let proxied = addresses.via_proxies();
+    let stuck_threshold = match instance.kind() {
+        // A short threshold, so that tests need not wait minutes until a dead saga is restarted.
         InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "15",
         InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "360",
     };
-    let keys_fresh = match instance.kind() {
-        // A test does not wait for minutes until a key that was just made signs.
+    let keys_cache_ttl = match instance.kind() {
+        // A short TTL, so that tests need not wait minutes until functions use a new key.
         InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "2",
         InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "60",
     };
     to_env_vars([
-        ("STOCK_SERVICE_URL", seen.stock_service_url()),
+        ("STOCK_SERVICE_URL", proxied.stock_service_url()),
         ("CORE_API_URI", addresses.core_api_url()),
         ("AUTH_ISSUER", addresses.gateway_url()),
-        ("ACCOUNTS_DATABASE_URL", seen.database_url.clone()),
-        ("SIGNING_KEYS_CACHE_TTL_SECONDS", keys_fresh.to_owned()),
-        ("PAYMENT_API_URL", seen.payment_provider_url()),
+        ("ACCOUNTS_DATABASE_URL", proxied.database_url.clone()),
+        ("SIGNING_KEYS_CACHE_TTL_SECONDS", keys_cache_ttl.to_owned()),
+        ("PAYMENT_API_URL", proxied.payment_provider_url()),
+        // Empty disables the sign-in with Google.
         (
             "GOOGLE_ISSUER",
             addresses.identity_provider_url().unwrap_or_default(),
         ),
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
-        ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_after.to_owned()),
+        ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_threshold.to_owned()),
     ])
 }
 
-/// Keeps the number of the functions' processes to what the machine carries. CloudFormation does not do it here.
+/// Limits the concurrency of each function to what the machine can run. The CloudFormation of the local AWS
+/// ignores the template's setting.
 fn limit_concurrency(addresses: &Addresses) -> Result<()> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let limit = json!({ "ReservedConcurrentExecutions": cores * CONCURRENCY_PER_CORE }).to_string();
@@ -122,37 +132,40 @@ fn limit_concurrency(addresses: &Addresses) -> Result<()> {
         None,
     )?;
     let functions = listed.get("Functions").and_then(Value::as_array);
-    for function in functions.context("the local AWS lists no functions")? {
+    for function in functions.context("the local AWS listed no functions")? {
         let name = function
             .get("FunctionName")
             .and_then(Value::as_str)
-            .unwrap_or_default();
+            .context("the local AWS listed a function without a name")?;
         let url = format!(
             "{}/2017-10-31/functions/{name}/concurrency",
             addresses.aws_endpoint_url()
         );
-        let answer = http::client().put(url).send(&limit)?;
-        if !answer.status().is_success() {
-            bail!("the local AWS sets no limit for {name}: {}", answer.status());
+        let response = http::client().put(url).send(&limit)?;
+        if !response.status().is_success() {
+            bail!(
+                "the local AWS rejected the concurrency limit of {name} with {}",
+                response.status()
+            );
         }
     }
     Ok(())
 }
 
-/// Packs executables as Lambda wants them: Lambda runs the one called `bootstrap`. The zip's bytes depend on nothing
-/// else, so that an unchanged family keeps its name in S3 and its functions stay warm. Nothing happens when they are
-/// packed already.
+/// Writes executables to a zip file for Lambda, which runs the one named `bootstrap`. The bytes of the zip
+/// depend only on the executables, so that an unchanged package keeps its name in S3 and its functions stay
+/// warm. Does nothing if the zip is up to date.
 fn write_zip(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
-    let mut source = String::new();
+    let mut digests = String::new();
     for (name, executable) in executables {
-        source.push_str(&format!("{name} {}\n", digest::file_sha256_hex(executable)?));
+        digests.push_str(&format!("{name} {}\n", digest::file_sha256_hex(executable)?));
     }
     let stamp = zip.with_extension("sha256");
-    if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|packed| packed == source) {
+    if zip.exists() && fs::read_to_string(&stamp).is_ok_and(|packed| packed == digests) {
         return Ok(());
     }
     let context = || format!("cannot write {}", zip.display());
-    fs::create_dir_all(zip.parent().context("a zip lies in a folder")?).with_context(context)?;
+    fs::create_dir_all(zip.parent().context("the path of a zip file has a parent")?).with_context(context)?;
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(1))
@@ -164,31 +177,31 @@ fn write_zip(executables: &[(&str, &Path)], zip: &Path) -> Result<()> {
         io::copy(&mut strip_debug_info(executable, zip)?, &mut writer).with_context(context)?;
     }
     writer.finish()?.flush()?;
-    fs::write(stamp, source).with_context(context)
+    fs::write(stamp, digests).with_context(context)
 }
 
-/// The executable without what only a debugger reads: ten functions hold it in memory, and on disk when the local AWS
-/// stops. Where there are no binutils, it goes as it is.
-fn strip_debug_info(executable: &Path, beside: &Path) -> Result<File> {
-    let target = beside.with_extension("stripped");
-    let done = Command::new("strip")
+/// Opens a copy of the executable without debug information, because ten functions hold it in memory and the
+/// local AWS writes it to disk when it stops. Opens the executable itself on machines without binutils.
+fn strip_debug_info(executable: &Path, zip: &Path) -> Result<File> {
+    let target = zip.with_extension("stripped");
+    let output = Command::new("strip")
         .arg("--strip-debug")
         .arg("-o")
         .arg(&target)
         .arg(executable)
         .output();
-    let path = if done.is_ok_and(|output| output.status.success()) {
+    let path = if output.is_ok_and(|output| output.status.success()) {
         &target
     } else {
         executable
     };
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()));
-    // The open file outlives its name.
+    // The open file stays readable after its name is removed.
     let _ = fs::remove_file(&target);
     file
 }
 
-/// Makes a folder hold the files of another one, and no others.
+/// Replaces the files of the folder `to` with those of the folder `from`; ignores subfolders.
 fn mirror_folder(from: &Path, to: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to)?;
@@ -201,14 +214,14 @@ fn mirror_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What decides whether a deployment would change anything.
-fn inputs_digest(instance: &Instance, tree: &Path, parameters: &[(String, String)]) -> Result<String> {
+/// A digest of everything that affects a deployment.
+fn inputs_digest(instance: &Instance, deploy_dir: &Path, parameters: &[(String, String)]) -> Result<String> {
     let mut files: Vec<PathBuf> = FUNCTION_PACKAGES
         .iter()
-        .map(|family| tree.join("lambdas").join(family))
+        .map(|package| deploy_dir.join("lambdas").join(package))
         .collect();
     for source in TEMPLATE_INPUTS {
-        let folder = fs::read_dir(tree.join(source))?.collect::<Result<Vec<_>, _>>()?;
+        let folder = fs::read_dir(deploy_dir.join(source))?.collect::<Result<Vec<_>, _>>()?;
         files.extend(folder.into_iter().map(|entry| entry.path()));
     }
     files.push(instance::repository_root().join(DEPLOY_SCRIPT));
@@ -227,8 +240,8 @@ fn inputs_digest(instance: &Instance, tree: &Path, parameters: &[(String, String
 
 fn deployed_digest(addresses: &Addresses) -> Option<String> {
     let input = json!({ "Name": DIGEST_PARAMETER });
-    let answer = aws::call_local(addresses, "ssm", "AmazonSSM.GetParameter", &input).ok()?;
-    Some(answer.pointer("/Parameter/Value")?.as_str()?.to_owned())
+    let response = aws::call_local(addresses, "ssm", "AmazonSSM.GetParameter", &input).ok()?;
+    Some(response.pointer("/Parameter/Value")?.as_str()?.to_owned())
 }
 
 fn save_digest(addresses: &Addresses, digest: &str) -> Result<()> {
@@ -239,33 +252,28 @@ fn save_digest(addresses: &Addresses, digest: &str) -> Result<()> {
 fn run_deploy_script(
     instance: &Instance,
     addresses: &Addresses,
-    tree: &Path,
+    deploy_dir: &Path,
     parameters: Vec<(String, String)>,
 ) -> Result<()> {
-    let path = format!(
-        "{}:{}",
-        python::bin_dir().display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
     let output = Command::new("sh")
         .arg(instance::repository_root().join(DEPLOY_SCRIPT))
-        .current_dir(tree)
+        .current_dir(deploy_dir)
         .env_clear()
         .envs(services::base_env(instance))
         .envs(addresses.aws_env())
         .envs(parameters)
-        .env("PATH", path)
-        .env("DEPLOY_DIR", tree)
+        .env("PATH", python::path_with_bin_dir())
+        .env("DEPLOY_DIR", deploy_dir)
         .env("MATSURI_KEYS", instance.keys_dir())
         .env("DISABLE_DEPRECATION_NOTICE", "1")
         .stdin(Stdio::null())
         .output()
         .context("cannot run sh")?;
     if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
+        let printed = [output.stdout, output.stderr].concat();
         bail!(
             "{DEPLOY_SCRIPT} failed:\n{}",
-            String::from_utf8_lossy(&said).trim()
+            String::from_utf8_lossy(&printed).trim()
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! SHA-256, as text.
+//! SHA-256 digests in hexadecimal.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,13 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
-/// The digest of some bytes, in hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     to_hex(&Sha256::digest(bytes))
 }
 
-/// The digest of a file's content, in hexadecimal digits.
-///
 /// # Errors
 /// When the file cannot be read.
 pub fn file_sha256_hex(path: &Path) -> Result<String> {
@@ -41,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_of_abc_is_that_of_the_standard() {
+    fn sha256_hex_matches_the_fips_180_test_vector() {
         assert_eq!(
             sha256_hex(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

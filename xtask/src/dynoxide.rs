@@ -1,4 +1,4 @@
-//! Programs from crates.io that one command needs and the others do without.
+//! Installs dynoxide, a DynamoDB emulator from crates.io that only one benchmark needs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,36 +8,36 @@ use anyhow::{Result, bail};
 use crate::progress::Step;
 use crate::{cargo, instance};
 
-/// A DynamoDB that answers several times as fast as the local AWS's.
+/// Package and version. dynoxide responds several times as fast as the DynamoDB of the local AWS.
 const PACKAGE: (&str, &str) = ("dynoxide-rs", "3.2.0");
 
-/// Installs dynoxide where it is not yet, and returns where it is.
+/// Installs dynoxide if it is missing, and returns its path.
 ///
 /// # Errors
-/// When it cannot be fetched or compiled; cargo has said why.
+/// When cargo cannot download or compile it; cargo prints the reason.
 pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     let root = instance::local_dir().join("tools");
-    let program = root.join("bin/dynoxide");
+    let executable = root.join("bin/dynoxide");
     let (package, version) = PACKAGE;
-    let said = Command::new(&program).arg("--version").output();
-    if said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(version)) {
+    let output = Command::new(&executable).arg("--version").output();
+    if output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version)) {
         step.set_outcome("up to date");
-        return Ok(program);
+        return Ok(executable);
     }
     step.print_note(&format!(
-        "compiling {package} {version} from crates.io: some minutes, once, into .local/tools"
+        "compiling {package} {version} from crates.io into .local/tools: takes a few minutes, only once"
     ));
     let mut install = cargo::cargo_command();
     install
         .args(["install", "--quiet", "--locked", "--no-default-features"])
-        // Not the rest of it, which is for other uses and takes most of the time.
+        // The default features take most of the compile time, and we do not use them.
         .args(["--features", "native-sqlite,http-server,cli"])
         .arg("--root")
         .arg(&root)
         .arg(format!("{package}@{version}"));
     if !step.suspend(|| install.status())?.success() {
-        bail!("{package} could not be installed");
+        bail!("cargo could not install {package} {version}");
     }
     step.set_outcome("installed");
-    Ok(program)
+    Ok(executable)
 }

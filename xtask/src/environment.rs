@@ -1,26 +1,26 @@
-//! Addresses of a running system, and the shell assignments that lead to it.
+//! Addresses of a running system, and the environment variables that point clients at it.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
 use crate::instance::Instance;
-use crate::ports::{FAULT_INJECTION, Ports};
+use crate::ports::{FAULT_INJECTION, Ports, proxied_service};
 use crate::{ports, postgres, python, redis};
 
-/// The region of everything, locally as in the cloud.
+/// The AWS region, in the local AWS as in a real account.
 pub const REGION: &str = "ap-northeast-1";
 
-/// Where the programs of one instance listen.
+/// The addresses on which the services of one instance listen.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     ports: Ports,
-    /// The database, ours or the one that `DATABASE_URL` named.
+    /// The instance's own database, or the one from `DATABASE_URL`.
     pub database_url: String,
 }
 
 impl Addresses {
-    /// The addresses that follow from ports, and from a database elsewhere if there is one.
+    /// `external_database` is the URL of a database that the instance does not start itself.
     pub fn new(ports: &Ports, external_database: Option<String>) -> Self {
         let database_url = external_database.unwrap_or_else(|| postgres::url(port_of(ports, "postgres")));
         Self {
@@ -29,97 +29,98 @@ impl Addresses {
         }
     }
 
-    /// The addresses of the instance's last start.
+    /// The addresses of the instance's last run.
     pub fn from_last_run(instance: &Instance) -> Self {
         Self::new(&ports::last_used(instance), load_external_database(instance))
     }
 
-    /// The addresses as our own programs are given them: those of the proxies, in a system that has faults.
+    /// The addresses that our own services use: those of the fault injection proxies, if the instance has
+    /// them.
     pub fn via_proxies(&self) -> Self {
-        let mut seen = self.clone();
+        let mut addresses = self.clone();
         for (name, port) in &self.ports {
-            if let Some(behind) = name.strip_prefix("faults-") {
-                seen.ports.insert(behind.to_owned(), *port);
+            if let Some(service) = proxied_service(name) {
+                addresses.ports.insert(service.to_owned(), *port);
             }
         }
         if self.database_url == postgres::url(self.port("postgres")) {
-            seen.database_url = postgres::url(seen.port("postgres"));
+            addresses.database_url = postgres::url(addresses.port("postgres"));
         }
-        seen
+        addresses
     }
 
-    /// The port of a program on 127.0.0.1.
-    pub fn port(&self, program: &str) -> u16 {
-        port_of(&self.ports, program)
+    /// The port of a service on 127.0.0.1; 0 when the instance does not run this service.
+    pub fn port(&self, service: &str) -> u16 {
+        port_of(&self.ports, service)
     }
 
-    fn url(&self, program: &str) -> String {
-        format!("http://127.0.0.1:{}", self.port(program))
+    fn url(&self, service: &str) -> String {
+        format!("http://127.0.0.1:{}", self.port(service))
     }
 
-    /// The front door: where clients come in, and who issues people's tokens. It is the address that stands in tokens, so
-    /// it leads around the proxies for everybody.
+    /// The API gateway: the public entry point, and the issuer of user tokens. Every client uses this address
+    /// and not a proxy, because tokens contain it as their issuer.
     pub fn gateway_url(&self) -> String {
         format!("{}/_aws/execute-api/matsuri/$default", self.aws_endpoint_url())
     }
 
-    /// The shop's REST API behind it.
+    /// core-api behind the gateway.
     pub fn core_api_url(&self) -> String {
         self.url("core-api")
     }
 
-    /// The stock service.
     pub fn stock_service_url(&self) -> String {
         self.url("stock-service")
     }
 
-    /// The payment provider's stand-in.
+    /// The payment provider simulator.
     pub fn payment_provider_url(&self) -> String {
         self.url("payment-provider")
     }
 
-    /// The OpenID Connect provider in Google's place, where there is one.
+    /// The OpenID Connect provider that replaces Google, if the instance runs one.
     pub fn identity_provider_url(&self) -> Option<String> {
         self.ports
             .contains_key("identity-provider")
             .then(|| self.url("identity-provider"))
     }
 
-    /// The local AWS, all of its services.
+    /// The local AWS; all AWS services share one endpoint.
     pub fn aws_endpoint_url(&self) -> String {
         self.url("ministack")
     }
 
-    /// Where core-api counts what everybody asks for, if this machine has a Redis.
+    /// The Redis in which core-api counts requests for its rate limits, if the instance runs one.
     pub fn redis_url(&self) -> Option<String> {
         self.ports
             .contains_key("redis")
             .then(|| redis::url(self.port("redis")))
     }
 
-    /// Forgets Redis, because there is none on this machine.
+    /// Removes Redis, because this machine has none.
     pub fn remove_redis(&mut self) {
         self.ports.remove("redis");
     }
 
-    /// What disturbs the system on command, if this one has it.
+    /// The control API of fault injection, if the instance has it.
     pub fn faults_url(&self) -> Option<String> {
         self.ports
             .contains_key(FAULT_INJECTION)
             .then(|| self.url(FAULT_INJECTION))
     }
 
-    /// The database as a person may see it: ours with its password, another one without.
+    /// The database for display. The URL of an external database is hidden, because it may contain a real
+    /// password.
     pub fn display_database(&self) -> String {
-        let ours = postgres::url(self.port("postgres"));
-        if self.database_url == ours {
-            ours
+        let own_database = postgres::url(self.port("postgres"));
+        if self.database_url == own_database {
+            own_database
         } else {
-            "the one that DATABASE_URL names".to_owned()
+            "external, from DATABASE_URL".to_owned()
         }
     }
 
-    /// What every AWS client needs to reach the local AWS and never another one.
+    /// The variables that make every AWS client use the local AWS and never a real account.
     pub fn aws_env(&self) -> Vec<(String, String)> {
         to_env_vars([
             ("AWS_ENDPOINT_URL", self.aws_endpoint_url()),
@@ -130,7 +131,7 @@ impl Addresses {
         ])
     }
 
-    /// Everything that a developer's shell or a test needs, but for the PATH.
+    /// All variables that a developer's shell or a test needs, except PATH.
     pub fn env_vars(&self, instance: &Instance) -> Vec<(String, String)> {
         let mut all = self.aws_env();
         all.extend(to_env_vars([
@@ -141,7 +142,8 @@ impl Addresses {
             ("DATABASE_URL", self.database_url.clone()),
             ("MATSURI_LOCAL", instance.directory().display().to_string()),
             ("MATSURI_KEYS", instance.keys_dir().display().to_string()),
-            // The query macros read the committed .sqlx, whether or not the database of DATABASE_URL runs.
+            // Makes the query macros read the committed .sqlx, so that builds do not need the database of
+            // DATABASE_URL.
             ("SQLX_OFFLINE", "true".to_owned()),
             ("AWS_PAGER", String::new()),
             ("DISABLE_DEPRECATION_NOTICE", "1".to_owned()),
@@ -164,20 +166,20 @@ impl Addresses {
         }
         let folder = shell_quote(&python::bin_dir().display().to_string());
         text.push_str(&format!("export PATH={folder}:\"$PATH\"\n"));
-        // A profile or a session of the real AWS would go before the credentials above.
+        // A profile or session of a real account would take precedence over the credentials above.
         text.push_str("unset AWS_PROFILE AWS_SESSION_TOKEN\n");
         let path = instance.env_file();
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
-/// The database that the last start was told to use instead of one of ours; remembered, because the commands that
-/// come later run in other shells.
+/// The external database of the last run. It is saved because later commands run in other shells, where
+/// DATABASE_URL may not be set.
 fn load_external_database(instance: &Instance) -> Option<String> {
     fs::read_to_string(instance.directory().join("database_url")).ok()
 }
 
-/// Remembers a database that is not ours, or that there is none.
+/// Saves the URL of the external database; `None` means that the instance starts its own database.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -192,16 +194,16 @@ pub fn save_external_database(instance: &Instance, url: Option<&str>) -> Result<
     }
 }
 
-fn port_of(ports: &Ports, program: &str) -> u16 {
-    ports.get(program).copied().unwrap_or_default()
+fn port_of(ports: &Ports, service: &str) -> u16 {
+    ports.get(service).copied().unwrap_or_default()
 }
 
-/// Variables in the form that commands take them.
+/// Converts the names to owned strings, as `Command::envs` and [`crate::supervisor::ServiceSpec`] take them.
 pub fn to_env_vars<const N: usize>(variables: [(&str, String); N]) -> Vec<(String, String)> {
     variables.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// A value that a shell reads back as it is.
+/// Quotes a value for a POSIX shell.
 fn shell_quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
@@ -213,12 +215,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_back_what_was_quoted() {
-        let nasty = "it's $HOME `date` \"two\" \\ words\nand lines";
+    fn a_shell_reads_a_quoted_value_unchanged() {
+        let value = "it's $HOME `date` \"two\" \\ words\nand lines";
         let output = Command::new("sh")
-            .args(["-c", &format!("printf %s {}", shell_quote(nasty))])
+            .args(["-c", &format!("printf %s {}", shell_quote(value))])
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), nasty);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
     }
 }

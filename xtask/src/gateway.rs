@@ -1,4 +1,4 @@
-//! The front door: whether people can come in by it.
+//! Readiness of the API gateway.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,27 +10,29 @@ use crate::http;
 use crate::signals::Interrupt;
 use crate::supervisor::POLL_INTERVAL;
 
-/// How long it may take until it leads to those behind it.
+/// How long the gateway may take until it reaches its integrations.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether it leads to core-api and to the functions.
+/// Whether the gateway reaches both of its integrations: core-api and the Lambda functions.
 pub fn is_ready(addresses: &Addresses) -> bool {
-    let door = addresses.gateway_url();
+    let gateway_url = addresses.gateway_url();
     ["/v1/categories", "/.well-known/jwks.json"]
         .iter()
-        .all(|path| http::is_ok(&format!("{door}{path}")))
+        .all(|path| http::is_ok(&format!("{gateway_url}{path}")))
 }
 
-/// Waits until it is open.
-///
 /// # Errors
-/// When it does not open, or we were asked to stop.
+/// When the gateway is not ready within [`READY_TIMEOUT`], or the user interrupts the command.
 pub fn wait_until_ready(addresses: &Addresses, interrupt: &Interrupt) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     while !is_ready(addresses) {
         interrupt.check()?;
         if Instant::now() > deadline {
-            bail!("{} leads nowhere", addresses.gateway_url());
+            bail!(
+                "the API gateway at {} does not reach core-api and the functions after {} s",
+                addresses.gateway_url(),
+                READY_TIMEOUT.as_secs()
+            );
         }
         thread::sleep(POLL_INTERVAL);
     }

@@ -1,4 +1,4 @@
-//! Plain HTTP to programs on this machine.
+//! Plain HTTP to services on this machine.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -14,18 +14,18 @@ fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)
-        // A proxy of the surrounding network must not be asked for programs on this machine.
+        // Requests to this machine must not go through a proxy that the environment configures.
         .proxy(None)
         .build()
         .into()
 }
 
-/// The agent for all requests; they may take a minute.
+/// The shared agent, with a timeout of one minute per request.
 pub fn client() -> &'static Agent {
     &AGENT
 }
 
-/// Whether the address answers with 2xx within three seconds.
+/// Whether the URL responds with 2xx within three seconds.
 pub fn is_ok(url: &str) -> bool {
     PROBE
         .get(url)
@@ -33,22 +33,23 @@ pub fn is_ok(url: &str) -> bool {
         .is_ok_and(|response| response.status().is_success())
 }
 
-/// Fetches JSON.
-///
 /// # Errors
-/// When nobody answers, or not with 2xx and JSON.
+/// When there is no response, the status is not 2xx, or the body is not JSON.
 pub fn get_json(url: &str, token: Option<&str>) -> Result<Value> {
     let mut request = AGENT.get(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let mut response = request.call().with_context(|| format!("no answer from {url}"))?;
+    let mut response = request
+        .call()
+        .with_context(|| format!("no response from {url}"))?;
     if !response.status().is_success() {
+        // The status alone is worth reporting when the body cannot be read.
         let body = response.body_mut().read_to_string().unwrap_or_default();
-        bail!("{url} answered {}: {body}", response.status());
+        bail!("{url} responded with {}: {body}", response.status());
     }
     response
         .body_mut()
         .read_json()
-        .with_context(|| format!("{url} did not answer with JSON"))
+        .with_context(|| format!("{url} did not respond with JSON"))
 }

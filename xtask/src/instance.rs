@@ -1,53 +1,54 @@
-//! Where everything of a local system lies: one folder per instance, and nothing outside of it.
+//! Instances of the local system and their folders. Everything that belongs to an instance is inside its
+//! folder, except PostgreSQL's data when that user cannot enter the checkout.
 
 use std::path::{Path, PathBuf};
 
-/// The folder of the repository that this tool was built in.
+/// The root of the checkout in which this tool was built.
 pub fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("xtask/ is a folder of the checkout, so it has a parent")
+        .expect("xtask/ is a folder of the checkout and so has a parent")
 }
 
-/// What all instances of a checkout share: the Python environment and the commands on the PATH.
+/// `.local/`: the development instance, and what all instances share (Python environments, tools, commands).
 pub fn local_dir() -> PathBuf {
     repository_root().join(".local")
 }
 
-/// One local system with its own ports, keys, data and logs.
+/// A local system with its own ports, keys, data and logs.
 #[derive(Debug, Clone)]
 pub struct Instance {
     directory: PathBuf,
     kind: InstanceKind,
 }
 
-/// What an instance is for.
+/// The purpose of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceKind {
-    /// What `cargo xtask up` runs: default ports, data that survives.
+    /// For `cargo xtask up`: default ports, persistent data.
     Development,
-    /// What `cargo xtask test` runs beside it: ports of its own, fresh every time.
+    /// For `cargo xtask test` and `repeat`: other ports, empty data in each run.
     Test,
-    /// The same with Express executions instead of Standard ones.
+    /// Like [`Self::Test`], with an Express saga instead of a Standard one.
     Express,
-    /// What `cargo xtask chaos` disturbs.
+    /// For `cargo xtask chaos`.
     Chaos,
-    /// What `cargo xtask bench` measures.
+    /// For `cargo xtask bench`.
     Bench,
-    /// The database of `cargo xtask sqlx`, gone when the command ends.
+    /// For `cargo xtask sqlx`: only a database.
     Sqlx,
 }
 
 impl InstanceKind {
-    /// Every kind of instance that a command makes for itself and leaves nothing of.
+    /// The kinds of instances that a command creates and removes again; only their logs remain.
     pub const EPHEMERAL: [Self; 5] = [Self::Test, Self::Express, Self::Chaos, Self::Bench, Self::Sqlx];
 
-    /// Whether `faults` stands between the instance's programs, and around its functions.
+    /// Whether fault injection proxies the connections between services and wraps the functions.
     pub fn has_fault_injection(self) -> bool {
         matches!(self, Self::Test | Self::Express | Self::Chaos)
     }
 
-    /// How far the instance keeps away from the ports that a newcomer expects.
+    /// Added to the default ports, so that instances can run side by side.
     pub fn port_offset(self) -> u16 {
         match self {
             Self::Development => 0,
@@ -61,7 +62,6 @@ impl InstanceKind {
 }
 
 impl Instance {
-    /// The instance of this checkout that serves the given purpose.
     pub fn new(kind: InstanceKind) -> Self {
         let directory = match kind {
             InstanceKind::Development => local_dir(),
@@ -74,72 +74,70 @@ impl Instance {
         Self { directory, kind }
     }
 
-    /// The instance whose env file the caller has read (`MATSURI_LOCAL`), otherwise the one that `cargo xtask up` runs.
+    /// The instance that `MATSURI_LOCAL` names (set by an instance's env file), otherwise the development
+    /// instance.
     pub fn from_env() -> Self {
-        let named = std::env::var_os("MATSURI_LOCAL").map(PathBuf::from);
+        let directory = std::env::var_os("MATSURI_LOCAL").map(PathBuf::from);
         InstanceKind::EPHEMERAL
             .into_iter()
             .map(Self::new)
-            .find(|instance| named.as_deref() == Some(instance.directory()))
+            .find(|instance| directory.as_deref() == Some(instance.directory()))
             .unwrap_or_else(|| Self::new(InstanceKind::Development))
     }
 
-    /// What the instance is for.
     pub fn kind(&self) -> InstanceKind {
         self.kind
     }
 
-    /// The instance's own folder.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Shell assignments for those who want to talk to the instance.
+    /// A shell script that exports the instance's addresses.
     pub fn env_file(&self) -> PathBuf {
         self.directory.join("env")
     }
 
-    /// Private keys and key sets of the two trust domains.
+    /// Private keys and JWKS files of user tokens and service tokens.
     pub fn keys_dir(&self) -> PathBuf {
         self.directory.join("keys")
     }
 
-    /// One log per program.
+    /// The folder with one log file per service.
     pub fn logs_dir(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    /// The log of one program.
-    pub fn log_file(&self, program: &str) -> PathBuf {
-        self.logs_dir().join(format!("{program}.log"))
+    pub fn log_file(&self, service: &str) -> PathBuf {
+        self.logs_dir().join(format!("{service}.log"))
     }
 
-    /// What is true only while the instance runs: lock, state, temporary files.
+    /// Files that are valid only while the instance runs: lock, state, temporary files.
     pub fn run_dir(&self) -> PathBuf {
         self.directory.join("run")
     }
 
-    /// Temporary files of the programs; emptied when the instance stops.
+    /// Temporary files of the services; removed when the instance stops.
     pub fn temp_dir(&self) -> PathBuf {
         self.run_dir().join("tmp")
     }
 
-    /// The ports that were used last.
+    /// The ports of the last run.
     pub fn ports_file(&self) -> PathBuf {
         self.directory.join("ports.json")
     }
 
-    /// The database's folder, where the database's user can reach it.
+    /// The database's folder; `postgres::data_dir` uses another one if the database's user cannot enter it.
     pub fn postgres_dir(&self) -> PathBuf {
         self.directory.join("postgres")
     }
 
-    /// What the local AWS writes when it stops.
+    /// The state that the local AWS writes when it stops.
     pub fn ministack_dir(&self) -> PathBuf {
         self.directory.join("ministack")
     }
 
-    /// The payment provider's ledger.
+    /// The state of the payment provider simulator.
     pub fn payments_dir(&self) -> PathBuf {
         self.directory.join("payments")
     }

@@ -1,5 +1,6 @@
-//! The keys of a local system: those that sign people's tokens, the one that signs our own programs', and what else is
-//! secret. They are made once and lie in the instance's folder; a deployment puts them into Secrets Manager.
+//! The secrets of a local system: the signing keys of user tokens, the signing key of service tokens, and the
+//! refresh token pepper. They are created once in the instance's folder; a deployment copies them to Secrets
+//! Manager.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -21,11 +22,12 @@ use crate::instance::Instance;
 use crate::python;
 use crate::signing_keys::{NewKey, SigningKeys};
 
-/// The issuer's name in the tokens of our own programs. That of people's tokens is the front door.
+/// The issuer (`iss`) of service tokens. The issuer of user tokens is the URL of the API gateway.
 pub const SERVICE_TOKEN_ISSUER: &str = "https://services.matsuri.local";
 
-/// Makes an RSA key in PKCS #8, without a password. ring signs with such keys and does not make them. People's tokens are
-/// RS256, because API Gateway verifies nothing else; our own programs' tokens never get there and are EdDSA.
+/// A Python script that generates an RSA key in PKCS #8, without a password. ring can sign with RSA keys but
+/// not generate them. User tokens use RS256, because API Gateway verifies no other algorithm; service tokens
+/// never reach API Gateway and use EdDSA.
 const GENERATE_RSA_SCRIPT: &str = "
 import sys
 from cryptography.hazmat.primitives import serialization as s
@@ -34,7 +36,7 @@ key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 sys.stdout.buffer.write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
 ";
 
-/// The public key of our own programs, for those who verify.
+/// The JWKS with the public key of service tokens.
 pub fn service_jwks_file(instance: &Instance) -> PathBuf {
     instance.keys_dir().join("services.jwks.json")
 }
@@ -43,17 +45,18 @@ fn service_private_key_file(instance: &Instance) -> PathBuf {
     instance.keys_dir().join("services.pem")
 }
 
-/// The keys that sign people's tokens, as the secret `ecommerce/user-signing-keys` holds them.
+/// The signing keys of user tokens, in the format of the secret `ecommerce/user-signing-keys`.
 fn user_signing_keys_file(instance: &Instance) -> PathBuf {
     instance.keys_dir().join("user-signing-keys.json")
 }
 
-/// By what a refresh token leads to the next one, as the secret `ecommerce/refresh-pepper` holds it.
+/// The pepper from which the next refresh token is derived, in the format of the secret
+/// `ecommerce/refresh-pepper`.
 fn refresh_pepper_file(instance: &Instance) -> PathBuf {
     instance.keys_dir().join("refresh-pepper")
 }
 
-/// Everything here that a deployment puts into Secrets Manager.
+/// All files that a deployment copies to Secrets Manager.
 pub fn secret_files(instance: &Instance) -> [PathBuf; 3] {
     [
         service_jwks_file(instance),
@@ -62,10 +65,10 @@ pub fn secret_files(instance: &Instance) -> [PathBuf; 3] {
     ]
 }
 
-/// Makes the keys that are missing. Returns whether there were any.
+/// Creates the missing keys. Returns whether any was missing.
 ///
 /// # Errors
-/// When a key cannot be made or written.
+/// When a key cannot be generated or written.
 pub fn create_missing(instance: &Instance) -> Result<bool> {
     fs::create_dir_all(instance.keys_dir())?;
     fs::set_permissions(instance.keys_dir(), fs::Permissions::from_mode(0o700))?;
@@ -73,17 +76,17 @@ pub fn create_missing(instance: &Instance) -> Result<bool> {
         .into_iter()
         .filter(|file| !file.exists())
         .collect();
-    // One of another kind is from an earlier version.
+    // An earlier version of this tool used another algorithm; such a key cannot be loaded and is replaced.
     if ServiceTokenKey::load(instance).is_err() && !missing.contains(&service_jwks_file(instance)) {
         missing.push(service_jwks_file(instance));
     }
-    // The set is written last: where it stands, its private key is complete.
+    // The JWKS is written last: if it exists, the private key is complete.
     if missing.contains(&service_jwks_file(instance)) {
         let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| no_randomness_error())?;
         let pem = encode_pem(der.as_ref());
         write_private_file(&service_private_key_file(instance), &pem)?;
-        let set = ServiceTokenKey::from_pem(&pem)?.jwks();
-        fs::write(service_jwks_file(instance), serde_json::to_vec_pretty(&set)?)?;
+        let jwks = ServiceTokenKey::from_pem(&pem)?.jwks();
+        fs::write(service_jwks_file(instance), serde_json::to_vec_pretty(&jwks)?)?;
     }
     if missing.contains(&user_signing_keys_file(instance)) {
         let keys = SigningKeys::initial(
@@ -102,10 +105,10 @@ pub fn create_missing(instance: &Instance) -> Result<bool> {
     Ok(!missing.is_empty())
 }
 
-/// A new key for people's tokens.
+/// Generates a signing key for user tokens.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When Python cannot generate the key.
 pub fn generate_user_key() -> Result<NewKey> {
     let private_key_pem = generate_rsa_pem()?;
     Ok(NewKey {
@@ -114,7 +117,7 @@ pub fn generate_user_key() -> Result<NewKey> {
     })
 }
 
-/// Keeps the keys that sign people's tokens for the next deployment.
+/// Writes the signing keys of user tokens to the file that the next deployment copies to Secrets Manager.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -129,68 +132,68 @@ fn generate_rsa_pem() -> Result<String> {
     let output = Command::new(python::LOCAL_SYSTEM.command("python"))
         .args(["-c", GENERATE_RSA_SCRIPT])
         .output()
-        .context("cannot run the environment's python")?;
+        .context("cannot run the Python of .local/venv")?;
     if !output.status.success() {
         bail!(
-            "no key was made: {}",
+            "cannot generate an RSA key: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    String::from_utf8(output.stdout).context("the key is not text")
+    String::from_utf8(output.stdout).context("the generated key is not UTF-8 text")
 }
 
-/// Writes a file whole, for nobody else to read.
+/// Writes a file atomically, readable only by its owner.
 fn write_private_file(path: &Path, content: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
-    let beside = path.with_extension("new");
+    let temporary = path.with_extension("new");
     let mut file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&beside)
+        .open(&temporary)
         .with_context(context)?;
     file.write_all(content.as_bytes()).with_context(context)?;
-    fs::rename(beside, path).with_context(context)
+    fs::rename(temporary, path).with_context(context)
 }
 
-/// A private key that signs people's tokens.
+/// A private key that signs user tokens.
 #[derive(Debug)]
 pub struct UserTokenKey(RsaKeyPair);
 
 impl UserTokenKey {
-    /// The one that signs at this moment.
+    /// Loads the key that is active now.
     ///
     /// # Errors
-    /// When there is none yet.
+    /// When no keys have been created yet, or none is active.
     pub fn load_active(instance: &Instance) -> Result<Self> {
         let keys: SigningKeys = serde_json::from_str(&read_key_file(&user_signing_keys_file(instance))?)?;
         let key = keys.active_key(SystemTime::now().into());
         Self::from_pem(
-            &key.context("no key for people's tokens signs yet")?
+            &key.context("no signing key for user tokens is active yet")?
                 .private_key_pem,
         )
     }
 
     fn from_pem(pem: &str) -> Result<Self> {
         let pair = RsaKeyPair::from_pkcs8(&decode_pem(pem)?)
-            .map_err(|reason| anyhow::anyhow!("the key is no usable RSA key: {reason}"))?;
+            .map_err(|reason| anyhow::anyhow!("the key is not a usable RSA key: {reason}"))?;
         Ok(Self(pair))
     }
 
-    /// The key's number: its RFC 7638 thumbprint.
+    /// The key id: its RFC 7638 thumbprint.
     fn kid(&self) -> String {
-        let numbers: PublicKeyComponents<Vec<u8>> = self.0.public().into();
+        let components: PublicKeyComponents<Vec<u8>> = self.0.public().into();
         rsa_thumbprint(
-            &URL_SAFE_NO_PAD.encode(numbers.n),
-            &URL_SAFE_NO_PAD.encode(numbers.e),
+            &URL_SAFE_NO_PAD.encode(components.n),
+            &URL_SAFE_NO_PAD.encode(components.e),
         )
     }
 
     /// Signs claims as a compact JWT.
     ///
     /// # Errors
-    /// When the operating system has no randomness for the signature's blinding.
+    /// When the operating system provides no randomness for the blinding of the signature.
     pub fn sign(&self, claims: &Value) -> Result<String> {
         let message = signing_input("RS256", &self.kid(), claims);
         let mut signature = vec![0; self.0.public().modulus_len()];
@@ -206,22 +209,20 @@ impl UserTokenKey {
     }
 }
 
-/// The private key that signs the tokens of our own programs.
+/// The private key that signs service tokens.
 #[derive(Debug)]
 pub struct ServiceTokenKey(Ed25519KeyPair);
 
 impl ServiceTokenKey {
-    /// The one there is.
-    ///
     /// # Errors
-    /// When there is none yet.
+    /// When no key has been created yet.
     pub fn load(instance: &Instance) -> Result<Self> {
         Self::from_pem(&read_key_file(&service_private_key_file(instance))?)
     }
 
     fn from_pem(pem: &str) -> Result<Self> {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&decode_pem(pem)?)
-            .map_err(|reason| anyhow::anyhow!("the key is no usable Ed25519 key: {reason}"))?;
+            .map_err(|reason| anyhow::anyhow!("the key is not a usable Ed25519 key: {reason}"))?;
         Ok(Self(pair))
     }
 
@@ -255,12 +256,16 @@ fn signing_input(algorithm: &str, kid: &str, claims: &Value) -> String {
 }
 
 fn no_randomness_error() -> anyhow::Error {
-    anyhow::anyhow!("the operating system has no randomness")
+    anyhow::anyhow!("the operating system provides no randomness")
 }
 
 fn read_key_file(path: &Path) -> Result<String> {
-    fs::read_to_string(path)
-        .with_context(|| format!("there is no key {}; run `cargo xtask up` first", path.display()))
+    fs::read_to_string(path).with_context(|| {
+        format!(
+            "cannot read the key {}; run `cargo xtask up` first",
+            path.display()
+        )
+    })
 }
 
 fn rsa_thumbprint(modulus: &str, exponent: &str) -> String {
@@ -271,7 +276,8 @@ fn ed25519_thumbprint(public: &str) -> String {
     thumbprint(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}"#))
 }
 
-/// RFC 7638: the digest of the required members, in the order of their names, without white space.
+/// Computes the thumbprint of RFC 7638: the digest of the required members, in alphabetical order, without
+/// white space.
 fn thumbprint(members: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(members.as_bytes()))
 }
@@ -294,7 +300,7 @@ mod tests {
 
     /// The examples of RFC 7638, section 3.1, and of RFC 8037, appendix A.3.
     #[test]
-    fn the_thumbprints_are_those_of_the_standards() {
+    fn thumbprints_match_the_examples_of_the_rfcs() {
         let modulus = concat!(
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4",
             "n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0",

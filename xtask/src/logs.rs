@@ -1,4 +1,4 @@
-//! Reads logs from their end.
+//! Reads the last lines of log files.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// How much of a file is looked at for its last lines.
+/// How much of the end of a file is searched for lines, in bytes.
 const TAIL_WINDOW_BYTES: u64 = 1 << 20;
 
-/// The last lines of a file.
+/// Returns the last `lines` lines of a file.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_come_in_order() {
+    fn tail_returns_the_last_lines_in_order() {
         let path = std::env::temp_dir().join(format!("xtask-tail-{}", std::process::id()));
         std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
         let last = tail(&path, 2).unwrap();

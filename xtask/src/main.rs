@@ -1,4 +1,4 @@
-//! `cargo xtask`: the developer's command. This file is its command line; each command is a module.
+//! `cargo xtask`, the developer command: parses the command line and runs one of the modules in `commands`.
 
 mod apt;
 mod aws;
@@ -25,14 +25,14 @@ mod signals;
 mod signing_keys;
 mod supervisor;
 mod system;
-mod times;
+mod time_args;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-/// The whole of Matsuri on this machine: start it, look at it, test it.
+/// Run Matsuri on this machine: start it, inspect it, test it.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -62,170 +62,180 @@ enum Command {
     Sqlx(SqlxArgs),
 }
 
-/// Build everything and bring it up: database, local AWS, services, functions, a catalogue with stock
+/// Build and start the system: database, local AWS, services, functions, a catalog with stock
 ///
-/// Stays in the foreground and sees that everything keeps running; Ctrl-C stops it. What it keeps lies in
-/// .local/ and survives a restart. A DATABASE_URL in the environment is used instead of a database of our own.
+/// Stays in the foreground and restarts services that exit; Ctrl-C stops the system. All data is stored in
+/// .local/ and survives a restart. If DATABASE_URL is set, the system uses that database instead of starting
+/// its own.
 #[derive(Debug, Args)]
 struct UpArgs {
-    /// Return once everything is ready, and leave it running
+    /// Return as soon as the system is ready and keep it running in the background
     #[arg(long)]
     detach: bool,
-    /// Begin with empty data: database, local AWS and payments (a database of DATABASE_URL is not emptied)
+    /// Delete all data first: database, local AWS and payments (a database from DATABASE_URL is not emptied)
     #[arg(long)]
     fresh: bool,
-    /// Set by `--detach` for the process that stays
+    /// Set by `--detach` for the background supervisor
     #[arg(long, hide = true)]
     supervise: bool,
 }
 
 /// Stop the system of this checkout; its data stays in .local/.
 ///
-/// Nothing of it keeps running and no temporary file remains, also when its supervisor was killed.
+/// Also stops processes and removes temporary files that a killed supervisor left behind.
 #[derive(Debug, Args)]
 struct DownArgs {
-    /// Remove everything in .local/ as well: data, keys, logs, the Python environment
+    /// Also delete .local/: data, keys, logs and the Python environment
     #[arg(long)]
     purge: bool,
 }
 
-/// Show each program: its state, process, port, age, restarts and health. The exit code tells whether all is well.
+/// Show the state, process, port, uptime, restarts and health of each service.
+///
+/// Exits with 0 if every service is healthy and with 1 otherwise.
 #[derive(Debug, Args)]
 struct StatusArgs {
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Show what the programs and functions wrote.
+/// Show the logs of services and functions.
 ///
-/// On a terminal their JSON becomes readable lines; behind a pipe (`… | jq`) it stays as it is.
+/// On a terminal, JSON log records are formatted as readable lines; in a pipe (`… | jq`) they stay JSON.
 #[derive(Debug, Args)]
 struct LogsArgs {
-    /// A program (core-api, stock-service, payment-provider, ministack, postgres, redis, supervisor) or a function
-    /// (order-processor, reserve-stock, …); without it, all of them
-    program: Option<String>,
-    /// Go on with what they write from now on
+    /// A service (core-api, stock-service, payment-provider, ministack, postgres, redis, supervisor) or a
+    /// function (order-processor, reserve-stock, …) [default: all]
+    service: Option<String>,
+    /// Keep printing new lines as they are written
     #[arg(long, short)]
     follow: bool,
-    /// How many lines of each to begin with
+    /// How many of the last lines of each log to print first
     #[arg(long, short = 'n', default_value_t = 20)]
     lines: usize,
 }
 
-/// Place an order and watch its way: every event, queue and state, until the end.
+/// Place an order and print each event, queue message and state change until the order ends.
 ///
-/// Without options a new customer buys one piece of something, which succeeds. What is refused is put back in full:
-/// try `--payment-method pm_card_chargeDeclined`, or a `--quantity` above the stock.
+/// Without options, a new customer orders one unit of a product, and the order completes. A declined order is
+/// compensated in full: try `--payment-method pm_card_chargeDeclined`, or a `--quantity` above the stock.
 #[derive(Debug, Args)]
 struct OrderArgs {
-    /// What to buy [default: something that there is enough of]
+    /// The product to order [default: a product with enough stock]
     #[arg(long, value_name = "ID")]
     product: Option<Uuid>,
-    /// How many pieces of it
+    /// How many units to order
     #[arg(long, default_value_t = 1, value_name = "N")]
     quantity: u32,
-    /// How to pay: pm_card_visa succeeds, pm_card_chargeDeclined and its kin decline, pm_slow, pm_unavailable, …
+    /// The test payment method: pm_card_visa succeeds; pm_card_chargeDeclined and its variants are declined;
+    /// pm_slow, pm_unavailable and others simulate failures
     #[arg(long, default_value = "pm_card_visa", value_name = "METHOD")]
     payment_method: String,
-    /// At the end, the whole way for programs
+    /// Print the whole timeline as JSON when the order has ended
     #[arg(long)]
     json: bool,
 }
 
-/// Rebuild, and replace what changed in the running system: functions, template, migrations, services.
+/// Rebuild, and update what changed in the running system: functions, template, migrations, services.
 #[derive(Debug, Args)]
 struct DeployArgs {}
 
-/// Give messages that were set aside another try: dead letters, parked orders, parked events.
+/// Redrive the messages of a dead-letter queue or a parking queue.
 ///
-/// Dead letters go back to the queue that they came from, parked orders' sagas start again, parked events are
-/// published. Shows first what is there, and asks. Each message is deleted after it was sent, so Ctrl-C loses none.
+/// Messages of a dead-letter queue return to their source queue, the sagas of parked orders start again, and
+/// parked events are published. The command shows the messages and asks for confirmation first. It deletes a
+/// message only after it has sent it, so Ctrl-C loses no message.
 #[derive(Debug, Args)]
 struct RedriveArgs {
-    /// Such as notification-dlq, order-parking-queue, event-parking-queue
+    /// Name of the queue, for example notification-dlq, order-parking-queue, event-parking-queue
     queue: String,
-    /// Messages per second, at most
+    /// Maximum number of messages per second
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Your account in AWS instead of the local system, as the aws command is set up
+    /// Use your AWS account (as configured for the aws command) instead of the local system
     #[arg(long)]
     aws: bool,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Have the bus say again what its archive holds, and wait until it has.
+/// Replay archived events to the event bus and wait until the replay has ended.
 ///
-/// Every consumer knows the events that it has seen, so this repairs what one of them missed and changes nothing
-/// otherwise. Times are RFC 3339 (2026-11-21T09:00:00Z), or spans before now (-15m, -2h30m, -1d).
+/// Consumers ignore events that they have processed before, so a replay only repairs what a consumer missed.
+/// Times are RFC 3339 (2026-11-21T09:00:00Z) or relative to now (-15m, -2h30m, -1d).
 #[derive(Debug, Args)]
 struct ReplayArgs {
-    /// The first moment
+    /// Start of the time range
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: String,
-    /// The last moment
+    /// End of the time range
     #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
     to: String,
-    /// Only for this rule; the local AWS gives the events to every rule all the same
+    /// Replay to this rule only; the local AWS ignores this filter and replays to every rule
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Your account in AWS instead of the local system, as the aws command is set up
+    /// Use your AWS account (as configured for the aws command) instead of the local system
     #[arg(long)]
     aws: bool,
 }
 
-/// Run the workspace's tests against systems of their own, made for them and removed after them.
+/// Run the workspace's tests against temporary systems that this command starts and removes.
 ///
-/// Every test first; then schemathesis against the API's description; then, in a second system whose saga is Express, the
-/// end-to-end tests that make the course of an order. With arguments, only the tests that they choose. May run beside `up` and beside other checkouts. Its PostgreSQL is always the machine's own, never that of
-/// DATABASE_URL. The tests find the addresses in their environment, as .local/test/env has them.
+/// Runs all tests of the workspace, then schemathesis against the OpenAPI description, then, in a second
+/// system with an Express saga, the end-to-end tests of the order flow. With arguments, only the selected
+/// tests run.
+///
+/// The command can run beside `up` and beside other checkouts. It always starts its own PostgreSQL and
+/// ignores DATABASE_URL. Tests read the addresses of the system from their environment, as in
+/// .local/test/env.
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// Only with Express executions; arguments are then filters of the end-to-end tests
+    /// Run only the tests with the Express saga; the arguments are then filters of the end-to-end tests
     #[arg(long)]
     express: bool,
-    /// For `cargo test --workspace`: packages, filters, and after another -- options of the test programs
+    /// Arguments for `cargo test --workspace`: packages, filters and, after another --, options of the test
+    /// executables
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Measure what was built with optimisation, and write docs/benchmarks.md.
+/// Run the benchmarks with release builds, and write docs/benchmarks.md.
 ///
-/// Brings up a system of its own, whose database waits for the disk. Each figure is a comparison within the run; close
-/// what else keeps the machine busy.
+/// Starts a temporary system whose database syncs every commit to disk. Each benchmark compares two
+/// implementations within the same run; stop other programs that use the machine.
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// Which, by the names of the files in bench/src/figures [default: all]
-    figures: Vec<String>,
-    /// Fewer and shorter rounds
+    /// Names of benchmarks, which are the names of the files in bench/src/benchmarks [default: all]
+    benchmarks: Vec<String>,
+    /// Run fewer and shorter rounds
     #[arg(long)]
     quick: bool,
-    /// Print what was measured, for programs
+    /// Print the measurements as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Place orders under load while everything goes wrong at random, then balance the books line by line.
+/// Place orders under load while random faults are injected, then check the consistency of the system.
 ///
-/// In a system made for it and removed after it: function faults, lost answers, outages, kill -9, events twice, late
-/// and out of order. The exit code tells whether anything was lost.
+/// Runs in a temporary system. Faults are failing functions, lost responses, outages, kill -9, and duplicate,
+/// late and reordered events. Exits with 0 if every invariant holds and with 1 otherwise.
 #[derive(Debug, Args)]
 struct ChaosArgs {
-    /// How many orders
+    /// How many orders to place
     #[arg(long, default_value_t = 500, value_name = "N")]
     orders: usize,
-    /// Repeats the plan of an earlier run of as many orders [default: a new one]
+    /// Repeat the fault schedule of an earlier run with the same number of orders [default: a new seed]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// The report for programs
+    /// Print the consistency report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -233,21 +243,22 @@ struct ChaosArgs {
 /// Print a signed access token for the local system, valid for 15 minutes, and nothing else.
 #[derive(Debug, Args)]
 struct TokenArgs {
-    /// Whom the token speaks for
+    /// The subject of the token
     #[arg(long, value_name = "UUID")]
     user: Uuid,
-    /// What the bearer may do: customers and admins call core-api, services call stock-service
+    /// The role: customers and admins call core-api, services call stock-service
     #[arg(long, value_enum, default_value_t = TokenRole::Customer)]
     role: TokenRole,
-    /// The customer's address [default: <UUID>@example.com]
+    /// The user's e-mail address [default: <UUID>@example.com]
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
-    /// With its expiry, for programs
+    /// Print JSON with the token and its lifetime
     #[arg(long)]
     json: bool,
 }
 
-/// Make the keys that sign and verify tokens, for `docker compose up`; `cargo xtask up` makes them by itself.
+/// Create the keys that sign and verify tokens, for `docker compose up`; `cargo xtask up` does this on its
+/// own.
 #[derive(Debug, Args)]
 struct KeysArgs {
     #[command(subcommand)]
@@ -259,38 +270,39 @@ enum KeysCommand {
     Rotate(RotateArgs),
 }
 
-/// Let the next key sign people's tokens, make the one after it, and remove those of which no token is around.
+/// Activate the next signing key for user tokens, create its successor, and remove keys whose tokens have
+/// expired.
 ///
-/// Nobody is signed out: a key is published before it signs and after it has signed its last. On a secret without a
-/// value it makes the first keys.
+/// Users stay signed in: a key is published before it signs its first token and after it has signed its last
+/// one. If the secret has no value yet, the command creates the first keys.
 #[derive(Debug, Args)]
 struct RotateArgs {
-    /// How long a key is published before it signs: longer than anybody keeps the keys that were read last. API Gateway
-    /// does so for two hours
+    /// How long a key is published before it signs. Must be longer than any verifier caches the JWKS; API
+    /// Gateway caches it for two hours
     #[arg(long, default_value_t = 10_800, value_name = "N")]
     overlap_seconds: u32,
-    /// Your account in AWS instead of the local system, as the aws command is set up
+    /// Use your AWS account (as configured for the aws command) instead of the local system
     #[arg(long)]
     aws: bool,
 }
 
-/// What the bearer of a token may do.
+/// The role claim of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TokenRole {
-    /// Buys
+    /// A customer who places orders
     Customer,
-    /// Looks after the catalogue
+    /// An administrator who manages the catalog
     Admin,
-    /// One of our own programs
+    /// One of our own services
     Service,
 }
 
-/// Bring the committed query data (.sqlx) up to date with queries and migrations.
+/// Update the committed query metadata (.sqlx) from the queries and the migrations.
 ///
-/// Starts a database for the purpose, applies the migrations, and lets the compiler look at every query.
+/// Starts a temporary database, applies the migrations and compiles every query against it.
 #[derive(Debug, Args)]
 struct SqlxArgs {
-    /// Change nothing; fail when the committed data differs
+    /// Change nothing; fail if the committed metadata differs
     #[arg(long)]
     check: bool,
 }
@@ -317,12 +329,12 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        // Whoever stopped us knows that he did.
+        // Exit quietly: the user pressed Ctrl-C. 130 is the shell's exit code for it.
         Err(error) if error.is::<signals::Interrupted>() => ExitCode::from(130),
         Err(error) => {
             anstream::eprintln!("\n{red}error{red:#}: {error}", red = progress::RED);
             for cause in error.chain().skip(1) {
-                anstream::eprintln!("  because: {cause}");
+                anstream::eprintln!("  caused by: {cause}");
             }
             ExitCode::FAILURE
         }

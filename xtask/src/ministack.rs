@@ -1,4 +1,4 @@
-//! The local AWS: how it is run, and what has to be known about its habits.
+//! Runs MiniStack, the local AWS, and works around its limitations.
 
 use std::fs;
 use std::thread;
@@ -13,15 +13,14 @@ use crate::instance::{Instance, InstanceKind};
 use crate::supervisor::{HealthCheck, ServiceSpec};
 use crate::{aws, python, services};
 
-/// How long orders under way may take to end before the local AWS is stopped under them.
+/// How long running sagas may take to end before the local AWS is stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the local AWS is run.
 pub fn service_spec(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
     let data = instance.ministack_dir();
     let port = addresses.port("ministack");
     let mut environment = services::base_env(instance);
-    // It asks nobody; what stands here reaches the functions.
+    // MiniStack itself calls no AWS endpoint; the functions inherit these variables.
     environment.extend(addresses.via_proxies().aws_env());
     environment.extend(to_env_vars([
         ("GATEWAY_PORT", port.to_string()),
@@ -38,8 +37,9 @@ pub fn service_spec(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
     ]));
     if let Some(faults) = addresses.faults_url() {
         environment.extend(to_env_vars([("FAULTS_URL", faults)]));
-        // The saga waits two minutes for a provider that stays broken, and half an hour for a compensation that fails
-        // for good; tests see the same retries sooner. What chaos kills must have time to come back meanwhile.
+        // The saga retries for two minutes when the payment provider stays unavailable, and for half an hour
+        // when a compensation fails permanently. The scale shortens these waits for tests. Chaos needs longer
+        // waits, so that killed services can restart between two retries.
         let scale = if instance.kind() == InstanceKind::Chaos {
             "0.1"
         } else {
@@ -57,16 +57,16 @@ pub fn service_spec(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
         port,
         health_check: HealthCheck::Http("/_ministack/ready".to_owned()),
         stop_signal: Signal::TERM,
-        // It writes its state while it stops, and only then.
+        // It writes its state only while it stops.
         stop_timeout: Duration::from_secs(30),
     }
 }
 
-/// Makes the kept state fit the port that is used this time: the addresses of queues hold the port, and event source
-/// mappings would look for their queues at the old one.
+/// Updates the port in the persisted state to the port of this run. Queue URLs contain the port, and event
+/// source mappings would poll the queues at the old one.
 ///
 /// # Errors
-/// When the state cannot be rewritten.
+/// When a file of the state cannot be read or written.
 pub fn update_persisted_port(instance: &Instance, port: u16) -> Result<()> {
     let state = instance.ministack_dir().join("state");
     let record = instance.ministack_dir().join("port");
@@ -99,10 +99,12 @@ fn replace_port(text: &str, last: &str, port: u16) -> String {
     text
 }
 
-/// Waits until no execution of a state machine runs, or until it has taken too long. Returns how many still do.
+/// Waits until no execution of a state machine runs, for at most [`DRAIN_TIMEOUT`]. Returns how many still
+/// run.
 pub fn wait_for_executions(addresses: &Addresses) -> usize {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
     loop {
+        // Without a response there is nothing to wait for: the local AWS has already stopped.
         let running = count_running_executions(addresses).unwrap_or(0);
         if running == 0 || Instant::now() > deadline {
             return running;
@@ -121,8 +123,8 @@ fn count_running_executions(addresses: &Addresses) -> Result<usize> {
     let mut running = 0;
     for machine in machines["stateMachines"].as_array().into_iter().flatten() {
         let input = json!({ "stateMachineArn": machine["stateMachineArn"], "statusFilter": "RUNNING" });
-        let answer = aws::call_local(addresses, "states", "AWSStepFunctions.ListExecutions", &input)?;
-        running += answer["executions"].as_array().map_or(0, Vec::len);
+        let response = aws::call_local(addresses, "states", "AWSStepFunctions.ListExecutions", &input)?;
+        running += response["executions"].as_array().map_or(0, Vec::len);
     }
     Ok(running)
 }
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_the_old_port_change() {
+    fn replace_port_changes_only_urls_with_the_old_port() {
         let text = r#"{"QueueUrl":"http://localhost:4566/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
         let expected = r#"{"QueueUrl":"http://localhost:4567/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
         assert_eq!(replace_port(text, "4566", 4567), expected);

@@ -1,4 +1,4 @@
-//! Ports on 127.0.0.1: the last ones again, else the defaults, else the next free ones.
+//! Assigns ports on 127.0.0.1: the port of the last run, else the default port, else the next free port.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::instance::{Instance, InstanceKind};
 
-/// What disturbs a system on command. Its proxies have ports of their own: `faults-` and whom they stand in front of.
-pub const FAULT_INJECTION: &str = "faults";
+/// The fault injection service. Each of its proxies has a port of its own, under the name of [`proxy_name`].
+pub const FAULT_INJECTION: &str = "fault-injection";
 
-/// The programs that listen, each with the port that a newcomer expects.
+/// Prefix of the names of proxies.
+const PROXY_PREFIX: &str = "fault-injection-";
+
+/// Name → default port of each service and proxy.
 const DEFAULT_PORTS: [(&str, u16); 13] = [
     ("core-api", 3000),
     ("stock-service", 3002),
@@ -19,39 +22,49 @@ const DEFAULT_PORTS: [(&str, u16); 13] = [
     ("localstripe", 3006),
     ("identity-provider", 3008),
     (FAULT_INJECTION, 3010),
-    ("faults-ministack", 3011),
-    ("faults-stock-service", 3012),
-    ("faults-payment-provider", 3013),
-    ("faults-postgres", 3014),
+    ("fault-injection-ministack", 3011),
+    ("fault-injection-stock-service", 3012),
+    ("fault-injection-payment-provider", 3013),
+    ("fault-injection-postgres", 3014),
     ("ministack", 4566),
     ("postgres", 5432),
     ("redis", 6379),
 ];
 
-/// Third parties of others' making, which only the tests ask.
+/// Third-party simulators that only the tests use.
 const TEST_ONLY_SERVICES: [&str; 2] = ["localstripe", "identity-provider"];
 
-/// How many ports after the wanted one are tried.
+/// How many ports after the default port are tried.
 const SEARCH_RANGE: u16 = 400;
 
-/// Program name → port.
+/// Service or proxy name → port.
 pub type Ports = BTreeMap<String, u16>;
 
-/// Ports held open until their program starts, so that another checkout that starts at the same moment takes
-/// other ones.
+/// The name of the proxy in front of a service.
+pub fn proxy_name(service: &str) -> String {
+    format!("{PROXY_PREFIX}{service}")
+}
+
+/// The service behind a proxy; `None` when the name is not a proxy's.
+pub fn proxied_service(name: &str) -> Option<&str> {
+    name.strip_prefix(PROXY_PREFIX)
+}
+
+/// Listeners that hold the ports until the services start, so that another checkout that starts at the same
+/// time selects other ports.
 #[derive(Debug)]
 pub struct PortReservation {
     listeners: BTreeMap<String, TcpListener>,
     ports: Ports,
-    /// One sentence for each program that did not get the port it wanted.
+    /// One message for each service that did not get its preferred port.
     pub conflicts: Vec<String>,
 }
 
 impl PortReservation {
-    /// Reserves a port for every program of the instance, PostgreSQL only where it is ours.
+    /// Reserves a port for every service of the instance; for PostgreSQL only if the instance starts its own.
     ///
     /// # Errors
-    /// When no port near the wanted one is free.
+    /// When no port in the [`SEARCH_RANGE`] after a default port is free.
     pub fn for_instance(instance: &Instance, with_postgres: bool) -> Result<Self> {
         let wanted: Vec<_> = DEFAULT_PORTS
             .iter()
@@ -63,10 +76,10 @@ impl PortReservation {
         Self::reserve(&wanted, &last_used(instance))
     }
 
-    /// Reserves a port for PostgreSQL alone.
+    /// Reserves a port for PostgreSQL only.
     ///
     /// # Errors
-    /// When none is free.
+    /// When no port in the [`SEARCH_RANGE`] after the default port is free.
     pub fn for_postgres(instance: &Instance) -> Result<Self> {
         let wanted: Vec<_> = DEFAULT_PORTS
             .iter()
@@ -82,7 +95,8 @@ impl PortReservation {
             ports: Ports::new(),
             conflicts: Vec::new(),
         };
-        // Everybody's wish first: the search for another port must not take what a later program wants.
+        // Preferred ports first: the search for another port must not take the preferred port of a later
+        // service.
         for (name, default) in defaults {
             let wanted = remembered.get(*name).unwrap_or(default);
             if let Ok(listener) = bind(*wanted) {
@@ -95,7 +109,7 @@ impl PortReservation {
             }
             let wanted = *remembered.get(*name).unwrap_or(default);
             let (port, listener) = find_free_port(*default)
-                .with_context(|| format!("no port is free for {name} from {default} on"))?;
+                .with_context(|| format!("no free port for {name} from {default} on"))?;
             reservation
                 .conflicts
                 .push(format!("port {wanted} is taken; {name} listens on {port}"));
@@ -109,19 +123,19 @@ impl PortReservation {
         self.ports.insert(name.to_owned(), port);
     }
 
-    /// All ports, by program.
     pub fn ports(&self) -> &Ports {
         &self.ports
     }
 
-    /// Frees the ports for the program that is about to listen on them.
+    /// Closes the listeners of a service that is about to start. The fault injection service listens on the
+    /// ports of its proxies as well.
     pub fn release(&mut self, name: &str) {
         self.listeners.retain(|held, _| {
             held != name && !(name == FAULT_INJECTION && held.starts_with(FAULT_INJECTION))
         });
     }
 
-    /// Remembers the ports for the next start.
+    /// Saves the ports for the next run.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -132,7 +146,7 @@ impl PortReservation {
     }
 }
 
-/// The ports of the last start; none where nothing can be read.
+/// The ports of the last run; empty when the instance has never run or its file cannot be read.
 pub fn last_used(instance: &Instance) -> Ports {
     fs::read(instance.ports_file())
         .ok()
@@ -150,20 +164,21 @@ fn find_free_port(from: u16) -> Result<(u16, TcpListener)> {
             return Ok((port, listener));
         }
     }
-    bail!("{} ports tried, all taken", SEARCH_RANGE)
+    bail!("all {SEARCH_RANGE} ports after {from} are in use")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A range of ports that the operating system does not give to others meanwhile.
+    /// Searches outside the operating system's ephemeral range, so that no other process gets the port
+    /// meanwhile.
     fn free_port() -> u16 {
         find_free_port(21_000).unwrap().0
     }
 
     #[test]
-    fn a_free_default_is_taken_without_a_word() {
+    fn uses_the_default_port_when_it_is_free() {
         let port = free_port();
         let reservation = PortReservation::reserve(&[("core-api", port)], &Ports::new()).unwrap();
         assert_eq!(reservation.ports()["core-api"], port);
@@ -171,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_replaced_by_a_later_one_and_said() {
+    fn replaces_a_port_in_use_and_reports_the_conflict() {
         let (port, _taken) = find_free_port(22_000).unwrap();
         let reservation = PortReservation::reserve(&[("core-api", port)], &Ports::new()).unwrap();
         assert!(reservation.ports()["core-api"] > port);
@@ -179,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_search_leaves_alone_what_a_later_program_wants() {
+    fn search_skips_the_preferred_port_of_a_later_service() {
         let (port, _taken) = find_free_port(23_000).unwrap();
         let reservation =
             PortReservation::reserve(&[("core-api", port), ("stock-service", port + 1)], &Ports::new())
@@ -189,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_port_goes_before_the_default() {
+    fn prefers_the_port_of_the_last_run_to_the_default() {
         let (remembered, listener) = find_free_port(24_000).unwrap();
         drop(listener);
         let last = Ports::from([("core-api".to_owned(), remembered)]);

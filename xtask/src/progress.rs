@@ -1,5 +1,5 @@
-//! Steps as a person watches them: what is being done, for how long, and what came of it. On standard error, so
-//! that standard output holds results only.
+//! Prints the progress of a command as steps with their current action, duration and outcome. All of it goes
+//! to standard error, so that standard output holds results only.
 
 use std::cell::RefCell;
 use std::io::IsTerminal as _;
@@ -9,24 +9,24 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Columns of a step's name.
+/// Width of a step's name, in columns.
 const NAME_WIDTH: usize = 20;
 
-/// Columns of what came of a step.
+/// Width of a step's outcome, in columns.
 const OUTCOME_WIDTH: usize = 58;
 
-/// Good news.
+/// Success.
 pub const GREEN: Style = AnsiColor::Green.on_default();
-/// Bad news.
+/// Failure.
 pub const RED: Style = AnsiColor::Red.on_default();
-/// What deserves a look.
+/// Warnings.
 pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// Names and addresses.
 pub const BOLD: Style = Style::new().bold();
-/// What may be skipped.
+/// Secondary information.
 pub const DIM: Style = Style::new().dimmed();
 
-/// One step under way.
+/// A step in progress.
 #[derive(Debug)]
 pub struct Step {
     bar: ProgressBar,
@@ -34,31 +34,31 @@ pub struct Step {
 }
 
 impl Step {
-    /// Says what is being done at this moment; seen only where a person watches.
-    pub fn set_message(&self, what: impl Into<String>) {
-        self.bar.set_message(what.into());
+    /// Shows the current action beside the spinner; appears on terminals only.
+    pub fn set_message(&self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
     }
 
-    /// Says something that everybody should know, such as a long download.
-    pub fn print_note(&self, what: &str) {
-        self.bar.suspend(|| anstream::eprintln!("  {DIM}…{DIM:#} {what}"));
+    /// Prints a line of its own, for example before a long download.
+    pub fn print_note(&self, note: &str) {
+        self.bar.suspend(|| anstream::eprintln!("  {DIM}…{DIM:#} {note}"));
     }
 
-    /// Says what came of the step, for its last line.
-    pub fn set_outcome(&self, what: impl Into<String>) {
-        self.outcome.replace(what.into());
+    /// Sets the text for the step's last line.
+    pub fn set_outcome(&self, outcome: impl Into<String>) {
+        self.outcome.replace(outcome.into());
     }
 
-    /// Leaves the terminal to a program that shows its own progress.
+    /// Hides the spinner while a child process shows its own progress.
     pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
     }
 }
 
-/// Does one step and shows it.
+/// Runs `work` as a step: shows a spinner while it runs, and prints its outcome and duration when it ends.
 ///
 /// # Errors
-/// That of the work.
+/// The error of `work`.
 pub fn run_step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
     let started = Instant::now();
     let bar = if std::io::stderr().is_terminal() {
@@ -91,11 +91,11 @@ pub fn run_step<T>(name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<
     result
 }
 
-/// A span of time in a few characters: `0.4 s`, `12.0 s`, `3 min 20 s`, `2 h 5 min`.
-pub fn format_duration(span: Duration) -> String {
-    let seconds = span.as_secs();
+/// Formats a duration with the units that fit its size: `0.4 s`, `12.0 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
     match seconds {
-        0..60 => format!("{:.1} s", span.as_secs_f64()),
+        0..60 => format!("{:.1} s", duration.as_secs_f64()),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_short_at_every_size() {
+    fn format_duration_selects_units_by_size() {
         assert_eq!(format_duration(Duration::from_millis(440)), "0.4 s");
         assert_eq!(format_duration(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(format_duration(Duration::from_secs(7500)), "2 h 5 min");

@@ -1,4 +1,5 @@
-//! The Python environments: one holds the local AWS and the `awslocal` command, one what `test` alone needs.
+//! Installs the Python virtual environments: one with the local AWS and the `awslocal` command, one with
+//! schemathesis.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -16,35 +17,36 @@ use crate::progress::Step;
 /// A virtual environment with pinned packages.
 #[derive(Debug)]
 pub struct VirtualEnv {
-    /// Its folder in `.local`.
+    /// Folder in `.local`.
     folder: &'static str,
-    /// The file in xtask/ that names its packages, and what that holds.
+    /// The requirements file in xtask/: its name and its content.
     requirements: (&'static str, &'static str),
-    /// What the person is told before it is downloaded.
+    /// Printed before the download.
     download_notice: &'static str,
 }
 
-/// What every local system needs.
+/// The packages that every local system needs.
 pub const LOCAL_SYSTEM: VirtualEnv = VirtualEnv {
     folder: "venv",
     requirements: ("requirements.txt", include_str!("../requirements.txt")),
-    download_notice: "downloading the local AWS and the aws command from PyPI: about 50 MB, once, into .local/venv",
+    download_notice: "downloading the local AWS and the aws command from PyPI to .local/venv: about 50 MB, only once",
 };
 
-/// What tests the API by its description. An environment of its own: its packages and the local AWS's need not agree.
+/// schemathesis, in a separate environment so that its dependencies cannot conflict with those of the local
+/// AWS.
 pub const API_TESTS: VirtualEnv = VirtualEnv {
     folder: "api-tests-venv",
     requirements: (
         "api-tests-requirements.txt",
         include_str!("../api-tests-requirements.txt"),
     ),
-    download_notice: "downloading schemathesis from PyPI: about 20 MB, once, into .local/api-tests-venv",
+    download_notice: "downloading schemathesis from PyPI to .local/api-tests-venv: about 20 MB, only once",
 };
 
-/// What MiniStack needs at least.
+/// The minimum Python version of MiniStack.
 const MIN_VERSION: (u8, u8) = (3, 10);
 
-/// Names under which a new enough Python may be found, the newest last.
+/// Names of Python interpreters, in the order in which they are tried.
 const INTERPRETERS: [&str; 6] = [
     "python3",
     "python3.14",
@@ -54,12 +56,22 @@ const INTERPRETERS: [&str; 6] = [
     "python3.10",
 ];
 
-/// Commands of the environment that developers use; no other one should shadow what they have.
+/// The commands that are linked into a folder on the developer's PATH. The other commands of the environment
+/// are not, because they could shadow the developer's own.
 const EXPOSED_COMMANDS: [&str; 2] = ["aws", "awslocal"];
 
-/// The folder that goes on a developer's PATH.
+/// The folder of [`EXPOSED_COMMANDS`], for the developer's PATH.
 pub fn bin_dir() -> PathBuf {
     instance::local_dir().join("bin")
+}
+
+/// The value of PATH with [`bin_dir`] in front.
+pub fn path_with_bin_dir() -> String {
+    format!(
+        "{}:{}",
+        bin_dir().display(),
+        std::env::var("PATH").unwrap_or_default()
+    )
 }
 
 impl VirtualEnv {
@@ -67,26 +79,26 @@ impl VirtualEnv {
         instance::local_dir().join(self.folder)
     }
 
-    /// One of its commands.
+    /// The path of a command in the environment.
     pub fn command(&self, name: &str) -> PathBuf {
         self.path().join("bin").join(name)
     }
 
-    /// Installs the pinned packages where they are not yet; at once where they are.
+    /// Installs the pinned packages unless they are installed already.
     ///
     /// # Errors
     /// When there is no suitable Python, or the packages cannot be installed.
     pub fn install(&self, step: &Step) -> Result<()> {
         fs::create_dir_all(instance::local_dir())?;
-        // Two commands of one checkout that start together must not install into the same folder.
+        // Serialises installations by concurrent commands of the same checkout.
         let lock = File::create(self.path().with_extension("lock"))?;
         lock.lock().context("cannot lock the Python environment")?;
 
         let stamp = self.path().join("installed");
         let wanted = self.stamp_text();
-        // The interpreter is a link to the machine's own, which an upgrade may have taken away.
-        let is_whole = self.command("python").exists();
-        if is_whole && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        // The interpreter is a link to the machine's Python, which an upgrade may have removed.
+        let has_interpreter = self.command("python").exists();
+        if has_interpreter && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
             step.set_outcome("up to date");
             return Ok(());
         }
@@ -106,24 +118,26 @@ impl VirtualEnv {
         Ok(())
     }
 
-    /// What the environment holds when it is complete: the packages, and the place, because a virtual environment
-    /// does not survive being moved.
+    /// The content of the file `installed` of a complete environment: a digest of the packages, and the path,
+    /// because a virtual environment cannot be moved.
     fn stamp_text(&self) -> String {
         let packages = digest::sha256_hex(self.requirements.1.as_bytes());
         format!("{packages} {}\n", self.path().display())
     }
 
-    /// Makes an empty environment. Debian may lack Python, or ship it without the module's better half.
+    /// Creates an empty environment. On Debian, Python may be missing, or its venv module may lack ensurepip.
     fn create_or_install_venv(&self, step: &Step) -> Result<()> {
         let Err(error) = self.try_create() else {
             return Ok(());
         };
         if !apt::is_available() {
             return Err(
-                error.context("cannot make a Python environment (on Debian: apt install python3-venv)")
+                error.context("cannot create a Python environment (on Debian: apt install python3-venv)")
             );
         }
-        step.print_note("Python with its venv module is missing; installing Debian's python3-venv, once");
+        step.print_note(
+            "Python with its venv module is missing; installing Debian's package python3-venv, only once",
+        );
         apt::install(&["python3-venv"])?;
         self.try_create()
     }
@@ -155,12 +169,12 @@ fn link_commands() -> Result<()> {
         let link = bin_dir().join(name);
         let _ = fs::remove_file(&link);
         symlink(LOCAL_SYSTEM.command(name), &link)
-            .with_context(|| format!("cannot make {}", link.display()))?;
+            .with_context(|| format!("cannot create {}", link.display()))?;
     }
     Ok(())
 }
 
-/// Runs a command whose output only matters when it fails.
+/// Runs a command with its output in a log file; the error holds the end of the log.
 fn run_logged(command: &mut Command) -> Result<()> {
     let path = instance::local_dir().join("venv.log");
     let log = File::create(&path)?;

@@ -1,4 +1,5 @@
-//! Redis from the machine's own programs. It keeps nothing: what it counts is worth a minute, and core-api does without.
+//! Runs the machine's Redis without persistence: rate limit counters are valid for a minute, and core-api
+//! works without Redis.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,19 +14,19 @@ use crate::progress::Step;
 use crate::supervisor::{HealthCheck, ServiceSpec};
 use crate::{apt, services};
 
-/// Redis' server under the name that Debian has for it in `redis-tools`. It goes by the name that it is called by; the
-/// package that has it as `redis-server` starts one, which nobody asked for and nobody would stop.
+/// The Redis executable in Debian's package `redis-tools`. It acts as the server when it is started through a
+/// link named `redis-server`. We do not install the package `redis-server`, because that package starts a
+/// system service.
 const DEBIAN_SERVER_PATH: &str = "/usr/bin/redis-check-rdb";
 
-/// The address of the Redis that listens on the given port.
 pub fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// The server's program.
+/// Returns the path of the Redis server.
 ///
 /// # Errors
-/// When there is none and we may not install it.
+/// When Redis is missing and this process cannot install it.
 pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     if let Some(found) = find()? {
         return Ok(found);
@@ -33,9 +34,9 @@ pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     if !apt::is_available() {
         bail!("Redis is missing (Debian: apt install redis-tools, macOS: brew install redis)");
     }
-    step.print_note("Redis is missing; installing Debian's package, about 2 MB, once");
+    step.print_note("Redis is missing; installing Debian's package redis-tools, about 2 MB, only once");
     apt::install(&["redis-tools"])?;
-    find()?.context("Debian's redis-tools is installed and yet there is no Redis")
+    find()?.with_context(|| format!("Debian's redis-tools is installed, but {DEBIAN_SERVER_PATH} is missing"))
 }
 
 fn find() -> Result<Option<PathBuf>> {
@@ -49,14 +50,13 @@ fn find() -> Result<Option<PathBuf>> {
     let link = instance::local_dir().join("tools/redis-server");
     if !link.exists() {
         fs::create_dir_all(instance::local_dir().join("tools"))?;
-        // One that leads nowhere is in the way.
+        // A dangling link does not exist for `exists`, but it would make `symlink` fail.
         let _ = fs::remove_file(&link);
         symlink(DEBIAN_SERVER_PATH, &link).with_context(|| format!("cannot make {}", link.display()))?;
     }
     Ok(Some(link))
 }
 
-/// How the server is run.
 pub fn service_spec(instance: &Instance, executable: PathBuf, port: u16) -> ServiceSpec {
     let arguments = [
         "--bind",

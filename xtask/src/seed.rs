@@ -1,4 +1,4 @@
-//! The catalogue and its opening stock.
+//! Migrates the database, and seeds the catalog, its opening stock and accounts.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::environment::Addresses;
 use crate::instance::{self, Instance};
 use crate::{digest, http, services};
 
-/// How many adjustments are under way at once: stock-service decides those that wait together in one transaction.
+/// How many threads post adjustments concurrently. stock-service processes waiting adjustments as one batch.
 const WORKERS: usize = 16;
 
 #[derive(Debug, Deserialize)]
@@ -26,35 +26,41 @@ struct SeedProduct {
     quantity: i64,
 }
 
-/// Applies the database's migrations.
-///
 /// # Errors
-/// When one fails.
-pub fn migrate(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<()> {
-    run_core_api(instance, addresses, built, &["migrate".into()])
+/// When a migration fails; the error holds the output of core-api.
+pub fn migrate(instance: &Instance, addresses: &Addresses, executables: &Executables) -> Result<()> {
+    run_core_api(instance, addresses, executables, &["migrate".into()])
 }
 
-/// Brings the catalogue into the database and its opening stock into stock-service, once: what people change later
-/// survives a restart. An adjustment has the product's id for its own and happens once as well, so that a change of
-/// the catalogue's file brings new products without touching the stock of the others. Returns the number of products,
-/// or nothing when this catalogue was brought before.
+/// Seeds the catalog through core-api and its opening stock through stock-service. Does so only once per
+/// catalog file and database, so that later changes survive a restart. Each adjustment uses the product's id
+/// as its id and so is applied at most once: a changed catalog file adds new products and leaves the stock of
+/// the others as it is.
+///
+/// Returns the number of products, or `None` when this catalog was seeded before.
 ///
 /// # Errors
-/// When either refuses.
+/// When core-api or stock-service rejects it.
 pub fn seed_catalog(
     instance: &Instance,
     addresses: &Addresses,
-    built: &Executables,
+    executables: &Executables,
 ) -> Result<Option<usize>> {
-    let catalogue = instance::repository_root().join("fixtures/catalog/products.json");
-    let content = fs::read(&catalogue).with_context(|| format!("cannot read {}", catalogue.display()))?;
+    let catalog_file = instance::repository_root().join("fixtures/catalog/products.json");
+    let content =
+        fs::read(&catalog_file).with_context(|| format!("cannot read {}", catalog_file.display()))?;
     let stamp = format!("{} {}\n", digest::sha256_hex(&content), addresses.database_url);
     if fs::read_to_string(stamp_file(instance)).is_ok_and(|seeded| seeded == stamp) {
         return Ok(None);
     }
-    run_core_api(instance, addresses, built, &["seed".into(), catalogue.clone()])?;
+    run_core_api(
+        instance,
+        addresses,
+        executables,
+        &["seed".into(), catalog_file.clone()],
+    )?;
     let products: Vec<SeedProduct> = serde_json::from_slice(&content)
-        .with_context(|| format!("{} is no catalogue", catalogue.display()))?;
+        .with_context(|| format!("{} is not a valid catalog", catalog_file.display()))?;
     let token = token::for_service(instance, "xtask")?;
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -73,22 +79,22 @@ pub fn seed_catalog(
     Ok(Some(products.len()))
 }
 
-/// Gives somebody an account, or one that is there the role and the address.
+/// Creates an account, or updates the role and the e-mail address of an existing one.
 ///
 /// # Errors
-/// When the database does not take it: another account has the address.
+/// When another account has the e-mail address.
 pub fn upsert_account(
-    (instance, addresses, built): (&Instance, &Addresses, &Executables),
+    (instance, addresses, executables): (&Instance, &Addresses, &Executables),
     user: Uuid,
     email: &str,
     role: &str,
 ) -> Result<()> {
     let user = user.to_string();
     let arguments = ["account", "--id", &user, "--email", email, "--role", role];
-    run_core_api(instance, addresses, built, &arguments.map(PathBuf::from))
+    run_core_api(instance, addresses, executables, &arguments.map(PathBuf::from))
 }
 
-/// Forgets that there is a catalogue, when the data goes.
+/// Removes the record that the catalog was seeded; call this when the data is removed.
 pub fn remove_stamp(instance: &Instance) {
     let _ = fs::remove_file(stamp_file(instance));
 }
@@ -98,7 +104,7 @@ fn stamp_file(instance: &Instance) -> PathBuf {
 }
 
 fn post_opening_stock(addresses: &Addresses, token: &str, product: &SeedProduct) -> Result<()> {
-    // An adjustment by nothing is none; such a product has no stock until somebody brings some.
+    // stock-service rejects an adjustment by 0. Such a product has no stock until an operator adds some.
     if product.quantity == 0 {
         return Ok(());
     }
@@ -112,10 +118,11 @@ fn post_opening_stock(addresses: &Addresses, token: &str, product: &SeedProduct)
         .post(&url)
         .header("authorization", format!("Bearer {token}"))
         .send_json(&body)
-        .with_context(|| format!("no answer from {url}"))?;
+        .with_context(|| format!("no response from {url}"))?;
     if !response.status().is_success() {
-        let answer = response.body_mut().read_to_string().unwrap_or_default();
-        bail!("{url} answered {}: {answer}", response.status());
+        // The status alone is worth reporting when the body cannot be read.
+        let body = response.body_mut().read_to_string().unwrap_or_default();
+        bail!("{url} responded with {}: {body}", response.status());
     }
     Ok(())
 }
@@ -123,12 +130,12 @@ fn post_opening_stock(addresses: &Addresses, token: &str, product: &SeedProduct)
 fn run_core_api(
     instance: &Instance,
     addresses: &Addresses,
-    built: &Executables,
+    executables: &Executables,
     arguments: &[PathBuf],
 ) -> Result<()> {
     let mut environment = services::base_env(instance);
     environment.extend(services::core_api_env(addresses));
-    let output = Command::new(services::executable_path(built, "core-api")?)
+    let output = Command::new(services::executable_path(executables, "core-api")?)
         .args(arguments)
         .env_clear()
         .envs(environment)
@@ -136,11 +143,11 @@ fn run_core_api(
         .output()
         .context("cannot run core-api")?;
     if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
+        let printed = [output.stdout, output.stderr].concat();
         bail!(
             "core-api {} failed:\n{}",
             arguments[0].display(),
-            String::from_utf8_lossy(&said).trim()
+            String::from_utf8_lossy(&printed).trim()
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Our own programs, each with the environment that it runs in.
+//! How each service is run: executable, arguments, environment, health check.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,41 +10,46 @@ use crate::cargo::Executables;
 use crate::environment::{Addresses, to_env_vars};
 use crate::instance::{Instance, InstanceKind};
 use crate::keys;
-use crate::ports::FAULT_INJECTION;
+use crate::ports::{FAULT_INJECTION, proxy_name};
 use crate::python;
 use crate::supervisor::{HealthCheck, ServiceSpec};
 
-/// How long our own programs may take to finish what they are at; they bound each part of it themselves.
+/// How long a service may take to finish its requests before it is killed. Our services have shorter timeouts
+/// for each part of their own shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The third party that takes the money.
+/// The payment provider simulator.
 ///
 /// # Errors
-/// When it was not built.
+/// When cargo did not build it.
 pub fn payment_provider(
     instance: &Instance,
     addresses: &Addresses,
-    built: &Executables,
+    executables: &Executables,
 ) -> Result<ServiceSpec> {
     let own = to_env_vars([("DATA_DIR", instance.payments_dir().display().to_string())]);
-    workspace_service("payment-provider", "/health", own, instance, addresses, built)
+    workspace_service(
+        "payment-provider",
+        "/health",
+        own,
+        instance,
+        addresses,
+        executables,
+    )
 }
 
-/// What stands between the other programs and fails on command.
+/// The fault injection service, with a TCP proxy in front of each service that may fail.
 ///
 /// # Errors
-/// When it was not built.
+/// When cargo did not build it.
 pub fn fault_injection(
     instance: &Instance,
     addresses: &Addresses,
-    built: &Executables,
+    executables: &Executables,
 ) -> Result<ServiceSpec> {
     let proxy = |name: &str| {
-        let (proxy, behind) = (
-            addresses.port(&format!("{FAULT_INJECTION}-{name}")),
-            addresses.port(name),
-        );
-        format!("{proxy} 127.0.0.1:{behind}")
+        let (proxy_port, upstream_port) = (addresses.port(&proxy_name(name)), addresses.port(name));
+        format!("{proxy_port} 127.0.0.1:{upstream_port}")
     };
     let own = to_env_vars([
         ("AWS_PROXY", proxy("ministack")),
@@ -52,11 +57,11 @@ pub fn fault_injection(
         ("PAYMENT_PROVIDER_PROXY", proxy("payment-provider")),
         ("POSTGRES_PROXY", proxy("postgres")),
     ]);
-    workspace_service(FAULT_INJECTION, "/health", own, instance, addresses, built)
+    workspace_service(FAULT_INJECTION, "/health", own, instance, addresses, executables)
 }
 
-/// Somebody else's stand-in for Stripe, which the payment client is tested against as well. It listens on all
-/// addresses and keeps a file in /tmp; both are its own choice.
+/// localstripe, a third-party Stripe simulator that the tests of the payment client use as a second
+/// implementation. It listens on all interfaces and writes a file to /tmp; neither can be configured.
 pub fn localstripe(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
     let port = addresses.port("localstripe");
     ServiceSpec {
@@ -77,7 +82,7 @@ pub fn localstripe(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
     }
 }
 
-/// Somebody else's OpenID Connect provider, where Google would be.
+/// A third-party OpenID Connect provider that replaces Google in tests.
 pub fn identity_provider(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
     let port = addresses.port("identity-provider");
     ServiceSpec {
@@ -94,17 +99,20 @@ pub fn identity_provider(instance: &Instance, addresses: &Addresses) -> ServiceS
     }
 }
 
-/// Removes the file that localstripe leaves behind.
+/// Removes the file that localstripe writes to /tmp.
 pub fn remove_localstripe_file() {
-    // Another checkout's tests may have removed it, or may be using it: it is written anew with every request.
+    // The tests of another checkout may have removed it already, or may use it now. Removing it is safe
+    // either way, because localstripe rewrites it with every request.
     let _ = std::fs::remove_file("/tmp/localstripe.pickle");
 }
 
-/// The only writer of stock.
-///
 /// # Errors
-/// When it was not built.
-pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<ServiceSpec> {
+/// When cargo did not build it.
+pub fn stock_service(
+    instance: &Instance,
+    addresses: &Addresses,
+    executables: &Executables,
+) -> Result<ServiceSpec> {
     let seen = addresses.via_proxies();
     let mut own = seen.aws_env();
     own.extend(to_env_vars([
@@ -115,36 +123,45 @@ pub fn stock_service(instance: &Instance, addresses: &Addresses, built: &Executa
         ),
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
-    workspace_service("stock-service", "/ready", own, instance, addresses, built)
+    workspace_service("stock-service", "/ready", own, instance, addresses, executables)
 }
 
-/// The shop's REST API.
-///
 /// # Errors
-/// When it was not built.
-pub fn core_api(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<ServiceSpec> {
+/// When cargo did not build it.
+pub fn core_api(
+    instance: &Instance,
+    addresses: &Addresses,
+    executables: &Executables,
+) -> Result<ServiceSpec> {
     let mut environment = core_api_env(addresses);
-    // The front door says who asks.
+    // The API gateway passes the client's IP address in this header.
     environment.extend(to_env_vars([
         ("TRUSTED_PROXIES", "127.0.0.1".to_owned()),
         ("CLIENT_IP_HEADER", "client-address".to_owned()),
     ]));
     environment.extend(addresses.redis_url().map(|url| ("REDIS_URL".to_owned(), url)));
     if instance.kind() != InstanceKind::Development {
-        // A test is one address, and asks for more than people do.
+        // All requests of the tests come from one IP address, which would exceed the rate limits.
         environment.extend(to_env_vars([("RATE_LIMIT_MULTIPLIER", "100000".to_owned())]));
     }
-    workspace_service("core-api", "/ready", environment, instance, addresses, built)
+    workspace_service(
+        "core-api",
+        "/ready",
+        environment,
+        instance,
+        addresses,
+        executables,
+    )
 }
 
-/// What `core-api` reads, also when it migrates or seeds.
+/// The variables that `core-api` reads when it serves, migrates or seeds.
 pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
     let seen = addresses.via_proxies();
     let mut own = seen.aws_env();
     own.extend(to_env_vars([
         ("DATABASE_URL", seen.database_url),
         ("AUTH_ISSUER", addresses.gateway_url()),
-        // No load balancer has to notice that we go.
+        // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
     own
@@ -156,7 +173,7 @@ fn workspace_service(
     own: Vec<(String, String)>,
     instance: &Instance,
     addresses: &Addresses,
-    built: &Executables,
+    executables: &Executables,
 ) -> Result<ServiceSpec> {
     let port = addresses.port(name);
     let mut environment = base_env(instance);
@@ -165,7 +182,7 @@ fn workspace_service(
         ("PORT", port.to_string()),
         ("BIND_ADDRESS", "127.0.0.1".to_owned()),
     ]));
-    // The one wish of the person at the keyboard that reaches the programs.
+    // The only variable of the developer's shell that services inherit.
     environment.extend(
         std::env::var("LOG_LEVEL")
             .ok()
@@ -173,7 +190,7 @@ fn workspace_service(
     );
     Ok(ServiceSpec {
         name,
-        executable: executable_path(built, name)?,
+        executable: executable_path(executables, name)?,
         arguments: Vec::new(),
         environment,
         directory: instance.directory().to_owned(),
@@ -185,19 +202,17 @@ fn workspace_service(
     })
 }
 
-/// The executable of a program that was built.
-///
 /// # Errors
-/// When it was not.
-pub fn executable_path(built: &Executables, name: &str) -> Result<PathBuf> {
-    built
+/// When cargo did not build an executable of this name.
+pub fn executable_path(executables: &Executables, name: &str) -> Result<PathBuf> {
+    executables
         .get(name)
         .cloned()
-        .with_context(|| format!("{name} was not built"))
+        .with_context(|| format!("cargo built no executable {name}"))
 }
 
-/// What any process needs of its surroundings. HOME is a folder of ours: a developer's own `~/.aws` must not change
-/// what the programs do.
+/// The variables that every child process needs. HOME is a temporary folder, so that the developer's `~/.aws`
+/// does not change the behaviour of the services.
 pub fn base_env(instance: &Instance) -> Vec<(String, String)> {
     to_env_vars([
         ("PATH", std::env::var("PATH").unwrap_or_default()),

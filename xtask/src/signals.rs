@@ -1,4 +1,4 @@
-//! Signals of the operating system, as flags that are looked at between two steps.
+//! Signal handlers that set flags; commands check the flags between two steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1};
 
-/// The wish of a person (Ctrl-C), of `down` or of a closing terminal that we stop.
+/// A request to stop: from Ctrl-C, from `down`, or from a terminal that closes.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     stop_requested: Arc<AtomicUsize>,
@@ -14,50 +14,50 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on.
+    /// Installs the signal handlers.
     ///
     /// # Errors
-    /// When the operating system refuses to.
+    /// When the operating system rejects a handler.
     pub fn listen() -> Result<Self> {
-        let stop = Arc::new(AtomicUsize::new(0));
-        let deployed = Arc::new(AtomicBool::new(false));
+        let stop_requested = Arc::new(AtomicUsize::new(0));
+        let restart_requested = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register_usize(signal, Arc::clone(&stop), 1)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&stop_requested), 1)?;
         }
-        signal_hook::flag::register(SIGUSR1, Arc::clone(&deployed))?;
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&restart_requested))?;
         Ok(Self {
-            stop_requested: stop,
-            restart_requested: deployed,
+            stop_requested,
+            restart_requested,
         })
     }
 
-    /// Whether we are to stop.
     pub fn is_set(&self) -> bool {
         self.stop_requested.load(Ordering::Relaxed) != 0
     }
 
     /// # Errors
-    /// When we are to stop.
+    /// [`Interrupted`] when a stop was requested.
     pub fn check(&self) -> Result<()> {
         if self.is_set() { bail!(Interrupted) } else { Ok(()) }
     }
 
-    /// Whether `deploy` has built programs anew since this was last asked (it sends SIGUSR1).
+    /// Whether `deploy` has rebuilt executables since the last call; `deploy` sends SIGUSR1.
     pub fn take_restart_request(&self) -> bool {
         self.restart_requested.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Lets a command that only prints end quietly when its reader has seen enough (`cargo xtask logs | head`).
+/// Lets SIGPIPE end the process, so that a command that only prints ends quietly when its reader closes the
+/// pipe (`cargo xtask logs | head`).
 ///
 /// # Errors
-/// When the operating system refuses to.
+/// When the operating system rejects the handler.
 pub fn restore_default_sigpipe() -> Result<()> {
     signal_hook::flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))?;
     Ok(())
 }
 
-/// The error that is none: somebody asked us to stop.
+/// A signal interrupted the command. `main` prints nothing for this error.
 #[derive(Debug)]
 pub struct Interrupted;
 

@@ -1,120 +1,125 @@
-//! The keys that sign people's tokens, and how one takes over from another without anybody noticing.
+//! The signing keys of user tokens, and their rotation without an interruption for users.
 //!
-//! There is always a key more than is needed: it is published long before it signs, so that everybody who verifies
-//! tokens knows it already when it takes over, API Gateway too, which reads keys every two hours. A key goes when the
-//! last token that it signed has ended.
+//! There is always one key more than the active one: it is published long before it signs, so that every
+//! verifier has fetched it when it becomes active. That includes API Gateway, which fetches the JWKS every
+//! two hours. A key is removed when the last token that it signed has expired.
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// When a key takes over if nobody sees to it before.
+/// When the next key becomes active if no operator rotates the keys before.
 const ROTATION_PERIOD: TimeDelta = TimeDelta::days(90);
 
-/// For so long after another key has taken over, something signed by the one before may be around: functions learn of a
-/// change within five minutes, a token lasts fifteen, and clocks differ.
+/// How long the previous key stays published after another key has become active, because valid tokens of it
+/// may exist: functions cache the keys for five minutes, a token is valid for fifteen, and clocks differ.
 const RETENTION: TimeDelta = TimeDelta::minutes(30);
 
-/// What the secret `ecommerce/user-signing-keys` holds.
+/// The content of the secret `ecommerce/user-signing-keys`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct SigningKeys {
     keys: Vec<SigningKey>,
 }
 
-/// A key with its place in time.
+/// A key and the time from which it signs.
 #[derive(Serialize, Deserialize)]
 pub struct SigningKey {
     kid: String,
     /// The private half: RSA, PKCS #8, PEM.
     pub private_key_pem: String,
     signs_from: DateTime<Utc>,
-    /// Since when it is published.
+    /// The time from which the key is published.
     made_at: DateTime<Utc>,
 }
 
-/// A key that was just made.
+/// A key that was just generated and is not scheduled yet.
 pub struct NewKey {
-    /// The key's number.
+    /// The key id.
     pub kid: String,
     /// The private half: RSA, PKCS #8, PEM.
     pub private_key_pem: String,
 }
 
-/// What came of a rotation.
+/// The result of a rotation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The key that takes over.
+    /// The id of the key that becomes active next.
     pub next: String,
-    /// From when on.
+    /// The time at which it becomes active.
     pub signs_from: DateTime<Utc>,
-    /// The keys that are gone.
+    /// The ids of the keys that were removed.
     pub removed: Vec<String>,
 }
 
 impl SigningKeys {
-    /// The first two keys of a system: one signs, the other waits.
-    pub fn initial(now: DateTime<Utc>, [one, other]: [NewKey; 2]) -> Self {
+    /// The first two keys of a system: the first one is active, the second one is the next.
+    pub fn initial(now: DateTime<Utc>, [first, second]: [NewKey; 2]) -> Self {
         Self {
             keys: vec![
-                one.into_signing_key(now, now),
-                other.into_signing_key(now, now + ROTATION_PERIOD),
+                first.into_signing_key(now, now),
+                second.into_signing_key(now, now + ROTATION_PERIOD),
             ],
         }
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The key that signs: the newest whose time has come.
+    /// The key that signs: the one with the latest start that is not in the future.
     pub fn active_key(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
-        let here = self.keys.iter().filter(|key| key.signs_from <= now);
-        here.max_by_key(|key| key.signs_from)
+        let started = self.keys.iter().filter(|key| key.signs_from <= now);
+        started.max_by_key(|key| key.signs_from)
     }
 
-    /// Lets the key that waits take over as soon as it has been published for `overlap`, has `made` wait in its place, and
-    /// removes those of which no token can be around.
+    /// Schedules the next key to become active as soon as it has been published for `overlap`, adds `new_key`
+    /// as the key after it, and removes the keys whose tokens have all expired.
     ///
     /// # Errors
-    /// When a key is about to take over already.
-    pub fn rotate(&mut self, now: DateTime<Utc>, overlap: TimeDelta, made: NewKey) -> Result<Rotation> {
-        let waiting = self.keys.iter_mut().filter(|key| key.signs_from > now);
-        let (next, from) = match waiting.min_by_key(|key| key.signs_from) {
+    /// When a key is scheduled to become active within `overlap` already.
+    pub fn rotate(&mut self, now: DateTime<Utc>, overlap: TimeDelta, new_key: NewKey) -> Result<Rotation> {
+        let future_keys = self.keys.iter_mut().filter(|key| key.signs_from > now);
+        let (next, signs_from) = match future_keys.min_by_key(|key| key.signs_from) {
             Some(next) if next.signs_from <= now + overlap => {
-                bail!("{} takes over already, at {}", next.kid, next.signs_from);
+                bail!(
+                    "a rotation is already in progress: {} becomes active at {}",
+                    next.kid,
+                    next.signs_from
+                );
             }
             Some(next) => {
                 next.signs_from = now.max(next.made_at + overlap);
-                let taken = (next.kid.clone(), next.signs_from);
+                let scheduled = (next.kid.clone(), next.signs_from);
                 self.keys
-                    .push(made.into_signing_key(now, now + ROTATION_PERIOD.max(overlap)));
-                taken
+                    .push(new_key.into_signing_key(now, now + ROTATION_PERIOD.max(overlap)));
+                scheduled
             }
-            // None waits: the new one does, for as long as it must.
+            // There is no next key, so the new key becomes the next one after the full overlap.
             None => {
-                let from = now + overlap;
-                let kid = made.kid.clone();
-                self.keys.push(made.into_signing_key(now, from));
-                (kid, from)
+                let signs_from = now + overlap;
+                let kid = new_key.kid.clone();
+                self.keys.push(new_key.into_signing_key(now, signs_from));
+                (kid, signs_from)
             }
         };
         Ok(Rotation {
             next,
-            signs_from: from,
+            signs_from,
             removed: self.remove_retired(now),
         })
     }
 
-    /// Removes the keys before the one that has signed for long enough.
+    /// Removes the keys before the one that has been active for [`RETENTION`].
     fn remove_retired(&mut self, now: DateTime<Utc>) -> Vec<String> {
-        let Some(since) = self.active_key(now - RETENTION).map(|key| key.signs_from) else {
+        let Some(retained_from) = self.active_key(now - RETENTION).map(|key| key.signs_from) else {
             return Vec::new();
         };
-        let (kept, gone) = self.keys.drain(..).partition(|key| key.signs_from >= since);
-        self.keys = kept;
-        let gone: Vec<SigningKey> = gone;
-        gone.into_iter().map(|key| key.kid).collect()
+        let (retained, removed): (Vec<SigningKey>, Vec<SigningKey>) = self
+            .keys
+            .drain(..)
+            .partition(|key| key.signs_from >= retained_from);
+        self.keys = retained;
+        removed.into_iter().map(|key| key.kid).collect()
     }
 }
 
@@ -130,7 +135,7 @@ impl NewKey {
 }
 
 impl std::fmt::Debug for SigningKey {
-    /// Without what is secret.
+    /// Omits the private key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} from {}", self.kid, self.signs_from)
     }
@@ -142,7 +147,7 @@ mod tests {
 
     const OVERLAP: TimeDelta = TimeDelta::hours(3);
 
-    fn key(kid: &str) -> NewKey {
+    fn new_key(kid: &str) -> NewKey {
         NewKey {
             kid: kid.to_owned(),
             private_key_pem: "secret".to_owned(),
@@ -153,7 +158,7 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
     }
 
-    fn signing(keys: &SigningKeys, minutes: i64) -> &str {
+    fn active_kid(keys: &SigningKeys, minutes: i64) -> &str {
         &keys.active_key(at(minutes)).unwrap().kid
     }
 
@@ -164,66 +169,80 @@ mod tests {
     const DAY: i64 = 24 * 60;
 
     #[test]
-    fn the_key_that_waits_takes_over_at_once_and_the_old_one_stays_until_its_tokens_have_ended() {
-        let mut keys = SigningKeys::initial(at(0), [key("a"), key("b")]);
-        assert_eq!(signing(&keys, 0), "a");
+    fn rotation_activates_the_next_key_at_once_and_retains_the_previous_one() {
+        let mut keys = SigningKeys::initial(at(0), [new_key("a"), new_key("b")]);
+        assert_eq!(active_kid(&keys, 0), "a");
         assert_eq!(
-            signing(&keys, 90 * DAY),
+            active_kid(&keys, 90 * DAY),
             "b",
-            "by itself, should nobody see to it"
+            "the next key becomes active even if no operator rotates the keys"
         );
 
-        let done = keys.rotate(at(DAY), OVERLAP, key("c")).unwrap();
-        assert_eq!((done.next.as_str(), done.signs_from), ("b", at(DAY)));
-        assert!(done.removed.is_empty(), "a has signed a moment ago");
-        assert_eq!((signing(&keys, DAY - 1), signing(&keys, DAY)), ("a", "b"));
+        let rotation = keys.rotate(at(DAY), OVERLAP, new_key("c")).unwrap();
+        assert_eq!((rotation.next.as_str(), rotation.signs_from), ("b", at(DAY)));
+        assert!(rotation.removed.is_empty(), "a was active a moment ago");
+        assert_eq!((active_kid(&keys, DAY - 1), active_kid(&keys, DAY)), ("a", "b"));
 
-        let done = keys.rotate(at(2 * DAY), OVERLAP, key("d")).unwrap();
-        assert_eq!((done.next.as_str(), done.removed), ("c", vec!["a".to_owned()]));
+        let rotation = keys.rotate(at(2 * DAY), OVERLAP, new_key("d")).unwrap();
+        assert_eq!(
+            (rotation.next.as_str(), rotation.removed),
+            ("c", vec!["a".to_owned()])
+        );
         assert_eq!(kids(&keys), ["b", "c", "d"]);
     }
 
-    /// Whoever verifies may have read the keys just before the new one was published.
+    /// A verifier may have fetched the JWKS just before the new key was published.
     #[test]
-    fn no_key_signs_before_everybody_knows_it() {
-        let mut keys = SigningKeys::initial(at(0), [key("a"), key("b")]);
-        keys.rotate(at(DAY), OVERLAP, key("c")).unwrap();
-        let done = keys.rotate(at(DAY + 10), OVERLAP, key("d")).unwrap();
-        assert_eq!((done.next.as_str(), done.signs_from), ("c", at(DAY + 180)));
-        assert_eq!(signing(&keys, DAY + 179), "b");
-        let refused = keys.rotate(at(DAY + 20), OVERLAP, key("e")).unwrap_err();
+    fn a_key_signs_only_after_it_was_published_for_the_overlap() {
+        let mut keys = SigningKeys::initial(at(0), [new_key("a"), new_key("b")]);
+        keys.rotate(at(DAY), OVERLAP, new_key("c")).unwrap();
+        let rotation = keys.rotate(at(DAY + 10), OVERLAP, new_key("d")).unwrap();
+        assert_eq!(
+            (rotation.next.as_str(), rotation.signs_from),
+            ("c", at(DAY + 180))
+        );
+        assert_eq!(active_kid(&keys, DAY + 179), "b");
+        let error = keys.rotate(at(DAY + 20), OVERLAP, new_key("e")).unwrap_err();
         assert!(
-            refused.to_string().starts_with("c takes over already"),
-            "{refused}"
+            error
+                .to_string()
+                .contains("already in progress: c becomes active"),
+            "{error}"
         );
         assert_eq!(kids(&keys), ["a", "b", "c", "d"]);
     }
 
     #[test]
-    fn a_key_goes_half_an_hour_after_another_has_taken_over() {
+    fn rotation_removes_a_key_half_an_hour_after_its_successor_became_active() {
         for (minutes, removed) in [(29, 0), (30, 1)] {
-            let mut keys = SigningKeys::initial(at(0), [key("a"), key("b")]);
-            keys.rotate(at(DAY), TimeDelta::zero(), key("c")).unwrap();
-            let done = keys
-                .rotate(at(DAY + minutes), TimeDelta::zero(), key("d"))
+            let mut keys = SigningKeys::initial(at(0), [new_key("a"), new_key("b")]);
+            keys.rotate(at(DAY), TimeDelta::zero(), new_key("c")).unwrap();
+            let rotation = keys
+                .rotate(at(DAY + minutes), TimeDelta::zero(), new_key("d"))
                 .unwrap();
-            assert_eq!(done.removed.len(), removed, "after {minutes} minutes");
+            assert_eq!(rotation.removed.len(), removed, "after {minutes} minutes");
         }
     }
 
     #[test]
-    fn where_no_key_waits_the_new_one_does() {
+    fn rotation_without_a_next_key_schedules_the_new_key() {
         let mut keys = SigningKeys {
-            keys: vec![key("a").into_signing_key(at(0), at(0))],
+            keys: vec![new_key("a").into_signing_key(at(0), at(0))],
         };
-        let done = keys.rotate(at(DAY), OVERLAP, key("b")).unwrap();
-        assert_eq!((done.next.as_str(), done.signs_from), ("b", at(DAY + 180)));
-        assert_eq!((signing(&keys, DAY + 179), signing(&keys, DAY + 180)), ("a", "b"));
+        let rotation = keys.rotate(at(DAY), OVERLAP, new_key("b")).unwrap();
+        assert_eq!(
+            (rotation.next.as_str(), rotation.signs_from),
+            ("b", at(DAY + 180))
+        );
+        assert_eq!(
+            (active_kid(&keys, DAY + 179), active_kid(&keys, DAY + 180)),
+            ("a", "b")
+        );
     }
 
     #[test]
-    fn debug_shows_no_key() {
-        let keys = SigningKeys::initial(at(0), [key("a"), key("b")]);
+    fn debug_omits_private_keys() {
+        let keys = SigningKeys::initial(at(0), [new_key("a"), new_key("b")]);
         assert!(!format!("{keys:?}").contains("secret"));
     }
 }

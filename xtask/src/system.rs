@@ -1,4 +1,4 @@
-//! The whole system of one instance: how it comes up, step by step, and what is done when a part of it dies.
+//! Starts, supervises and stops the whole system of one instance.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,62 +20,61 @@ use crate::signals::Interrupt;
 use crate::supervisor::{POLL_INTERVAL, ProcessId, ServiceEvent, ServiceSpec, Supervisor, shutdown};
 use crate::{cargo, deployment, gateway, keys, ministack, postgres, python, redis, seed, services};
 
-/// A system that is up.
+/// A running system. It stops when the value is dropped.
 #[derive(Debug)]
 pub struct RunningSystem {
     instance: Instance,
     supervisor: Supervisor,
-    /// Where everything listens.
     pub addresses: Addresses,
     executables: Executables,
     redis_executable: Option<PathBuf>,
 }
 
-/// Does what needs no running program: Python environment, keys, builds.
+/// Runs the steps that need no running service: Python environment, keys, builds.
 ///
 /// # Errors
-/// That of the step that failed, or that we were asked to stop.
+/// When a step fails, or the user interrupts the command.
 pub fn prepare(instance: &Instance, interrupt: &Interrupt) -> Result<Executables> {
     let result = prepare_keys(instance).and_then(|()| build_executables(instance.kind()));
-    // A Ctrl-C reaches pip and cargo as well, and their failure is then none.
+    // Ctrl-C also ends pip and cargo; their failure is then an interruption and not an error.
     interrupt.check()?;
     result
 }
 
-/// Makes the keys, and before them the Python environment that makes keys.
+/// Installs the Python environment, which generates RSA keys, and creates the missing keys.
 ///
 /// # Errors
-/// That of the step that failed.
+/// When a step fails.
 pub fn prepare_keys(instance: &Instance) -> Result<()> {
     fs::create_dir_all(instance.directory())?;
     run_step("Python environment", |step| python::LOCAL_SYSTEM.install(step))?;
     run_step("Keys", |step| {
-        let made = keys::create_missing(instance)?;
-        step.set_outcome(if made { "made" } else { "there" });
+        let created = keys::create_missing(instance)?;
+        step.set_outcome(if created { "created" } else { "exist" });
         Ok(())
     })
 }
 
-/// Builds the programs, as a step.
+/// Builds the executables that this kind of instance runs.
 ///
 /// # Errors
 /// When they do not compile.
 pub fn build_executables(kind: InstanceKind) -> Result<Executables> {
-    run_step("Programs", |step| {
-        let built = step.suspend(match kind {
+    run_step("Build", |step| {
+        let executables = step.suspend(match kind {
             kind if kind.has_fault_injection() => cargo::build_with_tests,
             InstanceKind::Bench => cargo::build_release,
             _ => cargo::build,
         })?;
-        step.set_outcome(format!("{} built by cargo", built.len()));
-        Ok(built)
+        step.set_outcome(format!("{} executables", executables.len()));
+        Ok(executables)
     })
 }
 
-/// Removes the instance's data: database, local AWS, payments. Keys and logs stay.
+/// Removes the instance's data: database, local AWS, payments. Keeps keys and logs.
 ///
 /// # Errors
-/// When something cannot be removed.
+/// When a folder cannot be removed.
 pub fn wipe(instance: &Instance) -> Result<()> {
     seed::remove_stamp(instance);
     postgres::wipe(instance)?;
@@ -88,38 +87,39 @@ pub fn wipe(instance: &Instance) -> Result<()> {
 }
 
 impl RunningSystem {
-    /// Brings everything up. The caller holds the instance's lock.
+    /// Starts every service and deploys the functions. The caller must hold the instance's lock.
     ///
     /// # Errors
-    /// That of the step that failed; what had been started is stopped again.
+    /// When a step fails; the services that have started are stopped again.
     pub fn start(
         instance: &Instance,
-        built: Executables,
-        database: Option<String>,
+        executables: Executables,
+        external_database: Option<String>,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let mut reservation = PortReservation::for_instance(instance, database.is_none())?;
-        for sentence in &reservation.conflicts {
-            anstream::eprintln!("  {YELLOW}!{YELLOW:#} {sentence}");
+        let mut reservation = PortReservation::for_instance(instance, external_database.is_none())?;
+        for conflict in &reservation.conflicts {
+            anstream::eprintln!("  {YELLOW}!{YELLOW:#} {conflict}");
         }
         reservation.save(instance)?;
-        save_external_database(instance, database.as_deref())?;
-        let addresses = Addresses::new(reservation.ports(), database.clone());
+        save_external_database(instance, external_database.as_deref())?;
+        let addresses = Addresses::new(reservation.ports(), external_database.clone());
         fs::create_dir_all(instance.payments_dir())?;
         let supervisor = Supervisor::new(instance)?;
         let mut system = Self {
             instance: instance.clone(),
             supervisor,
             addresses,
-            executables: built,
+            executables,
             redis_executable: None,
         };
-        let result = system.start_services(database.is_some(), &mut reservation, interrupt);
+        let result = system.start_services(external_database.is_some(), &mut reservation, interrupt);
         match result {
             Ok(()) => Ok(system),
             Err(error) => {
                 system.stop();
-                // A Ctrl-C reaches the commands of a step as well, and their failure is then none.
+                // Ctrl-C also ends the commands of a step; their failure is then an interruption and not an
+                // error.
                 interrupt.check()?;
                 Err(error)
             }
@@ -138,8 +138,8 @@ impl RunningSystem {
         }
         self.start_redis(reservation, interrupt)?;
         if instance.kind().has_fault_injection() {
-            let faults = services::fault_injection(&instance, &self.addresses, &self.executables)?;
-            self.start_service(faults, "Faults", reservation, interrupt)?;
+            let fault_injection = services::fault_injection(&instance, &self.addresses, &self.executables)?;
+            self.start_service(fault_injection, "fault-injection", reservation, interrupt)?;
         }
         ministack::update_persisted_port(&instance, self.addresses.port("ministack"))?;
         self.start_service(
@@ -168,15 +168,15 @@ impl RunningSystem {
         self.start_service(stock_service, "stock-service", reservation, interrupt)?;
         let core_api = services::core_api(&instance, &self.addresses, &self.executables)?;
         self.start_service(core_api, "core-api", reservation, interrupt)?;
-        run_step("Front door", |step| {
+        run_step("API gateway", |step| {
             gateway::wait_until_ready(&self.addresses, interrupt)?;
             step.set_outcome(self.addresses.gateway_url());
             Ok(())
         })?;
-        run_step("Catalogue", |step| {
+        run_step("Catalog", |step| {
             let products = seed::seed_catalog(&instance, &self.addresses, &self.executables)?;
             step.set_outcome(products.map_or_else(
-                || "there".to_owned(),
+                || "exists".to_owned(),
                 |products| format!("{products} products with opening stock"),
             ));
             Ok(())
@@ -209,10 +209,11 @@ impl RunningSystem {
                         .start(redis::service_spec(&instance, executable, port), interrupt)?;
                     step.set_outcome(format!("127.0.0.1:{port}"));
                 }
-                // The tests see what becomes of the limits when it dies; for everything else it may be missing.
+                // Tests kill Redis to check the rate limits without it, so they need one. Development does
+                // not.
                 Err(error) if instance.kind() == InstanceKind::Development => {
                     self.addresses.remove_redis();
-                    step.set_outcome(format!("none, so core-api counts for itself: {error}"));
+                    step.set_outcome(format!("none; core-api keeps rate limits in memory: {error}"));
                 }
                 Err(error) => return Err(error),
             }
@@ -222,24 +223,25 @@ impl RunningSystem {
 
     fn start_service(
         &mut self,
-        program: ServiceSpec,
+        spec: ServiceSpec,
         title: &str,
         reservation: &mut PortReservation,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        reservation.release(program.name);
-        let port = program.port;
+        reservation.release(spec.name);
+        let port = spec.port;
         run_step(title, |step| {
-            self.supervisor.start(program, interrupt)?;
+            self.supervisor.start(spec, interrupt)?;
             step.set_outcome(format!("127.0.0.1:{port}"));
             Ok(())
         })
     }
 
-    /// Looks after the programs once: reports what died and what is back, and repairs what follows from it.
+    /// Polls the supervisor once: prints exits and recoveries, redeploys to a restarted local AWS, and
+    /// restarts rebuilt services.
     ///
     /// # Errors
-    /// When the state can no longer be written.
+    /// When the state file cannot be written.
     pub fn poll(&mut self, interrupt: &Interrupt) -> Result<()> {
         for event in self.supervisor.poll()? {
             match event {
@@ -258,10 +260,10 @@ impl RunningSystem {
         Ok(())
     }
 
-    /// Keeps the system up until a program beside it has ended; its end is told.
+    /// Supervises the system until `child` exits; returns its exit status.
     ///
     /// # Errors
-    /// When it cannot be waited for, or the state can no longer be written.
+    /// When the operating system cannot report the status of the child, or the state file cannot be written.
     pub fn supervise_until_exit(&mut self, mut child: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
         loop {
             if let Some(status) = child.try_wait()? {
@@ -270,7 +272,8 @@ impl RunningSystem {
             if interrupt.is_set()
                 && let Some(process) = ProcessId::from_pid(child.id())
             {
-                // It stops what it has started for itself. A Ctrl-C has reached it as well, a SIGTERM has not.
+                // Lets the child stop its own processes. Ctrl-C has reached it already, but a SIGTERM to us
+                // has not.
                 shutdown::send_signal(&process, Signal::TERM);
             }
             self.poll(interrupt)?;
@@ -278,22 +281,21 @@ impl RunningSystem {
         }
     }
 
-    /// The local AWS writes its state only when it stops in good order: one that was killed knows what it knew at its
-    /// last good end, which may be nothing.
+    /// Deploys again if needed. The local AWS writes its state only in a graceful shutdown, so after a kill
+    /// it restarts with the state of its last graceful shutdown, which may be empty.
     fn redeploy_after_restart(&self) {
         match deployment::deploy(&self.instance, &self.addresses, &self.executables) {
             Ok(outcome) => {
-                let deployed = match outcome {
-                    deployment::DeployOutcome::Deployed => "; template and functions are deployed again",
+                let redeployed = match outcome {
+                    deployment::DeployOutcome::Deployed => "; template and functions were deployed again",
                     deployment::DeployOutcome::Unchanged => "",
                 };
                 anstream::eprintln!(
-                    "{YELLOW}!{YELLOW:#} the local AWS is as it was when it last stopped in good order, what it took in \
-                     since is gone{deployed}"
+                    "{YELLOW}!{YELLOW:#} the local AWS lost all changes since its last graceful shutdown{redeployed}"
                 );
             }
             Err(error) => {
-                anstream::eprintln!("{RED}✗{RED:#} the deployment could not be repaired: {error:#}")
+                anstream::eprintln!("{RED}✗{RED:#} cannot deploy to the restarted local AWS: {error:#}")
             }
         }
     }
@@ -302,69 +304,68 @@ impl RunningSystem {
         match self.supervisor.restart_rebuilt(interrupt) {
             Ok(names) if names.is_empty() => {}
             Ok(names) => anstream::eprintln!(
-                "{GREEN}✓{GREEN:#} rebuilt and started again: {}",
+                "{GREEN}✓{GREEN:#} restarted with the rebuilt executables: {}",
                 names.join(", ")
             ),
-            Err(error) => anstream::eprintln!("{RED}✗{RED:#} after the rebuild: {error:#}"),
+            Err(error) => anstream::eprintln!("{RED}✗{RED:#} restart after the rebuild failed: {error:#}"),
         }
     }
 
-    /// Stops everything in good order: first the way in, then, when the orders under way have ended, the rest.
+    /// Stops every service: core-api first, then, when the running sagas have ended, the others.
     pub fn stop(mut self) {
         let _ = run_step("Stopping", |step| {
-            let mut unfinished = 0;
+            let mut running_sagas = 0;
             self.supervisor.stop(|name| {
                 step.set_message(name);
                 if name == "stock-service" {
-                    unfinished = ministack::wait_for_executions(&self.addresses);
+                    running_sagas = ministack::wait_for_executions(&self.addresses);
                 }
             });
-            step.set_outcome(match unfinished {
-                0 => "everything is down".to_owned(),
-                // The local AWS brings an execution that it was stopped in back as a failed one.
-                orders => format!("everything is down; orders cut off on their way: {orders}"),
+            step.set_outcome(match running_sagas {
+                0 => "all services stopped".to_owned(),
+                // After its restart, the local AWS reports interrupted executions as failed.
+                count => format!("all services stopped; interrupted sagas: {count}"),
             });
             Ok(())
         });
     }
 
-    /// A token for a person, who gets an account.
+    /// Creates an account for a user if there is none, and returns a token for it.
     ///
     /// # Errors
-    /// When the database does not take the account.
-    pub fn user_token(&self, person: Uuid, role: &str, email: &str) -> Result<String> {
+    /// When another account has the e-mail address, or there is no signing key.
+    pub fn user_token(&self, user: Uuid, role: &str, email: &str) -> Result<String> {
         token::for_user(
             (&self.instance, &self.addresses, &self.executables),
-            person,
+            user,
             role,
             email,
         )
     }
 
-    /// The program of Redis' server, if this machine has one.
+    /// The path of the Redis server, if this machine has one.
     pub fn redis_executable(&self) -> Option<&Path> {
         self.redis_executable.as_deref()
     }
 
-    /// The instance that this is the system of.
     pub fn instance(&self) -> &Instance {
         &self.instance
     }
 }
 
-/// Applies the migrations, as a step.
+/// Applies the database migrations.
 ///
 /// # Errors
-/// When one fails.
-pub fn migrate(instance: &Instance, addresses: &Addresses, built: &Executables) -> Result<()> {
+/// When a migration fails.
+pub fn migrate(instance: &Instance, addresses: &Addresses, executables: &Executables) -> Result<()> {
     run_step("Migrations", |step| {
-        seed::migrate(instance, addresses, built)?;
+        seed::migrate(instance, addresses, executables)?;
         step.set_outcome("the database is up to date");
         Ok(())
     })
 }
 
-/// What came of a deployment, for the end of its line.
+/// Describes the result of a deployment for the outcome of a step.
 pub fn describe_outcome(outcome: deployment::DeployOutcome) -> &'static str {
     match outcome {
         deployment::DeployOutcome::Deployed => "template and functions deployed",
@@ -372,8 +373,8 @@ pub fn describe_outcome(outcome: deployment::DeployOutcome) -> &'static str {
     }
 }
 
-/// The database that the person wants instead of ours. One that stands in the environment because an env file of ours
-/// was read is no such wish.
+/// The external database that DATABASE_URL selects. Ignores a DATABASE_URL that comes from an instance's env
+/// file, because that URL is the instance's own database.
 pub fn external_database_from_env(instance: &Instance) -> Option<String> {
     if instance.kind() != InstanceKind::Development {
         return None;
@@ -382,9 +383,9 @@ pub fn external_database_from_env(instance: &Instance) -> Option<String> {
     let Ok(origin) = std::env::var("MATSURI_LOCAL") else {
         return Some(url);
     };
-    let of_env_file =
+    let is_from_env_file =
         fs::read_to_string(format!("{origin}/env")).is_ok_and(|text| text.contains(&format!("'{url}'")));
     let is_external =
         fs::read_to_string(format!("{origin}/database_url")).is_ok_and(|external| external == url);
-    (is_external || !of_env_file).then_some(url)
+    (is_external || !is_from_env_file).then_some(url)
 }

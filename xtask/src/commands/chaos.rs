@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: orders under load while everything goes wrong, against a system made for it.
+//! `cargo xtask chaos`: runs the chaos test against a temporary system.
 
 use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,19 +13,20 @@ use crate::signals::Interrupt;
 use crate::supervisor::{InstanceLock, shutdown};
 use crate::system::{self, RunningSystem};
 
-/// Brings up a system, disturbs it, and tells what the books say; the verdict is ours.
+/// Starts a system and runs the `chaos` executable against it. Succeeds if the consistency check passes.
 ///
 /// # Errors
-/// When the system does not come up, or the program that disturbs it cannot be run.
+/// When the system does not start, or the `chaos` executable cannot be run.
 pub fn run(arguments: &ChaosArgs) -> Result<ExitCode> {
     let instance = Instance::new(InstanceKind::Chaos);
     let interrupt = Interrupt::listen()?;
-    let lock = InstanceLock::try_acquire(&instance)?.context("another run of this checkout is under way")?;
+    let lock =
+        InstanceLock::try_acquire(&instance)?.context("another chaos run of this checkout is in progress")?;
     shutdown::stop_orphans(&instance, &lock);
     system::wipe(&instance)?;
-    let built = system::prepare(&instance, &interrupt)?;
+    let executables = system::prepare(&instance, &interrupt)?;
     let seed = arguments.seed.unwrap_or_else(new_seed);
-    let mut command = Command::new(services::executable_path(&built, "chaos")?);
+    let mut command = Command::new(services::executable_path(&executables, "chaos")?);
     command.args([
         "--orders",
         &arguments.orders.to_string(),
@@ -35,9 +36,9 @@ pub fn run(arguments: &ChaosArgs) -> Result<ExitCode> {
     if arguments.json {
         command.arg("--json");
     }
-    let again = format!("cargo xtask chaos --orders {} --seed {seed}", arguments.orders);
-    let mut system = RunningSystem::start(&instance, built, None, &interrupt)?;
-    anstream::eprintln!("\n  {BOLD}{again}{BOLD:#} repeats this plan\n");
+    let repeat_command = format!("cargo xtask chaos --orders {} --seed {seed}", arguments.orders);
+    let mut system = RunningSystem::start(&instance, executables, None, &interrupt)?;
+    anstream::eprintln!("\n  {BOLD}{repeat_command}{BOLD:#} repeats this fault schedule\n");
     let result = command
         .envs(system.addresses.env_vars(system.instance()))
         .env_remove("AWS_PROFILE")
@@ -50,18 +51,20 @@ pub fn run(arguments: &ChaosArgs) -> Result<ExitCode> {
     let status = result?;
     interrupt.check()?;
     if status.success() {
-        anstream::eprintln!("{GREEN}✓{GREEN:#} nothing was lost");
+        anstream::eprintln!("{GREEN}✓{GREEN:#} all invariants hold");
         return Ok(ExitCode::SUCCESS);
     }
     anstream::eprintln!(
-        "{RED}✗{RED:#} `{again}`: what the programs wrote meanwhile is in {BOLD}{}{BOLD:#}",
+        "{RED}✗{RED:#} `{repeat_command}` failed; the logs of the services are in {BOLD}{}{BOLD:#}",
         instance.logs_dir().display()
     );
     Ok(ExitCode::FAILURE)
 }
 
-/// A seed that no run had before.
+/// A seed from the current time.
 fn new_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is after 1970");
     u64::from(now.subsec_nanos()) ^ now.as_secs()
 }

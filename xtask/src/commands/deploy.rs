@@ -1,4 +1,4 @@
-//! `cargo xtask deploy`: what was changed since, into the system that runs.
+//! `cargo xtask deploy`: rebuilds, and updates what changed in the running system.
 
 use std::process::ExitCode;
 use std::thread;
@@ -13,13 +13,11 @@ use crate::progress::run_step;
 use crate::supervisor::{Condition, InstanceLock, POLL_INTERVAL, Phase, SystemState, shutdown, unix_millis};
 use crate::{cargo, deployment, services, system};
 
-/// How long the supervisor may take to start the rebuilt programs again.
+/// How long the supervisor may take to restart the rebuilt services.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Rebuilds, migrates, replaces functions and template, and has rebuilt programs started again.
-///
 /// # Errors
-/// When nothing runs, or that of the step that failed.
+/// When the system is not running, or a step fails.
 pub fn run() -> Result<ExitCode> {
     let instance = Instance::new(InstanceKind::Development);
     let running = InstanceLock::holder(&instance).is_some();
@@ -28,52 +26,55 @@ pub fn run() -> Result<ExitCode> {
         .context("the system is not running; `cargo xtask up` builds and starts it")?
         .supervisor;
     let addresses = Addresses::from_last_run(&instance);
-    let built = system::build_executables(instance.kind())?;
-    system::migrate(&instance, &addresses, &built)?;
+    let executables = system::build_executables(instance.kind())?;
+    system::migrate(&instance, &addresses, &executables)?;
     run_step("Deployment", |step| {
         step.set_outcome(system::describe_outcome(deployment::deploy(
-            &instance, &addresses, &built,
+            &instance,
+            &addresses,
+            &executables,
         )?));
         Ok(())
     })?;
     run_step("Services", |step| {
-        let stale = stale_services(&instance, &built)?;
+        let stale = stale_services(&instance, &executables)?;
         if stale.is_empty() {
             step.set_outcome("unchanged");
             return Ok(());
         }
-        step.set_message(format!("starting again: {}", stale.join(", ")));
+        step.set_message(format!("restarting: {}", stale.join(", ")));
         shutdown::send_signal(&supervisor, Signal::USR1);
         let deadline = Instant::now() + RESTART_TIMEOUT;
-        while !stale_services(&instance, &built)?.is_empty() {
+        while !stale_services(&instance, &executables)?.is_empty() {
             if Instant::now() > deadline {
                 bail!(
-                    "{} did not come back; `cargo xtask logs` tells more",
-                    stale.join(", ")
+                    "{} did not restart within {} s; see `cargo xtask logs`",
+                    stale.join(", "),
+                    RESTART_TIMEOUT.as_secs()
                 );
             }
             thread::sleep(POLL_INTERVAL);
         }
-        step.set_outcome(format!("started again: {}", stale.join(", ")));
+        step.set_outcome(format!("restarted: {}", stale.join(", ")));
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The programs that do not yet run as they were built last.
-fn stale_services(instance: &Instance, built: &cargo::Executables) -> Result<Vec<String>> {
-    let state = SystemState::read(instance).context("the system has just been stopped")?;
+/// The names of the services that do not run the last build yet.
+fn stale_services(instance: &Instance, executables: &cargo::Executables) -> Result<Vec<String>> {
+    let state = SystemState::read(instance).context("the system was stopped during the deployment")?;
     let mut stale = Vec::new();
-    for program in state
-        .programs
+    for service in state
+        .services
         .iter()
-        .filter(|program| built.contains_key(&program.name))
+        .filter(|service| executables.contains_key(&service.name))
     {
-        let modified = services::executable_path(built, &program.name)?
+        let modified = services::executable_path(executables, &service.name)?
             .metadata()?
             .modified()?;
-        if program.built_at != Some(unix_millis(modified)) || program.condition != Condition::Running {
-            stale.push(program.name.clone());
+        if service.built_at != Some(unix_millis(modified)) || service.condition != Condition::Running {
+            stale.push(service.name.clone());
         }
     }
     Ok(stale)

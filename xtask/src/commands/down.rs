@@ -1,4 +1,4 @@
-//! `cargo xtask down`: nothing of this checkout's system runs any more.
+//! `cargo xtask down`: stops the system of this checkout, and removes what killed commands left behind.
 
 use std::fs;
 use std::process::ExitCode;
@@ -13,11 +13,9 @@ use crate::progress::{DIM, run_step};
 use crate::supervisor::{InstanceLock, POLL_INTERVAL, shutdown};
 use crate::{DownArgs, postgres, system};
 
-/// How long a supervisor may take to stop everything: the sum of what its programs may take.
+/// How long a supervisor may take to stop all services: the sum of their timeouts.
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Stops the system, and what killed commands left running.
-///
 /// # Errors
 /// When the supervisor cannot be stopped.
 pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
@@ -27,7 +25,7 @@ pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
     if was_running {
         lock = Some(run_step("Stopping", |step| {
             let lock = stop_supervisor(&instance)?;
-            step.set_outcome("everything is down; the data stays in .local");
+            step.set_outcome("all services stopped; the data stays in .local");
             Ok(lock)
         })?);
     }
@@ -40,7 +38,7 @@ pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
     }
     if !orphans.is_empty() {
         anstream::eprintln!(
-            "  stopped what a killed command had left running: {}",
+            "  stopped services that a killed command left running: {}",
             orphans.join(", ")
         );
     } else if !was_running {
@@ -61,7 +59,8 @@ pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
 }
 
 fn stop_supervisor(instance: &Instance) -> Result<InstanceLock> {
-    let holder = InstanceLock::holder(instance).context("another command is just starting; try again")?;
+    let holder =
+        InstanceLock::holder(instance).context("another command is starting the system now; try again")?;
     shutdown::send_signal(&holder, Signal::TERM);
     let deadline = Instant::now() + STOP_TIMEOUT;
     while Instant::now() < deadline {
@@ -72,16 +71,21 @@ fn stop_supervisor(instance: &Instance) -> Result<InstanceLock> {
     }
     shutdown::send_signal(&holder, Signal::KILL);
     thread::sleep(POLL_INTERVAL);
-    InstanceLock::try_acquire(instance)?.with_context(|| format!("process {} does not end", holder.pid))
+    InstanceLock::try_acquire(instance)?
+        .with_context(|| format!("process {} is still running after SIGKILL", holder.pid))
 }
 
-/// Cleans up after a command that was killed. One that is under way is left alone: it stops its system itself.
+/// Cleans up an ephemeral instance after its command was killed. Leaves it alone while its command runs,
+/// because the command stops its own system.
 fn clean_up_instance(instance: &Instance) -> Result<Vec<String>> {
     if !instance.directory().exists() {
         return Ok(Vec::new());
     }
     let Some(lock) = InstanceLock::try_acquire(instance)? else {
-        anstream::eprintln!("  {DIM}a test, chaos or bench run is under way; it stops its own system{DIM:#}");
+        anstream::eprintln!(
+            "  {DIM}{} is in use by another command, which will stop its own services{DIM:#}",
+            instance.directory().display()
+        );
         return Ok(Vec::new());
     };
     let stopped = shutdown::stop_orphans(instance, &lock);

@@ -1,4 +1,4 @@
-//! What a person can ask for, one module each.
+//! The commands, one module each.
 
 pub mod bench;
 pub mod chaos;

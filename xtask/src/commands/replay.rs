@@ -1,4 +1,4 @@
-//! `cargo xtask replay`: has the bus say again what its archive holds.
+//! `cargo xtask replay`: replays archived events to the event bus.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,48 +15,49 @@ use crate::aws::AwsTarget;
 use crate::progress::{BOLD, DIM, YELLOW, run_step};
 use crate::signals::Interrupt;
 use crate::supervisor::unix_seconds_now;
-use crate::{ReplayArgs, times};
+use crate::{ReplayArgs, time_args};
 
 const BUS: &str = "ecommerce-event-bus";
 
-/// How often it is asked how far the replay has come.
+/// The interval at which the state of the replay is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Shows what would be said again, asks, starts the replay and follows it to its end.
+/// Shows the archived events of the time range, asks for confirmation, and runs the replay to its end.
 ///
 /// # Errors
-/// When there is no archive, the times are none, nobody can be asked, or the replay fails.
+/// When there is no archive, a time is invalid, confirmation is needed but standard input is not a terminal,
+/// or the replay fails.
 pub fn run(arguments: &ReplayArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let at = i64::try_from(unix_seconds_now())
+    let now = i64::try_from(unix_seconds_now())
         .ok()
-        .and_then(|now| DateTime::from_timestamp(now, 0));
-    let at = at.context("the machine's clock is wrong")?;
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .context("the machine's clock is outside the supported range")?;
     let (from, to) = (
-        times::parse(&arguments.from, at)?,
-        times::parse(&arguments.to, at)?,
+        time_args::parse(&arguments.from, now)?,
+        time_args::parse(&arguments.to, now)?,
     );
     if from >= to {
-        bail!("--from is not before --to");
+        bail!("--from must be before --to");
     }
-    let cloud = AwsTarget::from_flag(arguments.aws)?;
-    let bus = cloud.call("events", "DescribeEventBus", &json!({ "Name": BUS }))?["Arn"].take();
-    let archive = find_archive(&cloud, &bus)?;
+    let target = AwsTarget::from_flag(arguments.aws)?;
+    let bus = target.call("events", "DescribeEventBus", &json!({ "Name": BUS }))?["Arn"].take();
+    let archive = find_archive(&target, &bus)?;
     if print_preview(&archive, from, to) == Some(0) {
-        anstream::println!("There is nothing to say again.");
+        anstream::println!("The archive has no events in this time range.");
         return Ok(ExitCode::SUCCESS);
     }
     let mut destination = json!({ "Arn": bus });
     if let Some(rule) = &arguments.rule {
-        let asked = json!({ "Name": rule, "EventBusName": BUS });
-        destination["FilterArns"] = json!([cloud.call("events", "DescribeRule", &asked)?["Arn"]]);
-        if matches!(cloud, AwsTarget::Local(_)) {
+        let input = json!({ "Name": rule, "EventBusName": BUS });
+        destination["FilterArns"] = json!([target.call("events", "DescribeRule", &input)?["Arn"]]);
+        if matches!(target, AwsTarget::Local(_)) {
             anstream::println!(
-                "{YELLOW}!{YELLOW:#} The local AWS knows no filter: every rule gets the events, and not only {rule}.\n"
+                "{YELLOW}!{YELLOW:#} The local AWS ignores --rule: it replays to every rule and not only to {rule}.\n"
             );
         }
     }
-    if !arguments.yes && !confirm("Say all of this again?")? {
+    if !arguments.yes && !confirm("Replay these events?")? {
         return Ok(ExitCode::SUCCESS);
     }
     run_step("Replaying", |step| {
@@ -65,75 +66,76 @@ pub fn run(arguments: &ReplayArgs) -> Result<ExitCode> {
             "ReplayName": name, "EventSourceArn": archive["ArchiveArn"], "Destination": destination,
             "EventStartTime": from.timestamp(), "EventEndTime": to.timestamp(),
         });
-        cloud.call("events", "StartReplay", &input)?;
-        let reached = wait_for_replay(&cloud, &name, &interrupt, |reached| step.set_message(reached))?;
-        step.set_outcome(reached);
+        target.call("events", "StartReplay", &input)?;
+        wait_for_replay(&target, &name, &interrupt, |state| step.set_message(state))?;
+        step.set_outcome("all events were replayed");
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// The archive of the bus.
-fn find_archive(cloud: &AwsTarget, bus: &Value) -> Result<Value> {
-    let archives = cloud.call("events", "ListArchives", &json!({ "EventSourceArn": bus }))?;
+/// Returns the description of the bus's archive.
+fn find_archive(target: &AwsTarget, bus: &Value) -> Result<Value> {
+    let archives = target.call("events", "ListArchives", &json!({ "EventSourceArn": bus }))?;
     let name = archives
         .pointer("/Archives/0/ArchiveName")
         .with_context(|| format!("{BUS} has no archive"))?;
-    cloud.call("events", "DescribeArchive", &json!({ "ArchiveName": name }))
+    target.call("events", "DescribeArchive", &json!({ "ArchiveName": name }))
 }
 
-/// Shows how much of what it would be, and tells how much where that is known.
+/// Prints the number of archived events of each type. Returns the total if it is known: AWS does not report
+/// it for a time range.
 fn print_preview(archive: &Value, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<usize> {
-    let name = archive["ArchiveName"].as_str().unwrap_or_default();
-    let (begin, end) = (to_rfc3339(from), to_rfc3339(to));
-    anstream::println!("{BOLD}{name}{BOLD:#} from {begin} to {end}\n");
+    let name = archive["ArchiveName"].as_str().unwrap_or("archive");
+    let (start, end) = (to_rfc3339(from), to_rfc3339(to));
+    anstream::println!("{BOLD}{name}{BOLD:#} from {start} to {end}\n");
     let Some(events) = archive["Events"].as_array() else {
-        // AWS tells how much an archive holds, and not how much of it is from when.
-        let held = &archive["EventCount"];
+        // AWS reports only the total of an archive, which it updates once a day.
+        let total = &archive["EventCount"];
         anstream::println!(
-            "  some of the {held} events that it holds, as of the count that AWS makes once a day\n"
+            "  the archive holds {total} events in total, as of the last daily count of AWS\n"
         );
         return None;
     };
-    let mut kinds = BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for event in events {
-        let said = event["Time"].as_i64().unwrap_or_default();
-        if (from.timestamp()..=to.timestamp()).contains(&said) {
-            *kinds
+        let time = event["Time"].as_i64();
+        if time.is_some_and(|time| (from.timestamp()..=to.timestamp()).contains(&time)) {
+            *counts
                 .entry(event["DetailType"].as_str().unwrap_or("?"))
                 .or_default() += 1;
         }
     }
     anstream::println!("  {DIM}EVENT                       COUNT{DIM:#}");
-    for (kind, count) in &kinds {
-        anstream::println!("  {kind:26}  {count:>5}");
+    for (detail_type, count) in &counts {
+        anstream::println!("  {detail_type:26}  {count:>5}");
     }
-    let all: usize = kinds.values().sum();
-    anstream::println!("  {BOLD}{:26}  {all:>5}{BOLD:#}\n", "all");
-    Some(all)
+    let total: usize = counts.values().sum();
+    anstream::println!("  {BOLD}{:26}  {total:>5}{BOLD:#}\n", "total");
+    Some(total)
 }
 
-/// Waits for the end. A replay that nobody waits for any more is cancelled.
+/// Waits for the end of the replay, and cancels the replay if the user interrupts the command.
 fn wait_for_replay(
-    cloud: &AwsTarget,
+    target: &AwsTarget,
     name: &str,
     interrupt: &Interrupt,
     progress: impl Fn(String),
-) -> Result<String> {
-    let asked = json!({ "ReplayName": name });
+) -> Result<()> {
+    let input = json!({ "ReplayName": name });
     loop {
-        let replay = cloud.call("events", "DescribeReplay", &asked)?;
-        match replay["State"].as_str().unwrap_or_default() {
-            "COMPLETED" => return Ok("every event has been said again".to_owned()),
+        let replay = target.call("events", "DescribeReplay", &input)?;
+        match replay["State"].as_str().context("the replay has no state")? {
+            "COMPLETED" => return Ok(()),
             state @ ("FAILED" | "CANCELLED") => {
                 bail!(
                     "the replay is {state}: {}",
-                    replay["StateReason"].as_str().unwrap_or("no reason is given")
+                    replay["StateReason"].as_str().unwrap_or("no reason given")
                 )
             }
             state => progress(state.to_lowercase()),
         }
         if interrupt.is_set() {
-            cloud.call("events", "CancelReplay", &asked)?;
+            target.call("events", "CancelReplay", &input)?;
             interrupt.check()?;
         }
         thread::sleep(POLL_INTERVAL);

@@ -1,6 +1,6 @@
-//! `cargo xtask sqlx`: what `cargo sqlx prepare` does, without another tool to install. The query macros write what
-//! the database told them about each query when `SQLX_OFFLINE_DIR` names a folder; so it takes a migrated database
-//! and a look of the compiler at every package with queries.
+//! `cargo xtask sqlx`: does what `cargo sqlx prepare` does, without another tool to install. If
+//! `SQLX_OFFLINE_DIR` names a folder, the query macros write the metadata that the database returns for each
+//! query to it. So the command needs a migrated database, and a compilation of every package with queries.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,18 +19,18 @@ use crate::signals::Interrupt;
 use crate::supervisor::{InstanceLock, Supervisor, shutdown};
 use crate::{SqlxArgs, cargo};
 
-/// Where the committed data lies in the checkout.
+/// The folder of the committed metadata in the checkout.
 const COMMITTED_FOLDER: &str = ".sqlx";
 
-/// Regenerates the query data, or compares it.
+/// Regenerates the query metadata, or compares it (`--check`).
 ///
 /// # Errors
-/// When a migration fails, a query does not compile, or (`--check`) the committed data differs.
+/// When a migration fails, a query does not compile, or the committed metadata differs (`--check`).
 pub fn run(arguments: &SqlxArgs) -> Result<ExitCode> {
     let instance = Instance::new(InstanceKind::Sqlx);
     let interrupt = Interrupt::listen()?;
     let lock = InstanceLock::try_acquire(&instance)?
-        .context("another `cargo xtask sqlx` of this checkout is under way")?;
+        .context("another `cargo xtask sqlx` of this checkout is in progress")?;
     shutdown::stop_orphans(&instance, &lock);
     postgres::wipe(&instance)?;
     let mut supervisor = Supervisor::new(&instance)?;
@@ -106,15 +106,16 @@ fn migration_files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Makes cargo look again at each package that depends on sqlx itself; the macros leave no other trace that it could
-/// follow. Returns how many there are.
+/// Makes cargo compile each package again that depends on sqlx, because cargo does not know that the macros
+/// depend on the database. Returns the number of packages.
 fn touch_packages_with_queries() -> Result<usize> {
     let output = cargo::cargo_command()
         .args(["metadata", "--no-deps", "--format-version=1"])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata tells no JSON")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata did not print JSON")?;
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     let packages: Vec<Value> = list(&metadata, "packages")
         .into_iter()
@@ -164,9 +165,9 @@ fn compare(generated: &Path, committed: &Path) -> Result<ExitCode> {
         }
     }
     for name in committed.keys().filter(|name| !generated.contains_key(*name)) {
-        anstream::eprintln!("  belongs to no query: {name}");
+        anstream::eprintln!("  no query for: {name}");
     }
-    bail!("{COMMITTED_FOLDER} is not up to date; `cargo xtask sqlx` brings it there")
+    bail!("{COMMITTED_FOLDER} is not up to date; run `cargo xtask sqlx`")
 }
 
 fn replace(generated: &Path, committed: &Path) -> Result<ExitCode> {

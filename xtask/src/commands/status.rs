@@ -1,4 +1,4 @@
-//! `cargo xtask status`: each program at this moment, as it is and not as it was written down.
+//! `cargo xtask status`: checks the current state of each service.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,38 +9,36 @@ use serde_json::json;
 use crate::environment::Addresses;
 use crate::instance::{Instance, InstanceKind};
 use crate::progress::{BOLD, DIM, GREEN, RED, YELLOW, format_duration};
-use crate::supervisor::{
-    Condition, InstanceLock, Phase, ProcessId, ServiceState, SystemState, unix_seconds_now,
-};
+use crate::supervisor::{Condition, InstanceLock, Phase, ServiceState, SystemState, unix_seconds_now};
 use crate::{StatusArgs, gateway, signals};
 
-/// Shows the system. Succeeds when everything is up and well.
+/// Prints the state of each service. The exit code is 0 if all are healthy and the API gateway is ready.
 ///
 /// # Errors
-/// None but those of printing.
+/// When the signal handler cannot be installed.
 pub fn run(arguments: &StatusArgs) -> Result<ExitCode> {
     signals::restore_default_sigpipe()?;
     let instance = Instance::new(InstanceKind::Development);
     let supervised = InstanceLock::holder(&instance).is_some();
     let state = SystemState::read(&instance);
-    let programs: Vec<ServiceRow> = state
+    let rows: Vec<ServiceRow> = state
         .iter()
-        .flat_map(|state| &state.programs)
+        .flat_map(|state| &state.services)
         .map(ServiceRow::from_state)
         .collect();
     let ready = supervised && state.as_ref().is_some_and(|state| state.phase == Phase::Ready);
     let addresses = Addresses::from_last_run(&instance);
-    let front_door = ready && gateway::is_ready(&addresses);
-    let all_well = front_door && programs.iter().all(|row| row.healthy);
+    let gateway_ready = ready && gateway::is_ready(&addresses);
+    let all_healthy = gateway_ready && rows.iter().all(|row| row.healthy);
     if arguments.json {
-        print_json(&addresses, front_door, state.as_ref(), supervised, &programs)?;
+        print_json(&addresses, gateway_ready, state.as_ref(), supervised, &rows)?;
     } else {
-        print_table(state.as_ref(), supervised, &programs);
+        print_table(state.as_ref(), supervised, &rows);
         if ready {
-            print_gateway(&addresses, front_door);
+            print_gateway(&addresses, gateway_ready);
         }
     }
-    Ok(if all_well {
+    Ok(if all_healthy {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -58,33 +56,33 @@ struct ServiceRow {
 }
 
 impl ServiceRow {
-    fn from_state(program: &ServiceState) -> Self {
-        let process = program.process.as_ref().filter(|process| process.is_running());
-        let state = match (process, program.condition) {
+    fn from_state(service: &ServiceState) -> Self {
+        let process = service.process.as_ref().filter(|process| process.is_running());
+        let state = match (process, service.condition) {
             (None, _) => "down",
             (Some(_), Condition::Starting) => "starting",
             (Some(_), _) => "running",
         };
         Self {
-            name: program.name.clone(),
+            name: service.name.clone(),
             state,
             pid: process.map(|process| process.pid),
-            port: program.port,
+            port: service.port,
             uptime: process
-                .map(|_| Duration::from_secs(unix_seconds_now().saturating_sub(program.started_at))),
-            restarts: program.restarts,
-            healthy: process.is_some() && program.is_healthy(),
+                .map(|_| Duration::from_secs(unix_seconds_now().saturating_sub(service.started_at))),
+            restarts: service.restarts,
+            healthy: process.is_some() && service.is_healthy(),
         }
     }
 }
 
 fn print_table(state: Option<&SystemState>, supervised: bool, rows: &[ServiceRow]) {
     let headline = match (supervised, state.map(|state| state.phase)) {
-        (true, Some(Phase::Ready)) => "up",
+        (true, Some(Phase::Ready)) => "running",
         (true, Some(Phase::Stopping)) => "stopping",
         (true, _) => "starting",
         (false, Some(_)) => {
-            "its supervisor was killed: `cargo xtask down` stops what is left, `up` starts it again"
+            "its supervisor was killed; `cargo xtask down` stops the remaining services, `cargo xtask up` starts the system"
         }
         (false, None) => "not running; `cargo xtask up` starts it",
     };
@@ -93,13 +91,13 @@ fn print_table(state: Option<&SystemState>, supervised: bool, rows: &[ServiceRow
         return;
     }
     anstream::println!(
-        "\n  {DIM}PROGRAM           STATE     HEALTH    PORT   PROCESS  UP            RESTARTS{DIM:#}"
+        "\n  {DIM}SERVICE           STATE     HEALTH    PORT   PROCESS  UPTIME        RESTARTS{DIM:#}"
     );
     for row in rows {
         let (health, style) = match (row.state, row.healthy) {
-            ("running", true) => ("well", GREEN),
+            ("running", true) => ("healthy", GREEN),
             ("starting", _) => ("unknown", YELLOW),
-            _ => ("ill", RED),
+            _ => ("unhealthy", RED),
         };
         let pid = row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let uptime = row.uptime.map_or_else(|| "-".to_owned(), format_duration);
@@ -110,22 +108,26 @@ fn print_table(state: Option<&SystemState>, supervised: bool, rows: &[ServiceRow
     }
 }
 
-fn print_gateway(addresses: &Addresses, is_open: bool) {
-    let (health, style) = if is_open { ("open", GREEN) } else { ("shut", RED) };
+fn print_gateway(addresses: &Addresses, is_ready: bool) {
+    let (health, style) = if is_ready {
+        ("ready", GREEN)
+    } else {
+        ("not ready", RED)
+    };
     anstream::println!(
-        "\n  front door        {style}{health:9}{style:#} {}",
+        "\n  API gateway       {style}{health:9}{style:#} {}",
         addresses.gateway_url()
     );
 }
 
 fn print_json(
     addresses: &Addresses,
-    front_door: bool,
+    gateway_ready: bool,
     state: Option<&SystemState>,
     supervised: bool,
     rows: &[ServiceRow],
 ) -> Result<()> {
-    let programs: Vec<_> = rows
+    let services: Vec<_> = rows
         .iter()
         .map(|row| {
             json!({
@@ -139,18 +141,21 @@ fn print_json(
             })
         })
         .collect();
-    let whole = json!({
+    let supervisor = state
+        .map(|state| &state.supervisor)
+        .filter(|process| process.is_running());
+    let report = json!({
         "running": supervised,
         "phase": state.map(|state| state.phase),
-        "supervisor_pid": state.map(|state| &state.supervisor).filter(|process| ProcessId::is_running(process)).map(|process| process.pid),
+        "supervisor_pid": supervisor.map(|process| process.pid),
         "http_api_url": addresses.gateway_url(),
-        "http_api_open": front_door,
+        "http_api_open": gateway_ready,
         "core_api_url": addresses.core_api_url(),
         "stock_service_url": addresses.stock_service_url(),
         "payment_api_url": addresses.payment_provider_url(),
         "aws_endpoint_url": addresses.aws_endpoint_url(),
-        "programs": programs,
+        "programs": services,
     });
-    println!("{}", serde_json::to_string_pretty(&whole)?);
+    println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask token`: a token without a password, for whoever runs the system.
+//! `cargo xtask token`: prints an access token for the local system without a sign-in.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,17 +14,15 @@ use crate::keys::{SERVICE_TOKEN_ISSUER, ServiceTokenKey, UserTokenKey};
 use crate::supervisor::unix_seconds_now;
 use crate::{TokenArgs, TokenRole, seed, signals};
 
-/// How long a token is valid.
+/// The validity of a token.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// Prints a token, and nothing else.
-///
 /// # Errors
-/// When there are no keys yet, or an e-mail address is given to a service.
+/// When there are no keys yet, or an e-mail address is given for a service.
 pub fn run(arguments: &TokenArgs) -> Result<ExitCode> {
     signals::restore_default_sigpipe()?;
     if arguments.role == TokenRole::Service && arguments.email.is_some() {
-        bail!("--email is for people; a service has none");
+        bail!("--email cannot be used with --role service: service tokens have no e-mail address");
     }
     let instance = Instance::new(InstanceKind::Development);
     let role = match arguments.role {
@@ -58,24 +56,24 @@ pub fn run(arguments: &TokenArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A token for a customer or an administrator, who gets an account with the role if they have none.
+/// Creates or updates the user's account with the role and the e-mail address, and returns a token for it.
 ///
 /// # Errors
-/// When there are no keys yet, or the database does not take the account.
+/// When there are no keys yet, or another account has the e-mail address.
 pub fn for_user(
-    (instance, addresses, built): (&Instance, &Addresses, &Executables),
+    (instance, addresses, executables): (&Instance, &Addresses, &Executables),
     user: Uuid,
     role: &str,
     email: &str,
 ) -> Result<String> {
     let key = UserTokenKey::load_active(instance)?;
-    seed::upsert_account((instance, addresses, built), user, email, role)?;
+    seed::upsert_account((instance, addresses, executables), user, email, role)?;
     let mut claims = claims(&addresses.gateway_url(), &user.to_string(), role);
     claims["email"] = email.into();
     key.sign(&claims)
 }
 
-/// A token for a program of ours; this tool is one, towards stock-service.
+/// Returns a service token. xtask uses one itself to call stock-service.
 ///
 /// # Errors
 /// When there are no keys yet.
@@ -92,7 +90,8 @@ fn claims(issuer: &str, subject: &str, role: &str) -> Value {
         "role": role,
         "iat": now,
         "exp": now + LIFETIME.as_secs(),
-        // Its millisecond tells whether the account's tokens have been made invalid since.
+        // The timestamp of the UUID shows whether the account's tokens were invalidated after this one was
+        // issued.
         "jti": Uuid::now_v7().to_string(),
     })
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: everything, in the foreground or left running.
+//! `cargo xtask up`: starts the system, in the foreground or in the background.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -17,13 +17,11 @@ use crate::supervisor::{InstanceLock, POLL_INTERVAL, Phase, ProcessId, SystemSta
 use crate::system::{self, RunningSystem, external_database_from_env};
 use crate::{UpArgs, cargo};
 
-/// How the supervising process of a detached system is called in logs.
+/// The name of the background supervisor's log.
 const SUPERVISOR_LOG: &str = "supervisor";
 
-/// Brings the system up.
-///
 /// # Errors
-/// That of the step that failed, or that the system runs already.
+/// When a step fails, or the system is already running.
 pub fn run(arguments: &UpArgs) -> Result<ExitCode> {
     let instance = Instance::new(InstanceKind::Development);
     let interrupt = Interrupt::listen()?;
@@ -34,19 +32,19 @@ pub fn run(arguments: &UpArgs) -> Result<ExitCode> {
         return handle_already_running(&instance, arguments, &interrupt);
     };
     for name in shutdown::stop_orphans(&instance, &lock) {
-        anstream::eprintln!("  {DIM}…{DIM:#} stopped {name}, which a killed `up` had left running");
+        anstream::eprintln!("  {DIM}…{DIM:#} stopped {name}, which a killed `up` left running");
     }
     if arguments.fresh {
         system::wipe(&instance)?;
     }
-    let built = system::prepare(&instance, &interrupt)?;
+    let executables = system::prepare(&instance, &interrupt)?;
     if arguments.detach {
         drop(lock);
         detach(&instance, &interrupt)
     } else {
         let system = RunningSystem::start(
             &instance,
-            built,
+            executables,
             external_database_from_env(&instance),
             &interrupt,
         )?;
@@ -55,12 +53,12 @@ pub fn run(arguments: &UpArgs) -> Result<ExitCode> {
     }
 }
 
-/// The process that `--detach` leaves behind.
+/// Runs the background supervisor that `--detach` starts.
 fn run_supervisor(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
-    // A session of its own: the terminal's end is not ours.
-    rustix::process::setsid().context("cannot leave the terminal")?;
-    let _lock =
-        InstanceLock::try_acquire(instance)?.context("another process has just started this system")?;
+    // A separate session, so that the process does not end with the terminal.
+    rustix::process::setsid().context("cannot create a session")?;
+    let _lock = InstanceLock::try_acquire(instance)?
+        .context("another process has started this system in the meantime")?;
     let system = RunningSystem::start(
         instance,
         cargo::last_build()?,
@@ -78,7 +76,7 @@ fn supervise(mut system: RunningSystem, interrupt: &Interrupt) -> Result<ExitCod
         }
         thread::sleep(POLL_INTERVAL);
     }
-    // The terminal has just shown "^C" on this line.
+    // Ends the line on which the terminal has shown "^C".
     anstream::eprintln!();
     system.stop();
     Ok(ExitCode::SUCCESS)
@@ -103,17 +101,14 @@ fn detach(instance: &Instance, interrupt: &Interrupt) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Repeats what the supervisor says until everything is ready.
+/// Prints the supervisor's log until the system is ready.
 fn wait_until_ready(instance: &Instance, child: &mut Child, log: &Path, interrupt: &Interrupt) -> Result<()> {
     let mut shown = 0;
     loop {
         let exited = child.try_wait()?;
         shown = print_log_from(log, shown)?;
         if exited.is_some() {
-            bail!(
-                "the system did not come up; {} has the whole story",
-                log.display()
-            );
+            bail!("the system did not start; the whole log is in {}", log.display());
         }
         let ready = SystemState::read(instance)
             .is_some_and(|state| state.phase == Phase::Ready && state.supervisor.pid == child.id());
@@ -133,7 +128,7 @@ fn wait_until_ready(instance: &Instance, child: &mut Child, log: &Path, interrup
     }
 }
 
-/// Shows the whole lines of a log from an offset on; returns the offset of the next one.
+/// Prints the complete lines of a log from an offset on; returns the offset of the next line.
 fn print_log_from(log: &Path, offset: u64) -> Result<u64> {
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -141,7 +136,7 @@ fn print_log_from(log: &Path, offset: u64) -> Result<u64> {
     file.read_to_string(&mut text)?;
     let end = text.rfind('\n').map_or(0, |position| position + 1);
     for line in text[..end].lines() {
-        // The supervisor writes into a file, so without colour.
+        // The supervisor writes to a file, so its output has no colours.
         anstream::eprintln!("{}", line.replacen('✓', &format!("{GREEN}✓{GREEN:#}"), 1));
     }
     Ok(offset + end as u64)
@@ -153,25 +148,25 @@ fn handle_already_running(
     interrupt: &Interrupt,
 ) -> Result<ExitCode> {
     if arguments.fresh {
-        bail!(
-            "the system is running; `cargo xtask down` first, so that nothing writes into the data that goes"
-        );
+        bail!("the system is running, and --fresh deletes its data; stop it first with `cargo xtask down`");
     }
     if !arguments.detach {
         bail!(
-            "the system is running already ({}); `cargo xtask status` shows it, `cargo xtask down` stops it",
-            InstanceLock::holder(instance)
-                .map_or_else(String::new, |holder| format!("process {}", holder.pid))
+            "the system is already running ({}); `cargo xtask status` shows it, `cargo xtask down` stops it",
+            InstanceLock::holder(instance).map_or_else(
+                || "its process has just exited".to_owned(),
+                |holder| format!("process {}", holder.pid)
+            )
         );
     }
     while SystemState::read(instance).is_none_or(|state| state.phase != Phase::Ready) {
         interrupt.check()?;
         if InstanceLock::try_acquire(instance)?.is_some() {
-            bail!("the system was about to start and did not come up; try again");
+            bail!("the other command that was starting the system has failed; try again");
         }
         thread::sleep(POLL_INTERVAL);
     }
-    anstream::eprintln!("  {GREEN}✓{GREEN:#} running already");
+    anstream::eprintln!("  {GREEN}✓{GREEN:#} already running");
     print_banner(&Addresses::from_last_run(instance), "cargo xtask down");
     Ok(ExitCode::SUCCESS)
 }
@@ -180,36 +175,40 @@ fn print_banner(addresses: &Addresses, stop_with: &str) {
     let core_api = addresses.core_api_url();
     let rows = [
         (
-            "front door",
+            "API gateway",
             addresses.gateway_url(),
-            "where clients come in".to_owned(),
+            "the public entry point".to_owned(),
         ),
-        ("core-api", core_api.clone(), format!("try it at {core_api}/docs")),
+        (
+            "core-api",
+            core_api.clone(),
+            format!("interactive API documentation at {core_api}/docs"),
+        ),
         ("stock-service", addresses.stock_service_url(), String::new()),
         (
             "payment-provider",
             addresses.payment_provider_url(),
-            "stands in for the third party".to_owned(),
+            "simulator of the third party".to_owned(),
         ),
         (
             "local AWS",
             addresses.aws_endpoint_url(),
-            "MiniStack; awslocal speaks to it".to_owned(),
+            "MiniStack; use it with awslocal".to_owned(),
         ),
         ("PostgreSQL", addresses.display_database(), String::new()),
     ];
-    anstream::println!("\n{BOLD}Matsuri is up.{BOLD:#}\n");
+    anstream::println!("\n{BOLD}Matsuri is running.{BOLD:#}\n");
     for (name, address, remark) in rows {
         anstream::println!("  {name:18} {BOLD}{address}{BOLD:#}  {DIM}{remark}{DIM:#}");
     }
     let hints = [
-        ("cargo xtask order", "place an order and watch its way"),
+        ("cargo xtask order", "place an order and follow it"),
         (
             ". .local/env && awslocal sqs list-queues",
-            "look into the local AWS with the commands you know",
+            "use the local AWS with the AWS CLI",
         ),
-        ("cargo xtask logs --follow", "read along"),
-        (stop_with, "stop it; the data stays"),
+        ("cargo xtask logs --follow", "follow all logs"),
+        (stop_with, "stop the system; its data stays"),
     ];
     anstream::println!("\n{BOLD}Next{BOLD:#}\n");
     for (command, purpose) in hints {

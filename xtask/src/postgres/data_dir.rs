@@ -1,4 +1,5 @@
-//! Where the data lies and whose it is: PostgreSQL refuses to run as root.
+//! Location and owner of the data directory. PostgreSQL refuses to run as root, so root needs another user
+//! for it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -12,10 +13,10 @@ use crate::digest;
 use crate::instance::Instance;
 use crate::progress::Step;
 
-/// Whom to run as: PostgreSQL refuses to run as root, and anybody else runs as himself.
+/// The user and group that run PostgreSQL; `None` means the current user, which is not root.
 ///
 /// # Errors
-/// When there is nobody to run as.
+/// When we are root and the machine has neither a user `postgres` nor `nobody`.
 pub fn unprivileged_user() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -24,10 +25,12 @@ pub fn unprivileged_user() -> Result<Option<(u32, u32)>> {
     find_user(&users, "postgres")
         .or_else(|| find_user(&users, "nobody"))
         .map(Some)
-        .context("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
+        .context(
+            "PostgreSQL refuses to run as root, and this machine has no user postgres or nobody to run it as",
+        )
 }
 
-/// User and group number of a name in the form of `/etc/passwd`.
+/// Finds the user id and group id of a name in the text of `/etc/passwd`.
 fn find_user(users: &str, name: &str) -> Option<(u32, u32)> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -38,11 +41,11 @@ fn find_user(users: &str, name: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// The folder for data, made and owned by the user. It lies in the instance, or, when the user may not enter the
-/// checkout (under /root, say), in /var/tmp.
+/// Creates the data directory with the user as its owner: inside the instance's folder, or in /var/tmp if the
+/// user cannot enter the checkout (for example under /root).
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn prepare(instance: &Instance, user: Option<(u32, u32)>, step: &Step) -> Result<PathBuf> {
     let Some(owner) = user else {
         return create_dir(instance.postgres_dir(), None);
@@ -54,13 +57,13 @@ pub fn prepare(instance: &Instance, user: Option<(u32, u32)>, step: &Step) -> Re
     fs::remove_dir(&inside)?;
     let outside = create_dir(fallback_dir(instance), Some(owner))?;
     step.print_note(&format!(
-        "PostgreSQL's user may not enter this checkout; the data lies in {} (`cargo xtask down --purge` removes it)",
+        "PostgreSQL's user cannot enter this checkout; the data is stored in {} (`cargo xtask down --purge` removes it)",
         outside.display()
     ));
     Ok(outside)
 }
 
-/// Removes the instance's data, wherever it lies.
+/// Removes the instance's data directory from both possible locations.
 ///
 /// # Errors
 /// When it cannot be removed.
@@ -79,7 +82,7 @@ fn fallback_dir(instance: &Instance) -> PathBuf {
 }
 
 fn create_dir(folder: PathBuf, owner: Option<(u32, u32)>) -> Result<PathBuf> {
-    let context = || format!("cannot make {}", folder.display());
+    let context = || format!("cannot create {}", folder.display());
     fs::create_dir_all(&folder).with_context(context)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).with_context(context)?;
     if let Some((user, group)) = owner {
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_found_by_his_whole_name() {
+    fn find_user_matches_the_whole_name() {
         let users = "postgres2:x:7:8::/:/bin/sh\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(find_user(users, "postgres"), Some((101, 104)));
         assert_eq!(find_user(users, "nobody"), None);

@@ -1,4 +1,4 @@
-//! Finds PostgreSQL on the machine, or installs it where we may.
+//! Finds PostgreSQL on the machine, or installs Debian's package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use crate::apt;
 use crate::progress::Step;
 
-/// The folder that holds PostgreSQL's programs.
+/// Returns the folder with PostgreSQL's executables.
 ///
 /// # Errors
-/// When there is none and we may not install it.
+/// When PostgreSQL is missing and this process cannot install it.
 pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     if let Some(binaries) = find_bin_dir() {
         return Ok(binaries);
@@ -20,22 +20,23 @@ pub fn find_or_install(step: &Step) -> Result<PathBuf> {
     if !apt::is_available() {
         bail!(
             "PostgreSQL is missing: install its server (Debian: apt install postgresql, macOS: brew install \
-             postgresql@17), or set DATABASE_URL to one that runs"
+             postgresql@17), or set DATABASE_URL to a running database"
         );
     }
-    step.print_note("PostgreSQL is missing; installing Debian's package, about 50 MB, once");
-    // Otherwise Debian makes and starts a server of its own, which nobody asked for and nobody would stop.
+    step.print_note("PostgreSQL is missing; installing Debian's package postgresql, about 50 MB, only once");
+    // This setting keeps Debian's package from creating and starting a cluster as a system service.
     apt::install(&["postgresql-common"])?;
     let config = Path::new("/etc/postgresql-common/createcluster.conf");
     let text = fs::read_to_string(config).unwrap_or_default();
     fs::write(config, format!("{text}\ncreate_main_cluster = false\n"))?;
     apt::install(&["postgresql"])?;
-    find_bin_dir().context("Debian's postgresql is installed and yet there is no initdb")
+    find_bin_dir().context("Debian's postgresql is installed, but initdb is missing")
 }
 
-/// The folder that holds `initdb`: the one that PostgreSQL names itself, else Debian's newest, else any on the PATH.
+/// Finds the folder with `initdb`: the one that `pg_config` names, else Debian's newest version, else one on
+/// the PATH.
 fn find_bin_dir() -> Option<PathBuf> {
-    let named = Command::new("pg_config")
+    let configured = Command::new("pg_config")
         .arg("--bindir")
         .output()
         .ok()
@@ -48,14 +49,14 @@ fn find_bin_dir() -> Option<PathBuf> {
         .collect();
     debian.sort_by_key(|path| std::cmp::Reverse(major_version(path)));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    named
+    configured
         .into_iter()
         .chain(debian)
         .chain(std::env::split_paths(&path))
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
 }
 
-/// 15 of `/usr/lib/postgresql/15/bin`.
+/// Parses 15 from `/usr/lib/postgresql/15/bin`.
 fn major_version(binaries: &Path) -> Option<u32> {
     binaries.parent()?.file_name()?.to_str()?.parse().ok()
 }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debians_newest_is_recognised_by_number() {
+    fn major_version_parses_the_number_in_debians_path() {
         assert_eq!(major_version(Path::new("/usr/lib/postgresql/15/bin")), Some(15));
         assert!(major_version(Path::new("/usr/lib/postgresql/9.6/bin")).is_none());
     }

@@ -1,4 +1,4 @@
-//! PostgreSQL from the machine's own binaries, with a data folder of ours.
+//! Runs the machine's PostgreSQL with a data directory per instance.
 
 mod data_dir;
 mod install;
@@ -19,10 +19,11 @@ use crate::supervisor::{HealthCheck, ServiceSpec};
 
 pub use data_dir::wipe;
 
-/// Role, password and database alike: it listens on this machine only and holds nothing but samples.
+/// Role, password and database name. A fixed password is acceptable: the server listens on 127.0.0.1 only and
+/// holds sample data.
 const NAME: &str = "matsuri";
 
-/// An installed PostgreSQL and the place where it keeps our data.
+/// An installed PostgreSQL with the data directory of one instance.
 #[derive(Debug)]
 pub struct Postgres {
     bin_dir: PathBuf,
@@ -31,23 +32,22 @@ pub struct Postgres {
     skip_fsync: bool,
 }
 
-/// The address of the database that listens on the given port.
 pub fn url(port: u16) -> String {
     format!("postgres://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}")
 }
 
 impl Postgres {
-    /// Finds the binaries (or installs them where we may) and makes the data folder where there is none.
+    /// Finds or installs PostgreSQL, and creates the data directory if it is missing.
     ///
     /// # Errors
-    /// When there is no PostgreSQL and we may not install it, when `initdb` fails, or when the data was written by
-    /// another major version.
+    /// When PostgreSQL is missing and this process cannot install it, when `initdb` fails, or when another
+    /// major version wrote the data.
     pub fn prepare(instance: &Instance, step: &Step) -> Result<Self> {
         let binaries = install::find_or_install(step)?;
         let user = data_dir::unprivileged_user()?;
         let home = data_dir::prepare(instance, user, step)?;
-        // Tests need the speed and lose nothing with the power: their data is fresh every time. A figure measured
-        // without waiting for the disk would be none.
+        // Tests need the speed, and a power failure costs them nothing, because their data is temporary. A
+        // benchmark without fsync would measure the wrong thing.
         let quick = !matches!(instance.kind(), InstanceKind::Development | InstanceKind::Bench);
         let postgres = Self {
             bin_dir: binaries,
@@ -72,12 +72,11 @@ impl Postgres {
         self.bin_dir.join(name)
     }
 
-    /// PostgreSQL's own load generator, which some systems have in a package of its own.
+    /// PostgreSQL's load generator. May be missing: some systems ship it in a separate package.
     pub fn pgbench_path(&self) -> PathBuf {
         self.binary("pgbench")
     }
 
-    /// How the server is run.
     pub fn service_spec(&self, port: u16) -> ServiceSpec {
         let mut arguments = vec![
             "-D".to_owned(),
@@ -87,7 +86,8 @@ impl Postgres {
         ];
         let mut set = |setting: &str| arguments.extend(["-c".to_owned(), setting.to_owned()]);
         set("listen_addresses=127.0.0.1");
-        // No socket file: a checkout may lie deeper than the hundred characters that its path may have.
+        // No socket file: the path of a socket is limited to about 100 bytes, and a checkout's path may be
+        // longer.
         set("unix_socket_directories=");
         set("max_connections=300");
         if self.skip_fsync {
@@ -103,16 +103,16 @@ impl Postgres {
             user: self.user,
             port,
             health_check: HealthCheck::Postgres(self.binary("pg_isready")),
-            // A fast shutdown: clients are cut off, everything is written.
+            // A fast shutdown: the server disconnects clients and writes all data.
             stop_signal: Signal::INT,
             stop_timeout: Duration::from_secs(20),
         }
     }
 
-    /// Makes the database where there is none. The server runs.
+    /// Creates the database if it does not exist. The server must be running.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When `createdb` fails.
     pub fn create_database(&self, port: u16) -> Result<()> {
         let output = Command::new(self.binary("createdb"))
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", NAME, NAME])
@@ -128,10 +128,10 @@ impl Postgres {
         bail!("createdb failed: {}", message.trim())
     }
 
-    /// Runs files of SQL against the database, each in one transaction.
+    /// Runs SQL files against the database, each in one transaction.
     ///
     /// # Errors
-    /// At the first statement that fails.
+    /// When a statement fails; later files are not run.
     pub fn run_sql_files(&self, port: u16, files: &[PathBuf]) -> Result<()> {
         for file in files {
             let output = Command::new(self.binary("psql"))
@@ -200,20 +200,21 @@ impl Postgres {
     }
 
     fn check_version(&self) -> Result<()> {
-        let of_data = fs::read_to_string(self.data_dir().join("PG_VERSION"))?;
+        let data_version = fs::read_to_string(self.data_dir().join("PG_VERSION"))?;
         let output = Command::new(self.binary("postgres")).arg("--version").output()?;
-        let of_binary = String::from_utf8_lossy(&output.stdout);
+        let binary_version = String::from_utf8_lossy(&output.stdout);
         // "postgres (PostgreSQL) 15.18 (Debian …)"
-        let major = of_binary
+        let major = binary_version
             .split_whitespace()
             .nth(2)
             .and_then(|version| version.split('.').next());
-        if major != Some(of_data.trim()) {
+        if major != Some(data_version.trim()) {
             bail!(
-                "the data in {} was written by PostgreSQL {}, and this is {}; `cargo xtask up --fresh` starts anew",
+                "PostgreSQL {} wrote the data in {}, but the installed version is {}; `cargo xtask up --fresh` deletes \
+                 the data",
+                data_version.trim(),
                 self.data_dir().display(),
-                of_data.trim(),
-                of_binary.trim()
+                binary_version.trim()
             );
         }
         Ok(())

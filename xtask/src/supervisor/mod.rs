@@ -1,4 +1,5 @@
-//! Starts programs, sees that they stay up, and stops them in good order. Nothing here knows what they are.
+//! A generic process supervisor: starts services, restarts those that exit, and stops them in order.
+//! Knowledge of particular services does not belong here.
 
 mod process_id;
 mod service_spec;
@@ -22,13 +23,13 @@ use self::supervised_process::SupervisedProcess;
 use crate::instance::Instance;
 use crate::signals::Interrupt;
 
-/// How long a program may take until it serves.
+/// How long a service may take until its health check succeeds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often programs are looked at.
+/// The interval at which processes and files are polled.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The programs of one instance.
+/// The supervisor of one instance.
 #[derive(Debug)]
 pub struct Supervisor {
     instance: Instance,
@@ -38,7 +39,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor without programs. The caller holds the instance's [`Lock`].
+    /// Creates a supervisor without services. The caller must hold the [`InstanceLock`].
     ///
     /// # Errors
     /// When the state cannot be written.
@@ -55,38 +56,39 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Starts a program and waits until it serves. Its log begins anew; the one before is kept beside it.
+    /// Starts a service and waits until its health check succeeds. The log of its previous run is renamed to
+    /// `NAME.previous.log`.
     ///
     /// # Errors
-    /// When it does not start, dies, or does not serve in time (the error holds the end of its log), or when the
-    /// person has enough.
-    pub fn start(&mut self, program: ServiceSpec, interrupt: &Interrupt) -> Result<()> {
-        let log = self.instance.log_file(program.name);
+    /// When the service does not start, exits, or is not healthy within [`START_TIMEOUT`] (the error holds
+    /// the end of its log), or when the user interrupts the command.
+    pub fn start(&mut self, spec: ServiceSpec, interrupt: &Interrupt) -> Result<()> {
+        let log = self.instance.log_file(spec.name);
         let _ = fs::rename(&log, log.with_extension("previous.log"));
-        let mut supervised = SupervisedProcess::new(program);
-        supervised.launch(&self.instance)?;
-        self.services.push(supervised);
+        let mut service = SupervisedProcess::new(spec);
+        service.launch(&self.instance)?;
+        self.services.push(service);
         self.write_state()?;
         self.wait_until_healthy(self.services.len() - 1, interrupt)
     }
 
     fn wait_until_healthy(&mut self, index: usize, interrupt: &Interrupt) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let supervised = &mut self.services[index];
-        let name = supervised.spec.name;
+        let service = &mut self.services[index];
+        let name = service.spec.name;
         loop {
-            if let Some(end) = supervised.poll_exit()? {
-                bail!("{name} {end}\n{}", supervised.log_tail(&self.instance));
+            if let Some(exit) = service.poll_exit()? {
+                bail!("{name} {exit}\n{}", service.log_tail(&self.instance));
             }
-            if supervised.spec.is_healthy() {
-                supervised.condition = Condition::Running;
+            if service.spec.is_healthy() {
+                service.condition = Condition::Running;
                 return self.write_state();
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{name} runs but does not serve after {} s\n{}",
+                    "{name} is running but not healthy after {} s\n{}",
                     START_TIMEOUT.as_secs(),
-                    supervised.log_tail(&self.instance)
+                    service.log_tail(&self.instance)
                 );
             }
             interrupt.check()?;
@@ -94,7 +96,7 @@ impl Supervisor {
         }
     }
 
-    /// From now on everything is up, and what dies is started again.
+    /// Records that every service has started; [`Self::poll`] then restarts services that exit.
     ///
     /// # Errors
     /// When the state cannot be written.
@@ -103,60 +105,63 @@ impl Supervisor {
         self.write_state()
     }
 
-    /// Looks at every program once: notices deaths, starts again what has waited long enough, notices recovery.
+    /// Checks every service once: detects exits and recoveries, and restarts services whose backoff has
+    /// elapsed.
     ///
     /// # Errors
     /// When the state cannot be written.
     pub fn poll(&mut self) -> Result<Vec<ServiceEvent>> {
         let mut events = Vec::new();
-        for supervised in &mut self.services {
-            events.extend(supervised.poll(&self.instance)?);
+        for service in &mut self.services {
+            events.extend(service.poll(&self.instance)?);
         }
         self.write_state()?;
         Ok(events)
     }
 
-    /// Starts again, in good order, each program whose executable was built anew. Returns their names.
+    /// Gracefully restarts each service whose executable was rebuilt. Returns the names of the restarted
+    /// services.
     ///
     /// # Errors
-    /// When one of them does not come up again.
+    /// When a restarted service does not become healthy.
     pub fn restart_rebuilt(&mut self, interrupt: &Interrupt) -> Result<Vec<&'static str>> {
         let mut restarted = Vec::new();
         for index in 0..self.services.len() {
-            let supervised = &mut self.services[index];
-            if supervised.executable_modified_at == supervised.spec.executable_modified_at() {
+            let service = &mut self.services[index];
+            if service.executable_modified_at == service.spec.executable_modified_at() {
                 continue;
             }
-            supervised.stop();
-            restarted.push(supervised.spec.name);
-            supervised.launch(&self.instance)?;
+            service.stop();
+            restarted.push(service.spec.name);
+            service.launch(&self.instance)?;
             self.write_state()?;
             self.wait_until_healthy(index, interrupt)?;
         }
         Ok(restarted)
     }
 
-    /// Stops everything, the last started first, each within its own time. `before` hears the name of each one first.
+    /// Stops all services in the reverse order of their start, each with its own timeout. Calls `before` with
+    /// the name of a service before it stops that service.
     pub fn stop(&mut self, mut before: impl FnMut(&str)) {
         self.phase = Phase::Stopping;
         let _ = self.write_state();
-        while let Some(mut supervised) = self.services.pop() {
-            before(supervised.spec.name);
-            supervised.stop();
+        while let Some(mut service) = self.services.pop() {
+            before(service.spec.name);
+            service.stop();
             let _ = self.write_state();
         }
         shutdown::remove_run_files(&self.instance);
     }
 
-    /// Tells other commands how things are, when that has changed.
+    /// Writes the state file for other commands, if the state has changed.
     fn write_state(&mut self) -> Result<()> {
         let supervisor =
-            ProcessId::from_pid(std::process::id()).context("the operating system does not know us")?;
-        let programs = self.services.iter().map(SupervisedProcess::state).collect();
+            ProcessId::from_pid(std::process::id()).context("cannot read the start time of this process")?;
+        let services = self.services.iter().map(SupervisedProcess::state).collect();
         let state = SystemState {
             supervisor,
             phase: self.phase,
-            programs,
+            services,
         };
         if self.last_written.as_ref() != Some(&state) {
             state.write(&self.instance)?;
@@ -167,7 +172,7 @@ impl Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// Nothing outlives its supervisor, also when that one ends by a mistake of its own.
+    /// Stops the services on every exit path, including a panic.
     fn drop(&mut self) {
         self.stop(|_| {});
     }

@@ -1,18 +1,17 @@
-//! Tells a process that we started from a later one that was given the same number.
+//! Identifies processes by pid and start time, because the operating system reuses pids.
 
 use serde::{Deserialize, Serialize};
 
-/// A process, identified beyond the reuse of its number.
+/// A process id that stays unique when the operating system reuses the pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The operating system's number.
     pub pid: u32,
-    /// When it started, in whatever form the operating system tells it.
+    /// The start time, in the format of the operating system.
     started: String,
 }
 
 impl ProcessId {
-    /// Identifies a running process; `None` when there is none with this number.
+    /// Identifies a running process; `None` when no process has this pid.
     pub fn from_pid(pid: u32) -> Option<Self> {
         Some(Self {
             pid,
@@ -20,7 +19,7 @@ impl ProcessId {
         })
     }
 
-    /// Whether this very process still runs (a zombie does not).
+    /// Whether the process still runs, and is not a zombie.
     pub fn is_running(&self) -> bool {
         process_start_time(self.pid).as_ref() == Some(&self.started)
     }
@@ -32,8 +31,9 @@ fn process_start_time(pid: u32) -> Option<String> {
     parse_start_time(&stat)
 }
 
-/// Field 22 of `/proc/PID/stat`, in clock ticks since boot; `None` for a zombie. The second field is the program's
-/// name in parentheses and may hold anything, so counting begins behind the last parenthesis.
+/// Parses field 22 of `/proc/PID/stat`, in clock ticks since boot; `None` for a zombie. The second field is
+/// the command's name in parentheses, which may contain spaces and parentheses, so fields are counted from
+/// the last parenthesis.
 #[cfg(target_os = "linux")]
 fn parse_start_time(stat: &str) -> Option<String> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -46,7 +46,7 @@ fn parse_start_time(stat: &str) -> Option<String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn started(pid: u32) -> Option<String> {
+fn process_start_time(pid: u32) -> Option<String> {
     let output = std::process::Command::new("ps")
         .args(["-o", "lstart=,stat=", "-p", &pid.to_string()])
         .output()
@@ -65,19 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn we_run_and_a_process_with_our_number_and_another_start_does_not() {
-        let we = ProcessId::from_pid(std::process::id()).unwrap();
-        assert!(we.is_running());
-        let other = ProcessId {
+    fn detects_pid_reuse() {
+        let this_process = ProcessId::from_pid(std::process::id()).unwrap();
+        assert!(this_process.is_running());
+        let earlier_process = ProcessId {
             started: "long ago".to_owned(),
-            ..we
+            ..this_process
         };
-        assert!(!other.is_running());
+        assert!(!earlier_process.is_running());
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_name_with_parentheses_does_not_shift_the_fields() {
+    fn parse_start_time_allows_parentheses_in_the_command_name() {
         let tail = (4..=30)
             .map(|field| field.to_string())
             .collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! One program: how it is started, known to be well, and stopped.
+//! Describes how to start, check and stop a service.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -14,46 +14,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::http;
 
-/// A program of the system and everything that is needed to run it.
+/// Everything that is needed to run a service.
 #[derive(Debug, Clone)]
 pub struct ServiceSpec {
-    /// The name that people use for it; its log is called after it.
+    /// Also the name of its log file.
     pub name: &'static str,
-    /// What is executed.
     pub executable: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<String>,
-    /// The whole of its environment: nothing of ours is inherited, because what reaches the local AWS would reach
-    /// every function as well.
+    /// The whole environment. The service inherits no other variable, because the local AWS would pass them
+    /// on to every function.
     pub environment: Vec<(String, String)>,
-    /// Where it runs; its user must be allowed in.
+    /// The working directory; `user` must be able to enter it.
     pub directory: PathBuf,
-    /// The user and group that it runs as, where it must not run as us.
+    /// The user id and group id to run as; `None` means the current user.
     pub user: Option<(u32, u32)>,
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub port: u16,
-    /// What tells that it serves.
     pub health_check: HealthCheck,
-    /// What asks it to stop in good order.
+    /// The signal for a graceful shutdown.
     pub stop_signal: Signal,
-    /// How long it may take to stop before it is killed.
+    /// How long the service may take to stop before it is killed.
     pub stop_timeout: Duration,
 }
 
-/// What tells that a program serves.
+/// How to find out whether a service is healthy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthCheck {
-    /// A path that answers with 2xx.
+    /// The path of a URL that responds with 2xx.
     Http(String),
-    /// PostgreSQL's own client says so (the path of `pg_isready`).
+    /// The path of `pg_isready`, which exits with 0.
     Postgres(PathBuf),
-    /// It answers to Redis' PING.
+    /// The response to PING is PONG.
     Redis,
 }
 
 impl HealthCheck {
-    /// Whether the program on the port of 127.0.0.1 serves at this moment. Takes three seconds at most.
+    /// Whether the service on this port of 127.0.0.1 is healthy now. Takes at most three seconds.
     pub fn check(&self, port: u16) -> bool {
         match self {
             Self::Http(path) => http::is_ok(&format!("http://127.0.0.1:{port}{path}")),
@@ -71,23 +68,24 @@ impl HealthCheck {
                 ])
                 .status()
                 .is_ok_and(|status| status.success()),
-            Self::Redis => redis_ping(port).is_ok_and(|answered| answered),
+            Self::Redis => redis_ping(port).is_ok_and(|is_pong| is_pong),
         }
     }
 }
 
+/// Sends PING; returns whether the response is PONG.
 fn redis_ping(port: u16) -> io::Result<bool> {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     connection.set_read_timeout(Some(Duration::from_secs(1)))?;
     connection.write_all(b"PING\r\n")?;
-    let mut answer = [0; 5];
-    connection.read_exact(&mut answer)?;
-    Ok(&answer == b"+PONG")
+    let mut response = [0; 5];
+    connection.read_exact(&mut response)?;
+    Ok(&response == b"+PONG")
 }
 
 impl ServiceSpec {
-    /// Starts the program in a process group of its own, so that a Ctrl-C in the terminal reaches only us and
-    /// whatever the program leaves behind can be killed with it.
+    /// Starts the service in its own process group. A Ctrl-C in the terminal then reaches only xtask, and the
+    /// supervisor can kill the service together with its child processes.
     ///
     /// # Errors
     /// When the log cannot be opened or the executable cannot be run.
@@ -111,12 +109,13 @@ impl ServiceSpec {
             .with_context(|| format!("cannot run {}", self.executable.display()))
     }
 
-    /// Whether the program serves at this moment. Takes three seconds at most.
+    /// Whether the service is healthy now. Takes at most three seconds.
     pub fn is_healthy(&self) -> bool {
         self.health_check.check(self.port)
     }
 
-    /// What changes when the executable is built anew.
+    /// The modification time of the executable, which changes with every rebuild; `None` if it cannot be
+    /// read.
     pub fn executable_modified_at(&self) -> Option<SystemTime> {
         fs::metadata(&self.executable)
             .and_then(|metadata| metadata.modified())
@@ -132,7 +131,7 @@ fn open_log(path: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// Sends a signal to the process group that the process leads. That it is gone already is no error.
+/// Sends a signal to the process group of its leader. Does nothing if the group no longer exists.
 pub fn signal_process_group(leader: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(pid, signal);

@@ -1,4 +1,4 @@
-//! What the supervisor tells other commands: who runs, where, since when. One file, replaced as a whole.
+//! The state file through which the supervisor informs other commands, and the lock of an instance.
 
 use std::fs::{self, File, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,105 +9,101 @@ use serde::{Deserialize, Serialize};
 use super::{HealthCheck, ProcessId};
 use crate::instance::Instance;
 
-/// How far the system has come.
+/// The phase of the system's lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Some programs may run; not all of them do.
+    /// Not all services have started yet.
     Starting,
-    /// Everything was ready once, and is supervised since.
+    /// All services have started and are supervised.
     Ready,
-    /// On its way down.
+    /// The services are being stopped.
     Stopping,
 }
 
-/// How a program is doing, as the supervisor sees it.
+/// The condition of a service, as of the supervisor's last poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// The process runs and does not answer yet.
+    /// The process runs, but its health check has not succeeded yet.
     Starting,
-    /// The process runs and has answered.
+    /// The process runs, and its health check has succeeded.
     Running,
-    /// The process died and will be started again.
+    /// The process has exited; the supervisor will restart it.
     Died,
 }
 
-/// One program.
+/// The state of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceState {
-    /// The program's name.
     pub name: String,
-    /// How it is doing.
     pub condition: Condition,
-    /// Its process; none between death and restart.
+    /// `None` between an exit and the restart.
     pub process: Option<ProcessId>,
-    /// Where it listens.
     pub port: u16,
-    /// When the process was started, in seconds since 1970.
+    /// The start of the process, in seconds since 1970.
     pub started_at: u64,
-    /// How often it was started again because it had died.
+    /// How often the supervisor has restarted the service after an exit.
     pub restarts: u32,
-    /// When its executable was built, in milliseconds since 1970.
+    /// The modification time of the executable, in milliseconds since 1970.
     pub built_at: Option<u64>,
-    /// What tells that it serves.
     pub health: HealthCheck,
 }
 
 impl ServiceState {
-    /// Whether it serves at this moment. Takes three seconds at most.
+    /// Whether the service is healthy now. Takes at most three seconds.
     pub fn is_healthy(&self) -> bool {
         self.health.check(self.port)
     }
 }
 
-/// The whole system.
+/// The content of the state file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemState {
-    /// The process that supervises the others.
     pub supervisor: ProcessId,
-    /// How far the system has come.
     pub phase: Phase,
-    /// In the order of their start.
-    pub programs: Vec<ServiceState>,
+    /// In the order of their start. The end-to-end tests read this file as well, under this name.
+    #[serde(rename = "programs")]
+    pub services: Vec<ServiceState>,
 }
 
 impl SystemState {
-    /// Reads what the last supervisor wrote; `None` when there was none.
+    /// Reads the state file; `None` when the instance is not running.
     pub fn read(instance: &Instance) -> Option<Self> {
         let bytes = fs::read(instance.run_dir().join("state.json")).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Replaces the file, so that a reader sees the old or the new state and never half of one.
+    /// Replaces the state file atomically.
     ///
     /// # Errors
-    /// When the folder is not writable.
+    /// When the file cannot be written.
     pub fn write(&self, instance: &Instance) -> Result<()> {
         let path = instance.run_dir().join("state.json");
-        let fresh = path.with_extension("fresh");
-        fs::write(&fresh, serde_json::to_vec_pretty(self)?)
-            .and_then(|()| fs::rename(&fresh, &path))
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, serde_json::to_vec_pretty(self)?)
+            .and_then(|()| fs::rename(&temporary, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The programs that still run, whoever supervises them.
+    /// The services whose process runs, whether or not their supervisor still runs.
     pub fn running_services(&self) -> impl DoubleEndedIterator<Item = &ServiceState> {
-        self.programs
+        self.services
             .iter()
-            .filter(|program| program.process.as_ref().is_some_and(ProcessId::is_running))
+            .filter(|service| service.process.as_ref().is_some_and(ProcessId::is_running))
     }
 }
 
-/// Held by the one supervisor of an instance for as long as it lives, however it ends. The file names the holder.
+/// The lock of an instance. Its supervisor holds it; the operating system releases it when the process ends
+/// in any way. The lock file contains the [`ProcessId`] of the holder.
 #[derive(Debug)]
 pub struct InstanceLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl InstanceLock {
-    /// Takes the lock; `None` when another process of this machine holds it.
+    /// Acquires the lock; `None` when another process holds it.
     ///
     /// # Errors
-    /// When the lock file cannot be made.
+    /// When the lock file cannot be created.
     pub fn try_acquire(instance: &Instance) -> Result<Option<Self>> {
         let path = instance.run_dir().join("lock");
         let context = || format!("cannot lock {}", path.display());
@@ -128,7 +124,7 @@ impl InstanceLock {
         Ok(Some(Self(file)))
     }
 
-    /// The process that holds the lock; `None` when nobody does.
+    /// The process that holds the lock, if one does.
     pub fn holder(instance: &Instance) -> Option<ProcessId> {
         let bytes = fs::read(instance.run_dir().join("lock")).ok()?;
         let holder: ProcessId = serde_json::from_slice(&bytes).ok()?;
@@ -136,18 +132,18 @@ impl InstanceLock {
     }
 }
 
-/// Seconds since 1970.
+/// The current time in seconds since 1970.
 pub fn unix_seconds_now() -> u64 {
     unix_seconds(SystemTime::now())
 }
 
-/// A point in time in seconds since 1970.
+/// Seconds since 1970; 0 for earlier times.
 fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs())
 }
 
-/// A point in time in milliseconds since 1970.
+/// Milliseconds since 1970; 0 for earlier times.
 pub fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| {
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! One program under supervision: whether it lives, what its death is worth saying, and when it is started again.
+//! A supervised service: detects its exit, reports it, and restarts the service with a backoff.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
@@ -15,10 +15,12 @@ use crate::instance::Instance;
 use crate::logs;
 use crate::progress::format_duration;
 
-/// A program that lived shorter than this died quickly, and waits longer before its next start.
+/// An exit within this time after the start counts as quick, and each successive quick exit lengthens the
+/// backoff.
 const QUICK_EXIT: Duration = Duration::from_secs(20);
 
-/// How long a program that died waits for its next start; the last one goes on for as long as it takes.
+/// The wait before a restart, by the number of successive quick exits; the last entry applies to all further
+/// ones.
 const RESTART_BACKOFF: [Duration; 6] = [
     Duration::from_millis(200),
     Duration::from_secs(1),
@@ -28,34 +30,31 @@ const RESTART_BACKOFF: [Duration; 6] = [
     Duration::from_secs(30),
 ];
 
-/// How many lines of a log are shown when its program has died.
+/// How many lines of the log a report shows.
 const LOG_TAIL_LINES: usize = 15;
 
-/// What happened to a program since the last look.
+/// A change that a poll detected.
 #[derive(Debug)]
 pub enum ServiceEvent {
-    /// It died.
+    /// The process exited, or a restart failed.
     Died {
-        /// A sentence with everything that a person wants to know, and the end of the log.
+        /// For display: the reason, the next restart and the end of the log.
         report: String,
     },
-    /// It was started again, and serves.
+    /// The service was restarted and is healthy.
     Recovered {
-        /// Which one.
         name: &'static str,
-        /// A sentence.
+        /// For display.
         report: String,
     },
 }
 
-/// One program, and what is known of its process.
+/// A service and its current process.
 #[derive(Debug)]
 pub struct SupervisedProcess {
-    /// The program.
     pub spec: ServiceSpec,
-    /// How it is doing.
     pub condition: Condition,
-    /// When the executable that runs was built.
+    /// The modification time of the executable when the process was started.
     pub executable_modified_at: Option<SystemTime>,
     child: Option<Child>,
     process: Option<ProcessId>,
@@ -67,7 +66,7 @@ pub struct SupervisedProcess {
 }
 
 impl SupervisedProcess {
-    /// A program that does not run yet.
+    /// Creates the service without starting it.
     pub fn new(spec: ServiceSpec) -> Self {
         let now = Instant::now();
         Self {
@@ -84,12 +83,12 @@ impl SupervisedProcess {
         }
     }
 
-    /// Starts its process.
+    /// Starts the process.
     ///
     /// # Errors
     /// When the executable cannot be run.
     pub fn launch(&mut self, instance: &Instance) -> Result<()> {
-        // Before the start: an executable that is replaced meanwhile counts as the new one next time.
+        // Read before the start, so that an executable replaced during the start counts as rebuilt.
         self.executable_modified_at = self.spec.executable_modified_at();
         let child = self.spec.spawn(&instance.log_file(self.spec.name))?;
         self.process = ProcessId::from_pid(child.id());
@@ -100,10 +99,11 @@ impl SupervisedProcess {
         Ok(())
     }
 
-    /// How the process ended, once, if it did. What it left behind in its process group dies with it.
+    /// Returns a description of the exit if the process has exited since the last call, and kills the rest of
+    /// its process group.
     ///
     /// # Errors
-    /// When the operating system does not know the child.
+    /// When the operating system cannot report the status of the child.
     pub fn poll_exit(&mut self) -> Result<Option<String>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
@@ -118,29 +118,29 @@ impl SupervisedProcess {
         Ok(Some(describe_exit(status)))
     }
 
-    /// Stops the process in its own way, if there is one.
+    /// Stops the process with the signal and the timeout of its spec.
     pub fn stop(&mut self) {
         let Some(process) = self.process.take() else {
             return;
         };
-        let (signal, within) = (self.spec.stop_signal, self.spec.stop_timeout);
-        shutdown::stop_gracefully(&process, signal, within, || {
-            // So that it does not linger as a zombie.
+        let (signal, timeout) = (self.spec.stop_signal, self.spec.stop_timeout);
+        shutdown::stop_gracefully(&process, signal, timeout, || {
+            // Reaps the child; a zombie would not count as exited otherwise.
             if let Some(child) = &mut self.child {
                 let _ = child.try_wait();
             }
         });
     }
 
-    /// Notices a death, starts again what has waited long enough, notices recovery.
+    /// Detects an exit or a recovery, and restarts the service when its backoff has elapsed.
     ///
     /// # Errors
-    /// When the operating system does not know the child.
+    /// When the operating system cannot report the status of the child.
     pub fn poll(&mut self, instance: &Instance) -> Result<Option<ServiceEvent>> {
         let name = self.spec.name;
-        if let Some(end) = self.poll_exit()? {
+        if let Some(exit) = self.poll_exit()? {
             let report = format!(
-                "{name} {end}, {}\n{}",
+                "{name} {exit}, {}\n{}",
                 self.schedule_restart(),
                 self.log_tail(instance)
             );
@@ -151,7 +151,7 @@ impl SupervisedProcess {
                 self.restarts += 1;
                 if let Err(error) = self.launch(instance) {
                     let report = format!(
-                        "{name} cannot be started again ({error:#}), {}",
+                        "{name} cannot be restarted ({error:#}), {}",
                         self.schedule_restart()
                     );
                     return Ok(Some(ServiceEvent::Died { report }));
@@ -160,10 +160,11 @@ impl SupervisedProcess {
             }
             Condition::Starting if self.spec.is_healthy() => {
                 self.condition = Condition::Running;
+                let pid = self.process.as_ref().map(|process| process.pid.to_string());
                 let report = format!(
-                    "{name} is back on port {} (process {}, {})",
+                    "{name} is healthy again on port {} (process {}, {})",
                     self.spec.port,
-                    self.process.as_ref().map_or(0, |process| process.pid),
+                    pid.as_deref().unwrap_or("unknown"),
                     if self.restarts == 1 {
                         "restarted once".to_owned()
                     } else {
@@ -176,29 +177,29 @@ impl SupervisedProcess {
         }
     }
 
-    /// Decides when to start again, and says so.
+    /// Schedules the next restart. Returns a description of it, for a report.
     fn schedule_restart(&mut self) -> String {
-        let lived = self.started.elapsed();
-        self.quick_exits = if lived < QUICK_EXIT {
+        let uptime = self.started.elapsed();
+        self.quick_exits = if uptime < QUICK_EXIT {
             self.quick_exits + 1
         } else {
             0
         };
         let wait = RESTART_BACKOFF[self.quick_exits.min(RESTART_BACKOFF.len() - 1)];
         self.restart_at = Instant::now() + wait;
-        let lived = format!("after {}", format_duration(lived));
+        let after = format!("after {}", format_duration(uptime));
         if self.quick_exits < 3 {
-            format!("{lived}; starting it again")
+            format!("{after}; restarting it")
         } else {
             format!(
-                "{lived}, {} times in a row; trying again in {} s",
+                "{after}, {} times in a row; restarting it in {} s",
                 self.quick_exits,
                 wait.as_secs()
             )
         }
     }
 
-    /// What other commands are told.
+    /// The state for the state file.
     pub fn state(&self) -> ServiceState {
         ServiceState {
             name: self.spec.name.to_owned(),
@@ -212,11 +213,11 @@ impl SupervisedProcess {
         }
     }
 
-    /// The end of the program's log.
+    /// The end of the service's log, for a report.
     pub fn log_tail(&self, instance: &Instance) -> String {
         let path = instance.log_file(self.spec.name);
-        let lines = logs::tail(&path, LOG_TAIL_LINES).unwrap_or_default();
-        let mut text = format!("  the end of {}:", path.display());
+        let lines = logs::tail(&path, LOG_TAIL_LINES).unwrap_or_else(|error| format!("{error:#}"));
+        let mut text = format!("  last lines of {}:", path.display());
         for line in lines.lines() {
             text.push_str("\n  | ");
             text.push_str(line);
@@ -227,8 +228,8 @@ impl SupervisedProcess {
 
 fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with code {code}"),
+        (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "ended".to_owned(),
+        (None, None) => "exited".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! One line of a log, made readable.
+//! Formats a JSON log record as a readable line.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::progress::{DIM, GREEN, RED, YELLOW};
 
-/// Members that are shown in a way of their own, or tell a person nothing.
+/// Members that have their own place in the line or that readers do not need.
 const OMITTED_FIELDS: [&str; 7] = ["timestamp", "level", "message", "target", "spans", "span", "name"];
 
-/// What our programs log as JSON becomes time, level, message and the facts; other lines stay as they are.
+/// Formats a JSON record as time, level, message and fields; returns other lines unchanged.
 pub fn format_line(line: &str) -> Cow<'_, str> {
     let Ok(Value::Object(record)) = serde_json::from_str(line) else {
         return line.into();
@@ -21,8 +21,8 @@ pub fn format_line(line: &str) -> Cow<'_, str> {
         return line.into();
     };
     let style = level_style(level);
-    let mut facts = String::new();
-    push_fields(&mut facts, &record);
+    let mut fields = String::new();
+    push_fields(&mut fields, &record);
     for span in record
         .get("spans")
         .and_then(Value::as_array)
@@ -30,10 +30,10 @@ pub fn format_line(line: &str) -> Cow<'_, str> {
         .flatten()
         .filter_map(Value::as_object)
     {
-        push_fields(&mut facts, span);
+        push_fields(&mut fields, span);
     }
     format!(
-        "{DIM}{}{DIM:#} {style}{level:5}{style:#} {message}{DIM}{facts}{DIM:#}",
+        "{DIM}{}{DIM:#} {style}{level:5}{style:#} {message}{DIM}{fields}{DIM:#}",
         time_of_day(timestamp)
     )
     .into()
@@ -48,17 +48,18 @@ fn level_style(level: &str) -> Style {
     }
 }
 
-fn push_fields(facts: &mut String, members: &Map<String, Value>) {
+fn push_fields(fields: &mut String, members: &Map<String, Value>) {
     for (key, value) in members
         .iter()
         .filter(|(key, _)| !OMITTED_FIELDS.contains(&key.as_str()))
     {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        facts.push_str(&format!(" {key}={value}"));
+        fields.push_str(&format!(" {key}={value}"));
     }
 }
 
-/// `09:27:07.067` of `2026-11-21T09:27:07.067555Z`: the day is today's, and microseconds decide nothing.
+/// Extracts `09:27:07.067` from `2026-11-21T09:27:07.067555Z`; date and microseconds are rarely useful in a
+/// local log.
 fn time_of_day(timestamp: &str) -> &str {
     let time = timestamp.split_once('T').map_or(timestamp, |(_, time)| time);
     time.get(..12).unwrap_or(time)
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_reads_as_a_sentence_with_its_facts() {
+    fn formats_a_record_with_its_fields_and_spans() {
         let line = r#"{"timestamp":"2026-11-21T09:27:07.067555Z","level":"INFO","message":"answered","status":200,
             "target":"web::trace","spans":[{"route":"/ready","name":"request"}]}"#;
         let plain = anstream::adapter::strip_str(&format_line(line)).to_string();
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_stays_as_it_is() {
+    fn returns_other_lines_unchanged() {
         assert_eq!(
             format_line("LOG:  starting PostgreSQL"),
             "LOG:  starting PostgreSQL"

@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: what programs wrote into their files, and functions into the local AWS.
+//! `cargo xtask logs`: prints the log files of services, and the logs of functions from the local AWS.
 
 mod line_format;
 
@@ -11,14 +11,14 @@ use std::thread;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::environment::Addresses;
 use crate::instance::{Instance, InstanceKind};
 use crate::{LogsArgs, aws, logs, signals};
 
-/// Programs with a log of their own, in the order of a request's way.
+/// The services with log files, in the order in which a request passes them.
 const LOGGED_SERVICES: [&str; 6] = [
     "core-api",
     "stock-service",
@@ -28,16 +28,17 @@ const LOGGED_SERVICES: [&str; 6] = [
     "supervisor",
 ];
 
-/// How the local AWS calls the logs of a function.
+/// The prefix of the log groups of functions.
 const LOG_GROUP_PREFIX: &str = "/aws/lambda/";
 
-/// What Lambda itself writes around each invocation; our functions say what matters of it.
+/// The prefixes of the lines that Lambda writes for each invocation. They are omitted, because our functions
+/// log the same facts.
 const PLATFORM_LINES: [&str; 3] = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: "];
 
-/// How often new lines are looked for.
+/// The interval at which logs are polled for new lines.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Colours by which the eye follows one program.
+/// The colours of labels, one per log.
 const LABEL_COLOURS: [AnsiColor; 6] = [
     AnsiColor::Cyan,
     AnsiColor::Magenta,
@@ -47,20 +48,20 @@ const LABEL_COLOURS: [AnsiColor; 6] = [
     AnsiColor::BrightRed,
 ];
 
-/// Shows the ends of logs, and follows them.
+/// Prints the last lines of logs, and follows them if requested.
 ///
 /// # Errors
-/// When nobody of that name has a log.
+/// When no service or function of the given name has a log.
 pub fn run(arguments: &LogsArgs) -> Result<ExitCode> {
     signals::restore_default_sigpipe()?;
     let instance = Instance::new(InstanceKind::Development);
     let addresses = Addresses::from_last_run(&instance);
-    let mut sources = match &arguments.program {
+    let mut sources = match &arguments.service {
         Some(name) => vec![LogSource::find(name, &instance, &addresses)?],
         None => LogSource::all(&instance, &addresses),
     };
     if sources.is_empty() {
-        bail!("there are no logs yet; `cargo xtask up` starts what writes them");
+        bail!("there are no logs yet; start the system with `cargo xtask up`");
     }
     let labelled = sources.len() > 1;
     for (index, source) in sources.iter_mut().enumerate() {
@@ -85,7 +86,7 @@ pub fn run(arguments: &LogsArgs) -> Result<ExitCode> {
     }
 }
 
-/// A person gets a readable line; a program behind a pipe gets what was logged.
+/// Prints a formatted line on a terminal, and the original line to a pipe.
 fn print_line(label: &str, line: &str) {
     if std::io::stdout().is_terminal() {
         anstream::println!("{label}{}", line_format::format_line(line));
@@ -102,7 +103,7 @@ fn label(name: &str, index: usize, labelled: bool) -> String {
     format!("{style}{name:19}{style:#} │ ")
 }
 
-/// One log, and how far it has been read.
+/// A log and the position up to which it has been read.
 struct LogSource {
     name: String,
     location: LogLocation,
@@ -130,7 +131,7 @@ impl LogSource {
             .into_iter()
             .chain(functions.iter().map(String::as_str))
             .collect();
-        bail!("{name} has no log; there are: {}", known.join(", "))
+        bail!("{name} has no log; there are logs of: {}", known.join(", "))
     }
 
     fn all(instance: &Instance, addresses: &Addresses) -> Vec<Self> {
@@ -166,7 +167,7 @@ impl LogSource {
         }
     }
 
-    /// The last lines, and from now on only what comes after them.
+    /// Returns the last lines, and moves the position to the end of the log.
     fn last_lines(&mut self, lines: usize, addresses: &Addresses) -> Vec<String> {
         match &mut self.location {
             LogLocation::File { path, inode, offset } => {
@@ -186,7 +187,8 @@ impl LogSource {
         }
     }
 
-    /// Whole lines that were written since. What cannot be read now is read next time.
+    /// Returns the complete lines that were written since the last call. Ignores errors, because the next
+    /// call reads the same lines again.
     fn new_lines(&mut self, addresses: &Addresses) -> Vec<String> {
         match &mut self.location {
             LogLocation::File { path, inode, offset } => {
@@ -204,7 +206,7 @@ fn read_new_lines(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<V
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.ino() != *inode {
-        // The program was started anew, with a new log.
+        // The service was restarted with a new log file.
         (*inode, *offset) = (metadata.ino(), 0);
     }
     file.seek(SeekFrom::Start(*offset))?;
@@ -221,12 +223,12 @@ fn read_new_lines(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<V
         .collect())
 }
 
-/// The functions that have written something; none while the local AWS does not run.
+/// The names of the functions that have logs; empty while the local AWS is not running.
 fn function_names(addresses: &Addresses) -> Vec<String> {
     let input = json!({ "logGroupNamePrefix": LOG_GROUP_PREFIX });
-    let answer =
+    let response =
         aws::call_local(addresses, "logs", "Logs_20140328.DescribeLogGroups", &input).unwrap_or_default();
-    let groups = answer["logGroups"].as_array().cloned().unwrap_or_default();
+    let groups = response["logGroups"].as_array().cloned().unwrap_or_default();
     groups
         .iter()
         .filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(LOG_GROUP_PREFIX))
@@ -238,16 +240,19 @@ fn fetch_log_events(addresses: &Addresses, group: &str, from: &mut i64) -> Resul
     let mut lines = Vec::new();
     let mut page = json!({ "logGroupName": group, "startTime": *from });
     loop {
-        let answer = aws::call_local(addresses, "logs", "Logs_20140328.FilterLogEvents", &page)?;
-        for event in answer["events"].as_array().into_iter().flatten() {
-            let time = event["timestamp"].as_i64().unwrap_or_default();
+        let response = aws::call_local(addresses, "logs", "Logs_20140328.FilterLogEvents", &page)?;
+        for event in response["events"].as_array().into_iter().flatten() {
+            let time = event["timestamp"]
+                .as_i64()
+                .context("a log event has no timestamp")?;
             *from = (*from).max(time + 1);
-            let message = event["message"].as_str().unwrap_or_default().trim_end();
+            let message = event["message"].as_str().context("a log event has no message")?;
+            let message = message.trim_end();
             if !PLATFORM_LINES.iter().any(|start| message.starts_with(start)) {
                 lines.push(message.to_owned());
             }
         }
-        match answer.get("nextToken") {
+        match response.get("nextToken") {
             Some(Value::String(token)) => page["nextToken"] = token.clone().into(),
             _ => return Ok(lines),
         }

@@ -1,4 +1,5 @@
-//! Listens on the event bus while one order is under way: a rule and a queue of our own, gone when the order is done.
+//! Receives all events of the event bus while the command follows an order, through a temporary rule and
+//! queue.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +13,20 @@ use crate::environment::Addresses;
 
 const BUS: &str = "ecommerce-event-bus";
 
-/// What the names of all listeners begin with.
+/// The prefix of the names of all taps.
 const TAP_NAME_PREFIX: &str = "xtask-order-";
 
-/// Every event of the shop names its source.
+/// Matches every event, because every event has a source.
 const MATCH_ALL_PATTERN: &str = r#"{"source":[{"prefix":""}]}"#;
 
-/// The rule and the queue of one listener.
+/// A temporary rule with its queue; both are deleted on drop.
 #[derive(Debug)]
 pub struct EventTap<'a> {
     addresses: &'a Addresses,
     name: String,
     queue_url: String,
     rules: Vec<Rule>,
-    /// Detail type → where the bus's rules send such an event.
+    /// Detail type → names of the targets to which the rules send such an event.
     targets_by_detail_type: BTreeMap<String, Vec<String>>,
 }
 
@@ -36,30 +37,30 @@ struct Rule {
 }
 
 impl<'a> EventTap<'a> {
-    /// Begins to listen.
+    /// Creates the rule and the queue.
     ///
     /// # Errors
-    /// When the local AWS refuses.
+    /// When the local AWS rejects a request.
     pub fn open(addresses: &'a Addresses) -> Result<Self> {
         let rules = call_events(addresses, "ListRules", &json!({ "EventBusName": BUS }))?;
         let rules = rules["Rules"]
             .as_array()
             .into_iter()
             .flatten()
-            .map(Rule::from_json)
-            // Somebody else who watches an order at the same moment is no part of this one's way.
+            .filter_map(Rule::from_json)
+            // Excludes the taps of other `cargo xtask order` commands.
             .filter(|rule| !rule.name.starts_with(TAP_NAME_PREFIX))
             .collect();
         let name = format!("{TAP_NAME_PREFIX}{}", Uuid::new_v4());
         let queue = call_sqs(addresses, "CreateQueue", &json!({ "QueueName": name }))?;
-        let queue = queue["QueueUrl"]
+        let queue_url = queue["QueueUrl"]
             .as_str()
-            .context("a queue without an address")?
+            .context("the local AWS created a queue but returned no QueueUrl")?
             .to_owned();
         let tap = Self {
             addresses,
             name,
-            queue_url: queue,
+            queue_url,
             rules,
             targets_by_detail_type: BTreeMap::new(),
         };
@@ -79,59 +80,74 @@ impl<'a> EventTap<'a> {
         Ok(tap)
     }
 
-    /// What was said about an order since the last time: each event, and each place that it was sent to.
+    /// Returns the steps since the last poll: each event of the order, and each target to which a rule sent
+    /// the event.
     ///
     /// # Errors
-    /// When the local AWS does not answer.
-    pub fn poll(&mut self, order: &str) -> Result<Vec<TimelineStep>> {
+    /// When the local AWS does not respond, or a message is not an event.
+    pub fn poll(&mut self, order_id: &str) -> Result<Vec<TimelineStep>> {
         let input = json!({
-            "QueueUrl": self.queue_url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 3600, "AttributeNames": ["SentTimestamp"]
+            "QueueUrl": self.queue_url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 3600,
+            "AttributeNames": ["SentTimestamp"],
         });
-        let answer = call_sqs(self.addresses, "ReceiveMessage", &input)?;
+        let received = call_sqs(self.addresses, "ReceiveMessage", &input)?;
         let mut steps = Vec::new();
-        for message in answer["Messages"].as_array().into_iter().flatten() {
-            let event: Value = serde_json::from_str(message["Body"].as_str().unwrap_or_default())?;
-            if event["detail"]["correlation_id"] == order {
-                let sent = message["Attributes"]["SentTimestamp"]
+        for message in received["Messages"].as_array().into_iter().flatten() {
+            let body = message["Body"].as_str().context("a message has no body")?;
+            let event: Value = serde_json::from_str(body).context("a message is not an event")?;
+            if event["detail"]["correlation_id"] == order_id {
+                let sent_at = message["Attributes"]["SentTimestamp"]
                     .as_str()
                     .and_then(|text| text.parse().ok());
-                self.push_steps(&event, sent, &mut steps)?;
+                self.push_steps(&event, sent_at, &mut steps)?;
             }
         }
         Ok(steps)
     }
 
-    fn push_steps(&mut self, event: &Value, sent: Option<i64>, steps: &mut Vec<TimelineStep>) -> Result<()> {
-        let detail_type = event["detail-type"].as_str().unwrap_or_default();
-        let source = event["source"].as_str().unwrap_or_default();
-        let occurred = parse_timestamp_ms(&event["detail"]["occurred_at"]).unwrap_or_default();
+    fn push_steps(
+        &mut self,
+        event: &Value,
+        sent_at: Option<i64>,
+        steps: &mut Vec<TimelineStep>,
+    ) -> Result<()> {
+        let text = |key: &str| {
+            event[key]
+                .as_str()
+                .with_context(|| format!("an event has no {key}"))
+        };
+        let (detail_type, source) = (text("detail-type")?, text("source")?);
+        let occurred_at = parse_timestamp_ms(&event["detail"]["occurred_at"])
+            .with_context(|| format!("an event {detail_type} has no valid occurred_at"))?;
         steps.push(TimelineStep::new(
-            occurred,
+            occurred_at,
             StepKind::Event,
             detail_type,
             format!("from {source}"),
-            Severity::Plain,
+            Severity::Info,
         ));
-        // What the rules sent on arrived where it was sent to at the moment at which it arrived here.
-        let sent = sent.unwrap_or(occurred).max(occurred);
-        for route in self.find_targets(detail_type, event)? {
+        // The rules send an event to all targets at the same time, so the other targets received it when we
+        // did. The clocks of the service and the local AWS may differ by a millisecond, hence the maximum.
+        let sent_at = sent_at.unwrap_or(occurred_at).max(occurred_at);
+        for target in self.find_targets(detail_type, event)? {
             steps.push(TimelineStep::new(
-                sent,
+                sent_at,
                 StepKind::Queue,
-                &route,
-                format!("holds {detail_type}"),
-                Severity::Plain,
+                &target,
+                format!("received {detail_type}"),
+                Severity::Info,
             ));
         }
         Ok(())
     }
 
-    /// Where the shop's own rules send an event, as the bus itself judges their patterns.
+    /// The names of the targets of the system's rules that match the event. EventBridge itself evaluates the
+    /// patterns.
     fn find_targets(&mut self, detail_type: &str, event: &Value) -> Result<Vec<String>> {
-        if let Some(routes) = self.targets_by_detail_type.get(detail_type) {
-            return Ok(routes.clone());
+        if let Some(names) = self.targets_by_detail_type.get(detail_type) {
+            return Ok(names.clone());
         }
-        let mut routes = Vec::new();
+        let mut names = Vec::new();
         for rule in &self.rules {
             let input = json!({ "EventPattern": rule.pattern, "Event": event.to_string() });
             if call_events(self.addresses, "TestEventPattern", &input)?["Result"] != true {
@@ -144,16 +160,17 @@ impl<'a> EventTap<'a> {
                 .into_iter()
                 .flatten()
                 .filter_map(|target| target["Arn"].as_str());
-            routes.extend(arns.filter_map(|arn| Some(arn.rsplit(':').next()?.to_owned())));
+            names.extend(arns.filter_map(|arn| Some(arn.rsplit(':').next()?.to_owned())));
         }
         self.targets_by_detail_type
-            .insert(detail_type.to_owned(), routes.clone());
-        Ok(routes)
+            .insert(detail_type.to_owned(), names.clone());
+        Ok(names)
     }
 }
 
 impl Drop for EventTap<'_> {
-    /// What cannot be removed is left to `cargo xtask up --fresh`; the order is more interesting than our traces.
+    /// Ignores errors, because they would hide the result of the order; `cargo xtask up --fresh` removes what
+    /// remains.
     fn drop(&mut self) {
         let targets = json!({ "Rule": self.name, "EventBusName": BUS, "Ids": ["tap"] });
         let _ = call_events(self.addresses, "RemoveTargets", &targets);
@@ -171,12 +188,13 @@ impl Drop for EventTap<'_> {
 }
 
 impl Rule {
-    fn from_json(rule: &Value) -> Self {
-        let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
-        Self {
-            name: text("Name"),
-            pattern: text("EventPattern"),
-        }
+    /// `None` for a rule without a pattern, which is a schedule and receives no events.
+    fn from_json(rule: &Value) -> Option<Self> {
+        let text = |key: &str| rule[key].as_str().map(str::to_owned);
+        Some(Self {
+            name: text("Name")?,
+            pattern: text("EventPattern")?,
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask order`: places an order as a customer would, and shows its way to the end.
+//! `cargo xtask order`: places an order as a customer, and prints each event, queue message and state change.
 
 mod api_client;
 mod event_tap;
@@ -10,144 +10,149 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use self::api_client::{ApiClient, Product, Stock};
+use self::api_client::{ApiClient, Order, Product, Stock};
 use self::event_tap::EventTap;
 use self::saga_reader::SagaReader;
 use self::timeline::{Severity, StepKind, TimelineStep, format_money, parse_timestamp_ms};
 use crate::OrderArgs;
 use crate::environment::Addresses;
-use crate::instance::{self, Instance};
+use crate::instance::{Instance, InstanceKind};
 use crate::progress::{BOLD, DIM, GREEN, YELLOW, format_duration};
 use crate::signals::{self, Interrupt};
 use crate::supervisor::{InstanceLock, unix_millis};
 
-/// How often everybody is asked for news.
+/// The interval at which the sources are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a step is kept back before it is shown, in milliseconds: news from several sources come in order that way.
+/// How long a step waits before it is printed, in milliseconds. The delay allows steps of several sources to
+/// be sorted by time.
 const DISPLAY_DELAY_MS: i64 = 300;
 
-/// How long the mail may take after the order's end, in milliseconds.
+/// How long to wait for the order mail after the order has ended, in milliseconds.
 const MAIL_TIMEOUT_MS: i64 = 15_000;
 
-/// Places an order and shows what becomes of it. That the shop refuses it in good order is a success as well.
+/// Places an order and prints its timeline. A declined order that was compensated is a success as well.
 ///
 /// # Errors
-/// When the system is not up, the order is not taken at all, or the person has seen enough.
+/// When the system is not running, the API rejects the order, or the user interrupts the command.
 pub fn run(arguments: &OrderArgs) -> Result<ExitCode> {
     signals::restore_default_sigpipe()?;
     let interrupt = Interrupt::listen()?;
-    let instance = Instance::new(instance::InstanceKind::Development);
+    let instance = Instance::new(InstanceKind::Development);
     if InstanceLock::holder(&instance).is_none() {
         bail!("the system is not running; `cargo xtask up` starts it");
     }
     let addresses = Addresses::from_last_run(&instance);
-    let came = now_ms();
-    let shop = ApiClient::sign_up(&instance, &addresses)?;
-    let entered = now_ms() - came;
-    let product = shop.choose_product(arguments.product, arguments.quantity)?;
-    let stock_before = shop.stock(&product.id)?;
-    let mut tap = EventTap::open(&addresses)?;
-    let mut story = OrderTracker::place_order(&shop, entered, &product, arguments)?;
-    while !story.is_finished() {
+    let sign_up_started = now_ms();
+    let client = ApiClient::sign_up(&instance, &addresses)?;
+    let sign_in_ms = now_ms() - sign_up_started;
+    let product = client.choose_product(arguments.product, arguments.quantity)?;
+    let stock_before = client.stock(&product.id)?;
+    let mut event_tap = EventTap::open(&addresses)?;
+    let mut tracker = OrderTracker::place_order(&client, sign_in_ms, &product, arguments)?;
+    while !tracker.is_finished() {
         interrupt.check()?;
-        // A program that is just being started again does not end the story; a system that went down does.
-        if let Err(error) = story.poll(&shop, &addresses, &mut tap)
+        // A service that is restarting causes temporary errors; only a stopped system ends the command.
+        if let Err(error) = tracker.poll(&client, &addresses, &mut event_tap)
             && InstanceLock::holder(&instance).is_none()
         {
             return Err(error);
         }
         thread::sleep(POLL_INTERVAL);
     }
-    story.print_summary(&shop, arguments, stock_before, shop.stock(&product.id)?)?;
+    tracker.print_summary(&client, arguments, stock_before, client.stock(&product.id)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is known of the order so far.
+/// Collects the steps of one order from all sources.
 struct OrderTracker {
-    order_id: String,
+    order: Order,
+    /// Milliseconds since 1970.
     started_at: i64,
-    /// How long registering and signing in took, in milliseconds.
+    /// How long registration and sign-in took, in milliseconds.
     sign_in_ms: i64,
+    /// Whether to print nothing before the JSON report.
     quiet: bool,
-    order: Value,
     statuses_seen: usize,
     saga: SagaReader,
     mail_subject: Option<String>,
+    /// Milliseconds since 1970.
     ended_at: Option<i64>,
     pending_steps: Vec<TimelineStep>,
     shown_steps: Vec<TimelineStep>,
 }
 
 impl OrderTracker {
-    fn place_order(shop: &ApiClient, entered: i64, product: &Product, arguments: &OrderArgs) -> Result<Self> {
-        let start = now_ms();
-        let order = shop.place_order(product, arguments.quantity, &arguments.payment_method)?;
-        let taken = format!(
-            "taken as {}, {} ms",
-            order["status"].as_str().unwrap_or_default(),
-            now_ms() - start
-        );
-        let id = order["order_id"]
-            .as_str()
-            .context("an order without an id")?
-            .to_owned();
+    fn place_order(
+        client: &ApiClient,
+        sign_in_ms: i64,
+        product: &Product,
+        arguments: &OrderArgs,
+    ) -> Result<Self> {
+        let started_at = now_ms();
+        let order = client.place_order(product, arguments.quantity, &arguments.payment_method)?;
+        let accepted = format!("accepted as {}, {} ms", order.status, now_ms() - started_at);
         if !arguments.json {
-            let currency = order["currency"].as_str().unwrap_or_default();
-            let total = format_money(order["total_amount"].as_i64().unwrap_or_default(), currency);
-            let (name, japanese) = (&product.name, &product.japanese_name);
-            anstream::println!("\n  {BOLD}{} × {name}{BOLD:#}  {japanese}", arguments.quantity);
+            let total = format_money(order.total_amount, &order.currency);
+            let (name, japanese_name) = (&product.name, &product.japanese_name);
             anstream::println!(
-                "  {total} by {}  {DIM}order {id}{DIM:#}",
-                arguments.payment_method
+                "\n  {BOLD}{} × {name}{BOLD:#}  {japanese_name}",
+                arguments.quantity
             );
             anstream::println!(
-                "  {DIM}for {}, who registered and signed in within {entered} ms{DIM:#}\n",
-                shop.email
+                "  {total} by {}  {DIM}order {}{DIM:#}",
+                arguments.payment_method,
+                order.order_id
+            );
+            anstream::println!(
+                "  {DIM}customer {}, registered and signed in within {sign_in_ms} ms{DIM:#}\n",
+                client.email
             );
         }
+        let first_step = TimelineStep::new(
+            started_at,
+            StepKind::Api,
+            "POST /v1/orders",
+            accepted,
+            Severity::Success,
+        );
         Ok(Self {
-            order_id: id,
-            started_at: start,
-            sign_in_ms: entered,
-            quiet: arguments.json,
             order,
-            // The first status is the answer itself.
+            started_at,
+            sign_in_ms,
+            quiet: arguments.json,
+            // The first status is that of the response, which has a step already.
             statuses_seen: 1,
             saga: SagaReader::default(),
             mail_subject: None,
             ended_at: None,
-            pending_steps: vec![TimelineStep::new(
-                start,
-                StepKind::Api,
-                "POST /v1/orders",
-                taken,
-                Severity::Good,
-            )],
+            pending_steps: vec![first_step],
             shown_steps: Vec::new(),
         })
     }
 
-    /// Asks everybody for news, and shows what has waited long enough.
-    fn poll(&mut self, shop: &ApiClient, addresses: &Addresses, tap: &mut EventTap) -> Result<()> {
-        self.pending_steps.extend(tap.poll(&self.order_id)?);
-        self.pending_steps.extend(
-            self.saga
-                .poll(addresses, &self.order_id, now_ms(), DISPLAY_DELAY_MS)?,
-        );
-        self.order = shop.order(&self.order_id)?;
-        self.poll_statuses();
+    /// Polls every source, and prints the steps that are older than the display delay.
+    fn poll(&mut self, client: &ApiClient, addresses: &Addresses, event_tap: &mut EventTap) -> Result<()> {
+        self.pending_steps.extend(event_tap.poll(&self.order.order_id)?);
+        self.pending_steps.extend(self.saga.poll(
+            addresses,
+            &self.order.order_id,
+            now_ms(),
+            DISPLAY_DELAY_MS,
+        )?);
+        self.order = client.order(&self.order.order_id)?;
+        self.add_status_changes()?;
         if self.mail_subject.is_none()
-            && let Some((at, subject)) = shop.find_mail(&self.order_id)?
+            && let Some((at, subject)) = client.find_mail(&self.order.order_id)?
         {
             self.pending_steps.push(TimelineStep::new(
                 at,
                 StepKind::Mail,
                 "notification-sender",
                 subject.clone(),
-                Severity::Good,
+                Severity::Success,
             ));
             self.mail_subject = Some(subject);
         }
@@ -158,50 +163,48 @@ impl OrderTracker {
         Ok(())
     }
 
-    fn poll_statuses(&mut self) {
-        let history = self.order["history"].as_array().cloned().unwrap_or_default();
-        for change in history.iter().skip(self.statuses_seen) {
-            let status = change["status"].as_str().unwrap_or_default();
-            let (reason, tone) = match status {
-                "completed" => ("", Severity::Good),
-                "failed" => (self.order["reason"].as_str().unwrap_or_default(), Severity::Bad),
-                _ => ("", Severity::Plain),
+    fn add_status_changes(&mut self) -> Result<()> {
+        for change in self.order.history.iter().skip(self.statuses_seen) {
+            let (reason, severity) = match change.status.as_str() {
+                "completed" => (None, Severity::Success),
+                "failed" => (self.order.reason.as_deref(), Severity::Error),
+                _ => (None, Severity::Info),
             };
-            let at = parse_timestamp_ms(&change["at"]).unwrap_or_else(now_ms);
+            let at = parse_timestamp_ms(&change.at).context("the API returned an invalid timestamp")?;
+            let detail = reason.map(readable_reason).unwrap_or_default();
             self.pending_steps.push(TimelineStep::new(
                 at,
                 StepKind::Order,
-                status,
-                reason.replace('_', " "),
-                tone,
+                &change.status,
+                detail,
+                severity,
             ));
+            self.statuses_seen += 1;
         }
-        self.statuses_seen = self.statuses_seen.max(history.len());
-    }
-
-    fn status(&self) -> &str {
-        self.order["status"].as_str().unwrap_or_default()
+        Ok(())
     }
 
     fn is_terminal(&self) -> bool {
-        matches!(self.status(), "completed" | "failed" | "cancelled")
+        matches!(self.order.status.as_str(), "completed" | "failed" | "cancelled")
     }
 
-    /// Everything has ended, and its news have had the time to arrive.
+    /// Whether the order has ended, and its mail and last steps have had the time to arrive.
     fn is_finished(&self) -> bool {
-        let Some(settled) = self.ended_at else {
+        let Some(ended_at) = self.ended_at else {
             return false;
         };
-        let since = now_ms() - settled;
-        since > MAIL_TIMEOUT_MS || (self.mail_subject.is_some() && since > 2 * DISPLAY_DELAY_MS)
+        let elapsed = now_ms() - ended_at;
+        elapsed > MAIL_TIMEOUT_MS || (self.mail_subject.is_some() && elapsed > 2 * DISPLAY_DELAY_MS)
     }
 
-    fn show_steps_until(&mut self, moment: i64) {
+    /// Prints the pending steps up to a time, in milliseconds since 1970, in the order in which they
+    /// happened.
+    fn show_steps_until(&mut self, time: i64) {
         self.pending_steps.sort_by_key(|step| step.at);
         let ready = self
             .pending_steps
             .iter()
-            .take_while(|step| step.at <= moment)
+            .take_while(|step| step.at <= time)
             .count();
         for step in self.pending_steps.drain(..ready) {
             if !self.quiet {
@@ -213,71 +216,69 @@ impl OrderTracker {
 
     fn print_summary(
         mut self,
-        shop: &ApiClient,
+        client: &ApiClient,
         arguments: &OrderArgs,
-        before: Stock,
-        after: Stock,
+        stock_before: Stock,
+        stock_after: Stock,
     ) -> Result<()> {
         self.show_steps_until(i64::MAX);
-        let payment = shop.describe_payment(&self.order_id)?;
-        let took = self
+        let payment = client.describe_payment(&self.order.order_id)?;
+        let elapsed_ms = self
             .shown_steps
             .last()
             .map_or(0, |step| step.at - self.started_at);
-        let reason = self.order["reason"].as_str();
+        let status = &self.order.status;
         if arguments.json {
             let stock = |stock: Stock| json!({ "quantity": stock.quantity, "reserved": stock.reserved });
-            let story = json!({
-                "order_id": self.order_id,
-                "status": self.status(),
-                "reason": reason,
-                "customer": shop.email,
+            let report = json!({
+                "order_id": self.order.order_id,
+                "status": status,
+                "reason": self.order.reason,
+                "customer": client.email,
                 "sign_in_ms": self.sign_in_ms,
-                "elapsed_ms": took,
+                "elapsed_ms": elapsed_ms,
                 "payment": payment,
                 "mail": self.mail_subject,
-                "stock_before": stock(before),
-                "stock_after": stock(after),
+                "stock_before": stock(stock_before),
+                "stock_after": stock(stock_after),
                 "steps": self.shown_steps.iter().map(|step| step.to_json(self.started_at)).collect::<Vec<_>>(),
             });
-            println!("{}", serde_json::to_string_pretty(&story)?);
+            println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
-        let (mark, style) = if self.status() == "completed" {
-            ("✓", GREEN)
+        let (mark, style, compensated) = if status == "completed" {
+            ("✓", GREEN, "")
         } else {
-            ("↩", YELLOW)
+            ("↩", YELLOW, ", compensated")
         };
-        let reason = reason
-            .map(|reason| format!(": {}", reason.replace('_', " ")))
-            .unwrap_or_default();
-        let back = if self.status() == "completed" {
-            ""
-        } else {
-            ", and everything put back"
-        };
-        let held = if after.reserved == 0 {
+        let reason = self.order.reason.as_deref().map(readable_reason);
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reserved = if stock_after.reserved == 0 {
             String::new()
         } else {
-            format!(", {} of them promised", after.reserved)
+            format!(", {} of them reserved", stock_after.reserved)
         };
         let mail = self.mail_subject.as_deref().unwrap_or("none");
         anstream::println!(
-            "\n  {style}{mark} {}{reason}{style:#}{back}, in {}",
-            self.status(),
-            format_duration(Duration::from_millis(took.unsigned_abs()))
+            "\n  {style}{mark} {status}{reason}{style:#}{compensated}, in {}",
+            format_duration(Duration::from_millis(elapsed_ms.unsigned_abs()))
         );
         anstream::println!("    {DIM}payment{DIM:#}  {payment}");
         anstream::println!(
-            "    {DIM}stock{DIM:#}    {} → {}{held}",
-            before.quantity,
-            after.quantity
+            "    {DIM}stock{DIM:#}    {} → {}{reserved}",
+            stock_before.quantity,
+            stock_after.quantity
         );
         anstream::println!("    {DIM}mail{DIM:#}     {mail}\n");
         Ok(())
     }
 }
 
+/// Formats a reason of the API for display: `insufficient_stock` becomes `insufficient stock`.
+fn readable_reason(reason: &str) -> String {
+    reason.replace('_', " ")
+}
+
 fn now_ms() -> i64 {
-    i64::try_from(unix_millis(SystemTime::now())).unwrap_or(i64::MAX)
+    i64::try_from(unix_millis(SystemTime::now())).expect("the current time in milliseconds fits into 63 bits")
 }

@@ -1,6 +1,6 @@
-//! Reads the history of an order's saga as steps.
+//! Converts the execution history of an order's saga to steps of the timeline.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::timeline::{Severity, StepKind, TimelineStep, parse_timestamp_ms};
@@ -9,31 +9,31 @@ use crate::environment::Addresses;
 
 const STATE_MACHINE: &str = "order-saga";
 
-/// How far the history of one execution has been read.
+/// Reads the history of one execution incrementally.
 #[derive(Debug, Default)]
 pub struct SagaReader {
     execution_arn: Option<String>,
     events_read: usize,
     current_state: String,
+    /// When the current state was entered, in milliseconds since 1970.
     entered_at: i64,
     wait_reported: bool,
     last_error: Option<String>,
-    /// Whether the execution has ended.
     pub ended: bool,
 }
 
 impl SagaReader {
-    /// What has happened since the last time. A state that is still at work `patience` milliseconds after it was
-    /// entered is announced, so that a person sees what is being waited for.
+    /// Returns the steps since the last poll. Adds a pending step for a state that has run for more than
+    /// `announce_after` milliseconds, to show which state the saga waits for.
     ///
     /// # Errors
-    /// When the local AWS does not answer.
+    /// When the local AWS does not respond, or has no state machine `order-saga`.
     pub fn poll(
         &mut self,
         addresses: &Addresses,
-        order: &str,
+        order_id: &str,
         now: i64,
-        patience: i64,
+        announce_after: i64,
     ) -> Result<Vec<TimelineStep>> {
         if self.ended {
             return Ok(Vec::new());
@@ -42,12 +42,12 @@ impl SagaReader {
             Some(arn) => arn.clone(),
             None => self
                 .execution_arn
-                .insert(execution_arn(addresses, order)?)
+                .insert(execution_arn(addresses, order_id)?)
                 .clone(),
         };
-        // The execution does not exist before the order has come through its queue.
+        // The execution does not exist until order-processor has received the order from its queue.
         let input = json!({ "executionArn": arn, "maxResults": 1000 });
-        let Ok(answer) = aws::call_local(
+        let Ok(history) = aws::call_local(
             addresses,
             "states",
             "AWSStepFunctions.GetExecutionHistory",
@@ -55,45 +55,45 @@ impl SagaReader {
         ) else {
             return Ok(Vec::new());
         };
-        let events = answer["events"].as_array().cloned().unwrap_or_default();
+        let events = history["events"].as_array().cloned().unwrap_or_default();
         let mut steps = Vec::new();
         for event in events.iter().skip(self.events_read) {
             self.interpret(event, &mut steps);
         }
         self.events_read = events.len();
         let waiting = !self.current_state.is_empty() && !self.ended && !self.wait_reported;
-        if waiting && now - self.entered_at > patience {
+        if waiting && now - self.entered_at > announce_after {
             self.wait_reported = true;
-            steps.push(self.state_step(self.entered_at, "is at work", Severity::Busy));
+            steps.push(self.state_step(self.entered_at, "is running", Severity::Pending));
         }
         Ok(steps)
     }
 
     fn interpret(&mut self, event: &Value, steps: &mut Vec<TimelineStep>) {
-        let at = parse_timestamp_ms(&event["timestamp"]).unwrap_or_default();
-        let kind = event["type"].as_str().unwrap_or_default();
+        let at = parse_timestamp_ms(&event["timestamp"]).expect("every history event has a timestamp");
+        let event_type = event["type"].as_str().expect("every history event has a type");
         let error = |details: &str| {
             event[details]["error"]
                 .as_str()
-                .unwrap_or("an unnamed error")
+                .unwrap_or("unknown error")
                 .to_owned()
         };
-        match kind {
+        match event_type {
             "ExecutionStarted" => {
                 steps.push(TimelineStep::new(
                     at,
                     StepKind::Saga,
                     STATE_MACHINE,
                     "started by order-processor".into(),
-                    Severity::Plain,
+                    Severity::Info,
                 ));
             }
             "TaskFailed" => self.last_error = Some(error("taskFailedEventDetails")),
             "LambdaFunctionFailed" => self.last_error = Some(error("lambdaFunctionFailedEventDetails")),
             "TaskTimedOut" | "LambdaFunctionTimedOut" => self.last_error = Some("States.Timeout".to_owned()),
             "TaskScheduled" | "LambdaFunctionScheduled" => {
-                if let Some(failure) = self.last_error.take() {
-                    steps.push(self.state_step(at, &format!("{failure}; tried again"), Severity::Warning));
+                if let Some(error) = self.last_error.take() {
+                    steps.push(self.state_step(at, &format!("{error}; retried"), Severity::Warning));
                 }
             }
             "ExecutionSucceeded" => {
@@ -103,35 +103,35 @@ impl SagaReader {
                     StepKind::Saga,
                     STATE_MACHINE,
                     "ended".into(),
-                    Severity::Plain,
+                    Severity::Info,
                 ));
             }
             "ExecutionFailed" | "ExecutionAborted" | "ExecutionTimedOut" => {
                 self.ended = true;
-                let failure = error("executionFailedEventDetails");
+                let error = error("executionFailedEventDetails");
                 steps.push(TimelineStep::new(
                     at,
                     StepKind::Saga,
                     STATE_MACHINE,
-                    format!("gave up: {failure}"),
-                    Severity::Bad,
+                    format!("failed: {error}"),
+                    Severity::Error,
                 ));
             }
-            _ if kind.ends_with("StateEntered") => {
+            _ if event_type.ends_with("StateEntered") => {
                 self.current_state = event["stateEnteredEventDetails"]["name"]
                     .as_str()
-                    .unwrap_or_default()
+                    .expect("a StateEntered event names its state")
                     .to_owned();
                 self.entered_at = at;
                 self.wait_reported = false;
             }
-            _ if kind.ends_with("StateExited") => {
-                let took = at - self.entered_at;
+            _ if event_type.ends_with("StateExited") => {
+                let duration = at - self.entered_at;
                 let step = match self.last_error.take() {
-                    Some(failure) => {
-                        self.state_step(at, &format!("{failure}, after {took} ms"), Severity::Bad)
+                    Some(error) => {
+                        self.state_step(at, &format!("{error}, after {duration} ms"), Severity::Error)
                     }
-                    None => self.state_step(at, &format!("{took} ms"), Severity::Good),
+                    None => self.state_step(at, &format!("{duration} ms"), Severity::Success),
                 };
                 steps.push(step);
                 self.current_state.clear();
@@ -140,13 +140,19 @@ impl SagaReader {
         }
     }
 
-    fn state_step(&self, at: i64, detail: &str, tone: Severity) -> TimelineStep {
-        TimelineStep::new(at, StepKind::Saga, &self.current_state, detail.to_owned(), tone)
+    fn state_step(&self, at: i64, detail: &str, severity: Severity) -> TimelineStep {
+        TimelineStep::new(
+            at,
+            StepKind::Saga,
+            &self.current_state,
+            detail.to_owned(),
+            severity,
+        )
     }
 }
 
-/// An execution is named after its order.
-fn execution_arn(addresses: &Addresses, order: &str) -> Result<String> {
+/// The ARN of an order's execution, whose name is the order id.
+fn execution_arn(addresses: &Addresses, order_id: &str) -> Result<String> {
     let machines = aws::call_local(
         addresses,
         "states",
@@ -159,9 +165,9 @@ fn execution_arn(addresses: &Addresses, order: &str) -> Result<String> {
         .flatten()
         .find(|machine| machine["name"] == STATE_MACHINE)
         .and_then(|machine| machine["stateMachineArn"].as_str())
-        .unwrap_or_default();
+        .with_context(|| format!("the local AWS has no state machine {STATE_MACHINE}"))?;
     Ok(format!(
-        "{}:{order}",
+        "{}:{order_id}",
         machine.replace(":stateMachine:", ":execution:")
     ))
 }
@@ -183,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retried_failure_is_a_warning_and_a_caught_one_is_bad() {
+    fn a_retried_error_is_a_warning_and_a_caught_one_is_an_error() {
         let history = [
             json!({"type":"TaskStateEntered","timestamp":1.0,"stateEnteredEventDetails":{"name":"ReserveStock"}}),
             json!({"type":"TaskScheduled","timestamp":1.0}),
@@ -195,8 +201,8 @@ mod tests {
         assert_eq!(
             read(&history),
             [
-                "ReserveStock Unavailable; tried again Warning",
-                "ReserveStock InsufficientStock, after 1500 ms Bad"
+                "ReserveStock Unavailable; retried Warning",
+                "ReserveStock InsufficientStock, after 1500 ms Error"
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! The steps of an order's way, and how they are shown: one line each, in the order in which they happened.
+//! The steps of an order's timeline, and their formatting for display.
 
 use anstyle::{AnsiColor, Style};
 use chrono::DateTime;
@@ -6,55 +6,48 @@ use serde_json::{Value, json};
 
 use crate::progress::{BOLD, DIM, GREEN, RED, YELLOW};
 
-/// Where a step took place.
+/// The component in which a step happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
-    /// At the public door.
+    /// The public API.
     Api,
-    /// On the event bus.
+    /// The event bus.
     Event,
-    /// In a queue or a topic.
+    /// A queue or topic.
     Queue,
-    /// In the state machine.
+    /// The state machine.
     Saga,
-    /// In the order itself.
+    /// The status of the order.
     Order,
-    /// In the customer's mailbox.
+    /// The customer's mailbox.
     Mail,
 }
 
-/// What to think of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// It happened.
-    Plain,
-    /// It went well.
-    Good,
-    /// It has not ended yet.
-    Busy,
-    /// It failed and is tried again.
+    Info,
+    Success,
+    /// The step has not ended yet.
+    Pending,
+    /// The step failed and is retried.
     Warning,
-    /// It failed.
-    Bad,
+    /// The step failed permanently.
+    Error,
 }
 
-/// One step.
+/// A step of the timeline.
 #[derive(Debug, Clone)]
 pub struct TimelineStep {
-    /// When, in milliseconds since 1970.
+    /// In milliseconds since 1970.
     pub at: i64,
-    /// Where.
     pub kind: StepKind,
-    /// What.
+    /// For example the detail type of an event or the name of a saga state.
     pub name: String,
-    /// And what about it.
     pub detail: String,
-    /// What to think of it.
     pub severity: Severity,
 }
 
 impl TimelineStep {
-    /// A step.
     pub fn new(at: i64, kind: StepKind, name: &str, detail: String, severity: Severity) -> Self {
         Self {
             at,
@@ -65,23 +58,24 @@ impl TimelineStep {
         }
     }
 
-    /// The step as one line, `start` being the moment that time is counted from.
+    /// Prints the step as one line, with the time elapsed since `start` (milliseconds since 1970).
     pub fn print(&self, start: i64) {
         let (kind, colour) = self.kind.label_and_style();
-        let (mark, tone) = match self.severity {
-            Severity::Plain => (" ", Style::new()),
-            Severity::Good => ("✓", GREEN),
-            Severity::Busy => ("…", DIM),
+        let (mark, style) = match self.severity {
+            Severity::Info => (" ", Style::new()),
+            Severity::Success => ("✓", GREEN),
+            Severity::Pending => ("…", DIM),
             Severity::Warning => ("↻", YELLOW),
-            Severity::Bad => ("✗", RED),
+            Severity::Error => ("✗", RED),
         };
         let (elapsed, name, detail) = (self.at - start, &self.name, &self.detail);
         anstream::println!(
-            "  {DIM}{elapsed:>6} ms{DIM:#}  {colour}{kind:5}{colour:#}  {tone}{mark}{tone:#} {BOLD}{name:24}{BOLD:#} {tone}{detail}{tone:#}"
+            "  {DIM}{elapsed:>6} ms{DIM:#}  {colour}{kind:5}{colour:#}  {style}{mark}{style:#} \
+             {BOLD}{name:24}{BOLD:#} {style}{detail}{style:#}"
         );
     }
 
-    /// The step for programs.
+    /// The step as JSON, with the time elapsed since `start` (milliseconds since 1970).
     pub fn to_json(&self, start: i64) -> Value {
         json!({
             "elapsed_ms": self.at - start,
@@ -106,7 +100,8 @@ impl StepKind {
     }
 }
 
-/// A moment in milliseconds since 1970, from what our programs write (RFC 3339) and what AWS does (seconds).
+/// Parses a timestamp of our services (RFC 3339) or of AWS (seconds since 1970). Returns milliseconds since
+/// 1970.
 pub fn parse_timestamp_ms(value: &Value) -> Option<i64> {
     if let Some(text) = value.as_str() {
         return Some(DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis());
@@ -119,7 +114,7 @@ pub fn parse_timestamp_ms(value: &Value) -> Option<i64> {
     Some(milliseconds)
 }
 
-/// An amount in minor units, as a person writes it.
+/// Formats an amount in minor units for display.
 pub fn format_money(amount: i64, currency: &str) -> String {
     match currency {
         // The yen has no minor unit.
@@ -145,14 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yen_are_grouped_by_thousands() {
+    fn format_money_groups_yen_by_thousands() {
         assert_eq!(format_money(0, "JPY"), "¥0");
         assert_eq!(format_money(980, "JPY"), "¥980");
         assert_eq!(format_money(1_234_567, "JPY"), "¥1,234,567");
     }
 
     #[test]
-    fn times_are_read_to_the_millisecond() {
+    fn timestamps_are_parsed_to_the_millisecond() {
         assert_eq!(
             parse_timestamp_ms(&json!("1970-01-01T00:00:01.234567Z")),
             Some(1234)

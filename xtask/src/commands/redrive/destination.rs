@@ -1,4 +1,4 @@
-//! Where a message that was set aside belongs.
+//! The destination of redriven messages.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -7,16 +7,16 @@ use super::queue::{Message, Queue};
 use super::string_at;
 use crate::aws::AwsTarget;
 
-/// Orders whose compensation failed for good.
+/// The queue of orders whose compensation failed permanently.
 const ORDER_PARKING_QUEUE: &str = "order-parking-queue";
 
-/// Events that could not be published.
+/// The queue of events that could not be published.
 const EVENT_PARKING_QUEUE: &str = "event-parking-queue";
 
 const SAGA_STATE_MACHINE: &str = "order-saga";
 
-/// The members of a parked order's state that its saga was started with. What the steps answered goes: the saga asks
-/// them again, and each knows what it has done.
+/// The members of a parked order's state that are the input of its saga. The results of its steps are
+/// dropped: the new execution runs every step again, and the steps are idempotent.
 const SAGA_INPUT_FIELDS: [&str; 9] = [
     "order_id",
     "user_id",
@@ -29,34 +29,34 @@ const SAGA_INPUT_FIELDS: [&str; 9] = [
     "causation_id",
 ];
 
-/// What is done with a queue's messages.
+/// Where the messages of a queue are sent.
 #[derive(Debug)]
 pub enum Destination {
-    /// They go back to the queue whose consumer gave up on them.
+    /// The queue whose dead-letter queue this is.
     SourceQueue(Queue),
-    /// Each order's saga starts again, from its beginning.
+    /// A new execution of the saga per order.
     Saga { arn: String },
-    /// Each event is published.
+    /// The event bus.
     EventBus,
 }
 
 impl Destination {
-    /// The queue of that name, and where its messages belong.
+    /// Finds a queue by its name, and the destination of its messages.
     ///
     /// # Errors
-    /// When there is no such queue, or it is none that things are set aside in.
-    pub fn resolve(cloud: &AwsTarget, name: &str) -> Result<(Queue, Self)> {
-        let mut queues = Queue::list(cloud)?;
+    /// When there is no such queue, or it is neither a dead-letter queue nor a parking queue.
+    pub fn resolve(target: &AwsTarget, name: &str) -> Result<(Queue, Self)> {
+        let mut queues = Queue::list(target)?;
         let Some(at) = queues.iter().position(|queue| queue.name == name) else {
             bail!(
-                "there is no queue {name}; there are: {}",
+                "there is no queue {name}; queues that can be redriven: {}",
                 redrivable_queues(&queues)
             );
         };
         let queue = queues.swap_remove(at);
         let destination = match name {
             ORDER_PARKING_QUEUE => Self::Saga {
-                arn: saga_arn(cloud)?,
+                arn: saga_arn(target)?,
             },
             EVENT_PARKING_QUEUE => Self::EventBus,
             _ => {
@@ -64,7 +64,7 @@ impl Destination {
                 let Some(source) = queues.iter().position(feeds) else {
                     queues.push(queue);
                     bail!(
-                        "{name} is at work; messages are set aside in {}",
+                        "{name} is neither a dead-letter queue nor a parking queue; queues that can be redriven: {}",
                         redrivable_queues(&queues)
                     );
                 };
@@ -74,7 +74,7 @@ impl Destination {
         Ok((queue, destination))
     }
 
-    /// What messages are sent to.
+    /// The name for display.
     pub fn name(&self) -> &str {
         match self {
             Self::SourceQueue(queue) => &queue.name,
@@ -83,20 +83,20 @@ impl Destination {
         }
     }
 
-    /// What will happen, as a sentence.
+    /// Describes what a redrive does.
     pub fn description(&self) -> String {
         match self {
-            Self::SourceQueue(queue) => format!("They go back to {}.", queue.name),
-            Self::Saga { .. } => format!("Each order's {SAGA_STATE_MACHINE} starts again."),
-            Self::EventBus => "Each event is published again.".to_owned(),
+            Self::SourceQueue(queue) => format!("They return to {}.", queue.name),
+            Self::Saga { .. } => format!("A new execution of {SAGA_STATE_MACHINE} starts for each order."),
+            Self::EventBus => "Each event is published to the event bus.".to_owned(),
         }
     }
 
-    /// Sends a message on; false when it is nothing that belongs there.
+    /// Sends a message; returns false if the message does not have the format that the destination needs.
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn send(&self, cloud: &AwsTarget, message: &Message) -> Result<bool> {
+    /// When AWS rejects the request.
+    pub fn send(&self, target: &AwsTarget, message: &Message) -> Result<bool> {
         match self {
             Self::SourceQueue(queue) => {
                 let mut input = json!({
@@ -106,19 +106,19 @@ impl Destination {
                     let trace = json!({ "DataType": "String", "StringValue": message.trace_header });
                     input["MessageSystemAttributes"] = json!({ "AWSTraceHeader": trace });
                 }
-                cloud.call("sqs", "SendMessage", &input)?;
+                target.call("sqs", "SendMessage", &input)?;
                 Ok(true)
             }
             Self::Saga { arn } => match execution_input(arn, message) {
-                Some(execution) => start_execution(cloud, &execution).map(|()| true),
+                Some(execution) => start_execution(target, &execution).map(|()| true),
                 None => Ok(false),
             },
-            Self::EventBus => publish_event(cloud, &message.content),
+            Self::EventBus => publish_event(target, &message.content),
         }
     }
 }
 
-/// The queues that things are set aside in.
+/// The names of all dead-letter queues and parking queues.
 fn redrivable_queues(queues: &[Queue]) -> String {
     let dead: Vec<String> = queues.iter().filter_map(Queue::dead_letter_queue_arn).collect();
     let mut names: Vec<&str> = queues
@@ -133,8 +133,8 @@ fn redrivable_queues(queues: &[Queue]) -> String {
     names.join(", ")
 }
 
-fn saga_arn(cloud: &AwsTarget) -> Result<String> {
-    let machines = cloud.call("states", "ListStateMachines", &json!({}))?;
+fn saga_arn(target: &AwsTarget) -> Result<String> {
+    let machines = target.call("states", "ListStateMachines", &json!({}))?;
     let machines = machines["stateMachines"].as_array().into_iter().flatten();
     machines
         .filter(|machine| machine["name"] == SAGA_STATE_MACHINE)
@@ -142,9 +142,10 @@ fn saga_arn(cloud: &AwsTarget) -> Result<String> {
         .with_context(|| format!("there is no state machine {SAGA_STATE_MACHINE}"))
 }
 
-/// What starts a parked order's saga; none when this is no parked order. The name is the message's, so that one that
-/// was interrupted before the message was deleted is not started twice.
-fn execution_input(saga: &str, message: &Message) -> Option<Value> {
+/// The input of `StartExecution` for a parked order; `None` if the message is not a parked order. The name
+/// contains the message id, so that a redrive that is repeated after an interruption does not start the saga
+/// twice.
+fn execution_input(saga_arn: &str, message: &Message) -> Option<Value> {
     let state = message.content.get("state")?;
     let input: Option<Map<String, Value>> = SAGA_INPUT_FIELDS
         .iter()
@@ -152,27 +153,30 @@ fn execution_input(saga: &str, message: &Message) -> Option<Value> {
         .collect();
     let order_id = string_at(state, "/order_id")?;
     Some(json!({
-        "stateMachineArn": saga,
+        "stateMachineArn": saga_arn,
         "name": format!("{order_id}-{}", message.id),
         "input": Value::from(input?).to_string(),
     }))
 }
 
-fn start_execution(cloud: &AwsTarget, execution: &Value) -> Result<()> {
-    match cloud.call("states", "StartExecution", execution) {
+fn start_execution(target: &AwsTarget, execution: &Value) -> Result<()> {
+    match target.call("states", "StartExecution", execution) {
         Err(error) if !error.to_string().contains("ExecutionAlreadyExists") => Err(error),
         _ => Ok(()),
     }
 }
 
-fn publish_event(cloud: &AwsTarget, entry: &Value) -> Result<bool> {
+fn publish_event(target: &AwsTarget, entry: &Value) -> Result<bool> {
     if string_at(entry, "/DetailType").is_none() || string_at(entry, "/Detail").is_none() {
         return Ok(false);
     }
-    let answer = cloud.call("events", "PutEvents", &json!({ "Entries": [entry] }))?;
-    if answer["FailedEntryCount"] != 0 {
-        let reason = string_at(&answer, "/Entries/0/ErrorMessage").unwrap_or_default();
-        bail!("the bus refuses an event: {reason}");
+    let response = target.call("events", "PutEvents", &json!({ "Entries": [entry] }))?;
+    if response["FailedEntryCount"] != 0 {
+        let reason = string_at(&response, "/Entries/0/ErrorMessage");
+        bail!(
+            "the event bus rejected an event: {}",
+            reason.as_deref().unwrap_or("no reason given")
+        );
     }
     Ok(true)
 }

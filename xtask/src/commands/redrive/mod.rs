@@ -1,7 +1,9 @@
-//! `cargo xtask redrive`: gives messages that were set aside another try, once their cause is gone.
+//! `cargo xtask redrive`: sends the messages of dead-letter queues and parking queues back to processing,
+//! after an operator has removed the cause of the failure.
 //!
-//! Each message is received, sent on and only then deleted. So whatever interrupts this, a message lies where it was
-//! or where it belongs; in the worst case in both, and every consumer knows a message that it has seen.
+//! The command receives a message, sends it, and only then deletes it. After an interruption at any point,
+//! the message is in its queue, at its destination, or in both; consumers ignore messages that they have
+//! processed before.
 
 mod destination;
 mod queue;
@@ -23,34 +25,35 @@ use crate::progress::{BOLD, DIM, YELLOW, format_duration, run_step};
 use crate::signals::Interrupt;
 use crate::supervisor::unix_millis;
 
-/// Shows what is in the queue, asks, and sends it on.
+/// Shows the messages of the queue, asks for confirmation, and redrives them.
 ///
 /// # Errors
-/// When there is no such queue, nobody can be asked, or AWS refuses. What was not sent by then is where it was.
+/// When the queue does not exist, confirmation is needed but standard input is not a terminal, or AWS rejects
+/// a request. Messages that were not sent until then stay in the queue.
 pub fn run(arguments: &RedriveArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let cloud = AwsTarget::from_flag(arguments.aws)?;
-    let (queue, destination) = Destination::resolve(&cloud, &arguments.queue)?;
-    let waiting = queue.depth(&cloud)?;
-    let first = queue.peek(&cloud)?;
+    let target = AwsTarget::from_flag(arguments.aws)?;
+    let (queue, destination) = Destination::resolve(&target, &arguments.queue)?;
+    let waiting = queue.depth(&target)?;
+    let first = queue.peek(&target)?;
     if !arguments.json {
         print_preview(&queue, &destination, waiting, &first);
     }
-    let mut moved = RedriveResult::default();
+    let mut result = RedriveResult::default();
     if waiting > 0 && (arguments.yes || confirm(&format!("Redrive {}?", format_count(waiting)))?) {
-        moved = run_step("Redriving", |step| {
-            let moved = redrive(
-                &cloud,
+        result = run_step("Redriving", |step| {
+            let result = redrive(
+                &target,
                 &queue,
                 &destination,
                 arguments.rate,
                 &interrupt,
-                |moved| {
-                    step.set_message(format!("{} of {waiting}", moved.sent));
+                |result| {
+                    step.set_message(format!("{} of {waiting}", result.sent));
                 },
             )?;
-            step.set_outcome(moved.to_string());
-            Ok(moved)
+            step.set_outcome(result.to_string());
+            Ok(result)
         })?;
     }
     if arguments.json {
@@ -59,22 +62,23 @@ pub fn run(arguments: &RedriveArgs) -> Result<ExitCode> {
             "destination": destination.name(),
             "waiting": waiting,
             "first": first.iter().map(Message::to_json).collect::<Vec<_>>(),
-            "redriven": moved.sent,
-            "left": moved.skipped,
+            "redriven": result.sent,
+            "left": result.skipped,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(if moved.skipped == 0 {
+    Ok(if result.skipped == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// What came of it.
+/// The numbers of messages.
 #[derive(Debug, Default)]
 struct RedriveResult {
     sent: usize,
+    /// Messages that do not fit the destination and stay in the queue.
     skipped: usize,
 }
 
@@ -84,7 +88,7 @@ impl std::fmt::Display for RedriveResult {
         if self.skipped > 0 {
             write!(
                 formatter,
-                "; left where they were, being something else: {}",
+                "; skipped because of an unexpected format: {}",
                 self.skipped
             )?;
         }
@@ -92,22 +96,22 @@ impl std::fmt::Display for RedriveResult {
     }
 }
 
-/// Sends everything on that lay in the queue when this began, `rate` messages a second at most.
+/// Sends the messages that were in the queue when this call began, at most `rate` messages per second.
 fn redrive(
-    cloud: &AwsTarget,
+    target: &AwsTarget,
     queue: &Queue,
     destination: &Destination,
     rate: u32,
     interrupt: &Interrupt,
     progress: impl Fn(&RedriveResult),
 ) -> Result<RedriveResult> {
-    let began = i64::try_from(unix_millis(SystemTime::now())).unwrap_or(i64::MAX);
-    let mut moved = RedriveResult::default();
-    // What was received and not deleted, which nobody else sees for the time being.
+    let started_at = unix_millis(SystemTime::now());
+    let mut result = RedriveResult::default();
+    // Messages that were received and not deleted; they are invisible to other receivers for now.
     let mut held = HashMap::new();
     let mut next = || -> Result<bool> {
-        // As many as are done within a second.
-        let mut fresh = queue.receive(cloud, rate.min(10))?;
+        // At most as many messages as this loop sends within a second.
+        let mut fresh = queue.receive(target, rate.min(10))?;
         fresh.retain(|message| !held.contains_key(&message.id));
         let ids: Vec<String> = fresh.iter().map(|message| message.id.clone()).collect();
         held.extend(fresh.into_iter().map(|message| (message.id.clone(), message)));
@@ -115,18 +119,18 @@ fn redrive(
             interrupt.check()?;
             let started = Instant::now();
             let message = &held[id];
-            if message.sent_at > began {
-                // It has just been redriven, and has failed again.
+            if message.sent_at > started_at {
+                // This command has redriven the message, and processing has failed again.
                 continue;
             }
-            if destination.send(cloud, message)? {
-                queue.delete(cloud, message)?;
+            if destination.send(target, message)? {
+                queue.delete(target, message)?;
                 held.remove(id);
-                moved.sent += 1;
+                result.sent += 1;
             } else {
-                moved.skipped += 1;
+                result.skipped += 1;
             }
-            progress(&moved);
+            progress(&result);
             thread::sleep((Duration::from_secs(1) / rate).saturating_sub(started.elapsed()));
         }
         Ok(!ids.is_empty())
@@ -139,8 +143,8 @@ fn redrive(
         }
     };
     held.values()
-        .for_each(|message| queue.make_visible(cloud, message));
-    outcome.map(|()| moved)
+        .for_each(|message| queue.make_visible(target, message));
+    outcome.map(|()| result)
 }
 
 fn format_count(count: usize) -> String {
@@ -167,23 +171,26 @@ fn print_preview(queue: &Queue, destination: &Destination, waiting: usize, first
     for message in first {
         let age = format_duration(message.age());
         let (id, received) = (&message.id, message.receive_count);
-        let kind = message.type_name().unwrap_or("?");
-        let order = message.order_id().unwrap_or_default();
-        anstream::println!("  {id:36}  {age:12}  {kind:24}  {received:>8}  {order}");
+        let type_name = message.type_name().unwrap_or("?");
+        let order_id = message.order_id();
+        let order_id = order_id.as_deref().unwrap_or("-");
+        anstream::println!("  {id:36}  {age:12}  {type_name:24}  {received:>8}  {order_id}");
     }
     if waiting > first.len() {
-        anstream::println!("  {DIM}and more{DIM:#}");
+        anstream::println!("  {DIM}… and {} more{DIM:#}", waiting - first.len());
     }
     anstream::println!();
 }
 
-/// Asks the person at the keyboard.
+/// Asks the user for confirmation.
 ///
 /// # Errors
-/// When there is none.
+/// When standard input is not a terminal.
 pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("nobody can be asked here; --yes does it without asking");
+        bail!(
+            "cannot ask for confirmation because standard input is not a terminal; pass --yes to continue without it"
+        );
     }
     anstream::eprint!("{YELLOW}?{YELLOW:#} {question} [y/N] ");
     std::io::stderr().flush()?;
@@ -192,7 +199,7 @@ pub fn confirm(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// A member of a JSON object as text.
+/// The string at a JSON pointer.
 fn string_at(value: &Value, pointer: &str) -> Option<String> {
     Some(value.pointer(pointer)?.as_str()?.to_owned())
 }

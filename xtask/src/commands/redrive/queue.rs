@@ -1,4 +1,4 @@
-//! A queue that messages are taken out of.
+//! SQS queues and their messages.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,50 +9,46 @@ use super::string_at;
 use crate::aws::AwsTarget;
 use crate::supervisor::unix_millis;
 
-/// How long a message that is being passed on is hidden from others, in seconds.
+/// How long a received message is invisible to other receivers, in seconds.
 const VISIBILITY_TIMEOUT_SECONDS: u32 = 120;
 
 /// A queue of SQS.
 #[derive(Debug)]
 pub struct Queue {
-    /// Its name.
     pub name: String,
-    /// Its address.
     pub url: String,
-    /// What it tells of itself.
-    pub attributes: Value,
+    /// The response of `GetQueueAttributes`.
+    attributes: Value,
 }
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug)]
 pub struct Message {
-    /// SQS's id of it.
+    /// The message id of SQS.
     pub id: String,
-    /// What was sent.
     pub body: String,
-    /// When it was first sent, in milliseconds since 1970.
-    pub sent_at: i64,
-    /// How often it has been received.
+    /// When the message was sent to this queue, in milliseconds since 1970.
+    pub sent_at: u64,
     pub receive_count: u32,
-    /// The sender's attributes, as SQS takes them again.
+    /// The message attributes, in the format of `SendMessage`.
     pub attributes: Value,
-    /// The sender's trace, likewise; null where there is none.
+    /// The system attribute `AWSTraceHeader`, or null.
     pub trace_header: Value,
-    /// The body as JSON, without what SNS puts around it; null when it is none.
+    /// The body as JSON, without the envelope of SNS; null if it is not JSON.
     pub content: Value,
     receipt_handle: String,
 }
 
 impl Queue {
-    /// Every queue there is.
+    /// Lists all queues.
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn list(cloud: &AwsTarget) -> Result<Vec<Self>> {
+    /// When AWS rejects a request.
+    pub fn list(target: &AwsTarget) -> Result<Vec<Self>> {
         let mut queues = Vec::new();
         let mut input = json!({ "MaxResults": 1000 });
         loop {
-            let page = cloud.call("sqs", "ListQueues", &input)?;
+            let page = target.call("sqs", "ListQueues", &input)?;
             for url in page["QueueUrls"]
                 .as_array()
                 .into_iter()
@@ -60,9 +56,9 @@ impl Queue {
                 .filter_map(Value::as_str)
             {
                 let name = url.rsplit('/').next().unwrap_or(url).to_owned();
-                let asked = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
-                let mut answer = cloud.call("sqs", "GetQueueAttributes", &asked)?;
-                let attributes = answer["Attributes"].take();
+                let input = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
+                let mut response = target.call("sqs", "GetQueueAttributes", &input)?;
+                let attributes = response["Attributes"].take();
                 queues.push(Self {
                     name,
                     url: url.to_owned(),
@@ -76,80 +72,84 @@ impl Queue {
         }
     }
 
-    /// Its ARN.
     pub fn arn(&self) -> &str {
-        self.attributes["QueueArn"].as_str().unwrap_or_default()
+        self.attributes["QueueArn"]
+            .as_str()
+            .expect("SQS returns the ARN of every queue")
     }
 
-    /// The ARN of the queue that takes what fails here too often.
+    /// The ARN of this queue's dead-letter queue, if it has one.
     pub fn dead_letter_queue_arn(&self) -> Option<String> {
         let policy: Value = serde_json::from_str(self.attributes["RedrivePolicy"].as_str()?).ok()?;
         string_at(&policy, "/deadLetterTargetArn")
     }
 
-    /// How many messages lie in it, about: SQS itself knows no better.
+    /// The approximate number of visible messages; SQS reports no exact number.
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn depth(&self, cloud: &AwsTarget) -> Result<usize> {
+    /// When AWS rejects the request.
+    pub fn depth(&self, target: &AwsTarget) -> Result<usize> {
         let name = "ApproximateNumberOfMessages";
-        let asked = json!({ "QueueUrl": self.url, "AttributeNames": [name] });
-        let answer = cloud.call("sqs", "GetQueueAttributes", &asked)?;
-        let depth = answer["Attributes"][name]
+        let input = json!({ "QueueUrl": self.url, "AttributeNames": [name] });
+        let response = target.call("sqs", "GetQueueAttributes", &input)?;
+        let depth = response["Attributes"][name]
             .as_str()
-            .context("a queue without a depth")?;
+            .with_context(|| format!("SQS returned no {name} for {}", self.name))?;
         Ok(depth.parse()?)
     }
 
-    /// Some of the messages, which stay visible to everybody.
+    /// Receives up to ten messages, which stay visible to other receivers.
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn peek(&self, cloud: &AwsTarget) -> Result<Vec<Message>> {
-        self.receive_with_timeout(cloud, 10, 0)
+    /// When AWS rejects the request.
+    pub fn peek(&self, target: &AwsTarget) -> Result<Vec<Message>> {
+        self.receive_with_timeout(target, 10, 0)
     }
 
-    /// Takes up to `count` messages, which nobody else sees for a while.
+    /// Receives up to `count` messages, which become invisible to other receivers for
+    /// [`VISIBILITY_TIMEOUT_SECONDS`].
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn receive(&self, cloud: &AwsTarget, count: u32) -> Result<Vec<Message>> {
-        self.receive_with_timeout(cloud, count, VISIBILITY_TIMEOUT_SECONDS)
+    /// When AWS rejects the request.
+    pub fn receive(&self, target: &AwsTarget, count: u32) -> Result<Vec<Message>> {
+        self.receive_with_timeout(target, count, VISIBILITY_TIMEOUT_SECONDS)
     }
 
-    fn receive_with_timeout(&self, cloud: &AwsTarget, count: u32, hidden: u32) -> Result<Vec<Message>> {
+    fn receive_with_timeout(&self, target: &AwsTarget, count: u32, hidden: u32) -> Result<Vec<Message>> {
         let input = json!({
             "QueueUrl": self.url, "MaxNumberOfMessages": count, "VisibilityTimeout": hidden,
-            // Asks all of the queue's servers, and not a sample of them.
+            // Long polling queries all servers of the queue instead of a sample of them.
             "WaitTimeSeconds": 1,
             "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
-        let answer = cloud.call("sqs", "ReceiveMessage", &input)?;
-        let received = answer["Messages"].as_array().into_iter().flatten();
+        let response = target.call("sqs", "ReceiveMessage", &input)?;
+        let received = response["Messages"].as_array().into_iter().flatten();
         received.map(Message::parse).collect()
     }
 
-    /// Removes a message for good.
+    /// Deletes a message.
     ///
     /// # Errors
-    /// When AWS refuses.
-    pub fn delete(&self, cloud: &AwsTarget, message: &Message) -> Result<()> {
+    /// When AWS rejects the request.
+    pub fn delete(&self, target: &AwsTarget, message: &Message) -> Result<()> {
         let input = json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt_handle });
-        cloud.call("sqs", "DeleteMessage", &input).map(drop)
+        target.call("sqs", "DeleteMessage", &input).map(drop)
     }
 
-    /// Puts a message back at once. Where that fails, it comes back by itself.
-    pub fn make_visible(&self, cloud: &AwsTarget, message: &Message) {
+    /// Makes a received message visible again. Ignores errors, because the message becomes visible anyway
+    /// when its visibility timeout has elapsed.
+    pub fn make_visible(&self, target: &AwsTarget, message: &Message) {
         let input =
             json!({ "QueueUrl": self.url, "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": 0 });
-        let _ = cloud.call("sqs", "ChangeMessageVisibility", &input);
+        let _ = target.call("sqs", "ChangeMessageVisibility", &input);
     }
 }
 
 impl Message {
     fn parse(message: &Value) -> Result<Self> {
-        let member =
-            |pointer| string_at(message, pointer).with_context(|| format!("a message without {pointer}"));
+        let member = |pointer| {
+            string_at(message, pointer).with_context(|| format!("SQS returned a message without {pointer}"))
+        };
         let body = member("/Body")?;
         Ok(Self {
             id: member("/MessageId")?,
@@ -163,13 +163,13 @@ impl Message {
         })
     }
 
-    /// How long ago it was first sent.
+    /// The time since the message was sent to this queue.
     pub fn age(&self) -> Duration {
         let now = unix_millis(SystemTime::now());
-        Duration::from_millis(now.saturating_sub(u64::try_from(self.sent_at).unwrap_or_default()))
+        Duration::from_millis(now.saturating_sub(self.sent_at))
     }
 
-    /// What it is, where it says so.
+    /// The detail type of an event, or "parked order"; `None` for other messages.
     pub fn type_name(&self) -> Option<&str> {
         let event = ["detail-type", "DetailType"]
             .iter()
@@ -177,7 +177,7 @@ impl Message {
         event.or_else(|| self.content.get("state").map(|_| "parked order"))
     }
 
-    /// The order that it is about, where it is about one.
+    /// The id of the order that the message refers to, if it refers to one.
     pub fn order_id(&self) -> Option<String> {
         let detail = || serde_json::from_str::<Value>(self.content.get("Detail")?.as_str()?).ok();
         string_at(&self.content, "/order_id")
@@ -185,7 +185,7 @@ impl Message {
             .or_else(|| string_at(&detail()?, "/data/order_id"))
     }
 
-    /// For programs.
+    /// The message as JSON, for the report.
     pub fn to_json(&self) -> Value {
         json!({
             "message_id": self.id,
@@ -205,7 +205,8 @@ fn parse_content(body: &str) -> Value {
     }
 }
 
-/// Attributes as `SendMessage` takes them: what `ReceiveMessage` gives, without its empty lists.
+/// Converts attributes from the format of `ReceiveMessage` to that of `SendMessage`, which rejects the empty
+/// lists of the former.
 fn sendable_attributes(received: &Value) -> Value {
     let mut all = Map::new();
     for (name, attribute) in received.as_object().into_iter().flatten() {

@@ -1,12 +1,12 @@
-//! `cargo xtask test`: the workspace's tests, against systems that nobody else uses.
+//! `cargo xtask test`: runs the workspace's tests against temporary systems.
 
 mod schemathesis;
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 
+use crate::cargo::TestExecutable;
 use crate::instance::{Instance, InstanceKind};
 use crate::progress::{BOLD, DIM, GREEN, RED};
 use crate::signals::Interrupt;
@@ -14,10 +14,11 @@ use crate::supervisor::{InstanceLock, shutdown};
 use crate::system::{self, RunningSystem};
 use crate::{TestArgs, cargo, python, services};
 
-/// How many tests of one program run at once.
+/// How many tests of one executable run concurrently.
 const TEST_THREADS: &str = "8";
 
-/// The end-to-end tests that depend on what kind of executions carry the orders: these run with Express ones as well.
+/// Filters of the end-to-end tests whose behaviour depends on the type of the state machine. These run with
+/// an Express saga as well.
 const EXPRESS_TEST_FILTERS: [&str; 7] = [
     "cancellation::",
     "carts::",
@@ -28,15 +29,15 @@ const EXPRESS_TEST_FILTERS: [&str; 7] = [
     "stock::",
 ];
 
-/// Runs the tests; their verdict is ours.
+/// Runs the tests. The exit code is that of the first test command that failed.
 ///
 /// # Errors
-/// When a system does not come up, or cargo cannot be run.
+/// When a system does not start, or cargo cannot be run.
 pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let mut code = ExitCode::SUCCESS;
     if !arguments.express {
-        code = with_fresh_system(InstanceKind::Test, &interrupt, |system| {
+        code = test_with_fresh_system(InstanceKind::Test, &interrupt, |system| {
             let status = run_with_system(system, cargo_test_command(&arguments.arguments), &interrupt)?;
             if status.success() && arguments.arguments.is_empty() {
                 return schemathesis::run(system, &interrupt);
@@ -45,20 +46,16 @@ pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
         })?;
         if code == ExitCode::SUCCESS && !arguments.arguments.is_empty() {
             anstream::eprintln!(
-                "{DIM}… as you chose the tests: not against the API's description, not with Express executions{DIM:#}"
+                "{DIM}… ran the selected tests only: no schemathesis, no tests with the Express saga{DIM:#}"
             );
             return Ok(code);
         }
     }
     if code == ExitCode::SUCCESS {
-        anstream::eprintln!("\n{BOLD}With Express executions:{BOLD:#} what makes the course of an order");
-        code = with_fresh_system(InstanceKind::Express, &interrupt, |system| {
-            let tests = Command::new(e2e_test_executable()?);
-            run_with_system(
-                system,
-                express_test_command(tests, &arguments.arguments),
-                &interrupt,
-            )
+        anstream::eprintln!("\n{BOLD}With the Express saga:{BOLD:#} end-to-end tests of the order flow");
+        code = test_with_fresh_system(InstanceKind::Express, &interrupt, |system| {
+            let command = express_test_command(&e2e_test_executable()?, &arguments.arguments);
+            run_with_system(system, command, &interrupt)
         })?;
     }
     if code == ExitCode::SUCCESS {
@@ -67,31 +64,20 @@ pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Brings a fresh system up, has something done with it, and takes it down again.
-fn with_fresh_system(
+/// Runs a test command with [`with_fresh_system`]; converts its exit status, and prints where the logs are if
+/// it failed.
+fn test_with_fresh_system(
     kind: InstanceKind,
     interrupt: &Interrupt,
     work: impl FnOnce(&mut RunningSystem) -> Result<ExitStatus>,
 ) -> Result<ExitCode> {
-    let instance = Instance::new(kind);
-    let lock =
-        InstanceLock::try_acquire(&instance)?.context("another test run of this checkout is under way")?;
-    shutdown::stop_orphans(&instance, &lock);
-    system::wipe(&instance)?;
-    let built = system::prepare(&instance, interrupt)?;
-    let mut system = RunningSystem::start(&instance, built, None, interrupt)?;
-    let result = work(&mut system);
-    system.stop();
-    services::remove_localstripe_file();
-    system::wipe(&instance)?;
-    let status = result?;
-    interrupt.check()?;
+    let status = with_fresh_system(kind, interrupt, work)?;
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }
     anstream::eprintln!(
-        "{RED}✗{RED:#} tests failed; what the programs wrote meanwhile: {BOLD}{}{BOLD:#}",
-        instance.logs_dir().display()
+        "{RED}✗{RED:#} tests failed; the logs of the services are in {BOLD}{}{BOLD:#}",
+        Instance::new(kind).logs_dir().display()
     );
     Ok(status
         .code()
@@ -99,23 +85,49 @@ fn with_fresh_system(
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// Starts a system with empty data, runs `work` with it, stops the system and removes its data.
+///
+/// # Errors
+/// When the system does not start, `work` fails, or the user interrupts the command.
+pub fn with_fresh_system<T>(
+    kind: InstanceKind,
+    interrupt: &Interrupt,
+    work: impl FnOnce(&mut RunningSystem) -> Result<T>,
+) -> Result<T> {
+    let instance = Instance::new(kind);
+    let lock =
+        InstanceLock::try_acquire(&instance)?.context("another test run of this checkout is in progress")?;
+    shutdown::stop_orphans(&instance, &lock);
+    system::wipe(&instance)?;
+    let executables = system::prepare(&instance, interrupt)?;
+    let mut system = RunningSystem::start(&instance, executables, None, interrupt)?;
+    let result = work(&mut system);
+    system.stop();
+    services::remove_localstripe_file();
+    system::wipe(&instance)?;
+    let value = result?;
+    interrupt.check()?;
+    Ok(value)
+}
+
 fn cargo_test_command(arguments: &[String]) -> Command {
     let mut command = cargo::cargo_command();
     command.arg("test");
-    // cargo would let --workspace win over the packages that the person names.
-    let names_packages = arguments
+    // --workspace would override the packages that the arguments select.
+    let selects_packages = arguments
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument == "-p" || argument == "--package" || argument.starts_with("--package="));
-    if !names_packages {
+    if !selects_packages {
         command.arg("--workspace");
     }
     command.args(arguments);
     command
 }
 
-/// The end-to-end tests that the person names, otherwise those that make the course of an order.
-fn express_test_command(mut command: Command, arguments: &[String]) -> Command {
+/// Runs the end-to-end tests that the arguments select, or else [`EXPRESS_TEST_FILTERS`].
+fn express_test_command(executable: &TestExecutable, arguments: &[String]) -> Command {
+    let mut command = Command::new(&executable.path);
     if arguments.is_empty() {
         command.args(EXPRESS_TEST_FILTERS);
     } else {
@@ -124,27 +136,25 @@ fn express_test_command(mut command: Command, arguments: &[String]) -> Command {
     command
 }
 
-/// The program of the end-to-end tests. It is run as it is: to name one package to cargo would unify features anew,
-/// and rebuild most dependencies.
-fn e2e_test_executable() -> Result<PathBuf> {
+/// The executable of the end-to-end tests. It is run without cargo: `cargo test --package e2e` would unify
+/// features differently and rebuild most dependencies.
+fn e2e_test_executable() -> Result<TestExecutable> {
     cargo::test_executable("e2e", "it")
 }
 
-/// Runs a command in the surroundings of the tests, and keeps the system up until it has ended.
-fn run_with_system(
+/// Runs a command with the environment of the tests, and supervises the system until the command exits.
+///
+/// # Errors
+/// When the command cannot be run, or the system can no longer be supervised.
+pub fn run_with_system(
     system: &mut RunningSystem,
     mut command: Command,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
-    let path = format!(
-        "{}:{}",
-        python::bin_dir().display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let name = command.get_program().display().to_string();
+    let executable = command.get_program().display().to_string();
     let child = command
-        .env("PATH", path)
-        // Tests wait more than they compute; with a thread a core they would wait one after the other.
+        .env("PATH", python::path_with_bin_dir())
+        // Most tests wait for the system, so more of them can run concurrently than the machine has cores.
         .env("RUST_TEST_THREADS", TEST_THREADS)
         .envs(system.addresses.env_vars(system.instance()))
         .env(
@@ -155,13 +165,13 @@ fn run_with_system(
             "IDENTITY_PROVIDER_URL",
             system.addresses.identity_provider_url().unwrap_or_default(),
         )
-        // Some tests have a Redis of their own, which they stop and kill.
-        .envs(system.redis_executable().map(|program| ("REDIS_SERVER", program)))
-        // Tests that run commands of this tool run this very one.
+        // Some tests start their own Redis, which they stop and kill.
+        .envs(system.redis_executable().map(|path| ("REDIS_SERVER", path)))
+        // Tests of this tool's commands run this executable.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN")
         .spawn()
-        .with_context(|| format!("cannot run {name}"))?;
+        .with_context(|| format!("cannot run {executable}"))?;
     system.supervise_until_exit(child, interrupt)
 }

@@ -1,4 +1,5 @@
-//! The running API against its own description: schemathesis sends what the description allows, and what it does not.
+//! Tests core-api against its OpenAPI description: schemathesis sends valid and invalid requests and checks
+//! the responses.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -12,21 +13,23 @@ use crate::python;
 use crate::signals::Interrupt;
 use crate::system::RunningSystem;
 
-/// The same cases every time; a case that is found with another seed becomes a test of ours.
+/// A fixed seed, for the same cases in every run. If another seed finds a failure, write a test for it.
 const SEED: &str = "1";
 
-/// Cases for each operation and phase.
+/// The number of cases per operation and phase.
 const MAX_EXAMPLES: &str = "25";
 
-/// What no description can say, so that schemathesis takes a good answer for a bad one: a cursor is a text, but only
-/// one that a list gave; an Idempotency-Key of an example belongs to the request that it came with first.
+/// Excluded because an OpenAPI description cannot express some constraints, so that schemathesis reports
+/// correct responses as failures: a cursor is a string, but only strings that a list returned are valid; an
+/// Idempotency-Key can be used only with the request that used it first.
 const EXCLUDED_CHECKS: &str = "positive_data_acceptance";
 
-/// Whose tokens are sent.
+/// The roles of the access tokens.
 const ROLES: [&str; 2] = ["customer", "admin"];
 
-/// Checks every operation as each role: no 5xx, no answer that is not described, nothing accepted that is described as
-/// wrong. schemathesis shows its own progress, and for a failure the request that repeats it.
+/// Checks every operation with each role: no response is a 5xx, every response matches the description, and
+/// invalid requests are rejected. schemathesis prints its own progress and, for a failure, the request that
+/// reproduces it.
 ///
 /// # Errors
 /// When schemathesis cannot be installed or run.
@@ -42,10 +45,10 @@ pub fn run(system: &mut RunningSystem, interrupt: &Interrupt) -> Result<ExitStat
 }
 
 fn run_as(role: &str, system: &mut RunningSystem, interrupt: &Interrupt) -> Result<ExitStatus> {
-    anstream::eprintln!("\n{BOLD}core-api against its description{BOLD:#}, as {role}, seed {SEED}");
-    let person = Uuid::new_v4();
-    let email = format!("{person}@example.com");
-    let token = system.user_token(person, role, &email)?;
+    anstream::eprintln!("\n{BOLD}core-api against its OpenAPI description{BOLD:#}, as {role}, seed {SEED}");
+    let user = Uuid::new_v4();
+    let email = format!("{user}@example.com");
+    let token = system.user_token(user, role, &email)?;
     let mut command = Command::new(python::API_TESTS.command("st"));
     command
         .current_dir(system.instance().directory())

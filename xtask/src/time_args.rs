@@ -1,30 +1,31 @@
-//! Points in time as a person writes them.
+//! Parses points in time from command line arguments. The fuzz crate includes this file as well.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
-/// A point in time: RFC 3339 (`2026-11-21T09:00:00+09:00`), or a span before `now` (`-15m`, `-2h30m`), or `now`.
+/// Parses RFC 3339 (`2026-11-21T09:00:00+09:00`), a duration before `now` (`-15m`, `-2h30m`), or `now`.
 ///
 /// # Errors
-/// When the text is neither, or means a time that cannot be told.
+/// When the text has none of these forms, or the time is outside the range of `DateTime`.
 pub fn parse(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
     if text == "now" {
         return Ok(now);
     }
     if let Some(ago) = text.strip_prefix('-') {
-        let ago = chrono::TimeDelta::from_std(span(ago)?).context("that is too long ago")?;
-        return now.checked_sub_signed(ago).context("that is too long ago");
+        let too_long_ago = || format!("{text} is too long ago");
+        let ago = chrono::TimeDelta::from_std(parse_duration(ago)?).with_context(too_long_ago)?;
+        return now.checked_sub_signed(ago).with_context(too_long_ago);
     }
     let time = DateTime::parse_from_rfc3339(text).with_context(|| {
-        format!("{text} is neither a time like 2026-11-21T09:00:00Z nor a span like -15m")
+        format!("{text} is neither a time like 2026-11-21T09:00:00Z nor a duration like -15m")
     })?;
     Ok(time.to_utc())
 }
 
-/// A span: whole numbers of days, hours, minutes and seconds.
-fn span(text: &str) -> Result<Duration> {
+/// Parses a sequence of whole numbers with the units `d`, `h`, `m` and `s`.
+fn parse_duration(text: &str) -> Result<Duration> {
     let mut seconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -35,17 +36,17 @@ fn span(text: &str) -> Result<Duration> {
             Some('m') => 60,
             Some('h') => 3600,
             Some('d') => 86_400,
-            _ => bail!("-{text} is no span like -90s, -15m, -2h30m or -1d"),
+            _ => bail!("-{text} is not a duration like -90s, -15m, -2h30m or -1d"),
         };
         let count: u64 = number
             .parse()
-            .with_context(|| format!("-{text} is no span like -90s, -15m, -2h30m or -1d"))?;
-        let part = count.checked_mul(unit).context("that is too long ago")?;
-        seconds = seconds.checked_add(part).context("that is too long ago")?;
+            .with_context(|| format!("-{text} is not a duration like -90s, -15m, -2h30m or -1d"))?;
+        let total = count.checked_mul(unit).and_then(|part| seconds.checked_add(part));
+        seconds = total.with_context(|| format!("-{text} is too long ago"))?;
         rest = &tail[1..];
     }
     if text.is_empty() {
-        bail!("- alone is no span");
+        bail!("expected a duration after -, for example -15m");
     }
     Ok(Duration::from_secs(seconds))
 }
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_said_in_either_way() {
+    fn parses_absolute_and_relative_times_and_rejects_other_text() {
         let now = DateTime::from_timestamp(1_000_000, 0).unwrap();
         let seconds = |text| parse(text, now).map(|time| time.timestamp()).ok();
         assert_eq!(seconds("now"), Some(1_000_000));
