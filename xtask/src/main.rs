@@ -4,6 +4,7 @@ mod apt;
 mod aws;
 mod cargo;
 mod commands;
+mod cpu_hogs;
 mod deployment;
 mod digest;
 mod dynoxide;
@@ -55,6 +56,7 @@ enum Command {
     Redrive(RedriveArgs),
     Replay(ReplayArgs),
     Test(TestArgs),
+    Repeat(RepeatArgs),
     Bench(BenchArgs),
     Chaos(ChaosArgs),
     Token(TokenArgs),
@@ -207,6 +209,47 @@ struct TestArgs {
     arguments: Vec<String>,
 }
 
+/// Run end-to-end tests repeatedly beside CPU hogs, to find tests that fail on slow or busy machines.
+///
+/// Starts one temporary system as `test` does, runs the tests N times against it while M busy loops compete
+/// for the CPU, and prints the result and the duration of each run. Each busy loop occupies one core at
+/// normal priority. The output of each run goes to .local/test/log/repeat-N.log; the end of it is printed
+/// when a run fails.
+///
+/// Stops at the first failed run. Exits with 0 if every run passed and with 1 otherwise. The busy loops end
+/// with the command, also after Ctrl-C.
+///
+/// Examples:
+///   cargo xtask repeat                                             the whole end-to-end suite, 10 times
+///   cargo xtask repeat --runs 50 --cpu-hogs 4 -- saga_matrix::     one module, 50 times, beside 4 busy loops
+///   cargo xtask repeat --package stock-service -- contention::     tests of another package
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+struct RepeatArgs {
+    /// How many times to run the tests
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// How many busy loops to run beside the tests [default: one per core]
+    #[arg(long, value_name = "M")]
+    cpu_hogs: Option<usize>,
+    /// Continue after a failed run
+    #[arg(long)]
+    keep_going: bool,
+    /// Use a system with the Express saga
+    #[arg(long)]
+    express: bool,
+    /// The package whose tests to run
+    #[arg(long, short, default_value = "e2e", value_name = "NAME")]
+    package: String,
+    /// The test executable of the package: an integration test, or the package's own name for its unit tests
+    #[arg(long, default_value = "it", value_name = "NAME")]
+    test: String,
+    /// Arguments for the test executable: filters and options such as --exact or --nocapture [default: all
+    /// tests]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST_ARGS")]
+    arguments: Vec<String>,
+}
+
 /// Run the benchmarks with release builds, and write docs/benchmarks.md.
 ///
 /// Starts a temporary system whose database syncs every commit to disk. Each benchmark compares two
@@ -318,6 +361,7 @@ fn main() -> ExitCode {
         Command::Redrive(arguments) => commands::redrive::run(&arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Test(arguments) => commands::test::run(&arguments),
+        Command::Repeat(arguments) => commands::repeat::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Chaos(arguments) => commands::chaos::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),

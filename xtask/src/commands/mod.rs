@@ -8,6 +8,7 @@ pub mod keys;
 pub mod logs;
 pub mod order;
 pub mod redrive;
+pub mod repeat;
 pub mod replay;
 pub mod sqlx;
 pub mod status;

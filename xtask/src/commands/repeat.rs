@@ -1,0 +1,148 @@
+//! `cargo xtask repeat`: runs end-to-end tests repeatedly beside CPU hogs, to find tests that fail on slow
+//! machines.
+
+use std::fs::File;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use super::test::{run_with_system, with_fresh_system};
+use crate::cargo::TestExecutable;
+use crate::cpu_hogs::CpuHogs;
+use crate::instance::InstanceKind;
+use crate::progress::{BOLD, GREEN, RED, run_step};
+use crate::signals::Interrupt;
+use crate::system::RunningSystem;
+use crate::{RepeatArgs, cargo, logs};
+
+/// How many lines of the log of a failed run are printed.
+const LOG_TAIL_LINES: usize = 60;
+
+/// # Errors
+/// When the system does not start, there is no such test executable, or the user interrupts the command.
+pub fn run(arguments: &RepeatArgs) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    let kind = if arguments.express {
+        InstanceKind::Express
+    } else {
+        InstanceKind::Test
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let hog_count = arguments.cpu_hogs.unwrap_or(cores);
+    let summary = with_fresh_system(kind, &interrupt, |system| {
+        let executable = cargo::test_executable(&arguments.package, &arguments.test)?;
+        anstream::eprintln!(
+            "\n{BOLD}{} {}{BOLD:#} × {} beside {hog_count} CPU hogs on {cores} cores",
+            arguments.package,
+            arguments.arguments.join(" "),
+            arguments.runs
+        );
+        // Dropped, and so stopped, before the system stops.
+        let _hogs = CpuHogs::start(hog_count)?;
+        repeat(system, &executable, arguments, &interrupt)
+    })?;
+    let (mark, style) = if summary.failed == 0 {
+        ("✓", GREEN)
+    } else {
+        ("✗", RED)
+    };
+    anstream::eprintln!(
+        "{style}{mark}{style:#} {} of {} runs passed, {} failed, {} not run",
+        summary.passed,
+        arguments.runs,
+        summary.failed,
+        arguments.runs - summary.passed - summary.failed
+    );
+    Ok(if summary.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The numbers of finished runs.
+#[derive(Debug, Default)]
+struct Summary {
+    passed: u32,
+    failed: u32,
+}
+
+/// The tests of a run failed, as opposed to an error of this command.
+#[derive(Debug)]
+struct TestsFailed(ExitStatus);
+
+impl std::fmt::Display for TestsFailed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the tests failed ({})", self.0)
+    }
+}
+
+impl std::error::Error for TestsFailed {}
+
+fn repeat(
+    system: &mut RunningSystem,
+    executable: &TestExecutable,
+    arguments: &RepeatArgs,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for run in 1..=arguments.runs {
+        let log = system.instance().log_file(&format!("repeat-{run}"));
+        let title = format!("Run {run} of {}", arguments.runs);
+        match run_step(&title, |step| {
+            let status = run_once(system, executable, &arguments.arguments, &log, interrupt)?;
+            if !status.success() {
+                step.set_outcome("failed");
+                bail!(TestsFailed(status));
+            }
+            step.set_outcome("passed");
+            Ok(())
+        }) {
+            Ok(()) => summary.passed += 1,
+            Err(error) if error.is::<TestsFailed>() => {
+                summary.failed += 1;
+                print_failure(&error, &log, system)?;
+                if !arguments.keep_going {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(summary)
+}
+
+/// Runs the tests once, with their output in `log`.
+fn run_once(
+    system: &mut RunningSystem,
+    executable: &TestExecutable,
+    arguments: &[String],
+    log: &Path,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
+    let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut command = Command::new(&executable.path);
+    command
+        .args(arguments)
+        .current_dir(&executable.package_dir)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output);
+    let status = run_with_system(system, command, interrupt)?;
+    // Ctrl-C ends the tests as well; their failure is then an interruption and not a result.
+    interrupt.check()?;
+    Ok(status)
+}
+
+fn print_failure(error: &anyhow::Error, log: &Path, system: &RunningSystem) -> Result<()> {
+    anstream::eprintln!("{}\n", logs::tail(log, LOG_TAIL_LINES)?);
+    anstream::eprintln!(
+        "{RED}✗{RED:#} {error}\n    output of the run:    {BOLD}{}{BOLD:#}\n    logs of the services: {BOLD}{}{BOLD:#}",
+        log.display(),
+        system.instance().logs_dir().display()
+    );
+    Ok(())
+}
