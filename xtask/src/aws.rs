@@ -37,7 +37,7 @@ impl AwsTarget {
         let instance = Instance::from_env();
         if InstanceLock::holder(&instance).is_none() {
             bail!(
-                "the local system is not running: start it with `cargo xtask up`, or pass --aws for your AWS account"
+                "the local system is not running; run `cargo xtask up`, or pass --aws to use your AWS account"
             );
         }
         Ok(Self::Local(Addresses::from_last_run(&instance)))
@@ -170,7 +170,8 @@ pub fn call_local(addresses: &Addresses, service: &str, operation: &str, input: 
 
 fn authorization_header(service: &str) -> String {
     format!(
-        "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, \
+         SignedHeaders=host, Signature=0"
     )
 }
 

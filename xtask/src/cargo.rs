@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn parse_executable_reads_binaries_and_ignores_tests_and_libraries() {
         let binary = json!({
-            "reason": "compiler-artifact", "target": {"name": "saga", "kind": ["bin"]}, "executable": "/t/saga",
+            "reason": "compiler-artifact", "target": {"name": "saga", "kind": ["bin"]},
+            "executable": "/t/saga",
         });
         assert_eq!(
             parse_executable(&binary),

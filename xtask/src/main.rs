@@ -30,7 +30,7 @@ mod time_args;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use uuid::Uuid;
 
 /// Run Matsuri on this machine: start it, inspect it, test it.
@@ -153,7 +153,7 @@ struct RedriveArgs {
     /// Name of the queue, for example notification-dlq, order-parking-queue, event-parking-queue
     queue: String,
     /// Maximum number of messages per second
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = value_parser!(u32).range(1..=1000))]
     rate: u32,
     /// Do not ask for confirmation
     #[arg(long)]
@@ -209,7 +209,7 @@ struct TestArgs {
     arguments: Vec<String>,
 }
 
-/// Run end-to-end tests repeatedly beside CPU hogs, to find tests that fail on slow or busy machines.
+/// Run end-to-end tests repeatedly beside CPU hogs, to find tests that fail on slow or busy machines
 ///
 /// Starts one temporary system as `test` does, runs the tests N times against it while M busy loops compete
 /// for the CPU, and prints the result and the duration of each run. Each busy loop occupies one core at
@@ -227,7 +227,7 @@ struct TestArgs {
 #[command(verbatim_doc_comment)]
 struct RepeatArgs {
     /// How many times to run the tests
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     runs: u32,
     /// How many busy loops to run beside the tests [default: one per core]
     #[arg(long, value_name = "M")]
@@ -241,7 +241,8 @@ struct RepeatArgs {
     /// The package whose tests to run
     #[arg(long, short, default_value = "e2e", value_name = "NAME")]
     package: String,
-    /// The test executable of the package: an integration test, or the package's own name for its unit tests
+    /// The test executable of the package: the name of an integration test, or of the library for its unit
+    /// tests (for example stock_service)
     #[arg(long, default_value = "it", value_name = "NAME")]
     test: String,
     /// Arguments for the test executable: filters and options such as --exact or --nocapture [default: all
@@ -382,5 +383,31 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_definition_is_valid() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn repeat_passes_filters_and_options_to_the_test_executable() {
+        let words = "xtask repeat --runs 50 --cpu-hogs 4 -- saga_matrix:: --exact";
+        let Command::Repeat(arguments) = Cli::parse_from(words.split(' ')).command else {
+            panic!("expected the command repeat");
+        };
+        assert_eq!((arguments.runs, arguments.cpu_hogs), (50, Some(4)));
+        assert_eq!(
+            (arguments.package.as_str(), arguments.test.as_str()),
+            ("e2e", "it")
+        );
+        assert_eq!(arguments.arguments, ["saga_matrix::", "--exact"]);
     }
 }

@@ -135,8 +135,10 @@ mod tests {
 
     #[test]
     fn replace_port_changes_only_urls_with_the_old_port() {
-        let text = r#"{"QueueUrl":"http://localhost:4566/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
-        let expected = r#"{"QueueUrl":"http://localhost:4567/000000000000/q","n":4566,"other":"http://localhost:45661/"}"#;
+        let text = r#"{"QueueUrl":"http://localhost:4566/000000000000/q","n":4566,
+            "other":"http://localhost:45661/"}"#;
+        let expected = r#"{"QueueUrl":"http://localhost:4567/000000000000/q","n":4566,
+            "other":"http://localhost:45661/"}"#;
         assert_eq!(replace_port(text, "4566", 4567), expected);
     }
 }

@@ -29,7 +29,7 @@ pub struct VirtualEnv {
 pub const LOCAL_SYSTEM: VirtualEnv = VirtualEnv {
     folder: "venv",
     requirements: ("requirements.txt", include_str!("../requirements.txt")),
-    download_notice: "downloading the local AWS and the aws command from PyPI to .local/venv: about 50 MB, only once",
+    download_notice: "downloading the local AWS and the aws command from PyPI to .local/venv: 50 MB, once",
 };
 
 /// schemathesis, in a separate environment so that its dependencies cannot conflict with those of the local
@@ -40,7 +40,7 @@ pub const API_TESTS: VirtualEnv = VirtualEnv {
         "api-tests-requirements.txt",
         include_str!("../api-tests-requirements.txt"),
     ),
-    download_notice: "downloading schemathesis from PyPI to .local/api-tests-venv: about 20 MB, only once",
+    download_notice: "downloading schemathesis from PyPI to .local/api-tests-venv: 20 MB, once",
 };
 
 /// The minimum Python version of MiniStack.

@@ -291,7 +291,8 @@ impl RunningSystem {
                     deployment::DeployOutcome::Unchanged => "",
                 };
                 anstream::eprintln!(
-                    "{YELLOW}!{YELLOW:#} the local AWS lost all changes since its last graceful shutdown{redeployed}"
+                    "{YELLOW}!{YELLOW:#} the local AWS lost its changes since its last graceful \
+                     shutdown{redeployed}"
                 );
             }
             Err(error) => {

@@ -140,7 +140,8 @@ fn run_once(
 fn print_failure(error: &anyhow::Error, log: &Path, system: &RunningSystem) -> Result<()> {
     anstream::eprintln!("{}\n", logs::tail(log, LOG_TAIL_LINES)?);
     anstream::eprintln!(
-        "{RED}✗{RED:#} {error}\n    output of the run:    {BOLD}{}{BOLD:#}\n    logs of the services: {BOLD}{}{BOLD:#}",
+        "{RED}✗{RED:#} {error}\n    output of the run:    {BOLD}{}{BOLD:#}\n    \
+         logs of the services: {BOLD}{}{BOLD:#}",
         log.display(),
         system.instance().logs_dir().display()
     );

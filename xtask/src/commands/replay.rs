@@ -53,7 +53,7 @@ pub fn run(arguments: &ReplayArgs) -> Result<ExitCode> {
         destination["FilterArns"] = json!([target.call("events", "DescribeRule", &input)?["Arn"]]);
         if matches!(target, AwsTarget::Local(_)) {
             anstream::println!(
-                "{YELLOW}!{YELLOW:#} The local AWS ignores --rule: it replays to every rule and not only to {rule}.\n"
+                "{YELLOW}!{YELLOW:#} The local AWS ignores --rule {rule}: it replays to every rule.\n"
             );
         }
     }

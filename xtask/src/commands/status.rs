@@ -82,7 +82,7 @@ fn print_table(state: Option<&SystemState>, supervised: bool, rows: &[ServiceRow
         (true, Some(Phase::Stopping)) => "stopping",
         (true, _) => "starting",
         (false, Some(_)) => {
-            "its supervisor was killed; `cargo xtask down` stops the remaining services, `cargo xtask up` starts the system"
+            "supervisor was killed; `cargo xtask down` stops the remaining services, `up` starts the system"
         }
         (false, None) => "not running; `cargo xtask up` starts it",
     };

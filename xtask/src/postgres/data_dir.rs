@@ -13,21 +13,28 @@ use crate::digest;
 use crate::instance::Instance;
 use crate::progress::Step;
 
+/// System users that may run PostgreSQL, in order of preference.
+const UNPRIVILEGED_USERS: [&str; 2] = ["postgres", "nobody"]; // check-words: allow
+
 /// The user and group that run PostgreSQL; `None` means the current user, which is not root.
 ///
 /// # Errors
-/// When we are root and the machine has neither a user `postgres` nor `nobody`.
+/// When we are root and the machine has none of the [`UNPRIVILEGED_USERS`].
 pub fn unprivileged_user() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
     let users = fs::read_to_string("/etc/passwd").context("cannot read the machine's users")?;
-    find_user(&users, "postgres")
-        .or_else(|| find_user(&users, "nobody"))
+    UNPRIVILEGED_USERS
+        .iter()
+        .find_map(|name| find_user(&users, name))
         .map(Some)
-        .context(
-            "PostgreSQL refuses to run as root, and this machine has no user postgres or nobody to run it as",
-        )
+        .with_context(|| {
+            format!(
+                "PostgreSQL refuses to run as root, and this machine has none of the users {}",
+                UNPRIVILEGED_USERS.join(", ")
+            )
+        })
 }
 
 /// Finds the user id and group id of a name in the text of `/etc/passwd`.
@@ -57,7 +64,8 @@ pub fn prepare(instance: &Instance, user: Option<(u32, u32)>, step: &Step) -> Re
     fs::remove_dir(&inside)?;
     let outside = create_dir(fallback_dir(instance), Some(owner))?;
     step.print_note(&format!(
-        "PostgreSQL's user cannot enter this checkout; the data is stored in {} (`cargo xtask down --purge` removes it)",
+        "PostgreSQL's user cannot enter this checkout; the data is stored in {}, and \
+         `cargo xtask down --purge` removes it",
         outside.display()
     ));
     Ok(outside)
@@ -111,6 +119,6 @@ mod tests {
     fn find_user_matches_the_whole_name() {
         let users = "postgres2:x:7:8::/:/bin/sh\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(find_user(users, "postgres"), Some((101, 104)));
-        assert_eq!(find_user(users, "nobody"), None);
+        assert_eq!(find_user(users, "missing"), None);
     }
 }

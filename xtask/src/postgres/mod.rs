@@ -210,7 +210,7 @@ impl Postgres {
             .and_then(|version| version.split('.').next());
         if major != Some(data_version.trim()) {
             bail!(
-                "PostgreSQL {} wrote the data in {}, but the installed version is {}; `cargo xtask up --fresh` deletes \
+                "PostgreSQL {} wrote the data in {}, but {} is installed; `cargo xtask up --fresh` deletes \
                  the data",
                 data_version.trim(),
                 self.data_dir().display(),

@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn formats_a_record_with_its_fields_and_spans() {
-        let line = r#"{"timestamp":"2026-11-21T09:27:07.067555Z","level":"INFO","message":"answered","status":200,
-            "target":"web::trace","spans":[{"route":"/ready","name":"request"}]}"#;
+        let line = r#"{"timestamp":"2026-11-21T09:27:07.067555Z","level":"INFO","message":"answered",
+            "status":200,"target":"web::trace","spans":[{"route":"/ready","name":"request"}]}"#;
         let plain = anstream::adapter::strip_str(&format_line(line)).to_string();
         assert_eq!(plain, "09:27:07.067 INFO  answered status=200 route=/ready");
     }

@@ -230,6 +230,7 @@ impl OrderTracker {
         let status = &self.order.status;
         if arguments.json {
             let stock = |stock: Stock| json!({ "quantity": stock.quantity, "reserved": stock.reserved });
+            let steps = self.shown_steps.iter().map(|step| step.to_json(self.started_at));
             let report = json!({
                 "order_id": self.order.order_id,
                 "status": status,
@@ -241,7 +242,7 @@ impl OrderTracker {
                 "mail": self.mail_subject,
                 "stock_before": stock(stock_before),
                 "stock_after": stock(stock_after),
-                "steps": self.shown_steps.iter().map(|step| step.to_json(self.started_at)).collect::<Vec<_>>(),
+                "steps": steps.collect::<Vec<_>>(),
             });
             println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());

@@ -191,12 +191,16 @@ mod tests {
     #[test]
     fn a_retried_error_is_a_warning_and_a_caught_one_is_an_error() {
         let history = [
-            json!({"type":"TaskStateEntered","timestamp":1.0,"stateEnteredEventDetails":{"name":"ReserveStock"}}),
+            json!({"type":"TaskStateEntered","timestamp":1.0,
+                "stateEnteredEventDetails":{"name":"ReserveStock"}}),
             json!({"type":"TaskScheduled","timestamp":1.0}),
-            json!({"type":"TaskFailed","timestamp":1.1,"taskFailedEventDetails":{"error":"Unavailable"}}),
+            json!({"type":"TaskFailed","timestamp":1.1,
+                "taskFailedEventDetails":{"error":"Unavailable"}}),
             json!({"type":"TaskScheduled","timestamp":2.0}),
-            json!({"type":"TaskFailed","timestamp":2.5,"taskFailedEventDetails":{"error":"InsufficientStock"}}),
-            json!({"type":"TaskStateExited","timestamp":2.5,"stateExitedEventDetails":{"name":"ReserveStock"}}),
+            json!({"type":"TaskFailed","timestamp":2.5,
+                "taskFailedEventDetails":{"error":"InsufficientStock"}}),
+            json!({"type":"TaskStateExited","timestamp":2.5,
+                "stateExitedEventDetails":{"name":"ReserveStock"}}),
         ];
         assert_eq!(
             read(&history),

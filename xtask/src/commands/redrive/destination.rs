@@ -64,7 +64,8 @@ impl Destination {
                 let Some(source) = queues.iter().position(feeds) else {
                     queues.push(queue);
                     bail!(
-                        "{name} is neither a dead-letter queue nor a parking queue; queues that can be redriven: {}",
+                        "{name} is neither a dead-letter queue nor a parking queue; \
+                         queues that can be redriven: {}",
                         redrivable_queues(&queues)
                     );
                 };
@@ -100,7 +101,8 @@ impl Destination {
         match self {
             Self::SourceQueue(queue) => {
                 let mut input = json!({
-                    "QueueUrl": queue.url, "MessageBody": message.body, "MessageAttributes": message.attributes,
+                    "QueueUrl": queue.url, "MessageBody": message.body,
+                    "MessageAttributes": message.attributes,
                 });
                 if message.trace_header.is_string() {
                     let trace = json!({ "DataType": "String", "StringValue": message.trace_header });

@@ -166,7 +166,11 @@ fn print_preview(queue: &Queue, destination: &Destination, waiting: usize, first
         destination.description()
     );
     anstream::println!(
-        "  {DIM}MESSAGE                               AGE           TYPE                      RECEIVED  ORDER{DIM:#}"
+        "  {DIM}{:36}  {:12}  {:24}  {:>8}  ORDER{DIM:#}",
+        "MESSAGE",
+        "AGE",
+        "TYPE",
+        "RECEIVED"
     );
     for message in first {
         let age = format_duration(message.age());
@@ -189,7 +193,7 @@ fn print_preview(queue: &Queue, destination: &Destination, waiting: usize, first
 pub fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!(
-            "cannot ask for confirmation because standard input is not a terminal; pass --yes to continue without it"
+            "cannot ask for confirmation: standard input is not a terminal; pass --yes to skip the question"
         );
     }
     anstream::eprint!("{YELLOW}?{YELLOW:#} {question} [y/N] ");
