@@ -127,11 +127,11 @@ impl Drop for CliInputFile {
 /// Converts the name of an operation for the command line: `ReceiveMessage` becomes `receive-message`.
 fn to_kebab_case(operation: &str) -> String {
     let mut name = String::new();
-    for letter in operation.chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
+    for character in operation.chars() {
+        if character.is_ascii_uppercase() && !name.is_empty() {
             name.push('-');
         }
-        name.push(letter.to_ascii_lowercase());
+        name.push(character.to_ascii_lowercase());
     }
     name
 }

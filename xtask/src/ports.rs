@@ -66,14 +66,14 @@ impl PortReservation {
     /// # Errors
     /// When no port in the [`SEARCH_RANGE`] after a default port is free.
     pub fn for_instance(instance: &Instance, with_postgres: bool) -> Result<Self> {
-        let wanted: Vec<_> = DEFAULT_PORTS
+        let preferred: Vec<_> = DEFAULT_PORTS
             .iter()
             .filter(|(name, _)| with_postgres || *name != "postgres")
             .filter(|(name, _)| instance.kind() == InstanceKind::Test || !TEST_ONLY_SERVICES.contains(name))
             .filter(|(name, _)| instance.kind().has_fault_injection() || !name.starts_with(FAULT_INJECTION))
             .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();
-        Self::reserve(&wanted, &last_used(instance))
+        Self::reserve(&preferred, &last_used(instance))
     }
 
     /// Reserves a port for PostgreSQL only.
@@ -81,15 +81,15 @@ impl PortReservation {
     /// # Errors
     /// When no port in the [`SEARCH_RANGE`] after the default port is free.
     pub fn for_postgres(instance: &Instance) -> Result<Self> {
-        let wanted: Vec<_> = DEFAULT_PORTS
+        let preferred: Vec<_> = DEFAULT_PORTS
             .iter()
             .filter(|(name, _)| *name == "postgres")
             .map(|(name, port)| (*name, port + instance.kind().port_offset()))
             .collect();
-        Self::reserve(&wanted, &Ports::new())
+        Self::reserve(&preferred, &Ports::new())
     }
 
-    fn reserve(defaults: &[(&str, u16)], remembered: &Ports) -> Result<Self> {
+    fn reserve(defaults: &[(&str, u16)], last_ports: &Ports) -> Result<Self> {
         let mut reservation = Self {
             listeners: BTreeMap::new(),
             ports: Ports::new(),
@@ -98,21 +98,21 @@ impl PortReservation {
         // Preferred ports first: the search for another port must not take the preferred port of a later
         // service.
         for (name, default) in defaults {
-            let wanted = remembered.get(*name).unwrap_or(default);
-            if let Ok(listener) = bind(*wanted) {
-                reservation.insert(name, *wanted, listener);
+            let preferred = last_ports.get(*name).unwrap_or(default);
+            if let Ok(listener) = bind(*preferred) {
+                reservation.insert(name, *preferred, listener);
             }
         }
         for (name, default) in defaults {
             if reservation.ports.contains_key(*name) {
                 continue;
             }
-            let wanted = *remembered.get(*name).unwrap_or(default);
+            let preferred = *last_ports.get(*name).unwrap_or(default);
             let (port, listener) = find_free_port(*default)
                 .with_context(|| format!("no free port for {name} from {default} on"))?;
             reservation
                 .conflicts
-                .push(format!("port {wanted} is taken; {name} listens on {port}"));
+                .push(format!("port {preferred} is in use; {name} listens on {port}"));
             reservation.insert(name, port, listener);
         }
         Ok(reservation)
@@ -130,8 +130,8 @@ impl PortReservation {
     /// Closes the listeners of a service that is about to start. The fault injection service listens on the
     /// ports of its proxies as well.
     pub fn release(&mut self, name: &str) {
-        self.listeners.retain(|held, _| {
-            held != name && !(name == FAULT_INJECTION && held.starts_with(FAULT_INJECTION))
+        self.listeners.retain(|owner, _| {
+            owner != name && !(name == FAULT_INJECTION && owner.starts_with(FAULT_INJECTION))
         });
     }
 
@@ -187,15 +187,15 @@ mod tests {
 
     #[test]
     fn replaces_a_port_in_use_and_reports_the_conflict() {
-        let (port, _taken) = find_free_port(22_000).unwrap();
+        let (port, _listener) = find_free_port(22_000).unwrap();
         let reservation = PortReservation::reserve(&[("core-api", port)], &Ports::new()).unwrap();
         assert!(reservation.ports()["core-api"] > port);
-        assert!(reservation.conflicts[0].starts_with(&format!("port {port} is taken; core-api listens on")));
+        assert!(reservation.conflicts[0].starts_with(&format!("port {port} is in use; core-api listens on")));
     }
 
     #[test]
     fn search_skips_the_preferred_port_of_a_later_service() {
-        let (port, _taken) = find_free_port(23_000).unwrap();
+        let (port, _listener) = find_free_port(23_000).unwrap();
         let reservation =
             PortReservation::reserve(&[("core-api", port), ("stock-service", port + 1)], &Ports::new())
                 .unwrap();
@@ -205,10 +205,10 @@ mod tests {
 
     #[test]
     fn prefers_the_port_of_the_last_run_to_the_default() {
-        let (remembered, listener) = find_free_port(24_000).unwrap();
+        let (last_port, listener) = find_free_port(24_000).unwrap();
         drop(listener);
-        let last = Ports::from([("core-api".to_owned(), remembered)]);
-        let reservation = PortReservation::reserve(&[("core-api", 3000)], &last).unwrap();
-        assert_eq!(reservation.ports()["core-api"], remembered);
+        let last_run = Ports::from([("core-api".to_owned(), last_port)]);
+        let reservation = PortReservation::reserve(&[("core-api", 3000)], &last_run).unwrap();
+        assert_eq!(reservation.ports()["core-api"], last_port);
     }
 }

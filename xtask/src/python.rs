@@ -95,10 +95,10 @@ impl VirtualEnv {
         lock.lock().context("cannot lock the Python environment")?;
 
         let stamp = self.path().join("installed");
-        let wanted = self.stamp_text();
+        let expected = self.stamp_text();
         // The interpreter is a link to the machine's Python, which an upgrade may have removed.
         let has_interpreter = self.command("python").exists();
-        if has_interpreter && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        if has_interpreter && fs::read_to_string(&stamp).is_ok_and(|installed| installed == expected) {
             step.set_outcome("up to date");
             return Ok(());
         }
@@ -113,7 +113,7 @@ impl VirtualEnv {
                 .arg(requirements),
         )?;
         link_commands()?;
-        fs::write(stamp, wanted)?;
+        fs::write(stamp, expected)?;
         step.set_outcome("installed");
         Ok(())
     }
@@ -178,16 +178,16 @@ fn link_commands() -> Result<()> {
 fn run_logged(command: &mut Command) -> Result<()> {
     let path = instance::local_dir().join("venv.log");
     let log = File::create(&path)?;
-    let program = command.get_program().display().to_string();
+    let executable = command.get_program().display().to_string();
     let status = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .status()
-        .with_context(|| format!("cannot run {program}"))?;
+        .with_context(|| format!("cannot run {executable}"))?;
     if !status.success() {
         bail!(
-            "{program} failed; {} ends with:\n{}",
+            "{executable} failed; {} ends with:\n{}",
             path.display(),
             logs::tail(&path, 20)?
         );

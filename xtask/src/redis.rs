@@ -41,11 +41,11 @@ pub fn find_or_install(step: &Step) -> Result<PathBuf> {
 
 fn find() -> Result<Option<PathBuf>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let named = std::env::split_paths(&path)
+    let on_path = std::env::split_paths(&path)
         .flat_map(|folder| ["redis-server", "valkey-server"].map(|name| folder.join(name)))
-        .find(|program| program.exists());
-    if named.is_some() || !Path::new(DEBIAN_SERVER_PATH).exists() {
-        return Ok(named);
+        .find(|path| path.exists());
+    if on_path.is_some() || !Path::new(DEBIAN_SERVER_PATH).exists() {
+        return Ok(on_path);
     }
     let link = instance::local_dir().join("tools/redis-server");
     if !link.exists() {

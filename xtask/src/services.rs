@@ -27,11 +27,11 @@ pub fn payment_provider(
     addresses: &Addresses,
     executables: &Executables,
 ) -> Result<ServiceSpec> {
-    let own = to_env_vars([("DATA_DIR", instance.payments_dir().display().to_string())]);
+    let environment = to_env_vars([("DATA_DIR", instance.payments_dir().display().to_string())]);
     workspace_service(
         "payment-provider",
         "/health",
-        own,
+        environment,
         instance,
         addresses,
         executables,
@@ -51,13 +51,20 @@ pub fn fault_injection(
         let (proxy_port, upstream_port) = (addresses.port(&proxy_name(name)), addresses.port(name));
         format!("{proxy_port} 127.0.0.1:{upstream_port}")
     };
-    let own = to_env_vars([
+    let environment = to_env_vars([
         ("AWS_PROXY", proxy("ministack")),
         ("STOCK_SERVICE_PROXY", proxy("stock-service")),
         ("PAYMENT_PROVIDER_PROXY", proxy("payment-provider")),
         ("POSTGRES_PROXY", proxy("postgres")),
     ]);
-    workspace_service(FAULT_INJECTION, "/health", own, instance, addresses, executables)
+    workspace_service(
+        FAULT_INJECTION,
+        "/health",
+        environment,
+        instance,
+        addresses,
+        executables,
+    )
 }
 
 /// localstripe, a third-party Stripe simulator that the tests of the payment client use as a second
@@ -113,17 +120,24 @@ pub fn stock_service(
     addresses: &Addresses,
     executables: &Executables,
 ) -> Result<ServiceSpec> {
-    let seen = addresses.via_proxies();
-    let mut own = seen.aws_env();
-    own.extend(to_env_vars([
-        ("DATABASE_URL", seen.database_url),
+    let proxied = addresses.via_proxies();
+    let mut environment = proxied.aws_env();
+    environment.extend(to_env_vars([
+        ("DATABASE_URL", proxied.database_url),
         (
             "AUTH_JWKS_PATH",
             keys::service_jwks_file(instance).display().to_string(),
         ),
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
-    workspace_service("stock-service", "/ready", own, instance, addresses, executables)
+    workspace_service(
+        "stock-service",
+        "/ready",
+        environment,
+        instance,
+        addresses,
+        executables,
+    )
 }
 
 /// # Errors
@@ -156,28 +170,28 @@ pub fn core_api(
 
 /// The variables that `core-api` reads when it serves, migrates or seeds.
 pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
-    let seen = addresses.via_proxies();
-    let mut own = seen.aws_env();
-    own.extend(to_env_vars([
-        ("DATABASE_URL", seen.database_url),
+    let proxied = addresses.via_proxies();
+    let mut environment = proxied.aws_env();
+    environment.extend(to_env_vars([
+        ("DATABASE_URL", proxied.database_url),
         ("AUTH_ISSUER", addresses.gateway_url()),
         // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
-    own
+    environment
 }
 
 fn workspace_service(
     name: &'static str,
-    health: &'static str,
-    own: Vec<(String, String)>,
+    health_path: &'static str,
+    extra_env: Vec<(String, String)>,
     instance: &Instance,
     addresses: &Addresses,
     executables: &Executables,
 ) -> Result<ServiceSpec> {
     let port = addresses.port(name);
     let mut environment = base_env(instance);
-    environment.extend(own);
+    environment.extend(extra_env);
     environment.extend(to_env_vars([
         ("PORT", port.to_string()),
         ("BIND_ADDRESS", "127.0.0.1".to_owned()),
@@ -196,7 +210,7 @@ fn workspace_service(
         directory: instance.directory().to_owned(),
         user: None,
         port,
-        health_check: HealthCheck::Http(health.to_owned()),
+        health_check: HealthCheck::Http(health_path.to_owned()),
         stop_signal: Signal::TERM,
         stop_timeout: STOP_TIMEOUT,
     })

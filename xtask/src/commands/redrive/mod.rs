@@ -108,24 +108,24 @@ fn redrive(
     let started_at = unix_millis(SystemTime::now());
     let mut result = RedriveResult::default();
     // Messages that were received and not deleted; they are invisible to other receivers for now.
-    let mut held = HashMap::new();
+    let mut undeleted = HashMap::new();
     let mut next = || -> Result<bool> {
         // At most as many messages as this loop sends within a second.
-        let mut fresh = queue.receive(target, rate.min(10))?;
-        fresh.retain(|message| !held.contains_key(&message.id));
-        let ids: Vec<String> = fresh.iter().map(|message| message.id.clone()).collect();
-        held.extend(fresh.into_iter().map(|message| (message.id.clone(), message)));
+        let mut received = queue.receive(target, rate.min(10))?;
+        received.retain(|message| !undeleted.contains_key(&message.id));
+        let ids: Vec<String> = received.iter().map(|message| message.id.clone()).collect();
+        undeleted.extend(received.into_iter().map(|message| (message.id.clone(), message)));
         for id in &ids {
             interrupt.check()?;
             let started = Instant::now();
-            let message = &held[id];
+            let message = &undeleted[id];
             if message.sent_at > started_at {
                 // This command has redriven the message, and processing has failed again.
                 continue;
             }
             if destination.send(target, message)? {
                 queue.delete(target, message)?;
-                held.remove(id);
+                undeleted.remove(id);
                 result.sent += 1;
             } else {
                 result.skipped += 1;
@@ -142,7 +142,8 @@ fn redrive(
             Err(error) => break Err(error),
         }
     };
-    held.values()
+    undeleted
+        .values()
         .for_each(|message| queue.make_visible(target, message));
     outcome.map(|()| result)
 }
