@@ -273,7 +273,7 @@ fn readiness_checks(
         ("database", database),
         ("orders-table", table),
         ("event-bus", bus),
-        ("peoples-keys", keys),
+        ("jwks", keys),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What each error is to the client.
+//! Maps each error to the problem document that the client receives.
 
 use std::error::Error as StdError;
 
@@ -10,7 +10,7 @@ use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
 use users::{AddressError, ProfileError, SetRoleError};
 
-use super::extract::precondition_failed;
+use super::extractors::precondition_failed;
 use crate::{
     accounts::DeleteAccountError,
     carts::{CartError, CheckoutError},
@@ -19,46 +19,35 @@ use crate::{
     order_service::{MAX_TOTAL, MIN_TOTAL, OrderError},
 };
 
-/// Why a request was not answered as its client hoped.
+/// Every error that a handler can return.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The request itself is at fault.
-    #[error("the request is refused")]
+    /// The handler itself rejected the request.
+    #[error("the request was rejected")]
     Problem(Problem),
-    /// See [`InvalidCursor`].
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
-    /// The catalogue or the accounts could not be read.
-    #[error("the database failed")]
+    /// A query of the catalog or of the accounts failed.
+    #[error("database query failed")]
     Database(#[from] sqlx::Error),
-    /// See [`ChangeError`].
     #[error(transparent)]
     ProductUpdate(#[from] ProductUpdateError),
-    /// See [`OrderError`].
     #[error(transparent)]
     Order(#[from] OrderError),
-    /// See [`CancelError`].
     #[error(transparent)]
     CancelOrder(#[from] CancelError),
-    /// See [`StoreError`].
     #[error(transparent)]
     OrderStore(#[from] StoreError),
-    /// See [`CartError`].
     #[error(transparent)]
     Cart(#[from] CartError),
-    /// See [`CheckOutError`].
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
-    /// See [`ProfileError`].
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// See [`AddressError`].
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// See [`RoleError`].
     #[error(transparent)]
     Role(#[from] SetRoleError),
-    /// See [`LeaveError`].
     #[error(transparent)]
     DeleteAccount(#[from] DeleteAccountError),
 }
@@ -79,13 +68,10 @@ impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Problem(problem) => problem,
-            ApiError::Cursor(_) => Self::new(
-                StatusCode::BAD_REQUEST,
-                "invalid-cursor",
-                "Invalid cursor",
-            )
-            .detail("Send `next_cursor` unchanged, to the list and with the filters that returned it."),
-            ApiError::ProductUpdate(ProductUpdateError::VersionConflict) | ApiError::Profile(ProfileError::Conflict) => precondition_failed(),
+            ApiError::Cursor(_) => Self::new(StatusCode::BAD_REQUEST, "invalid-cursor", "Invalid cursor")
+                .detail("Send `next_cursor` unchanged, to the list and with the filters that returned it."),
+            ApiError::ProductUpdate(ProductUpdateError::VersionConflict)
+            | ApiError::Profile(ProfileError::Conflict) => precondition_failed(),
             ApiError::Order(OrderError::UnknownProducts(lines)) => {
                 let errors: Vec<FieldError> = lines
                     .iter()
@@ -111,7 +97,10 @@ impl From<ApiError> for Problem {
                 "request-in-progress",
                 "Request in progress",
             )
-            .detail("A request with this Idempotency-Key is still in progress. Repeat it in a moment to get its response.")
+            .detail(
+                "A request with this Idempotency-Key is still in progress. Repeat it in a moment to get its \
+                 response.",
+            )
             .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
             ApiError::CancelOrder(CancelError::NotFound) => Self::not_found(),
             ApiError::CancelOrder(CancelError::TooLate(status)) => Self::new(
@@ -119,22 +108,22 @@ impl From<ApiError> for Problem {
                 "too-late-to-cancel",
                 "Order can no longer be cancelled",
             )
-            .detail(format!("It is {status}."))
+            .detail(format!("The order is {status}."))
             .extension("order_status", status.as_str()),
             ApiError::Checkout(error) => checkout_problem(error),
-            ApiError::Address(AddressError::TooMany) => Self::new(
-                StatusCode::CONFLICT,
-                "too-many-addresses",
-                "Too many addresses",
-            )
-            .detail("An account can have at most 20 addresses. Delete one first."),
-            ApiError::Role(SetRoleError::NotFound) => Self::not_found(),
-            // It was taken from the one who asks while they asked.
-            ApiError::Role(SetRoleError::NotAdministrator) => Self::forbidden(),
-            ApiError::Role(SetRoleError::OwnRole) => {
-                Self::new(StatusCode::FORBIDDEN, "own-role-change", "Cannot change your own role")
-                    .detail("Ask another administrator to change it.")
+            ApiError::Address(AddressError::TooMany) => {
+                Self::new(StatusCode::CONFLICT, "too-many-addresses", "Too many addresses")
+                    .detail("An account can have at most 20 addresses. Delete one first.")
             }
+            ApiError::Role(SetRoleError::NotFound) => Self::not_found(),
+            // Another administrator took the caller's role away during the request.
+            ApiError::Role(SetRoleError::NotAdministrator) => Self::forbidden(),
+            ApiError::Role(SetRoleError::OwnRole) => Self::new(
+                StatusCode::FORBIDDEN,
+                "own-role-change",
+                "Cannot change your own role",
+            )
+            .detail("Ask another administrator to change it."),
             ApiError::Role(SetRoleError::NotAssignable) => Self::invalid_body(&[FieldError {
                 pointer: "/role".to_owned(),
                 detail: "expected customer, support or admin".to_owned(),
@@ -146,7 +135,7 @@ impl From<ApiError> for Problem {
             )
             .detail("Wait until the order has ended, or cancel it, and try again.")
             .extension("order_id", order_id.to_string()),
-            // The account went while its owner asked for something of it.
+            // The account was deleted during the request.
             ApiError::Address(AddressError::AccountNotFound) => Bearer::unauthorized(),
             ApiError::Database(error)
             | ApiError::ProductUpdate(ProductUpdateError::Database(error))
@@ -162,12 +151,13 @@ impl From<ApiError> for Problem {
                 StoreError::Unavailable(_) => store_unavailable(&error),
                 error => Self::internal(&error),
             },
-            ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => cart_problem(error),
+            ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
+                cart_problem(error)
+            }
         }
     }
 }
 
-/// What is wrong with a cart.
 fn cart_problem(error: CartError) -> Problem {
     match error {
         CartError::Full(full) => {
@@ -178,20 +168,23 @@ fn cart_problem(error: CartError) -> Problem {
     }
 }
 
-/// Why a cart did not become an order. The client has sent no lines, so what is wrong with them is no invalid body.
+/// The problem for a failed checkout. The request body has no lines, so unknown products are a conflict with the cart
+/// and not an invalid body.
 fn checkout_problem(error: CheckoutError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     match error {
         CheckoutError::Empty => conflict("cart-empty", "Cart is empty")
             .detail("Add items to the cart first. Checkout removes the items that were ordered."),
         CheckoutError::InProgress => conflict("checkout-in-progress", "Checkout in progress")
-            .detail("Another request is checking out this cart. Read the cart again after that request has ended.")
+            .detail(
+                "Another request is checking out this cart. Read the cart again after that request has ended.",
+            )
             .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         CheckoutError::Order(OrderError::UnknownProducts(lines)) => {
-            let gone: Vec<String> = lines.iter().map(|(_, id)| id.to_string()).collect();
+            let product_ids: Vec<String> = lines.iter().map(|(_, id)| id.to_string()).collect();
             conflict("products-unavailable", "Some products are no longer available")
                 .detail("Remove the products that `product_ids` lists from the cart and try again.")
-                .extension("product_ids", gone)
+                .extension("product_ids", product_ids)
         }
         CheckoutError::Order(OrderError::TotalOutOfRange) => {
             conflict("total-out-of-range", "Order total out of range").detail(format!(
@@ -203,7 +196,7 @@ fn checkout_problem(error: CheckoutError) -> Problem {
     }
 }
 
-/// What a failure of the database is to the client.
+/// 503 when PostgreSQL is unreachable or the connection pool is exhausted, 500 for every other database error.
 pub fn database_problem(error: &sqlx::Error) -> Problem {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => store_unavailable(error),
@@ -211,8 +204,8 @@ pub fn database_problem(error: &sqlx::Error) -> Problem {
     }
 }
 
-/// 503: a store is out of reach, which another attempt may find mended.
+/// 503: a store is temporarily unreachable, so a retry may succeed.
 fn store_unavailable(error: &(dyn StdError + 'static)) -> Problem {
-    tracing::error!(error, "a store cannot be reached");
+    tracing::error!(error, "store unavailable");
     Problem::unavailable()
 }

@@ -1,22 +1,13 @@
-//! The HTTP API: parses, calls, answers. It holds no SQL and no call of an SDK.
+//! The HTTP API. Handlers parse a request, call a service or a store and build the response. SQL statements and
+//! AWS SDK calls belong in the stores, not here.
 
-mod account;
-mod account_response;
-mod addresses;
-mod admin;
-mod authorization;
-mod carts;
 mod error;
-mod extract;
-mod merge_patch;
+mod extractors;
+mod handlers;
+mod middleware;
 mod openapi;
-mod order_response;
-mod orders;
-mod page_size;
-mod products;
-mod rate_limit;
-mod response_cache;
-mod search_term;
+mod product_patch;
+mod responses;
 
 use std::{ops::Deref, sync::Arc};
 
@@ -40,35 +31,31 @@ use crate::{
     rate_limit::RateLimiter,
 };
 use error::ApiError;
-use rate_limit::RateLimitLayer;
-use response_cache::ResponseCache;
+use handlers::{account, addresses, admin, carts, orders, products};
+use middleware::{
+    rate_limit::RateLimitLayer,
+    response_cache::{ResponseCache, cache_responses},
+};
 
-pub use self::{extract::IdempotencyKey, merge_patch::ProductPatch};
+pub use self::{extractors::IdempotencyKey, product_patch::ProductPatch};
 
-/// What the handlers work with.
+/// The services and stores that the handlers use.
 #[derive(Debug)]
 pub struct AppState {
-    /// What people mean to buy.
     pub carts: Carts,
-    /// Products.
     pub catalog: Catalog,
-    /// Where orders are placed.
     pub order_service: OrderService,
-    /// How much anybody may ask for.
     pub rate_limiter: RateLimiter,
-    /// Where orders are kept.
     pub orders: Orders,
-    /// What may be believed about where a request comes from.
+    /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
-    /// How the accounts of those who ask stand.
     pub account_status: AccountStatusCache,
-    /// People's accounts.
     pub users: Users,
-    /// Who may come in.
+    /// Verifies the access tokens of users.
     pub verifier: TokenVerifier,
 }
 
-/// The routes' state: axum copies it several times for each request.
+/// The router's state. It is an `Arc` because axum clones the state several times per request.
 #[derive(Clone)]
 struct SharedState(Arc<AppState>);
 
@@ -80,12 +67,12 @@ impl Deref for SharedState {
     }
 }
 
-/// Lets a handler ask for a part of [`AppState`].
+/// Lets a handler extract a single field of [`AppState`] with `State`.
 macro_rules! impl_from_ref {
-    ($($part:ident: $type:ty),+) => {$(
+    ($($field:ident: $type:ty),+) => {$(
         impl FromRef<SharedState> for $type {
             fn from_ref(app: &SharedState) -> Self {
-                app.$part.clone()
+                app.$field.clone()
             }
         }
     )+};
@@ -102,18 +89,19 @@ impl_from_ref!(
     verifier: TokenVerifier
 );
 
-/// What the page to try the API may do: run and show what comes with it, and ask the API. It styles itself as it goes.
+/// The `Content-Security-Policy` of Swagger UI: it may load its own assets and call this API. Inline styles are
+/// allowed because Swagger UI sets styles at run time.
 const DOCS_CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Every route of the API, its description at `/openapi.json` and a page to try it at `/docs`, with room for so many
-/// requests at once and within the limits of those who ask.
+/// All routes of the API, the OpenAPI document at `/openapi.json` and Swagger UI at `/docs`, behind rate limiting and
+/// load shedding.
 pub fn routes(app: AppState) -> Router {
     let (routes, document) = build_router();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
-    let throttle = RateLimitLayer::new(
+    let rate_limit = RateLimitLayer::new(
         app.rate_limiter.clone(),
         app.trusted_proxies.clone(),
         app.verifier.clone(),
@@ -121,17 +109,18 @@ pub fn routes(app: AppState) -> Router {
     routes
         .with_state(SharedState(Arc::new(app)))
         .merge(docs.layer(map_response(map_docs_errors)))
-        .layer((LoadShedLayer::default(), throttle))
+        .layer((LoadShedLayer::default(), rate_limit))
 }
 
-/// The page's own routes tell in plain text that a file is not there.
+/// Adds the security and caching headers to Swagger UI's responses, and replaces its plain-text 404 with a problem
+/// document.
 async fn map_docs_errors(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
         return Problem::not_found().into_response();
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, DOCS_CONTENT_SECURITY_POLICY);
-    // Whoever has them asks whether they still hold: they are another program's after the next release.
+    // The assets change with the next release, so browsers must revalidate them.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -143,7 +132,7 @@ pub fn openapi_document() -> utoipa::openapi::OpenApi {
 }
 
 fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
-    let catalogue = OpenApiRouter::new()
+    let catalog = OpenApiRouter::new()
         .routes(routes!(products::list_products, products::create_product))
         .routes(routes!(
             products::read_product,
@@ -153,10 +142,10 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(products::list_categories))
         .route_layer(from_fn_with_state(
             Arc::<ResponseCache>::default(),
-            response_cache::cache_responses,
+            cache_responses,
         ));
     let (routes, mut document) = OpenApiRouter::with_openapi(openapi::ApiDocument::openapi())
-        .merge(catalogue)
+        .merge(catalog)
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
         .routes(routes!(orders::cancel_order))

@@ -316,7 +316,7 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
         "content-type": "application/problem+json"
       },
       "body": {
-        "detail": "It is processing.",
+        "detail": "The order is processing.",
         "order_status": "processing",
         "status": 409,
         "title": "Order can no longer be cancelled",

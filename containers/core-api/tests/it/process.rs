@@ -95,7 +95,7 @@ impl CoreApiProcess {
 
     /// Waits until people can be known.
     async fn await_jwks(&self) {
-        while self.get("/ready").fetch().await.body["dependencies"]["peoples-keys"] != "up" {
+        while self.get("/ready").fetch().await.body["dependencies"]["jwks"] != "up" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -227,8 +227,8 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
         "dependencies": {
           "database": "down",
           "event-bus": "down",
-          "orders-table": "down",
-          "peoples-keys": "up"
+          "jwks": "up",
+          "orders-table": "down"
         },
         "status": "unready"
       }
@@ -337,8 +337,8 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         "dependencies": {
           "database": "up",
           "event-bus": "up",
-          "orders-table": "up",
-          "peoples-keys": "up"
+          "jwks": "up",
+          "orders-table": "up"
         },
         "status": "ready"
       }

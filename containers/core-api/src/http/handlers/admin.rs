@@ -1,4 +1,4 @@
-//! Other people's accounts over HTTP: for those who help them, and for those who run the shop.
+//! `/v1/users` and `/v1/audit`: accounts, roles and the audit log, for support and administrators.
 
 use axum::extract::State;
 use domain::UserId;
@@ -10,17 +10,17 @@ use users::{AuditFilter, UserFilter, UserPosition, Users};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    ApiError,
-    account_response::{AccountPage, AccountResponse, AuditEntryResponse, AuditPage, RoleSchema},
-    authorization::{Authorized, permission},
-    extract::AuditContext,
-    page_size::PageSize,
-    search_term::SearchTerm,
+use crate::{
+    accounts::AccountStatusCache,
+    cursor,
+    http::{
+        ApiError,
+        extractors::{AuditContext, Authorized, PageSize, SearchTerm, permission},
+        responses::account::{AccountPage, AccountResponse, AuditEntryResponse, AuditPage, RoleSchema},
+    },
 };
-use crate::{accounts::AccountStatusCache, cursor};
 
-/// Which accounts to list.
+/// The filter and the page of a list of accounts.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -28,11 +28,12 @@ pub struct ListParameters {
     /// Only the account with this e-mail address.
     #[param(inline)]
     email: Option<SearchTerm>,
-    /// How many at most.
+    /// The maximum number of accounts in the page.
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the page before; the other parameters must be as they were, but for the limit.
+    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in that
+    /// request.
     cursor: Option<String>,
 }
 
@@ -60,11 +61,11 @@ pub async fn list_users(
     }))
 }
 
-/// Reads somebody's account.
+/// Returns an account.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "Administration", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ReadUsers))),
-    params(("id" = Uuid, Path, description = "The account")),
+    params(("id" = Uuid, Path, description = "The id of the account")),
     responses((status = 200, description = "The account", body = AccountResponse)),
 )]
 pub async fn read_user(
@@ -76,63 +77,65 @@ pub async fn read_user(
     Ok(Json(profile.ok_or_else(Problem::not_found)?.into()))
 }
 
-/// Another role for somebody.
+/// A change of a user's role.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleChange {
-    /// The role.
+    /// The new role.
     #[schema(value_type = RoleSchema)]
     role: Role,
 }
 
-/// Gives somebody a role. It holds from the next second on, whatever their token says.
+/// Changes the role of a user.
 ///
-/// Nobody changes their own.
+/// The change takes effect within one second and applies to access tokens that were issued before. Administrators
+/// cannot change their own role.
 #[utoipa::path(
     put, path = "/v1/users/{id}/role", tag = "Administration", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::AssignRoles))),
-    params(("id" = Uuid, Path, description = "The account")),
+    params(("id" = Uuid, Path, description = "The id of the account")),
     request_body = RoleChange,
-    responses((status = 200, description = "The account as it is now", body = AccountResponse)),
+    responses((status = 200, description = "The changed account", body = AccountResponse)),
 )]
 pub async fn change_role(
     State(users): State<Users>,
-    State(standings): State<AccountStatusCache>,
+    State(account_status): State<AccountStatusCache>,
     Authorized(admin, ..): Authorized<permission::AssignRoles>,
     Path(id): Path<UserId>,
-    source: AuditContext,
+    audit: AuditContext,
     Json(RoleChange { role }): Json<RoleChange>,
 ) -> Result<Json<AccountResponse>, ApiError> {
-    let entry = source.audit_entry(admin.id, "role_changed", id, Value::Null);
+    let entry = audit.audit_entry(admin.id, "role_changed", id, Value::Null);
     users.set_role(admin.id, id, role, entry).await?;
-    standings.invalidate(id).await;
+    account_status.invalidate(id).await;
     let profile = users.profile(id).await?;
     Ok(Json(profile.ok_or_else(Problem::not_found)?.into()))
 }
 
-/// Which entries of the audit log to list.
+/// The filter and the page of the audit log.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditParameters {
-    /// Only what this person did.
+    /// Only actions of this user.
     #[param(value_type = Option<Uuid>)]
     actor: Option<UserId>,
-    /// Only what was done to this: a person's id, for instance.
+    /// Only actions on this object, for example a user id.
     #[param(inline)]
     subject: Option<SearchTerm>,
     /// Only this action.
     #[param(inline)]
     action: Option<SearchTerm>,
-    /// How many at most.
+    /// The maximum number of entries in the page.
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the page before; the other parameters must be as they were, but for the limit.
+    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in that
+    /// request.
     cursor: Option<String>,
 }
 
-/// Lists who did what to whom, newest first.
+/// Lists the entries of the audit log, newest first.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "Administration", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ReadAuditLog))),
@@ -142,19 +145,23 @@ pub struct AuditParameters {
 pub async fn list_audit_log(
     State(users): State<Users>,
     _: Authorized<permission::ReadAuditLog>,
-    Query(asked): Query<AuditParameters>,
+    Query(parameters): Query<AuditParameters>,
 ) -> Result<Json<AuditPage>, ApiError> {
+    let AuditParameters {
+        actor,
+        subject,
+        action,
+        limit,
+        cursor,
+    } = parameters;
     let filter = AuditFilter {
-        actor: asked.actor,
-        subject: asked.subject.map(SearchTerm::into_string),
-        action: asked.action.map(SearchTerm::into_string),
+        actor,
+        subject: subject.map(SearchTerm::into_string),
+        action: action.map(SearchTerm::into_string),
     };
     let list = ("audit", filter.actor, &filter.subject, &filter.action);
-    let after: Option<Uuid> = asked
-        .cursor
-        .map(|cursor| cursor::decode(&list, &cursor))
-        .transpose()?;
-    let page = users.audit_log(&filter, asked.limit.get(), after).await?;
+    let after: Option<Uuid> = cursor.map(|cursor| cursor::decode(&list, &cursor)).transpose()?;
+    let page = users.audit_log(&filter, limit.get(), after).await?;
     Ok(Json(AuditPage {
         next_cursor: page.next.map(|id| cursor::encode(&list, &id)),
         items: page.entries.into_iter().map(AuditEntryResponse::from).collect(),

@@ -1,4 +1,4 @@
-//! What goes out about people, as JSON.
+//! Accounts, addresses, the audit log and the data export as JSON.
 
 use domain::{Timestamp, UserId};
 use orders::Order;
@@ -9,41 +9,37 @@ use users::{Address, AuditEntry, LinkedIdentity, Profile};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::order_response::OrderResponse;
+use super::order::OrderResponse;
 use crate::{accounts::PreferencesResponse, carts::CartLine};
 
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Account)]
 pub struct AccountResponse {
-    /// Whose.
     #[schema(value_type = Uuid)]
     id: UserId,
-    /// Where mail reaches them.
     email: String,
-    /// Whether the address was found to be theirs.
+    /// Whether the user has verified the e-mail address.
     email_verified: bool,
-    /// How they want to be called.
+    /// The display name.
     name: String,
-    /// What they may do.
     #[schema(value_type = RoleSchema)]
     role: Role,
-    /// How they want to be written to.
     preferences: PreferencesResponse,
-    /// When they registered.
+    /// The time of the registration.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When anything here changed last.
+    /// The time of the last change of the account.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 
-/// What a person may do.
+/// The role of a user, which determines the user's permissions.
 #[derive(ToSchema)]
 #[schema(as = Role, rename_all = "snake_case")]
 #[expect(
     dead_code,
-    reason = "the documentation of tokens::Role, which knows no OpenAPI"
+    reason = "the OpenAPI schema of tokens::Role, whose crate does not depend on utoipa"
 )]
 pub enum RoleSchema {
     Customer,
@@ -66,27 +62,24 @@ impl From<Profile> for AccountResponse {
     }
 }
 
-/// Some of the accounts, newest first.
+/// A page of accounts, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountPage {
-    /// The page.
     pub items: Vec<AccountResponse>,
-    /// What to ask for the next page with; null when this is the last.
+    /// The cursor of the next page; null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
-/// An address.
+/// A postal address.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Address)]
 pub struct AddressResponse {
-    /// Which.
     id: Uuid,
-    /// To whom.
+    /// The name of the recipient.
     recipient: String,
-    /// Which country (ISO 3166-1).
+    /// The country code (ISO 3166-1 alpha-2).
     country: String,
-    /// The postal code.
     postal_code: String,
     /// Prefecture, state or province.
     region: String,
@@ -97,13 +90,13 @@ pub struct AddressResponse {
     /// Building and floor.
     #[schema(required)]
     line2: Option<String>,
-    /// Whom the carrier calls.
+    /// The telephone number for the carrier.
     #[schema(required)]
     phone: Option<String>,
-    /// Since when it is there.
+    /// The time at which the address was added.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it changed last.
+    /// The time of the last change.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
@@ -127,96 +120,91 @@ impl From<Address> for AddressResponse {
     }
 }
 
-/// All of a person's addresses, oldest first. There are twenty at most.
+/// The caller's addresses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Addresses)]
 pub struct AddressesResponse {
-    /// The addresses.
+    /// The addresses, oldest first; at most 20.
     pub items: Vec<AddressResponse>,
 }
 
-/// Something that was done, or tried.
+/// An entry of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub struct AuditEntryResponse {
-    /// Which.
     id: Uuid,
-    /// When.
+    /// The time of the action.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Who did it; null where nobody was signed in.
+    /// The user who performed the action; null for an unauthenticated request.
     #[schema(value_type = Option<Uuid>, required)]
     actor: Option<UserId>,
-    /// What.
+    /// The action.
     #[schema(example = "role_changed")]
     action: String,
-    /// Whom or what it was done to.
+    /// The object of the action, for example a user id.
     #[schema(required)]
     subject: Option<String>,
-    /// From where, as the front door saw it.
+    /// The client's IP address as seen by the API gateway.
     #[schema(required)]
     address: Option<String>,
-    /// The trace of the request.
+    /// The trace id of the request.
     #[schema(required)]
     trace_id: Option<String>,
-    /// What else there is to know.
+    /// Additional facts, depending on the action.
     #[schema(value_type = Object)]
     details: Value,
 }
 
 impl From<AuditEntry> for AuditEntryResponse {
-    fn from(record: AuditEntry) -> Self {
+    fn from(entry: AuditEntry) -> Self {
         Self {
-            id: record.id,
-            at: record.recorded_at,
-            actor: record.actor,
-            action: record.action,
-            subject: record.subject,
-            address: record.client_ip,
-            trace_id: record.trace_id,
-            details: record.details,
+            id: entry.id,
+            at: entry.recorded_at,
+            actor: entry.actor,
+            action: entry.action,
+            subject: entry.subject,
+            address: entry.client_ip,
+            trace_id: entry.trace_id,
+            details: entry.details,
         }
     }
 }
 
-/// Some of the audit log, newest first.
+/// A page of the audit log, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditPage {
-    /// The page.
     pub items: Vec<AuditEntryResponse>,
-    /// What to ask for the next page with; null when this is the last.
+    /// The cursor of the next page; null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
-/// Everything that is held of a person.
+/// All personal data that the system stores about the caller.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Export)]
 pub struct DataExportResponse {
-    /// The account.
     pub account: AccountResponse,
-    /// By which providers they sign in.
+    /// The linked accounts at sign-in providers.
     pub identities: Vec<LinkedIdentityResponse>,
-    /// Their addresses.
     pub addresses: Vec<AddressResponse>,
-    /// Their orders, newest first.
+    /// The orders, newest first.
     pub orders: Vec<ExportedOrderResponse>,
-    /// What is in their cart.
+    /// The products in the cart.
     pub cart: Vec<ExportedCartLineResponse>,
-    /// What they did, and what was done to them, oldest first.
+    /// The audit log entries with the user as actor or subject, oldest first.
     pub audit: Vec<AuditEntryResponse>,
 }
 
-/// A provider's account by which somebody may sign in.
+/// A linked account at a sign-in provider.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Identity)]
 pub struct LinkedIdentityResponse {
-    /// Whose account.
     #[schema(example = "google")]
     provider: String,
-    /// The provider's own name of it.
+    /// The provider's id of the account.
     subject: String,
-    /// Since when.
+    /// The time at which the account was linked.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -231,15 +219,14 @@ impl From<LinkedIdentity> for LinkedIdentityResponse {
     }
 }
 
-/// An order with what is not shown of it elsewhere.
+/// An order including the personal data that other responses omit.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExportedOrder)]
 pub struct ExportedOrderResponse {
-    /// The order.
     order: OrderResponse,
-    /// Where mail about it goes.
+    /// The e-mail address for order mails.
     contact_email: String,
-    /// The payment provider's name of what pays.
+    /// The payment provider's id of the payment method.
     payment_method: String,
 }
 
@@ -253,13 +240,12 @@ impl From<Order> for ExportedOrderResponse {
     }
 }
 
-/// So many pieces of a product.
+/// A product in the cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExportedLine)]
 pub struct ExportedCartLineResponse {
-    /// Which product.
     product_id: Uuid,
-    /// How many pieces of it.
+    /// The number of units.
     quantity: u32,
 }
 

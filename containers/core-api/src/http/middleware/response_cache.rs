@@ -1,8 +1,8 @@
-//! Answers about the catalogue, kept for a moment: a shop window is looked at far more often than it is changed.
+//! A short-lived response cache for catalog reads, which are far more frequent than changes.
 //!
-//! How old an answer may be: a change made through this program is seen by every read that begins after it was
-//! answered. A change made elsewhere (another instance, `core-api seed`) is seen [`KEPT_FOR`] later at the latest.
-//! Nothing that decides reads from here: an order is priced, and a change is made, by the database.
+//! Staleness: every read that begins after this instance has answered a change sees that change. A change made
+//! elsewhere (another instance, `core-api seed`) becomes visible at most [`TTL`] later. Decisions never use this cache:
+//! orders are priced and changes are checked against the database.
 
 use std::{
     sync::{
@@ -24,29 +24,30 @@ use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use http_server::Problem;
 use sha2::{Digest, Sha256};
 
-/// How long an answer is given again.
+/// How long a cached response is served.
 pub const TTL: Duration = Duration::from_secs(1);
 
-/// How much memory the answers may take, in bytes. A list of a hundred products has about 60 KB.
+/// The maximum memory for cached responses, in bytes. A list of 100 products has about 60 KB.
 const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
 
-/// What an answer takes besides its body, about, in bytes.
+/// The approximate size of a cached response besides its body, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
 
-/// Browsers and proxies may keep an answer, and ask each time whether it still holds: they learn nothing of changes.
+/// `Cache-Control: no-cache`: browsers and proxies may store a response but must revalidate it before each use,
+/// because they do not learn of changes.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// The answers.
+/// The cached responses.
 pub struct ResponseCache {
     responses: moka::future::Cache<CacheKey, CachedResponse>,
+    /// The number of changes that this instance has answered.
     generation: AtomicU64,
 }
 
-/// What was asked, and how many changes had been made when it was. What was read before a change is never found after
-/// it, not even when the reading took until then.
+/// The generation at which the request arrived, and its URI. After a change the generation is higher, so a response
+/// that was read before the change is not found, even if the read finished after it.
 type CacheKey = (u64, Uri);
 
-/// An answer in full.
 #[derive(Clone)]
 struct CachedResponse {
     status: StatusCode,
@@ -56,9 +57,9 @@ struct CachedResponse {
 
 impl Default for ResponseCache {
     fn default() -> Self {
-        let weight = |(_, uri): &CacheKey, answer: &CachedResponse| {
+        let weight = |(_, uri): &CacheKey, response: &CachedResponse| {
             let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-            u32::try_from(answer.body.len() + path + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+            u32::try_from(response.body.len() + path + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
         };
         Self {
             responses: moka::future::Cache::builder()
@@ -71,47 +72,47 @@ impl Default for ResponseCache {
     }
 }
 
-/// Answers from the cache where it can. Who asks the same at the same time waits for one answer; one that is no
-/// success is given to those and not kept.
+/// Serves GET requests from the cache where possible. Concurrent requests for the same URI share one call of the
+/// handler. They also share an unsuccessful response, which is not cached.
 pub async fn cache_responses(
     State(cache): State<Arc<ResponseCache>>,
     request: Request,
     next: Next,
 ) -> Response {
     if request.method() != Method::GET {
-        let changes = !request.method().is_safe();
+        let is_change = !request.method().is_safe();
         let response = next.run(request).await;
-        // What was refused has changed nothing. What failed may have.
-        if changes && !response.status().is_client_error() {
+        // A rejected request (4xx) has changed nothing. A failed one (5xx) may have.
+        if is_change && !response.status().is_client_error() {
             cache.generation.fetch_add(1, Ordering::AcqRel);
         }
         return response;
     }
-    let known = request.headers().typed_get::<IfNoneMatch>();
+    let if_none_match = request.headers().typed_get::<IfNoneMatch>();
     let key = (cache.generation.load(Ordering::Acquire), request.uri().clone());
-    let answer = match cache.responses.get(&key).await {
-        Some(answer) => answer,
+    let response = match cache.responses.get(&key).await {
+        Some(response) => response,
         None => {
-            let making = async {
-                let answer = CachedResponse::from_response(next.run(request).await).await;
-                if answer.status == StatusCode::OK {
-                    Ok(answer)
+            let load = async {
+                let response = CachedResponse::from_response(next.run(request).await).await;
+                if response.status == StatusCode::OK {
+                    Ok(response)
                 } else {
-                    Err(answer)
+                    Err(response)
                 }
             };
-            let made = cache.responses.try_get_with(key, making).await;
-            made.unwrap_or_else(Arc::unwrap_or_clone)
+            let loaded = cache.responses.try_get_with(key, load).await;
+            loaded.unwrap_or_else(Arc::unwrap_or_clone)
         }
     };
-    answer.into_conditional_response(known.as_ref())
+    response.into_conditional_response(if_none_match.as_ref())
 }
 
 impl CachedResponse {
-    /// The answer with what lets its reader ask again for less.
+    /// Reads the whole response and adds the headers that let a client revalidate it.
     async fn from_response(response: Response) -> Self {
         let (mut parts, body) = response.into_parts();
-        // The handlers make their bodies in one piece.
+        // The handlers' bodies are in memory already, so no size limit is needed.
         let body = match to_bytes(body, usize::MAX).await {
             Ok(body) => body,
             Err(error) => {
@@ -132,14 +133,14 @@ impl CachedResponse {
         }
     }
 
-    /// The answer to somebody who knows the versions `known` already.
-    fn into_conditional_response(mut self, known: Option<&IfNoneMatch>) -> Response {
-        let unchanged = known.is_some_and(|known| {
+    /// The response, or 304 without a body when the client already has this version.
+    fn into_conditional_response(mut self, if_none_match: Option<&IfNoneMatch>) -> Response {
+        let not_modified = if_none_match.is_some_and(|if_none_match| {
             self.headers
                 .typed_get::<ETag>()
-                .is_some_and(|etag| !known.precondition_passes(&etag))
+                .is_some_and(|etag| !if_none_match.precondition_passes(&etag))
         });
-        let mut response = if unchanged {
+        let mut response = if not_modified {
             self.headers.remove(header::CONTENT_TYPE);
             StatusCode::NOT_MODIFIED.into_response()
         } else {
@@ -152,11 +153,11 @@ impl CachedResponse {
     }
 }
 
-/// The entity tag of what has no version of its own.
+/// The entity tag of a response whose handler sets none: a digest of the body.
 fn body_etag(body: &[u8]) -> ETag {
-    // Ninety-six bits tell apart whatever this shop will ever answer.
+    // 96 bits make a collision practically impossible.
     let digest = URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..12]);
     format!("\"{digest}\"")
         .parse()
-        .expect("letters and digits in quotes are an entity tag")
+        .expect("base64url in quotes is a valid entity tag")
 }

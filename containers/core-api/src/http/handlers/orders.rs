@@ -1,4 +1,4 @@
-//! Orders over HTTP, each customer's own.
+//! `/v1/orders`: the caller's orders.
 
 use axum::{
     extract::State,
@@ -11,51 +11,50 @@ use orders::Orders;
 use serde::Deserialize;
 use tokens::Permission;
 
-use super::{
-    ApiError,
-    authorization::{Authorized, permission, require_buyer},
-    extract::IdempotencyKey,
-    order_response::{OrderPage, OrderResponse},
-    page_size::PageSize,
-};
 use crate::{
     cursor,
+    http::{
+        ApiError,
+        extractors::{Authorized, IdempotencyKey, PageSize, permission, require_buyer},
+        responses::order::{OrderPage, OrderResponse},
+    },
     order_service::{OrderRequest, OrderService},
 };
 
 /// Places an order.
 ///
-/// Names and prices are the catalogue's of this moment. The order is accepted, not yet paid: read it to see
-/// how it goes on. The same request with the same key is answered as it was at first.
+/// The order copies the current names and prices from the catalog. It is accepted but not yet paid; read it to follow
+/// its status. Repeating the request with the same Idempotency-Key returns the same order.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
-            description = "The attempt's name, remembered for a day: 1 to 255 printable ASCII characters")),
+            description = "Identifies this request when it is repeated; stored for 24 hours: 1 to 255 printable \
+                           ASCII characters")),
     request_body = OrderRequest,
-    responses((status = 202, description = "The order as it was accepted", body = OrderResponse,
-               headers(("Location" = String, description = "Where the order is")))),
+    responses((status = 202, description = "The accepted order", body = OrderResponse,
+               headers(("Location" = String, description = "The path of the order")))),
 )]
 pub async fn place_order(
-    State(checkout): State<OrderService>,
+    State(order_service): State<OrderService>,
     Authorized(customer, ..): Authorized<permission::PlaceOrders>,
     IdempotencyKey(key): IdempotencyKey,
     TraceContext(trace): TraceContext,
     Json(request): Json<OrderRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let order = checkout
+    let order = order_service
         .place(require_buyer(customer)?, request, key, trace)
         .await?;
     let location = [(header::LOCATION, format!("/v1/orders/{}", order.order_id))];
     Ok((StatusCode::ACCEPTED, location, Json(OrderResponse::from(order))))
 }
 
-/// Reads an order, with every status it has had.
+/// Returns one of the caller's orders, including its status history.
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
-    params(("id" = uuid::Uuid, Path, description = "The order")),
-    responses((status = 200, description = "The order as it is now", body = OrderResponse)),
+    params(("id" = uuid::Uuid, Path, description = "The id of the order")),
+    responses((status = 200, description = "The order", body = OrderResponse)),
 )]
 pub async fn read_order(
     State(orders): State<Orders>,
@@ -69,20 +68,20 @@ pub async fn read_order(
     Ok(Json(OrderResponse::with_history(order)))
 }
 
-/// Which part of the customer's orders to list.
+/// The page of the list of orders.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListParameters {
-    /// How many at most.
+    /// The maximum number of orders in the page.
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Lists the customer's orders, newest first.
+/// Lists the caller's orders, newest first.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
@@ -103,22 +102,22 @@ pub async fn list_orders(
     }))
 }
 
-/// Takes an order back, as long as nothing has been charged. Doing so twice changes nothing.
+/// Cancels one of the caller's orders, as long as its payment has not been captured. The operation is idempotent.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
-    params(("id" = uuid::Uuid, Path, description = "The order")),
+    params(("id" = uuid::Uuid, Path, description = "The id of the order")),
     responses(
-        (status = 200, description = "The order, cancelled", body = OrderResponse),
-        (status = 409, description = "It has gone too far", body = super::openapi::Problem,
-         content_type = "application/problem+json"),
+        (status = 200, description = "The cancelled order", body = OrderResponse),
+        (status = 409, description = "The order can no longer be cancelled",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn cancel_order(
-    State(checkout): State<OrderService>,
+    State(order_service): State<OrderService>,
     Authorized(customer, ..): Authorized<permission::PlaceOrders>,
     Path(id): Path<OrderId>,
 ) -> Result<Json<OrderResponse>, ApiError> {
-    let order = checkout.cancel(customer.id, id).await?;
+    let order = order_service.cancel(customer.id, id).await?;
     Ok(Json(OrderResponse::with_history(order)))
 }

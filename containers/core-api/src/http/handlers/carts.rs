@@ -1,4 +1,4 @@
-//! Carts over HTTP: one's own when signed in, and otherwise that of the one who has its token.
+//! `/v1/cart`: the cart of a user, or the anonymous cart that a `Cart-Token` identifies.
 
 use axum::{
     extract::{FromRequestParts, State},
@@ -7,139 +7,86 @@ use axum::{
 };
 use domain::{Currency, ProductId, Quantity};
 use http_server::{Json, Path, Problem, TraceContext};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokens::Permission;
 use utoipa::ToSchema;
 
-use super::{
-    ApiError, SharedState,
-    authorization::{Authorized, permission, require_buyer},
-    extract::{CartTokenHeader, IdempotencyKey},
-    order_response::OrderResponse,
-};
 use crate::{
     accounts::AuthenticatedUser,
     carts::{Cart, CartId, CartToken},
+    http::{
+        ApiError, SharedState,
+        extractors::{Authorized, CartTokenHeader, IdempotencyKey, permission, require_buyer},
+        responses::{
+            cart::{Availability, CartItemResponse, CartResponse},
+            order::OrderResponse,
+        },
+    },
     order_service::PaymentMethod,
 };
 
 const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
 
-/// A cart, at the prices of this moment.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Cart)]
-pub struct CartResponse {
-    /// What is in it: fifty products at most.
-    items: Vec<CartItemResponse>,
-    /// What the amounts are in (ISO 4217).
-    #[schema(value_type = String, example = "JPY")]
-    currency: Currency,
-    /// What all that is still sold costs together, in minor units.
-    #[schema(example = 15000)]
-    total_amount: i64,
-    /// What opens the cart from now on, for the header Cart-Token; only in the answer that it was made for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cart_token: Option<String>,
-}
-
-/// A product in a cart.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CartItem)]
-struct CartItemResponse {
-    /// Which product.
-    #[schema(value_type = uuid::Uuid)]
-    product_id: ProductId,
-    /// Its English name; null when it is sold no more.
-    #[schema(required)]
-    product_name: Option<String>,
-    /// How many pieces.
-    #[schema(value_type = u32, minimum = 1, maximum = 9999)]
-    quantity: Quantity,
-    /// The price of one piece at this moment, in minor units; null when it is sold no more.
-    #[schema(required, example = 7500)]
-    price: Option<i64>,
-    /// Whether so many pieces can be had.
-    availability: Availability,
-    /// How many of these pieces could be had at this moment.
-    #[schema(minimum = 0, maximum = 9999)]
-    available: u32,
-}
-
-/// Whether as many pieces can be had as are asked for. It is decided when the order's turn comes; this is a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Availability {
-    /// All of them.
-    InStock,
-    /// Some of them.
-    Insufficient,
-    /// None.
-    OutOfStock,
-    /// The product is sold no more.
-    Withdrawn,
-}
-
-/// How many pieces of a product a cart is to hold.
+/// The quantity of a product in a cart.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuantityRequest {
-    /// How many.
+    /// The number of units.
     #[schema(value_type = u32, minimum = 1, maximum = 9999, example = 2)]
     quantity: Quantity,
 }
 
-/// How a cart is paid.
+/// The payment of a cart.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutRequest {
-    /// The payment provider's name of what pays.
+    /// The payment provider's id of the payment method.
     payment_method: PaymentMethod,
 }
 
-/// Whose cart it is.
+/// The owner of the cart that a request is about.
 #[derive(Debug)]
 pub enum CartOwner {
-    /// That of somebody who is signed in.
+    /// An authenticated user.
     User(AuthenticatedUser),
-    /// That of whoever has its token.
+    /// An unauthenticated client, whose cart is identified by the `Cart-Token` header.
     Guest,
 }
 
 impl FromRequestParts<SharedState> for CartOwner {
     type Rejection = Problem;
 
-    /// Who shows a token is held to it: a bad one does not make a stranger.
+    /// Rejects a request with an invalid access token instead of treating it as a guest's.
     async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, Problem> {
         if parts.headers.contains_key(header::AUTHORIZATION) {
-            let Authorized(person, ..) =
+            let Authorized(user, ..) =
                 Authorized::<permission::PlaceOrders>::from_request_parts(parts, app).await?;
-            Ok(Self::User(person))
+            Ok(Self::User(user))
         } else {
             Ok(Self::Guest)
         }
     }
 }
 
-/// Reads a cart, at the prices and with the stock of this moment.
+/// Returns the cart, with current prices and availability.
 ///
-/// Somebody who is signed in and brings the token of a cart from before finds what was in it added to their own, once.
+/// When an authenticated request has a Cart-Token, the API first merges that anonymous cart into the caller's cart.
 #[utoipa::path(
     get, path = "/v1/cart", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
-            description = "What opens the cart of somebody not signed in")),
+            description = "The token of an anonymous cart")),
     responses((status = 200, description = "The cart", body = CartResponse)),
 )]
 pub async fn read_cart(
     State(app): State<SharedState>,
-    shopper: CartOwner,
+    owner: CartOwner,
     CartTokenHeader(token): CartTokenHeader,
 ) -> Result<Json<CartResponse>, ApiError> {
-    let cart = match (shopper, token) {
-        (CartOwner::User(person), token) => {
-            let id = CartId::for_user(person.id);
-            app.carts.finish_stale_checkout(&app.orders, person.id).await?;
+    let cart = match (owner, token) {
+        (CartOwner::User(user), token) => {
+            let id = CartId::for_user(user.id);
+            app.carts.finish_stale_checkout(&app.orders, user.id).await?;
             match token {
                 Some(token) => app.carts.merge_anonymous(&id, &token).await?,
                 None => app.carts.read(&id).await?,
@@ -151,26 +98,27 @@ pub async fn read_cart(
     Ok(Json(cart_response(&app, cart, None).await?))
 }
 
-/// Puts so many pieces of a product into a cart, however many were in it.
+/// Sets the quantity of a product in the cart.
 ///
-/// Somebody who is neither signed in nor brings the token of a cart is given a cart and its token.
+/// An unauthenticated request without a valid Cart-Token creates an anonymous cart and returns its token.
 #[utoipa::path(
     put, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
-    params(("product_id" = uuid::Uuid, Path, description = "The product"),
+    params(("product_id" = uuid::Uuid, Path, description = "The id of the product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
-            description = "What opens the cart of somebody not signed in")),
+            description = "The token of an anonymous cart")),
     request_body = QuantityRequest,
     responses(
-        (status = 200, description = "The cart as it is now", body = CartResponse,
-         headers(("Cart-Token" = String, description = "What opens the cart; only when it was made"))),
-        (status = 409, description = "There are fifty products in it already", body = super::openapi::Problem,
+        (status = 200, description = "The changed cart", body = CartResponse,
+         headers(("Cart-Token" = String,
+                  description = "The token of the cart; only when this request created the cart"))),
+        (status = 409, description = "The cart contains 50 products already", body = crate::http::openapi::Problem,
          content_type = "application/problem+json"),
     ),
 )]
 pub async fn put_item(
     State(app): State<SharedState>,
-    shopper: CartOwner,
+    owner: CartOwner,
     CartTokenHeader(token): CartTokenHeader,
     Path(product_id): Path<ProductId>,
     Json(QuantityRequest { quantity }): Json<QuantityRequest>,
@@ -178,9 +126,9 @@ pub async fn put_item(
     if app.catalog.find_prices(&[product_id]).await?.is_empty() {
         return Err(Problem::not_found().into());
     }
-    let (id, made) = match (shopper, token) {
-        (CartOwner::User(person), token) => {
-            let id = CartId::for_user(person.id);
+    let (id, new_token) = match (owner, token) {
+        (CartOwner::User(user), token) => {
+            let id = CartId::for_user(user.id);
             if let Some(token) = token {
                 app.carts.merge_anonymous(&id, &token).await?;
             }
@@ -189,7 +137,7 @@ pub async fn put_item(
         (CartOwner::Guest, Some(token)) if app.carts.find_by_token(&token).await?.is_some() => {
             (CartId::for_token(&token), None)
         }
-        // A token is ours to make: what somebody made up, or has had for too long, opens nothing.
+        // Only this service issues tokens: a forged or expired token does not create a cart.
         (CartOwner::Guest, _) => {
             let token = CartToken::generate();
             (CartId::for_token(&token), Some(token.expose()))
@@ -200,32 +148,31 @@ pub async fn put_item(
         .update_with(&id, |cart| cart.set_quantity(product_id, quantity))
         .await?;
     let mut headers = HeaderMap::new();
-    if let Some(token) = &made
-        && let Ok(value) = HeaderValue::from_str(token)
-    {
+    if let Some(token) = &new_token {
+        let value = HeaderValue::from_str(token).expect("base64url is a valid header value");
         headers.insert(CART_TOKEN, value);
     }
-    Ok((headers, Json(cart_response(&app, cart, made).await?)))
+    Ok((headers, Json(cart_response(&app, cart, new_token).await?)))
 }
 
-/// Takes a product out of a cart. Doing so twice changes nothing.
+/// Removes a product from the cart. The operation is idempotent.
 #[utoipa::path(
     delete, path = "/v1/cart/items/{product_id}", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
-    params(("product_id" = uuid::Uuid, Path, description = "The product"),
+    params(("product_id" = uuid::Uuid, Path, description = "The id of the product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
-            description = "What opens the cart of somebody not signed in")),
-    responses((status = 204, description = "It is not in the cart")),
+            description = "The token of an anonymous cart")),
+    responses((status = 204, description = "The product is not in the cart")),
 )]
 pub async fn remove_item(
     State(app): State<SharedState>,
-    shopper: CartOwner,
+    owner: CartOwner,
     CartTokenHeader(token): CartTokenHeader,
     Path(product_id): Path<ProductId>,
 ) -> Result<StatusCode, ApiError> {
-    let id = match (shopper, token) {
-        (CartOwner::User(person), token) => {
-            let id = CartId::for_user(person.id);
+    let id = match (owner, token) {
+        (CartOwner::User(user), token) => {
+            let id = CartId::for_user(user.id);
             if let Some(token) = token {
                 app.carts.merge_anonymous(&id, &token).await?;
             }
@@ -247,34 +194,36 @@ pub async fn remove_item(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Orders what is in one's cart, at the prices of the moment, and empties it of that.
+/// Orders the products in the caller's cart at current prices and removes them from the cart.
 ///
-/// The order is accepted, not yet paid: read it to see how it goes on. The same key again gives the same order,
-/// whatever is in the cart by then.
+/// The order is accepted but not yet paid; read it to follow its status. Repeating the request with the same
+/// Idempotency-Key returns the same order, whatever the cart contains by then.
 #[utoipa::path(
     post, path = "/v1/cart/checkout", tag = "Cart", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
-            description = "The attempt's name, remembered for a day: 1 to 255 printable ASCII characters"),
+            description = "Identifies this request when it is repeated; stored for 24 hours: 1 to 255 printable \
+                           ASCII characters"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
-            description = "A cart from before, which is ordered with one's own")),
+            description = "The token of an anonymous cart to merge into the caller's cart before the checkout")),
     request_body = CheckoutRequest,
     responses(
-        (status = 202, description = "The order as it was accepted", body = OrderResponse,
-         headers(("Location" = String, description = "Where the order is"))),
-        (status = 409, description = "Cart is empty, is being ordered by another request, or holds what is sold no \
-                                      more", body = super::openapi::Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The accepted order", body = OrderResponse,
+         headers(("Location" = String, description = "The path of the order"))),
+        (status = 409, description = "The cart is empty, another request is checking out the cart, some products are \
+                                      no longer available, or the total is out of range",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn checkout(
     State(app): State<SharedState>,
-    Authorized(person, ..): Authorized<permission::PlaceOrders>,
+    Authorized(user, ..): Authorized<permission::PlaceOrders>,
     IdempotencyKey(key): IdempotencyKey,
     CartTokenHeader(token): CartTokenHeader,
     TraceContext(trace): TraceContext,
     Json(CheckoutRequest { payment_method }): Json<CheckoutRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let buyer = require_buyer(person)?;
+    let buyer = require_buyer(user)?;
     if let Some(token) = token {
         app.carts
             .merge_anonymous(&CartId::for_user(buyer.id), &token)
@@ -295,43 +244,46 @@ pub async fn checkout(
     Ok((StatusCode::ACCEPTED, location, Json(OrderResponse::from(order))))
 }
 
-/// The cart with what the catalogue and the stock say of its products at this moment.
+/// The cart with the current names, prices and availability of its products.
 async fn cart_response(
     app: &SharedState,
     cart: Cart,
     cart_token: Option<String>,
 ) -> Result<CartResponse, ApiError> {
     let ids: Vec<ProductId> = cart.lines.iter().map(|line| line.product_id).collect();
-    let (offers, stock) = tokio::try_join!(app.catalog.find_prices(&ids), app.catalog.available_stock(&ids))?;
+    let (products, stock) =
+        tokio::try_join!(app.catalog.find_prices(&ids), app.catalog.available_stock(&ids))?;
     let items: Vec<CartItemResponse> = cart
         .lines
         .into_iter()
         .map(|line| {
-            let offer = offers.get(&line.product_id);
-            let wanted = line.quantity.get();
-            let stocked = offer
+            let product = products.get(&line.product_id);
+            let requested = line.quantity.get();
+            // A product without a stock row has no stock yet.
+            let in_stock = product
                 .and_then(|_| stock.get(&line.product_id))
                 .copied()
                 .unwrap_or(0);
-            // No more is told of the stock than whoever asks means to buy.
-            let available = u32::try_from(stocked.max(0)).unwrap_or(u32::MAX).min(wanted);
+            // The response does not disclose more of the stock level than the requested quantity.
+            let available = u32::try_from(in_stock.clamp(0, i64::from(requested)))
+                .expect("the value is at most the requested quantity");
             let availability = match available {
-                _ if offer.is_none() => Availability::Withdrawn,
+                _ if product.is_none() => Availability::Withdrawn,
                 0 => Availability::OutOfStock,
-                some if some < wanted => Availability::Insufficient,
+                available if available < requested => Availability::Insufficient,
                 _ => Availability::InStock,
             };
             CartItemResponse {
                 product_id: line.product_id,
-                product_name: offer.map(|offer| offer.name.clone()),
+                product_name: product.map(|product| product.name.clone()),
                 quantity: line.quantity,
-                price: offer.map(|offer| offer.price.amount()),
+                price: product.map(|product| product.price.amount()),
                 availability,
                 available,
             }
         })
         .collect();
-    // Fifty times the dearest product there can be is far from what an integer holds.
+    // 50 lines of 9,999 units at the maximum price (10^12) fit into an i64. A withdrawn product costs nothing.
     let amount = |item: &CartItemResponse| item.price.unwrap_or(0) * i64::from(item.quantity.get());
     Ok(CartResponse {
         total_amount: items.iter().map(amount).sum(),

@@ -1,7 +1,7 @@
-//! Who may do what: every handler that is not for anyone asks for a permission, and with it for the person.
+//! Authorisation: a handler that needs a permission takes an [`Authorized`] argument and receives the user from it.
 //!
-//! What a handler asks for stands in its description as `x-permission`, and a refusal names it; a test holds the two
-//! against each other for every operation and every role.
+//! The OpenAPI document names the same permission as `x-permission`, and the 403 problem names it as `permission`. A
+//! test compares the two for every operation and every role.
 
 use std::marker::PhantomData;
 
@@ -12,19 +12,18 @@ use axum::{
 use http_server::{Bearer, Problem};
 use tokens::{Permission, Role};
 
-use super::{SharedState, error::database_problem};
 use crate::{
     accounts::{AuthenticatedUser, AuthenticationError},
+    http::{SharedState, error::database_problem},
     order_service::Buyer,
 };
 
-/// A permission as a type, for a handler's signature to name it.
+/// A permission as a type, so that a handler's signature can name it.
 pub trait RequiredPermission: Send + Sync {
-    /// The permission.
     const PERMISSION: Permission;
 }
 
-/// The permissions, each as a type.
+/// One type per permission.
 pub mod permission {
     use tokens::Permission;
 
@@ -52,24 +51,25 @@ pub mod permission {
     );
 }
 
-/// A person who may do what `N` says.
+/// The user who sent the request, and who has the permission `P`.
 #[derive(Clone, Debug)]
-pub struct Authorized<N>(pub AuthenticatedUser, pub PhantomData<N>);
+pub struct Authorized<P>(pub AuthenticatedUser, pub PhantomData<P>);
 
-impl<N: RequiredPermission> FromRequestParts<SharedState> for Authorized<N> {
+impl<P: RequiredPermission> FromRequestParts<SharedState> for Authorized<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, Problem> {
         let forbidden = || {
-            let permission = serde_json::to_value(N::PERMISSION).unwrap_or_default();
+            let permission =
+                serde_json::to_value(P::PERMISSION).expect("a unit variant serialises as a string");
             Problem::forbidden().extension("permission", permission)
         };
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
-        // A program has no account.
+        // A service has no account.
         if claims.role == Role::Service {
             return Err(forbidden());
         }
-        let person = app
+        let user = app
             .account_status
             .authenticate(claims)
             .await
@@ -77,17 +77,17 @@ impl<N: RequiredPermission> FromRequestParts<SharedState> for Authorized<N> {
                 AuthenticationError::TokenRevoked => Bearer::unauthorized(),
                 AuthenticationError::Database(error) => database_problem(&error),
             })?;
-        if person.has_permission(N::PERMISSION) {
-            Ok(Self(person, PhantomData))
+        if user.has_permission(P::PERMISSION) {
+            Ok(Self(user, PhantomData))
         } else {
             Err(forbidden())
         }
     }
 }
 
-/// The person as the buyer of an order, which needs an address for its mail.
-pub fn require_buyer(person: AuthenticatedUser) -> Result<Buyer, Problem> {
-    person.into_buyer().ok_or_else(|| {
+/// The user as the buyer of an order. Returns a 422 problem when the user has no e-mail address for order mails.
+pub fn require_buyer(user: AuthenticatedUser) -> Result<Buyer, Problem> {
+    user.into_buyer().ok_or_else(|| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "email-required",

@@ -1,0 +1,8 @@
+//! The handlers, one module per resource.
+
+pub mod account;
+pub mod addresses;
+pub mod admin;
+pub mod carts;
+pub mod orders;
+pub mod products;

@@ -1,0 +1,6 @@
+//! The JSON bodies of responses.
+
+pub mod account;
+pub mod cart;
+pub mod order;
+pub mod product;
