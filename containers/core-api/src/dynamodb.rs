@@ -1,6 +1,6 @@
-//! The client of DynamoDB, behind a circuit breaker: while DynamoDB does not answer, orders and carts are refused at once, and
-//! the room that they would wait in is there for the catalogue. PostgreSQL has no such breaker, because nothing here works
-//! without it, and whoever waits for one of its connections does so within a bound.
+//! The DynamoDB client with a circuit breaker. While DynamoDB does not respond, requests for orders and carts fail
+//! immediately instead of occupying the concurrency that catalog requests need. PostgreSQL needs no circuit breaker: every
+//! request depends on it, and the connection pool bounds the wait for a connection.
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,21 @@ use aws_smithy_runtime_api::client::{
 };
 use http_server::CircuitBreaker;
 
-/// After so many calls in a row that fail, none is made for a while. The SDK makes a call three times.
+/// The number of consecutive failures that open the circuit. The SDK attempts each call three times.
 const FAILURE_THRESHOLD: u32 = 6;
 const OPEN_DURATION: Duration = Duration::from_secs(1);
 
-/// How long a call may take. It takes milliseconds, and seconds where everything is late; a request may take 25 s.
+/// The timeout of a call. Calls take milliseconds, or seconds under load; the timeout of a whole request is 25 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The client of the account and region that `aws` tells of.
 #[must_use]
 pub fn client(aws: &aws_client::SdkConfig) -> Client {
     Client::from_conf(config_builder(aws).build())
 }
 
-/// How the client is made.
+/// The configuration of the client, to which tests add their endpoint.
 #[must_use]
 pub fn config_builder(aws: &aws_client::SdkConfig) -> Builder {
     let timeouts = TimeoutConfig::builder()
@@ -49,7 +47,7 @@ pub fn config_builder(aws: &aws_client::SdkConfig) -> Builder {
     }
 }
 
-/// Makes connectors behind a breaker.
+/// An HTTP client whose connectors are guarded by a circuit breaker, and such a connector.
 #[derive(Clone, Debug)]
 struct BreakerConnector<T> {
     inner: T,
@@ -69,26 +67,25 @@ impl HttpClient for BreakerConnector<SharedHttpClient> {
     }
 }
 
-/// It is not asked at the moment.
 #[derive(Debug, thiserror::Error)]
-#[error("DynamoDB has failed just now and is not asked for a moment")]
+#[error("circuit breaker is open after repeated DynamoDB failures")]
 struct CircuitOpen;
 
 impl HttpConnector for BreakerConnector<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Some(attempt) = self.breaker.try_acquire(Instant::now()) else {
-            // An error that the SDK does not retry.
+            // The SDK does not retry an error of this kind.
             return HttpConnectorFuture::ready(Err(ConnectorError::other(CircuitOpen.into(), None)));
         };
-        let answer = self.inner.call(request);
+        let response = self.inner.call(request);
         HttpConnectorFuture::new(async move {
-            let answer = answer.await;
-            match &answer {
-                // A refusal is an answer.
+            let result = response.await;
+            match &result {
+                // A 4xx response shows that DynamoDB works.
                 Ok(response) if response.status().as_u16() < 500 => attempt.record_success(),
                 Ok(_) | Err(_) => attempt.record_failure(Instant::now()),
             }
-            answer
+            result
         })
     }
 }

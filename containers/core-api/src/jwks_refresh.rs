@@ -1,7 +1,8 @@
-//! The public keys that verify people's tokens, read where their issuer publishes them.
+//! JWKS refresh: keeps the public keys that verify user tokens up to date with the issuer's JWKS endpoint.
 //!
-//! They are read at the start, every few minutes, and when a token names one that is not known. A new key is published
-//! hours before it signs, so the last is rare, and whoever makes up names of keys has none read more often than that.
+//! The keys are fetched at startup, every few minutes, and when a token has an unknown key id. The issuer publishes a new
+//! key hours before it signs with it, so unknown key ids are rare. A cool-down bounds the requests that tokens with forged
+//! key ids cause.
 
 use std::time::Duration;
 
@@ -11,22 +12,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How old the keys may become.
+/// The time between two regular refreshes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
-/// When they are read again after a failure.
+/// The delay before the next attempt after a failed refresh.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The same, as long as there are none and nobody can come in.
+/// The delay before the next attempt while there are no keys and therefore no request can be authenticated.
 const INITIAL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far apart they are read, however many tokens wish for it.
+/// The minimum time between a refresh and one that an unknown key id requests.
 const REFRESH_COOLDOWN: Duration = Duration::from_secs(5);
 
-/// An issuer that does not answer for so long has not answered.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps a verifier's keys to what the issuer publishes.
+/// The background task that refreshes the keys of a [`TokenVerifier`].
 #[derive(Debug)]
 pub struct JwksRefresher {
     http: reqwest::Client,
@@ -35,24 +35,23 @@ pub struct JwksRefresher {
     refresh_requests: mpsc::Receiver<KeyRefreshRequest>,
 }
 
-/// Why the keys are as they were.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("the issuer does not answer with its keys")]
+    #[error("JWKS request failed")]
     Http(#[from] reqwest::Error),
-    #[error("the issuer's keys cannot be used")]
+    #[error("invalid JWKS")]
     InvalidKeys(#[from] JwksError),
 }
 
 impl JwksRefresher {
-    /// Reads the keys of `verifier` at `url`; `wishes` came with it.
+    /// Refreshes the keys of `verifier` from `url`. `refresh_requests` is the channel that the verifier was created with.
     ///
     /// # Errors
-    /// When this machine has no certificates to know the issuer by.
+    /// When the system has no root certificates.
     pub fn new(
         url: String,
         verifier: TokenVerifier,
-        wishes: mpsc::Receiver<KeyRefreshRequest>,
+        refresh_requests: mpsc::Receiver<KeyRefreshRequest>,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
@@ -62,35 +61,31 @@ impl JwksRefresher {
             http,
             url,
             verifier,
-            refresh_requests: wishes,
+            refresh_requests,
         })
     }
 
-    /// Does so for as long as the program runs.
+    /// Runs until the service stops.
     pub async fn run(mut self) {
         let mut due = Instant::now();
-        let mut wishes_count_from = due;
+        let mut cooldown_until = due;
         loop {
-            let wish = tokio::select! {
+            let request = tokio::select! {
                 () = sleep_until(due) => None,
-                Some(wish) = self.refresh_requests.recv() => Some(wish),
+                Some(request) = self.refresh_requests.recv() => Some(request),
             };
-            // Whoever wishes too soon is told so by the wish being dropped.
-            if wish.is_some() && Instant::now() < wishes_count_from {
+            // Requests within the cool-down are dropped, which wakes the caller with an error.
+            if request.is_some() && Instant::now() < cooldown_until {
                 continue;
             }
-            let read = self.refresh().await;
-            wishes_count_from = Instant::now() + REFRESH_COOLDOWN;
+            let result = self.refresh().await;
+            cooldown_until = Instant::now() + REFRESH_COOLDOWN;
             due = Instant::now()
-                + match read {
+                + match result {
                     Ok(()) => REFRESH_INTERVAL,
                     Err(error) => {
                         let error: &(dyn std::error::Error + 'static) = &error;
-                        tracing::warn!(
-                            error,
-                            url = self.url,
-                            "the keys of people's tokens cannot be read"
-                        );
+                        tracing::warn!(error, url = self.url, "JWKS refresh failed");
                         if self.verifier.has_keys() {
                             RETRY_INTERVAL
                         } else {
@@ -102,8 +97,8 @@ impl JwksRefresher {
     }
 
     async fn refresh(&self) -> Result<(), FetchError> {
-        let answer = self.http.get(&self.url).send().await?.error_for_status()?;
-        self.verifier.replace_keys(&answer.text().await?)?;
+        let response = self.http.get(&self.url).send().await?.error_for_status()?;
+        self.verifier.replace_keys(&response.text().await?)?;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! core-api: the catalogue, accounts, carts and orders over HTTP. It is the only writer of products and of carts, and
-//! what takes orders in; the saga carries them on. This library is the program without its start, so that tests can start it too.
+//! core-api: the catalog, accounts, carts and orders over HTTP. It is the only writer of products and carts, and it accepts
+//! orders, which the order saga then processes. The service is a library so that tests can start it; `main.rs` wires it.
 
 pub mod accounts;
 pub mod carts;

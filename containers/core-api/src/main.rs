@@ -1,4 +1,4 @@
-//! Wires core-api together and runs it until it is told to stop; and the commands that prepare what it needs.
+//! The core-api binary: wires the service together and runs it until SIGTERM, and the subcommands that prepare its data.
 
 use std::{
     io::{self, Write},
@@ -33,22 +33,22 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use users::{DisplayName, EmailAddress, Users};
 
-/// Each request has several boxes of more than a kilobyte, which glibc's allocator looks for anew each time.
+/// Each request makes several allocations larger than one kilobyte, which glibc's allocator serves slowly.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// A request holds a connection for the time of its statements only.
+/// The size of the connection pool. A request holds a connection only while its statements run.
 const MAX_DATABASE_CONNECTIONS: u32 = 10;
 
-/// How long events that wait may take to leave after the last request.
+/// The time for publishing the outbox's events after the last request.
 const OUTBOX_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Catalogue, accounts, carts and orders over HTTP.
+/// Serves the catalog, accounts, carts and orders over HTTP
 #[derive(Parser)]
 #[command(
     version,
     about,
-    after_help = "Without a command it serves, as its environment says."
+    after_help = "Without a command it runs the HTTP server, configured by environment variables."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -57,38 +57,38 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Brings the database's schema up to date.
+    /// Apply the database migrations
     Migrate {
         #[command(flatten)]
         database: DatabaseConfig,
     },
-    /// Brings the catalogue to what a file says.
+    /// Insert or update products from a file
     Seed {
         #[command(flatten)]
         database: DatabaseConfig,
-        /// A JSON array of products.
+        /// A JSON file with an array of products
         file: PathBuf,
     },
-    /// Makes an account, or changes what one may do: how the first administrator comes to be.
+    /// Create an account or change its role, for example to create the first administrator
     ///
-    /// It has no password; its person chooses one by `password/forgot`.
+    /// A new account has no password. The user sets one by requesting a password reset.
     Account {
         #[command(flatten)]
         database: DatabaseConfig,
-        /// Whose; a new one if it is not given.
+        /// The id of the account [default: a new id]
         #[arg(long)]
         id: Option<UserId>,
-        /// Where mail reaches them.
+        /// The e-mail address
         #[arg(long)]
         email: String,
-        /// How they want to be called.
+        /// The display name
         #[arg(long, default_value = "Matsuri")]
         name: String,
-        /// What they may do: `customer`, `support` or `admin`.
+        /// The role: `customer`, `support` or `admin`
         #[arg(long, value_parser = parse_user_role)]
         role: Role,
     },
-    /// Prints the OpenAPI document.
+    /// Print the OpenAPI document
     Openapi,
 }
 
@@ -98,7 +98,7 @@ async fn main() -> anyhow::Result<()> {
         None => serve(Config::parse()).await,
         Some(Command::Migrate { database }) => database::migrate(&connect_database(&database)?)
             .await
-            .context("the migrations did not run"),
+            .context("cannot apply the database migrations"),
         Some(Command::Seed { database, file }) => seed(&connect_database(&database)?, &file).await,
         Some(Command::Account {
             database,
@@ -113,12 +113,12 @@ async fn main() -> anyhow::Result<()> {
 
 async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let products: Vec<SeedProduct> =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a catalogue", file.display()))?;
-    let done = catalog::seed(pool, &Clock::system(), &products)
+    let products: Vec<SeedProduct> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a valid catalog file", file.display()))?;
+    let summary = catalog::seed(pool, &Clock::system(), &products)
         .await
-        .context("the catalogue is as it was")?;
-    print(&done.to_string())
+        .context("cannot seed the catalog; nothing was changed")?;
+    print(&summary.to_string())
 }
 
 async fn upsert_account(
@@ -134,16 +134,16 @@ async fn upsert_account(
     Users::new(pool.clone(), clock)
         .upsert_account(id, &email, &name, role)
         .await
-        .context("the accounts are as they were")?;
+        .context("cannot write the account; nothing was changed")?;
     print(&id.to_string())
 }
 
-/// Programs have no accounts.
+/// Parses the role of an account. `service` is not accepted because services have no accounts.
 fn parse_user_role(name: &str) -> Result<Role, String> {
-    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Service);
-    let mut named = roles.filter(|role| role.to_string() == name);
-    named
-        .next()
+    Role::ALL
+        .into_iter()
+        .filter(|role| *role != Role::Service)
+        .find(|role| role.to_string() == name)
         .ok_or_else(|| "expected customer, support or admin".to_owned())
 }
 
@@ -151,51 +151,56 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
     let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
-    let (verifier, wishes) =
+    let (verifier, key_refresh_requests) =
         TokenVerifier::with_key_refresh(&config.auth_issuer, &config.auth_audience, clock.clone());
-    let keys = JwksRefresher::new(config.jwks_url(), verifier.clone(), wishes)?;
+    let jwks_refresher = JwksRefresher::new(config.jwks_url(), verifier.clone(), key_refresh_requests)?;
     let pool = connect_database(&config.database)?;
     let aws = aws_client::sdk_config().await;
-    let dynamo = dynamodb::client(&aws);
-    let bus = aws_sdk_eventbridge::Client::new(&aws);
+    let dynamodb = dynamodb::client(&aws);
+    let eventbridge = aws_sdk_eventbridge::Client::new(&aws);
 
-    let publisher = Publisher::new(bus.clone(), &config.event_bus);
-    let parking = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), &config.event_parking_queue);
+    let publisher = Publisher::new(eventbridge.clone(), &config.event_bus);
+    let parking_queue = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), &config.event_parking_queue);
     let tables = Tables {
         orders: config.orders_table,
         outbox: config.outbox_table,
         idempotency: config.idempotency_table,
     };
-    let carts = Carts::new(dynamo.clone(), config.sessions_table, clock.clone());
-    let orders = Orders::new(dynamo, tables, clock.clone());
+    let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
+    let orders = Orders::new(dynamodb, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         PostgresOutbox::new(pool.clone()),
         publisher.clone(),
-        parking.clone(),
+        parking_queue.clone(),
         clock.clone(),
     );
-    let (order_relay, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
+    let (order_relay, order_events) =
+        Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
     let users = Users::new(pool.clone(), clock.clone());
-    let catalogue = Catalog::new(pool, product_events, clock.clone());
-    let checkout = OrderService::new(catalogue.clone(), orders.clone(), order_events);
+    let catalog = Catalog::new(pool, product_events, clock.clone());
+    let order_service = OrderService::new(catalog.clone(), orders.clone(), order_events);
 
     let readiness = Readiness::default();
     let checks = readiness_checks(
-        catalogue.clone(),
+        catalog.clone(),
         orders.clone(),
-        bus,
+        eventbridge,
         config.event_bus,
         verifier.clone(),
     );
-    let limits = RateLimiter::new(config.rate_limit_factor, config.redis_url.as_ref(), clock.clone())
-        .context("REDIS_URL is no address of Redis")?;
+    let rate_limiter = RateLimiter::new(
+        config.rate_limit_multiplier,
+        config.redis_url.as_ref(),
+        clock.clone(),
+    )
+    .context("REDIS_URL is not a Redis URL")?;
     let app = AppState {
         carts,
-        catalog: catalogue,
-        order_service: checkout,
-        rate_limiter: limits,
+        catalog,
+        order_service,
+        rate_limiter,
         orders,
-        trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_address_header),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header),
         account_status: AccountStatusCache::new(users.clone()),
         users,
         verifier,
@@ -204,9 +209,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let router = http::routes(app).merge(health).merge(metrics);
     let listener = TcpListener::bind((config.bind_address, config.port))
         .await
-        .with_context(|| format!("cannot listen on PORT {}", config.port))?;
+        .with_context(|| format!("cannot listen on port {} (PORT)", config.port))?;
 
-    tokio::spawn(keys.run());
+    tokio::spawn(jwks_refresher.run());
     let stop_relays = CancellationToken::new();
     let relays = [product_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
@@ -217,15 +222,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         drain,
     )
     .await
-    .context("serving ended")?;
+    .context("the HTTP server failed")?;
 
     stop_relays.cancel();
     if tokio::time::timeout(OUTBOX_FLUSH_TIMEOUT, join_all(relays))
         .await
         .is_err()
     {
-        // They are in their outboxes; the next instance's relay finds them there.
-        tracing::warn!("some events have not been published");
+        // The events remain in the outboxes, from which the relay of another instance publishes them.
+        tracing::warn!("shutdown timeout: some outbox events are not published yet");
     }
     tracing::info!("stopped");
     Ok(())
@@ -236,48 +241,53 @@ fn connect_database(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
         url: database.database_url.clone(),
         max_connections: MAX_DATABASE_CONNECTIONS,
     };
-    database::connect_lazy(&config).context("DATABASE_URL is not a PostgreSQL address")
+    database::connect_lazy(&config).context("DATABASE_URL is not a PostgreSQL URL")
 }
 
-/// What `/ready` asks.
+/// The dependencies that `/ready` checks.
 fn readiness_checks(
-    catalogue: Catalog,
+    catalog: Catalog,
     orders: Orders,
-    bus: aws_sdk_eventbridge::Client,
+    eventbridge: aws_sdk_eventbridge::Client,
     bus_name: String,
     verifier: TokenVerifier,
 ) -> Vec<(&'static str, ReadinessCheck)> {
     let database: ReadinessCheck = Arc::new(move || {
-        let catalogue = catalogue.clone();
-        async move { catalogue.ping().await.map_err(|error| error.to_string()) }.boxed()
+        let catalog = catalog.clone();
+        async move { catalog.ping().await.map_err(|error| error.to_string()) }.boxed()
     });
-    let table: ReadinessCheck = Arc::new(move || {
+    let orders_table: ReadinessCheck = Arc::new(move || {
         let orders = orders.clone();
         async move { orders.check().await.map_err(|error| error.to_string()) }.boxed()
     });
-    let bus: ReadinessCheck = Arc::new(move || {
-        let asked = bus.describe_event_bus().name(&bus_name).send();
+    let event_bus: ReadinessCheck = Arc::new(move || {
+        let request = eventbridge.describe_event_bus().name(&bus_name).send();
         async move {
-            asked
+            request
                 .await
                 .map(|_| ())
                 .map_err(|error| DisplayErrorContext(error).to_string())
         }
         .boxed()
     });
-    let keys: ReadinessCheck = Arc::new(move || {
-        let here = verifier.has_keys();
-        async move { here.then_some(()).ok_or_else(|| "none was read yet".to_owned()) }.boxed()
+    let jwks: ReadinessCheck = Arc::new(move || {
+        let has_keys = verifier.has_keys();
+        async move {
+            has_keys
+                .then_some(())
+                .ok_or_else(|| "the JWKS has not been fetched yet".to_owned())
+        }
+        .boxed()
     });
     vec![
         ("database", database),
-        ("orders-table", table),
-        ("event-bus", bus),
-        ("jwks", keys),
+        ("orders-table", orders_table),
+        ("event-bus", event_bus),
+        ("jwks", jwks),
     ]
 }
 
-/// Commands answer on standard output.
+/// Prints the result of a subcommand.
 fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{text}").context("nobody listens")
+    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
 }

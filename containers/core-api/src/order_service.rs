@@ -1,4 +1,4 @@
-//! Ordering: what a customer asks for, priced by the catalogue, put into the order store.
+//! The order service: prices an order request from the catalog and places it in the order store.
 
 use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId, money::MoneyError};
 use event_publishing::RelayHandle;
@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 
 use crate::catalog::Catalog;
 
-/// The least that one order may cost, in yen: Stripe's minimum charge.
+/// The minimum total of an order in yen: Stripe's minimum charge.
 pub const MIN_TOTAL: i64 = 50;
 
-/// The most that one order may cost, in yen: Stripe's limit of eight digits.
+/// The maximum total of an order in yen: Stripe's limit of eight digits.
 pub const MAX_TOTAL: i64 = 99_999_999;
 
-/// An order as a customer asks for it. Names and prices are not theirs to say.
+/// A new order. Names and prices come from the catalog, not from the request.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -24,21 +24,20 @@ pub const MAX_TOTAL: i64 = 99_999_999;
     "payment_method": "pm_card_visa",
 }))]
 pub struct OrderRequest {
-    /// What is bought: 1 to 100 lines. A product may be on several of them.
+    /// 1 to 100 lines. Several lines may contain the same product.
     #[schema(value_type = Vec<LineRequest>, min_items = 1, max_items = 100)]
     pub items: LineRequests,
-    /// The payment provider's name of what pays.
+    /// The payment provider's id of the payment method.
     pub payment_method: PaymentMethod,
 }
 
-/// A line of an order as a customer asks for it.
+/// A line of a new order.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineRequest {
-    /// Which product.
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
-    /// How many pieces of it.
+    /// The number of units.
     #[schema(value_type = u32, minimum = 1, maximum = 9999, example = 2)]
     pub quantity: Quantity,
 }
@@ -48,13 +47,13 @@ pub struct LineRequest {
 #[serde(try_from = "Vec<JsonObject<LineRequest>>")]
 pub struct LineRequests(Vec<LineRequest>);
 
-/// Too many lines, or none.
+/// The request has no lines, or more than [`LineRequests::MAX`].
 #[derive(Debug, thiserror::Error)]
 #[error("expected 1 to {} lines", LineRequests::MAX)]
 pub struct InvalidLineCount;
 
 impl LineRequests {
-    /// As many as fit into one event and one DynamoDB item with room to spare.
+    /// So many lines fit into one event and one DynamoDB item with a margin.
     pub const MAX: usize = 100;
 }
 
@@ -79,21 +78,20 @@ impl TryFrom<Vec<JsonObject<LineRequest>>> for LineRequests {
     }
 }
 
-/// The payment provider's name of a payment method, such as `pm_card_visa`.
+/// The payment provider's id of a payment method, for example `pm_card_visa`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, pattern = "^pm_[A-Za-z0-9_]{1,100}$", example = "pm_card_visa")]
 pub struct PaymentMethod(String);
 
 impl PaymentMethod {
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Text that names no payment method.
+/// The text is not a payment method id.
 #[derive(Debug, thiserror::Error)]
 #[error("expected pm_ and then 1 to 100 letters, digits and underscores")]
 pub struct InvalidPaymentMethod;
@@ -102,11 +100,11 @@ impl TryFrom<String> for PaymentMethod {
     type Error = InvalidPaymentMethod;
 
     fn try_from(text: String) -> Result<Self, InvalidPaymentMethod> {
-        let name = text.strip_prefix("pm_").ok_or(InvalidPaymentMethod)?;
-        let plain = name
+        let id = text.strip_prefix("pm_").ok_or(InvalidPaymentMethod)?;
+        let is_alphanumeric = id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if plain && (1..=100).contains(&name.len()) {
+        if is_alphanumeric && (1..=100).contains(&id.len()) {
             Ok(Self(text))
         } else {
             Err(InvalidPaymentMethod)
@@ -114,33 +112,30 @@ impl TryFrom<String> for PaymentMethod {
     }
 }
 
-/// Who orders.
+/// The customer who places an order.
 #[derive(Clone, Debug)]
 pub struct Buyer {
-    /// The customer.
     pub id: UserId,
-    /// Where mail about the order goes.
+    /// The e-mail address for order mails.
     pub email: String,
 }
 
 /// Why an order was not placed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// The lines at these positions name products that the catalogue does not have.
-    #[error("products of the order do not exist")]
+    /// The positions of the lines whose products are not in the catalog, with the ids of these products.
+    #[error("some products of the order do not exist")]
     UnknownProducts(Vec<(usize, ProductId)>),
-    /// The whole costs less than [`MIN_TOTAL`] or more than [`MAX_TOTAL`].
-    #[error("the order's total cannot be paid")]
+    /// The total is less than [`MIN_TOTAL`] or more than [`MAX_TOTAL`].
+    #[error("order total out of range")]
     TotalOutOfRange,
-    /// See [`PlaceError`].
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// The catalogue's database failed.
-    #[error("the catalogue's database failed")]
+    #[error("catalog database query failed")]
     Catalog(#[from] sqlx::Error),
 }
 
-/// Where orders are placed and taken back. Cloning is cheap.
+/// Places and cancels orders. Clones share the underlying clients.
 #[derive(Clone, Debug)]
 pub struct OrderService {
     catalog: Catalog,
@@ -149,7 +144,7 @@ pub struct OrderService {
 }
 
 impl OrderService {
-    /// Prices come from `catalogue`, orders go into `orders`, and their events are handed to `relay`.
+    /// `relay` is notified of the events that each change commits to the outbox.
     #[must_use]
     pub fn new(catalog: Catalog, orders: Orders, relay: RelayHandle) -> Self {
         Self {
@@ -159,7 +154,7 @@ impl OrderService {
         }
     }
 
-    /// Places an order at the prices of this moment. The same key again gives the same order as it was then.
+    /// Places an order at current prices. Repeating the call with the same idempotency key returns the same order.
     pub async fn place(
         &self,
         buyer: Buyer,
@@ -174,17 +169,18 @@ impl OrderService {
         let (items, total) = match self.price_lines(&lines).await {
             Ok(priced) => priced,
             Err(OrderError::Catalog(error)) => return Err(error.into()),
-            // If this repeats a request whose answer was lost, the order stands, whatever its product does now.
-            Err(refusal) => {
+            // If this request repeats one whose response was lost, its order exists, even if the products have been
+            // withdrawn or repriced since.
+            Err(error) => {
                 let lines = lines.iter().map(|line| (line.product_id, line.quantity));
-                let before = self
+                let existing = self
                     .orders
                     .find_by_key_and_payload(buyer.id, &idempotency_key, &payment_method, lines)
                     .await?;
-                return before.ok_or(refusal);
+                return existing.ok_or(error);
             }
         };
-        let new = NewOrder {
+        let new_order = NewOrder {
             user_id: buyer.id,
             contact_email: buyer.email,
             items,
@@ -193,12 +189,12 @@ impl OrderService {
             idempotency_key,
             traceparent,
         };
-        let (order, event) = self.orders.place(&new).await?;
+        let (order, event) = self.orders.place(&new_order).await?;
         self.relay.notify_committed(event.into_iter().collect());
         Ok(order)
     }
 
-    /// Takes an order back. Doing so twice changes nothing.
+    /// Cancels an order. The operation is idempotent.
     pub async fn cancel(&self, customer: UserId, order_id: OrderId) -> Result<Order, CancelError> {
         let find = async || {
             self.orders
@@ -206,9 +202,9 @@ impl OrderService {
                 .await?
                 .ok_or(CancelError::NotFound)
         };
-        // Its event belongs to the order's trace, as all of the order's do, and not to that of this request.
-        let cause = find().await?.event_context();
-        match self.orders.cancel(customer, order_id, cause).await {
+        // Like all events of the order, the event belongs to the order's trace, not to the trace of this request.
+        let context = find().await?.event_context();
+        match self.orders.cancel(customer, order_id, context).await {
             Ok((order, event)) => {
                 self.relay.notify_committed(vec![event]);
                 Ok(order)
@@ -218,23 +214,23 @@ impl OrderService {
         }
     }
 
-    /// The lines with what the catalogue says of their products at this moment, and what they cost together.
+    /// The lines with the current names and prices of their products, and the total.
     async fn price_lines(&self, lines: &[LineRequest]) -> Result<(Vec<OrderLine>, Money), OrderError> {
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
-        let offers = self.catalog.find_prices(&ids).await?;
+        let prices = self.catalog.find_prices(&ids).await?;
         let (mut items, mut unknown) = (Vec::with_capacity(lines.len()), Vec::new());
         let mut total = Money::zero(Currency::JPY);
         for (position, line) in lines.iter().enumerate() {
-            let Some(offer) = offers.get(&line.product_id) else {
+            let Some(product) = prices.get(&line.product_id) else {
                 unknown.push((position, line.product_id));
                 continue;
             };
-            total = total.checked_add(offer.price.checked_mul(line.quantity)?)?;
+            total = total.checked_add(product.price.checked_mul(line.quantity)?)?;
             items.push(OrderLine {
                 product_id: line.product_id,
-                product_name: offer.name.clone(),
+                product_name: product.name.clone(),
                 quantity: line.quantity,
-                price: offer.price.amount(),
+                price: product.price.amount(),
             });
         }
         if !unknown.is_empty() {
@@ -248,7 +244,7 @@ impl OrderService {
 }
 
 impl From<MoneyError> for OrderError {
-    /// What is beyond the arithmetic is beyond the limit as well.
+    /// An amount that overflows [`Money`] exceeds [`MAX_TOTAL`] as well.
     fn from(_: MoneyError) -> Self {
         Self::TotalOutOfRange
     }

@@ -1,4 +1,5 @@
-//! Who is asking. A token tells who somebody is; what they may do at this moment, their account does.
+//! Authentication: verifies that the account of an access token still exists and loads its current role. The token
+//! identifies the user; the account, not the token, determines the permissions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,43 +10,39 @@ use users::{AccountStatus, Users};
 
 use crate::order_service::Buyer;
 
-/// How long it may take until a role, a new password or the end of an account is heard of everywhere.
+/// The maximum time until all instances apply a changed role, a changed password or a deleted account.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// Of how many people at most it is remembered.
+/// The maximum number of cached accounts.
 const CACHE_CAPACITY: u64 = 10_000;
 
-/// How accounts stand, asked once a second for each person at most. Cloning shares what is remembered.
+/// A cache of account statuses: at most one query per second and account. Clones share the cache.
 #[derive(Clone, Debug)]
 pub struct AccountStatusCache {
     users: Users,
     cache: Cache<UserId, Option<AccountStatus>>,
 }
 
-/// A person who is signed in.
+/// The user who sent a request.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedUser {
-    /// Who.
     pub id: UserId,
-    /// What they may do at this moment, whatever their token says.
+    /// The current role of the account, which may differ from the role in the token.
     pub role: Role,
-    /// Where mail reaches them.
+    /// The e-mail address from the token.
     pub email: Option<String>,
 }
 
-/// Why a token that is good as such tells of nobody.
+/// Why a correctly signed token does not authenticate a user.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
-    /// There is no such account, or its tokens were made invalid since.
-    #[error("the account is gone, or its tokens have been made invalid")]
+    #[error("the account does not exist, or its tokens have been revoked")]
     TokenRevoked,
-    /// The database failed.
-    #[error("the accounts' database failed")]
+    #[error("account query failed")]
     Database(#[from] Arc<sqlx::Error>),
 }
 
 impl AccountStatusCache {
-    /// The standings of these accounts.
     #[must_use]
     pub fn new(users: Users) -> Self {
         let cache = Cache::builder()
@@ -55,38 +52,37 @@ impl AccountStatusCache {
         Self { users, cache }
     }
 
-    /// The person that a token of the people's issuer tells of.
+    /// The user whom a verified user token identifies.
     pub async fn authenticate(&self, claims: Claims) -> Result<AuthenticatedUser, AuthenticationError> {
         let id: UserId = claims
             .sub
             .parse()
             .map_err(|_| AuthenticationError::TokenRevoked)?;
-        // Who ask at the same time wait for one answer.
-        let standing = self.cache.try_get_with(id, self.users.account_status(id)).await?;
-        match standing {
-            Some(standing) if standing.accepts_token(&claims) => Ok(AuthenticatedUser {
+        // Concurrent requests of the same user share one query.
+        let status = self.cache.try_get_with(id, self.users.account_status(id)).await?;
+        match status {
+            Some(status) if status.accepts_token(&claims) => Ok(AuthenticatedUser {
                 id,
-                role: standing.role,
+                role: status.role,
                 email: claims.email,
             }),
             _ => Err(AuthenticationError::TokenRevoked),
         }
     }
 
-    /// Has the account asked again at the next request. Other instances follow within a second.
+    /// Makes the next request query the account again. In other instances the cached status expires within a second.
     pub async fn invalidate(&self, user_id: UserId) {
         self.cache.invalidate(&user_id).await;
     }
 }
 
 impl AuthenticatedUser {
-    /// Whether they may do this.
     #[must_use]
     pub fn has_permission(&self, permission: Permission) -> bool {
         self.role.has_permission(permission)
     }
 
-    /// The person as the buyer of an order; none when no mail reaches them.
+    /// The user as the buyer of an order. Returns `None` when the user has no e-mail address.
     #[must_use]
     pub fn into_buyer(self) -> Option<Buyer> {
         let email = self.email?;

@@ -1,11 +1,13 @@
-//! A cart becomes an order.
+//! Checkout: a cart becomes an order.
 //!
-//! The cart says that it is being ordered, under which key and what of it, before the order is placed, and is emptied
-//! of that once the order stands. Each of these is one write that is conditional on the cart's version:
+//! Before the order is placed, a claim is written into the cart: the idempotency key and the lines that are ordered. After
+//! the order is placed, one write removes the claim and the ordered lines. Both writes are conditional on the cart's
+//! version:
 //!
-//! - the same key again finds either the claim, and goes on with the same lines, or the order;
-//! - another key at the same time is told to wait, because the same goods would be ordered twice;
-//! - who finds the order placed and the claim still there empties the cart; who comes later finds no claim.
+//! - A repeated request with the same key finds the claim and continues with the same lines, or finds the order.
+//! - A concurrent request with another key is rejected, because it would order the same lines twice.
+//! - When the order exists but its claim is still there, the next request removes the claim and the ordered lines. Later
+//!   requests find no claim.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
@@ -23,28 +25,25 @@ use crate::order_service::{
     Buyer, LineRequest, LineRequests, OrderError, OrderRequest, OrderService, PaymentMethod,
 };
 
-/// How often the cart is looked at again that another was faster at.
+/// The number of attempts when concurrent requests change the cart.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// After this time nobody works on an attempt any more: a request has ended long before.
+/// A claim of this age is stale: the request timeout ended its request long before.
 const CLAIM_STALE_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// An attempt that is taken up again after this time is begun anew, so that nobody takes it for abandoned meanwhile.
+/// A repeated request renews a claim of this age, so that it does not become stale during the request.
 const CLAIM_RENEW_AFTER: TimeDelta = TimeDelta::seconds(20);
 
-/// Why a cart did not become an order.
+/// Why a checkout failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
-    /// There is nothing in it.
     #[error("the cart is empty")]
     Empty,
-    /// It is being ordered under another key.
-    #[error("the cart is being ordered by another request")]
+    /// A request with another idempotency key is checking out the cart.
+    #[error("another request is checking out the cart")]
     InProgress,
-    /// See [`OrderError`].
     #[error(transparent)]
     Order(#[from] OrderError),
-    /// See [`CartError`].
     #[error(transparent)]
     Cart(#[from] CartError),
 }
@@ -56,10 +55,11 @@ impl From<StoreError> for CheckoutError {
 }
 
 impl Carts {
-    /// Orders what is in the buyer's cart, and empties the cart of it. The same key again gives the same order.
+    /// Orders the lines in the buyer's cart and removes them from the cart. Repeating the call with the same key returns
+    /// the same order.
     pub async fn checkout(
         &self,
-        checkout: &OrderService,
+        order_service: &OrderService,
         orders: &Orders,
         buyer: Buyer,
         payment_method: PaymentMethod,
@@ -86,12 +86,12 @@ impl Carts {
                 Some(other) if self.clock.now() < other.at + CLAIM_STALE_AFTER => {
                     return Err(CheckoutError::InProgress);
                 }
-                Some(abandoned) => {
-                    // Its order may stand all the same.
+                Some(stale) => {
+                    // Its order may have been placed nevertheless.
                     let placed = orders
-                        .find_by_key(user_id, &order_idempotency_key(&abandoned.key))
+                        .find_by_key(user_id, &order_idempotency_key(&stale.key))
                         .await?;
-                    self.finish_checkout(&id, &abandoned.key, placed.as_ref()).await?;
+                    self.finish_checkout(&id, &stale.key, placed.as_ref()).await?;
                     continue;
                 }
                 None => {
@@ -125,7 +125,7 @@ impl Carts {
                 items: to_line_requests(&claim.lines),
                 payment_method: payment_method.clone(),
             };
-            let placed = checkout
+            let placed = order_service
                 .place(buyer.clone(), request, order_idempotency_key(&key), trace)
                 .await;
             match placed {
@@ -133,20 +133,20 @@ impl Carts {
                     self.finish_checkout(&id, &key, Some(&order)).await?;
                     return Ok(order);
                 }
-                // Nothing is ordered: the cart is its owner's again, to change and try once more.
-                Err(refusal @ (OrderError::UnknownProducts(_) | OrderError::TotalOutOfRange)) => {
+                // Nothing was ordered: release the cart, so that its owner can change it and try again.
+                Err(error @ (OrderError::UnknownProducts(_) | OrderError::TotalOutOfRange)) => {
                     self.finish_checkout(&id, &key, None).await?;
-                    return Err(refusal.into());
+                    return Err(error.into());
                 }
-                // Nobody knows. The claim stays for the next attempt with this key to find out.
+                // It is unknown whether the order exists. The claim stays, so that a retry with this key finds out.
                 Err(error) => return Err(error.into()),
             }
         }
         Err(CartError::Contended.into())
     }
 
-    /// Ends the attempt under `key`, taking out of the cart what its order holds if there is one. Who finds it ended
-    /// has nothing to do.
+    /// Removes the claim with `key` and, if there is an order, the ordered lines. Does nothing when the claim has
+    /// already been removed.
     async fn finish_checkout(&self, id: &CartId, key: &str, order: Option<&Order>) -> Result<(), CartError> {
         let ordered: Vec<CartLine> = order
             .iter()
@@ -166,7 +166,7 @@ impl Carts {
         .map(|_| ())
     }
 
-    /// Ends an attempt that nobody works on any more, so that a cart does not show for long what is ordered already.
+    /// Finishes a stale checkout, so that the cart does not show lines that have been ordered.
     pub async fn finish_stale_checkout(&self, orders: &Orders, user_id: UserId) -> Result<(), CheckoutError> {
         let id = CartId::for_user(user_id);
         if let Some(claim) = self.read(&id).await?.claim
@@ -181,7 +181,8 @@ impl Carts {
     }
 }
 
-/// The key under which the order is placed. No header can say it, so no order that was sent as such has it.
+/// The idempotency key of the order. It contains a NUL, which no Idempotency-Key header can contain, so it never equals
+/// the key of an order that was placed directly.
 fn order_idempotency_key(key: &str) -> String {
     format!("cart\0{key}")
 }
@@ -195,5 +196,5 @@ fn to_line_requests(lines: &[CartLine]) -> LineRequests {
         })
         .collect();
     LineRequests::try_from(lines)
-        .expect("a claim has a line, and no more than a cart, which holds fewer than an order")
+        .expect("a claim has between one line and the maximum of a cart, which is below that of an order")
 }

@@ -1,7 +1,7 @@
-//! Carts: what somebody means to buy, before it is an order.
+//! Carts.
 //!
-//! A cart is one item of the table of sessions, and every change of it is conditional on the version that the change
-//! was decided on. Prices are not in it: they are the catalogue's of the moment that it is looked at.
+//! A cart is one item of the sessions table in DynamoDB. Every write is conditional on the version that was read
+//! (optimistic concurrency). A cart stores no prices: each response uses the catalog's current prices.
 
 mod cart;
 mod checkout;

@@ -1,4 +1,4 @@
-//! Carts in DynamoDB, in the table `ecommerce-sessions`.
+//! The store of carts: the DynamoDB table `ecommerce-sessions`.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::{
     cart::{Cart, CartFull, CartLine, CheckoutClaim},
 };
 
-/// How long a cart is kept that nobody touches.
+/// A cart expires this long after its last change.
 const CART_TTL: TimeDelta = TimeDelta::days(30);
 
-/// How often a change is decided again that another was faster than.
+/// The number of attempts to write a cart that concurrent requests change as well.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// How much longer is waited before each of these.
+/// The delay before the second attempt; each further attempt waits one step longer.
 const BACKOFF_STEP: Duration = Duration::from_millis(5);
 
 /// The store of carts. Cloning is cheap.
@@ -34,31 +34,29 @@ pub struct Carts {
     pub(super) clock: Clock,
 }
 
-/// Why a cart could not be had or changed.
+/// Why a cart could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CartError {
-    /// See [`Full`].
     #[error(transparent)]
     Full(#[from] CartFull),
-    /// Others changed the cart again and again.
-    #[error("the cart is being changed by others")]
+    /// Concurrent requests changed the cart during every attempt.
+    #[error("too many concurrent changes to the cart")]
     Contended,
-    /// DynamoDB refused or did not answer.
-    #[error("the store of carts failed: {0}")]
+    /// DynamoDB returned an error or did not respond.
+    #[error("cart store failed: {0}")]
     Unavailable(String),
-    /// An item has not the shape of a cart.
-    #[error("an item of the store of carts cannot be read")]
+    #[error("invalid cart item in the cart store")]
     InvalidItem(#[from] serde_dynamo::Error),
 }
 
 impl CartError {
-    /// The SDK's errors tell what happened only along their source chain.
+    /// Formats the whole source chain, because the top-level message of an SDK error does not state the cause.
     fn from_sdk(error: impl std::error::Error) -> Self {
         Self::Unavailable(DisplayErrorContext(error).to_string())
     }
 }
 
-/// A cart as the table keeps it.
+/// The DynamoDB item of a cart.
 #[derive(Serialize, Deserialize)]
 struct CartRecord {
     session_id: String,
@@ -67,31 +65,30 @@ struct CartRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claim: Option<CheckoutClaim>,
     updated_at: Timestamp,
-    /// Seconds since 1970. DynamoDB removes expired items within days, not at once, so it is checked as well.
+    /// The expiry in seconds since the Unix epoch. Readers check it too, because DynamoDB deletes expired items days
+    /// later.
     ttl: i64,
 }
 
 impl From<CartRecord> for Cart {
-    fn from(item: CartRecord) -> Self {
+    fn from(record: CartRecord) -> Self {
         Self {
-            lines: item.lines,
-            claim: item.claim,
-            version: Some(item.version),
+            lines: record.lines,
+            claim: record.claim,
+            version: Some(record.version),
         }
     }
 }
 
-/// How a conditional write went.
+/// The outcome of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// As it was decided.
     Applied,
-    /// Somebody else has written since the cart was read.
+    /// The stored version is not the one that was read.
     Conflict,
 }
 
 impl Carts {
-    /// The carts in this table.
     #[must_use]
     pub fn new(client: Client, table: impl Into<String>, clock: Clock) -> Self {
         Self {
@@ -101,27 +98,28 @@ impl Carts {
         }
     }
 
-    /// A cart as the last write left it; an empty one when there is none, or its time is over.
+    /// Reads a cart with strong consistency. Returns an empty cart when none is stored or it has expired.
     pub async fn read(&self, id: &CartId) -> Result<Cart, CartError> {
-        let Some(item) = self.fetch_record(id).await? else {
+        let Some(record) = self.fetch_record(id).await? else {
             return Ok(Cart::default());
         };
-        let version = Some(item.version);
-        let current = Some(item).filter(|item| self.is_unexpired(item));
+        // A write replaces an expired item, so it needs that item's version.
+        let version = Some(record.version);
+        let unexpired = Some(record).filter(|record| self.is_unexpired(record));
         Ok(Cart {
             version,
-            ..current.map(Cart::from).unwrap_or_default()
+            ..unexpired.map(Cart::from).unwrap_or_default()
         })
     }
 
-    /// The cart that a token opens; none when it opens nothing, because nobody was given it or its time is over.
+    /// The anonymous cart of a token. Returns `None` when the token was never issued or the cart has expired.
     pub async fn find_by_token(&self, token: &CartToken) -> Result<Option<Cart>, CartError> {
-        let item = self.fetch_record(&CartId::for_token(token)).await?;
-        Ok(item.filter(|item| self.is_unexpired(item)).map(Cart::from))
+        let record = self.fetch_record(&CartId::for_token(token)).await?;
+        Ok(record.filter(|record| self.is_unexpired(record)).map(Cart::from))
     }
 
     async fn fetch_record(&self, id: &CartId) -> Result<Option<CartRecord>, CartError> {
-        let answer = self
+        let output = self
             .client
             .get_item()
             .table_name(&self.table)
@@ -130,24 +128,24 @@ impl Carts {
             .send()
             .await
             .map_err(CartError::from_sdk)?;
-        Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
+        Ok(output.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    fn is_unexpired(&self, item: &CartRecord) -> bool {
-        item.ttl > self.clock.now().timestamp()
+    fn is_unexpired(&self, record: &CartRecord) -> bool {
+        record.ttl > self.clock.now().timestamp()
     }
 
-    /// Changes a cart, deciding again whenever somebody else was faster.
+    /// Reads a cart, applies `change` and writes it. On a version conflict the whole operation is repeated.
     pub async fn update_with(
         &self,
         id: &CartId,
-        decide: impl Fn(&mut Cart) -> Result<(), CartFull>,
+        change: impl Fn(&mut Cart) -> Result<(), CartFull>,
     ) -> Result<Cart, CartError> {
         for attempt in 0..MAX_ATTEMPTS {
             self.back_off(attempt).await;
             let before = self.read(id).await?;
             let mut cart = before.clone();
-            decide(&mut cart)?;
+            change(&mut cart)?;
             if cart == before || self.write_if_unchanged(id, &mut cart).await? == WriteOutcome::Applied {
                 return Ok(cart);
             }
@@ -155,38 +153,36 @@ impl Carts {
         Err(CartError::Contended)
     }
 
-    /// The cart `id` with what the cart that `token` opens has held until now. Both are written in one transaction,
-    /// the one fuller and the other gone, so that it is added once, however often it is asked for.
+    /// Merges the anonymous cart of `token` into the cart `id`. One transaction writes the merged cart and deletes the
+    /// anonymous one, so a repeated request does not add the lines twice.
     pub async fn merge_anonymous(&self, id: &CartId, token: &CartToken) -> Result<Cart, CartError> {
-        let other = CartId::for_token(token);
+        let anonymous_id = CartId::for_token(token);
         for attempt in 0..MAX_ATTEMPTS {
             self.back_off(attempt).await;
-            // In this order: whoever finds it gone reads the cart that it was added to.
+            // The anonymous cart is read first: when it is gone, the other cart already contains its lines.
             let Some(anonymous) = self.find_by_token(token).await? else {
                 return self.read(id).await;
             };
+            let anonymous_version = anonymous.version.expect("a stored cart has a version");
             let mut cart = self.read(id).await?;
             cart.merge_lines(&anonymous.lines);
             let (put, version) = self.conditional_put(id, &cart)?;
             let delete = Delete::builder()
                 .table_name(&self.table)
-                .key("session_id", AttributeValue::S(other.as_str().to_owned()))
+                .key("session_id", AttributeValue::S(anonymous_id.as_str().to_owned()))
                 .condition_expression("#version = :version")
                 .expression_attribute_names("#version", "version")
-                .expression_attribute_values(
-                    ":version",
-                    number_attribute(anonymous.version.unwrap_or_default()),
-                )
+                .expression_attribute_values(":version", number_attribute(anonymous_version))
                 .build()
                 .map_err(CartError::from_sdk)?;
-            let sent = self
+            let result = self
                 .client
                 .transact_write_items()
                 .transact_items(TransactWriteItem::builder().put(put).build())
                 .transact_items(TransactWriteItem::builder().delete(delete).build())
                 .send()
                 .await;
-            match sent {
+            match result {
                 Ok(_) => {
                     cart.version = Some(version);
                     return Ok(cart);
@@ -198,7 +194,6 @@ impl Carts {
         Err(CartError::Contended)
     }
 
-    /// Removes a cart with all that is in it.
     pub async fn delete(&self, id: &CartId) -> Result<(), CartError> {
         self.client
             .delete_item()
@@ -210,14 +205,14 @@ impl Carts {
             .map_err(CartError::from_sdk)
     }
 
-    /// Writes a cart where it still is as it was read.
+    /// Writes a cart if the stored version is still the one that was read.
     pub(super) async fn write_if_unchanged(
         &self,
         id: &CartId,
         cart: &mut Cart,
     ) -> Result<WriteOutcome, CartError> {
         let (put, version) = self.conditional_put(id, cart)?;
-        let sent = self
+        let result = self
             .client
             .put_item()
             .table_name(put.table_name())
@@ -227,15 +222,15 @@ impl Carts {
             .set_expression_attribute_values(put.expression_attribute_values().cloned())
             .send()
             .await;
-        match sent {
+        match result {
             Ok(_) => {
                 cart.version = Some(version);
                 Ok(WriteOutcome::Applied)
             }
             Err(error) => match error.as_service_error() {
-                Some(refusal)
-                    if refusal.is_conditional_check_failed_exception()
-                        || refusal.is_transaction_conflict_exception() =>
+                Some(error)
+                    if error.is_conditional_check_failed_exception()
+                        || error.is_transaction_conflict_exception() =>
                 {
                     Ok(WriteOutcome::Conflict)
                 }
@@ -244,11 +239,11 @@ impl Carts {
         }
     }
 
-    /// The conditional write of a cart, and the version that it makes.
+    /// The conditional write of a cart, and the version that it stores.
     fn conditional_put(&self, id: &CartId, cart: &Cart) -> Result<(Put, u64), CartError> {
         let now = self.clock.now();
         let version = cart.version.map_or(1, |version| version + 1);
-        let item = CartRecord {
+        let record = CartRecord {
             session_id: id.as_str().to_owned(),
             version,
             lines: cart.lines.clone(),
@@ -258,13 +253,13 @@ impl Carts {
         };
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(item)?));
+            .set_item(Some(serde_dynamo::to_item(record)?));
         let put = match cart.version {
             None => put.condition_expression("attribute_not_exists(session_id)"),
-            Some(read) => put
+            Some(read_version) => put
                 .condition_expression("#version = :version")
                 .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":version", number_attribute(read)),
+                .expression_attribute_values(":version", number_attribute(read_version)),
         };
         Ok((put.build().map_err(CartError::from_sdk)?, version))
     }
@@ -280,7 +275,7 @@ fn number_attribute(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Whether a transaction was refused because somebody else was faster.
+/// Whether a transaction failed because a concurrent request had changed one of the items.
 fn is_version_conflict(error: Option<&TransactWriteItemsError>) -> bool {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error else {
         return false;

@@ -1,35 +1,34 @@
-//! By what a cart is known.
+//! The identifiers of carts: the id of the DynamoDB item and the token of an anonymous cart.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::UserId;
 use sha2::{Digest, Sha256};
 
-/// As many as nobody guesses.
+/// 256 bits, which cannot be guessed.
 const TOKEN_BYTES: usize = 32;
 
-/// What opens the cart of somebody who is not signed in. Who has it has the cart; the store has only its digest.
+/// The secret token of an anonymous cart. It grants full access to the cart, so the table stores only its digest.
 #[derive(Clone)]
 pub struct CartToken([u8; TOKEN_BYTES]);
 
-/// Text that is no cart token.
+/// The text is not a cart token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cart token is 43 characters of base64url")]
 pub struct InvalidCartToken;
 
-/// A cart's key in the table of sessions.
+/// The key of a cart in the sessions table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CartId(String);
 
 impl CartToken {
-    /// A token that nobody else has.
     #[must_use]
     pub fn generate() -> Self {
         let mut bytes = [0; TOKEN_BYTES];
-        aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
+        aws_lc_rs::rand::fill(&mut bytes).expect("the operating system provides random bytes");
         Self(bytes)
     }
 
-    /// The token that was given out as `text`.
+    /// Parses the text that [`Self::expose`] returned.
     pub fn parse(text: &str) -> Result<Self, InvalidCartToken> {
         let bytes = BASE64_URL_SAFE_NO_PAD
             .decode(text)
@@ -37,7 +36,7 @@ impl CartToken {
         bytes.try_into().map(Self).map_err(|_| InvalidCartToken)
     }
 
-    /// The token as it is given out.
+    /// The token as text, to be sent to the client.
     #[must_use]
     pub fn expose(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
@@ -51,20 +50,19 @@ impl std::fmt::Debug for CartToken {
 }
 
 impl CartId {
-    /// The cart of somebody who has an account.
+    /// The cart of a user.
     #[must_use]
     pub fn for_user(user_id: UserId) -> Self {
         Self(format!("cart#user#{user_id}"))
     }
 
-    /// The cart that a token opens.
+    /// The anonymous cart that the token belongs to.
     #[must_use]
     pub fn for_token(token: &CartToken) -> Self {
         let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token.0));
         Self(format!("cart#anonymous#{digest}"))
     }
 
-    /// The key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -76,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_reads_back_and_its_cart_does_not_tell_it() {
+    fn token_round_trips_and_is_not_revealed_by_cart_id_or_debug() {
         let token = CartToken::generate();
         let text = token.expose();
         assert_eq!(text.len(), 43);
@@ -88,16 +86,20 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_token() {
-        let good = CartToken::generate().expose();
-        for odd in [
+    fn rejects_malformed_tokens() {
+        let valid = CartToken::generate().expose();
+        for malformed in [
             "",
             "cart",
-            &good[1..],
-            &format!("{good}A"),
-            &format!("{}!", &good[1..]),
+            &valid[1..],
+            &format!("{valid}A"),
+            &format!("{}!", &valid[1..]),
         ] {
-            assert_eq!(CartToken::parse(odd).err(), Some(InvalidCartToken), "{odd}");
+            assert_eq!(
+                CartToken::parse(malformed).err(),
+                Some(InvalidCartToken),
+                "{malformed}"
+            );
         }
     }
 }

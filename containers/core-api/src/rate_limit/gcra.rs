@@ -1,35 +1,35 @@
-//! Counting, without a clock or a network: the generic cell rate algorithm (GCRA), which keeps one moment for each
-//! counter, and what an instance has taken of a shared limit in advance.
+//! The counting of requests, without a clock or a network: the generic cell rate algorithm (GCRA), which stores one
+//! timestamp per counter, and the requests that an instance has prefetched from the counter in Redis.
 
 use std::time::Duration;
 
 use super::policy::Policy;
 
-/// An instance takes this part of a limit from Redis at a time, so that a busy catalogue does not ask for every request.
-/// Of a small limit that is one request, which makes it exact.
+/// An instance prefetches this fraction of a limit from Redis, so that frequent catalog reads do not each need a call.
+/// For a small limit it is one request, which makes the limit exact.
 const PREFETCH_DIVISOR: u64 = 100;
 
-/// An answer that has not come after so long does not come.
+/// A call of Redis that has not finished after this time is considered lost. It is above the timeout of the call.
 const REMOTE_CHECK_TIMEOUT_NANOS: u64 = 200_000_000;
 
-/// A limit in the form that is counted with. Moments and durations are nanoseconds.
+/// The parameters of GCRA for a policy. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// How many may come at once.
+    /// The number of requests per window; also the maximum burst.
     pub requests: u64,
-    /// How long after all of them every one may come again.
+    /// The time in which the whole quota is replenished.
     pub window: u64,
-    /// After what time another one may come.
+    /// The time in which one request is replenished (the emission interval).
     pub interval: u64,
-    /// How many an instance takes at a time.
+    /// The number of requests that an instance acquires from Redis at once.
     pub prefetch: u64,
 }
 
 impl Quota {
-    /// A policy's quota, `factor` times as large.
+    /// The quota of a policy, multiplied by `multiplier`.
     #[must_use]
-    pub fn from_policy(policy: &Policy, factor: u32) -> Self {
-        let requests = u64::from(policy.requests) * u64::from(factor);
+    pub fn from_policy(policy: &Policy, multiplier: u32) -> Self {
+        let requests = u64::from(policy.requests) * u64::from(multiplier);
         let window = nanoseconds(policy.window);
         Self {
             requests,
@@ -40,74 +40,75 @@ impl Quota {
     }
 }
 
-/// What became of a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may come.
     Allowed {
-        /// How many more may.
+        /// The number of further requests that are available now.
         remaining: u64,
-        /// When there is another.
+        /// The time until one more request is available.
         next_in: Duration,
     },
-    /// It may not.
     Rejected {
-        /// When it may.
+        /// The time until the request would be allowed.
         retry_after: Duration,
     },
 }
 
-/// What Redis answers to an instance that wants more.
+/// The response of Redis to an attempt to acquire requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// How many requests it may let in, this one among them. None: the limit is reached.
+    /// The number of acquired requests, including the current one. 0 when the limit is exceeded.
     pub granted: u64,
-    /// How many are left for all instances.
+    /// The number of requests that remain for all instances.
     pub remaining: u64,
-    /// When there is another one.
+    /// The time until one more request is available.
     pub next_in: Duration,
 }
 
-/// What is to be done about a request.
+/// The outcome of the local check of a shared limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalDecision {
-    /// Nothing more: it is decided.
     Decided(Decision),
-    /// Redis is to be asked for so many, and its answer given to [`Bucket::granted`].
+    /// Redis has to decide: acquire so many requests and pass the result to [`Bucket::apply_grant`].
     NeedsRemote(u64),
 }
 
-/// One counter as one instance sees it.
+/// The state of one counter in one instance. Timestamps are in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
-    /// When all that this instance has let in will be forgotten.
+    /// The theoretical arrival time (TAT) of GCRA for the requests that this instance has allowed: the time at which the
+    /// whole quota is available again.
     tat: u64,
-    /// How many of the shared limit are taken and not used, and until when they may be.
+    /// The number of requests that were acquired from Redis and are not used yet.
     prefetched: u64,
+    /// The time until which prefetched requests may be used.
     prefetched_until: u64,
-    /// What was left of the shared limit when Redis was asked last.
+    /// The number of requests that remained for all instances after the last call of Redis.
     shared_remaining: u64,
-    /// Until when Redis has refused more.
+    /// The time until which Redis rejects further requests.
     rejected_until: u64,
-    /// Until when an answer about many may come. All who ask meanwhile would take as many, and nobody use them.
+    /// The time until which a prefetch may be in progress. Meanwhile other requests acquire only one request each,
+    /// because concurrent prefetches would acquire more than is used.
     remote_check_until: u64,
 }
 
 impl Bucket {
-    /// A request, counted by this instance alone.
+    /// Checks a request against this instance's counter only.
     pub fn check_local(&mut self, quota: &Quota, now: u64) -> Decision {
         match self.conforming_tat(quota, now) {
-            Ok(full_at) => self.allow(quota, now, full_at, u64::MAX),
-            Err(refused) => refused,
+            Ok(tat) => self.allow(quota, now, tat, u64::MAX),
+            Err(rejected) => rejected,
         }
     }
 
-    /// A request, counted together with the other instances.
+    /// Checks a request against the shared limit, using prefetched requests if there are any.
     pub fn check_shared(&mut self, quota: &Quota, now: u64) -> LocalDecision {
-        // What this instance alone has let in is a part of what all have: beyond it nobody needs to be asked.
-        let full_at = match self.conforming_tat(quota, now) {
-            Ok(full_at) => full_at,
-            Err(refused) => return LocalDecision::Decided(refused),
+        // All instances together have allowed at least as many requests as this one. If this instance alone exceeds the
+        // limit, no call of Redis is needed.
+        let tat = match self.conforming_tat(quota, now) {
+            Ok(tat) => tat,
+            Err(rejected) => return LocalDecision::Decided(rejected),
         };
         if self.rejected_until > now {
             return LocalDecision::Decided(Decision::Rejected {
@@ -122,10 +123,10 @@ impl Bucket {
             return LocalDecision::NeedsRemote(quota.prefetch);
         }
         self.prefetched -= 1;
-        LocalDecision::Decided(self.allow(quota, now, full_at, self.shared_remaining + self.prefetched))
+        LocalDecision::Decided(self.allow(quota, now, tat, self.shared_remaining + self.prefetched))
     }
 
-    /// A request for which Redis was asked.
+    /// Decides a request by the response of Redis.
     pub fn apply_grant(&mut self, quota: &Quota, now: u64, grant: Grant) -> Decision {
         if grant.granted != 1 {
             self.remote_check_until = 0;
@@ -136,56 +137,52 @@ impl Bucket {
                 retry_after: grant.next_in,
             };
         }
-        // One request for itself leaves what others took in advance as it is.
+        // A grant of one request does not change the prefetched requests.
         if grant.granted > 1 {
-            // Others may have asked meanwhile: what they got and did not use is good as well, but nothing that is too old.
+            // Unused requests of a concurrent prefetch remain valid unless they have expired.
             if self.prefetched_until <= now {
                 self.prefetched = 0;
             }
             self.prefetched += grant.granted - 1;
-            // After this time Redis has given as much to others.
+            // By then Redis has replenished as many requests, which other instances may use.
             self.prefetched_until = now + grant.granted * quota.interval;
         }
         self.shared_remaining = grant.remaining;
         match self.conforming_tat(quota, now) {
-            Ok(full_at) => {
-                let verdict = self.allow(quota, now, full_at, self.shared_remaining + self.prefetched);
-                let Decision::Allowed { remaining, .. } = verdict else {
-                    return verdict;
+            Ok(tat) => {
+                let decision = self.allow(quota, now, tat, self.shared_remaining + self.prefetched);
+                let Decision::Allowed { remaining, .. } = decision else {
+                    return decision;
                 };
                 Decision::Allowed {
                     remaining,
                     next_in: grant.next_in,
                 }
             }
-            Err(refused) => refused,
+            Err(rejected) => rejected,
         }
     }
 
-    /// Whether nothing is remembered any more.
-    pub fn is_idle(&self, now: u64) -> bool {
-        self.tat <= now && self.prefetched_until <= now && self.rejected_until <= now
-    }
-
+    /// The TAT after one more request, or the rejection when that request would exceed the limit.
     fn conforming_tat(&self, quota: &Quota, now: u64) -> Result<u64, Decision> {
-        let full_at = self.tat.max(now) + quota.interval;
-        if full_at - now <= quota.window {
-            Ok(full_at)
+        let tat = self.tat.max(now) + quota.interval;
+        if tat - now <= quota.window {
+            Ok(tat)
         } else {
             Err(Decision::Rejected {
-                retry_after: Duration::from_nanos(full_at - now - quota.window),
+                retry_after: Duration::from_nanos(tat - now - quota.window),
             })
         }
     }
 
-    fn allow(&mut self, quota: &Quota, now: u64, full_at: u64, shared: u64) -> Decision {
-        self.tat = full_at;
-        let used = full_at - now;
+    fn allow(&mut self, quota: &Quota, now: u64, tat: u64, shared_remaining: u64) -> Decision {
+        self.tat = tat;
+        let used = tat - now;
         let remaining = (quota.window - used) / quota.interval;
-        let next = quota.interval - (quota.window - used) % quota.interval;
+        let next_in = quota.interval - (quota.window - used) % quota.interval;
         Decision::Allowed {
-            remaining: remaining.min(shared).min(quota.requests),
-            next_in: Duration::from_nanos(next),
+            remaining: remaining.min(shared_remaining).min(quota.requests),
+            next_in: Duration::from_nanos(next_in),
         }
     }
 }
@@ -204,7 +201,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn while_one_asks_for_many_the_others_ask_for_themselves() {
+    fn concurrent_requests_acquire_one_while_a_prefetch_is_in_progress() {
         let quota = Quota::from_policy(&CATALOG, 1);
         let mut bucket = Bucket::default();
         assert_eq!(
@@ -228,7 +225,7 @@ mod tests {
             LocalDecision::NeedsRemote(1)
         );
         bucket.apply_grant(&quota, SECOND + 3, grant(60));
-        // The answer of one of them comes late.
+        // The response to one of the single requests arrives late.
         bucket.apply_grant(&quota, SECOND + 4, grant(1));
         let later = SECOND + 100 * quota.interval / 2;
         for _ in 0..59 {
@@ -238,7 +235,7 @@ mod tests {
             ));
         }
         assert_eq!(bucket.check_shared(&quota, later), LocalDecision::NeedsRemote(60));
-        // The one that asked for many may have been cut off.
+        // A prefetch whose response is lost is repeated after the timeout.
         let mut bucket = Bucket::default();
         assert_eq!(
             bucket.check_shared(&quota, SECOND),
@@ -250,40 +247,41 @@ mod tests {
         );
     }
 
-    fn admitted(verdict: Decision) -> Option<u64> {
-        match verdict {
+    /// The remaining requests if the request was allowed.
+    fn remaining(decision: Decision) -> Option<u64> {
+        match decision {
             Decision::Allowed { remaining, .. } => Some(remaining),
             Decision::Rejected { .. } => None,
         }
     }
 
     #[test]
-    fn all_may_come_at_once_and_then_one_after_the_other() {
+    fn allows_a_burst_and_then_one_request_per_interval() {
         let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());
-        for left in (0..30).rev() {
-            assert_eq!(admitted(bucket.check_local(&quota, 0)), Some(left));
+        for expected in (0..30).rev() {
+            assert_eq!(remaining(bucket.check_local(&quota, 0)), Some(expected));
         }
-        let Decision::Rejected { retry_after: after } = bucket.check_local(&quota, 0) else {
-            panic!("the limit is reached");
+        let Decision::Rejected { retry_after } = bucket.check_local(&quota, 0) else {
+            panic!("the limit is exceeded");
         };
-        assert_eq!(after, Duration::from_secs(2));
-        assert_eq!(admitted(bucket.check_local(&quota, 2 * SECOND - 1)), None);
-        assert_eq!(admitted(bucket.check_local(&quota, 2 * SECOND)), Some(0));
-        assert_eq!(admitted(bucket.check_local(&quota, 2 * SECOND)), None);
-        assert_eq!(admitted(bucket.check_local(&quota, 62 * SECOND)), Some(29));
+        assert_eq!(retry_after, Duration::from_secs(2));
+        assert_eq!(remaining(bucket.check_local(&quota, 2 * SECOND - 1)), None);
+        assert_eq!(remaining(bucket.check_local(&quota, 2 * SECOND)), Some(0));
+        assert_eq!(remaining(bucket.check_local(&quota, 2 * SECOND)), None);
+        assert_eq!(remaining(bucket.check_local(&quota, 62 * SECOND)), Some(29));
     }
 
     #[test]
-    fn a_refusal_costs_nothing() {
+    fn rejected_requests_do_not_consume_quota() {
         let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());
         for _ in 0..1000 {
             bucket.check_local(&quota, 0);
         }
-        assert_eq!(admitted(bucket.check_local(&quota, 2 * SECOND)), Some(0));
+        assert_eq!(remaining(bucket.check_local(&quota, 2 * SECOND)), Some(0));
     }
 
     #[test]
-    fn a_part_is_taken_in_advance_and_grows_old() {
+    fn prefetched_requests_are_used_and_expire() {
         let (quota, mut bucket) = (Quota::from_policy(&CATALOG, 1), Bucket::default());
         assert_eq!(bucket.check_shared(&quota, 0), LocalDecision::NeedsRemote(60));
         let grant = Grant {
@@ -291,17 +289,17 @@ mod tests {
             remaining: 40,
             next_in: Duration::from_millis(10),
         };
-        assert_eq!(admitted(bucket.apply_grant(&quota, 0, grant)), Some(99));
-        for left in (40..99).rev() {
-            let LocalDecision::Decided(verdict) = bucket.check_shared(&quota, 0) else {
-                panic!("{left}: it was taken in advance");
+        assert_eq!(remaining(bucket.apply_grant(&quota, 0, grant)), Some(99));
+        for expected in (40..99).rev() {
+            let LocalDecision::Decided(decision) = bucket.check_shared(&quota, 0) else {
+                panic!("{expected}: the request was not prefetched");
             };
-            assert_eq!(admitted(verdict), Some(left));
+            assert_eq!(remaining(decision), Some(expected));
         }
         assert_eq!(bucket.check_shared(&quota, 0), LocalDecision::NeedsRemote(60));
 
         bucket.apply_grant(&quota, 0, grant);
-        // Sixty come again in 0.6 s.
+        // Redis replenishes 60 requests in 0.6 s.
         assert_eq!(
             bucket.check_shared(&quota, SECOND * 6 / 10),
             LocalDecision::NeedsRemote(60)
@@ -309,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_redis_refuses_is_not_asked_again_before_its_time() {
+    fn redis_is_not_called_again_before_a_rejection_ends() {
         let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());
         assert_eq!(bucket.check_shared(&quota, 0), LocalDecision::NeedsRemote(1));
         let grant = Grant {
@@ -317,11 +315,11 @@ mod tests {
             remaining: 0,
             next_in: Duration::from_secs(2),
         };
-        let refused = Decision::Rejected {
+        let rejected = Decision::Rejected {
             retry_after: Duration::from_secs(2),
         };
-        assert_eq!(bucket.apply_grant(&quota, 0, grant), refused);
-        assert_eq!(bucket.check_shared(&quota, 0), LocalDecision::Decided(refused));
+        assert_eq!(bucket.apply_grant(&quota, 0, grant), rejected);
+        assert_eq!(bucket.check_shared(&quota, 0), LocalDecision::Decided(rejected));
         assert_eq!(
             bucket.check_shared(&quota, 2 * SECOND),
             LocalDecision::NeedsRemote(1)
@@ -329,15 +327,16 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_forgotten_after_its_window() {
+    fn the_whole_quota_is_available_after_one_window() {
         let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());
-        while admitted(bucket.check_local(&quota, 0)).is_some() {}
-        assert!(!bucket.is_idle(59 * SECOND));
-        assert!(bucket.is_idle(60 * SECOND));
+        while remaining(bucket.check_local(&quota, 0)).is_some() {}
+        let remaining_at = |seconds: u64| remaining({ bucket }.check_local(&quota, seconds * SECOND));
+        assert_eq!(remaining_at(59), Some(28));
+        assert_eq!(remaining_at(60), Some(29));
     }
 
     #[test]
-    fn a_large_factor_leaves_something_to_count_with() {
+    fn interval_is_longer_than_one_nanosecond_with_the_largest_multiplier() {
         for policy in POLICIES {
             let quota = Quota::from_policy(policy, 1_000_000);
             assert!(quota.interval > 1, "{}", policy.name);
@@ -345,21 +344,20 @@ mod tests {
     }
 
     proptest! {
-        /// However they come, in no window more are let in than the limit says twice: once all at once, and once again
-        /// as they are given back.
+        /// In any window at most twice the limit is allowed: the burst, and the requests that are replenished meanwhile.
         #[test]
-        fn no_window_holds_more_than_twice_the_limit(gaps in prop::collection::vec(0..3 * SECOND, 1..400)) {
+        fn no_window_allows_more_than_twice_the_limit(gaps in prop::collection::vec(0..3 * SECOND, 1..400)) {
             let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());
-            let (mut now, mut moments) = (0, Vec::new());
+            let (mut now, mut allowed_at) = (0, Vec::new());
             for gap in gaps {
                 now += gap;
-                if admitted(bucket.check_local(&quota, now)).is_some() {
-                    moments.push(now);
+                if remaining(bucket.check_local(&quota, now)).is_some() {
+                    allowed_at.push(now);
                 }
             }
-            for (first, from) in moments.iter().enumerate() {
-                let within = moments[first..].iter().filter(|at| **at < from + quota.window).count();
-                prop_assert!(within as u64 <= 2 * quota.requests);
+            for (first, start) in allowed_at.iter().enumerate() {
+                let in_window = allowed_at[first..].iter().filter(|at| **at < start + quota.window).count();
+                prop_assert!(in_window as u64 <= 2 * quota.requests);
             }
         }
     }

@@ -1,34 +1,33 @@
-//! The limits: every number stands here, and which route has which.
+//! The rate limit policies and the routes that they apply to.
 
 use std::time::Duration;
 
 use axum::http::Method;
 
-/// What a limit counts together.
+/// The key by which a policy counts requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyedBy {
-    /// The requests from one address, whoever sends them.
+    /// The client's IP address.
     Address,
-    /// The requests of one person, from wherever.
+    /// The authenticated user.
     User,
 }
 
-/// So many requests in so long.
+/// A rate limit: a number of requests per window.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// What clients know it by.
+    /// The name in the response headers, in problem documents and in metrics.
     pub name: &'static str,
-    /// How many requests, which may also come all at once.
+    /// The number of requests per window; also the maximum burst.
     pub requests: u32,
-    /// In what time they are given again, one after the other.
+    /// The time in which the whole quota is replenished, at a constant rate.
     pub window: Duration,
-    /// Whose.
     pub keyed_by: KeyedBy,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Reading the catalogue: many people share an address, and an answer costs next to nothing.
+/// Reads of the catalog. The limit is high because many users share an address and cached responses are cheap.
 pub static CATALOG: Policy = Policy {
     name: "catalog",
     requests: 6000,
@@ -36,7 +35,7 @@ pub static CATALOG: Policy = Policy {
     keyed_by: KeyedBy::Address,
 };
 
-/// One's cart.
+/// The cart of an authenticated user.
 pub static CARTS: Policy = Policy {
     name: "carts",
     requests: 300,
@@ -44,7 +43,7 @@ pub static CARTS: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// The carts of people who are not signed in.
+/// The carts of unauthenticated clients.
 pub static ANONYMOUS_CARTS: Policy = Policy {
     name: "anonymous-carts",
     requests: 1800,
@@ -52,7 +51,7 @@ pub static ANONYMOUS_CARTS: Policy = Policy {
     keyed_by: KeyedBy::Address,
 };
 
-/// Placing orders and taking them back.
+/// Placing and cancelling orders.
 pub static ORDERS: Policy = Policy {
     name: "orders",
     requests: 30,
@@ -60,7 +59,7 @@ pub static ORDERS: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// What is one's own: account, addresses, orders to read.
+/// The caller's account and addresses, and reads of the caller's orders.
 pub static ACCOUNT: Policy = Policy {
     name: "account",
     requests: 300,
@@ -68,7 +67,7 @@ pub static ACCOUNT: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// All that is known of oneself, which reads every order one ever placed.
+/// The export of personal data, which reads all orders of the user.
 pub static DATA_EXPORT: Policy = Policy {
     name: "data-export",
     requests: 10,
@@ -76,7 +75,7 @@ pub static DATA_EXPORT: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// Other people's accounts, the audit log, changes of the catalogue.
+/// Accounts of other users, the audit log and changes to the catalog.
 pub static ADMINISTRATION: Policy = Policy {
     name: "administration",
     requests: 600,
@@ -84,7 +83,7 @@ pub static ADMINISTRATION: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// Whatever needs a token, asked for without one that is good.
+/// Requests without a valid access token to routes that require one.
 pub static UNAUTHENTICATED: Policy = Policy {
     name: "unauthenticated",
     requests: 120,
@@ -92,7 +91,7 @@ pub static UNAUTHENTICATED: Policy = Policy {
     keyed_by: KeyedBy::Address,
 };
 
-/// All of them.
+/// All policies.
 pub static POLICIES: [&Policy; 8] = [
     &CATALOG,
     &ANONYMOUS_CARTS,
@@ -104,20 +103,20 @@ pub static POLICIES: [&Policy; 8] = [
     &UNAUTHENTICATED,
 ];
 
-/// The limits of a route.
+/// The policies of a route.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteLimits {
-    /// Of those who are signed in; none where nobody looks at a token.
+    /// The policy for requests with a valid access token; `None` for public routes, which ignore tokens.
     pub per_user: Option<&'static Policy>,
-    /// Of everybody else.
+    /// The policy for all other requests.
     pub per_address: &'static Policy,
 }
 
-/// The limits of an operation, by the pattern of its path. None for what is no operation: the description of the API, and
-/// the page to try it.
+/// The policies of an operation, by its method and route pattern. Returns `None` for routes that are not API operations:
+/// the OpenAPI document, Swagger UI, health checks and metrics.
 #[must_use]
 pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
-    let person = match path {
+    let per_user = match path {
         "/v1/products" | "/v1/products/{id}" | "/v1/categories" if method.is_safe() => {
             return Some(RouteLimits {
                 per_user: None,
@@ -139,7 +138,7 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
         _ => return None,
     };
     Some(RouteLimits {
-        per_user: Some(person),
+        per_user: Some(per_user),
         per_address: &UNAUTHENTICATED,
     })
 }

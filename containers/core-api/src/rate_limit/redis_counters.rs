@@ -1,4 +1,5 @@
-//! Counters that all instances share, in Redis. It is asked within a bound, and not at all while it does not answer.
+//! The rate limit counters in Redis, which all instances share. A timeout bounds each call, and a circuit breaker stops
+//! calls while Redis fails.
 
 use std::{
     sync::LazyLock,
@@ -14,36 +15,39 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::gcra::{Grant, Quota};
 
-/// How long a request waits for Redis at most. It answers in less than a millisecond.
+/// The timeout of a call. Redis usually responds in less than a millisecond.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long making a connection may take, in the background.
+/// The timeout for connecting, which happens in the background.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After so many failures in a row it is not asked any more, and for how long.
+/// The number of consecutive failures that open the circuit.
 const FAILURE_THRESHOLD: u32 = 3;
+
+/// The time for which the circuit stays open.
 const OPEN_DURATION: Duration = Duration::from_secs(1);
 
-/// The generic cell rate algorithm in one step, by Redis's own clock: takes up to as many as are asked for, and tells how
-/// many those are, how many are left, and in how many microseconds there is another. A counter is gone when nothing of
-/// its limit is used, so none is older than its window.
+/// The generic cell rate algorithm (GCRA) as one atomic step on Redis's clock. The key holds the theoretical arrival time
+/// (TAT) in microseconds. The script grants up to `wanted` requests and returns how many it granted, how many remain and
+/// after how many microseconds the next one is available. The key expires when the whole quota is available again, so no
+/// key outlives the window.
 static ACQUIRE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local window, interval, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
         local time = redis.call('TIME')
         local now = time[1] * 1000000 + time[2]
-        local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
-        -- A thousandth, because neither division is exact.
-        local free = math.floor((now + window - full_at) / interval + 0.001)
-        local granted = math.max(math.min(free, wanted), 0)
+        local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+        -- The thousandth compensates for the rounding of both divisions.
+        local available = math.floor((now + window - tat) / interval + 0.001)
+        local granted = math.max(math.min(available, wanted), 0)
         if granted > 0 then
-            full_at = full_at + granted * interval
-            local lives = math.max(math.ceil((full_at - now) / 1000), 1)
-            redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', lives)
+            tat = tat + granted * interval
+            local expires_in_ms = math.max(math.ceil((tat - now) / 1000), 1)
+            redis.call('SET', KEYS[1], string.format('%.3f', tat), 'PX', expires_in_ms)
         end
-        local another = (free - granted + 1) * interval - (now + window - full_at)
-        return {granted, math.max(free - granted, 0), math.max(math.ceil(another), 1)}
+        local next_in = (available - granted + 1) * interval - (now + window - tat)
+        return {granted, math.max(available - granted, 0), math.max(math.ceil(next_in), 1)}
         ",
     )
 });
@@ -51,15 +55,14 @@ static ACQUIRE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 /// Why Redis did not count a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisCountersError {
-    /// It answered with an error, or could not be reached.
-    #[error("Redis has failed")]
+    /// Redis returned an error or is unreachable.
+    #[error("Redis failed")]
     Redis(#[from] RedisError),
-    /// It did not answer in time.
-    #[error("Redis does not answer in time")]
+    #[error("Redis did not respond in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
-/// The counters in Redis. Cloning shares the connection.
+/// The client for the counters. Clones share the connection.
 #[derive(Clone)]
 pub struct RedisCounters {
     redis: ConnectionManager,
@@ -67,15 +70,15 @@ pub struct RedisCounters {
 }
 
 impl RedisCounters {
-    /// The counters in the Redis at `url`, which need not be there yet.
+    /// Connects to the Redis at `url` on the first call.
     ///
     /// # Errors
-    /// When the URL is none of Redis.
+    /// When `url` is not a Redis URL.
     pub fn new(url: &SecretString) -> Result<Self, RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            // The breaker says when it is tried again.
+            // The circuit breaker decides when the next attempt takes place.
             .set_number_of_retries(0);
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url.expose_secret())?, config)?;
         Ok(Self {
@@ -84,24 +87,24 @@ impl RedisCounters {
         })
     }
 
-    /// Leave to ask Redis; none while it does not answer.
+    /// Permits one call of Redis. Returns `None` while the circuit is open.
     pub fn try_attempt(&self, now: Instant) -> Option<Attempt> {
         self.breaker.try_acquire(now)
     }
 
-    /// Takes up to `wanted` requests from a counter. The attempt learns of the outcome.
+    /// Acquires up to `wanted` requests from the counter at `key`, and reports the outcome to `attempt`.
     pub async fn acquire(
         &self,
         attempt: Attempt,
-        counter: &str,
+        key: &str,
         quota: &Quota,
         wanted: u64,
     ) -> Result<Grant, RedisCountersError> {
-        let asked = async {
+        let call = async {
             let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
             let mut redis = self.redis.clone();
-            let (granted, remaining, next): (u64, u64, u64) = ACQUIRE_SCRIPT
-                .key(counter)
+            let (granted, remaining, next_in): (u64, u64, u64) = ACQUIRE_SCRIPT
+                .key(key)
                 .arg(microseconds(quota.window))
                 .arg(microseconds(quota.interval))
                 .arg(wanted)
@@ -110,28 +113,28 @@ impl RedisCounters {
             Ok(Grant {
                 granted,
                 remaining,
-                next_in: Duration::from_micros(next),
+                next_in: Duration::from_micros(next_in),
             })
         };
-        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked)
+        let result = tokio::time::timeout(RESPONSE_TIMEOUT, call)
             .await
-            .unwrap_or_else(|slow| Err(slow.into()));
-        match &answer {
+            .unwrap_or_else(|elapsed| Err(elapsed.into()));
+        match &result {
             Ok(_) => attempt.record_success(),
             Err(error) => {
                 tracing::debug!(
                     error = error as &dyn std::error::Error,
-                    "a limit could not be counted together with the other instances"
+                    "rate limit counter in Redis unavailable; counting locally"
                 );
                 attempt.record_failure(Instant::now());
             }
         }
-        answer
+        result
     }
 }
 
 impl std::fmt::Debug for RedisCounters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared")
+        f.write_str("RedisCounters")
     }
 }
