@@ -1,4 +1,4 @@
-//! The end of an account.
+//! Account deletion.
 
 use domain::{OrderId, UserId};
 use orders::{AnonymiseError, CancelError, Orders, StoreError};
@@ -12,17 +12,13 @@ use crate::{
 /// Why an account was not deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteAccountError {
-    /// An order has not ended.
-    #[error("the order {0} is still open")]
+    #[error("order {0} is still in progress")]
     OrderOpen(OrderId),
-    /// See [`StoreError`].
     #[error(transparent)]
     OrderStore(#[from] StoreError),
-    /// See [`CartError`].
     #[error(transparent)]
     Cart(#[from] CartError),
-    /// The accounts' database failed.
-    #[error("the accounts' database failed")]
+    #[error("account database query failed")]
     Database(#[from] sqlx::Error),
 }
 
@@ -35,14 +31,14 @@ impl From<AnonymiseError> for DeleteAccountError {
     }
 }
 
-/// Deletes an account and all that leads to the person. Orders stay without what does.
+/// Deletes an account and all personal data of the user. Orders are kept without their personal data.
 ///
-/// The account goes last: when anything before fails, the person is still there to try again, and each step may be
-/// done twice.
+/// The account itself is deleted after the orders are anonymised and the cart is deleted: when one of these steps fails,
+/// the user can still try again. Every step is idempotent.
 pub async fn delete_account(
     users: &Users,
     orders: &Orders,
-    checkout: &OrderService,
+    order_service: &OrderService,
     carts: &Carts,
     user_id: UserId,
     entry: &NewAuditEntry,
@@ -51,12 +47,12 @@ pub async fn delete_account(
     carts.delete(&CartId::for_user(user_id)).await?;
     users.delete(user_id, entry).await?;
 
-    // Another request may have been let in just before. Nobody is left to want what it ordered.
+    // A request that was authenticated before the deletion may have placed an order: cancel it.
     for order in orders.list_all(user_id).await? {
         if order.status.is_final() {
             continue;
         }
-        match checkout.cancel(user_id, order.order_id).await {
+        match order_service.cancel(user_id, order.order_id).await {
             Ok(_) | Err(CancelError::NotFound | CancelError::TooLate(_)) => {}
             Err(CancelError::Store(error)) => return Err(error.into()),
         }
@@ -65,8 +61,8 @@ pub async fn delete_account(
     match orders.anonymise(user_id).await {
         Ok(()) => Ok(()),
         Err(AnonymiseError::OrderInProgress(order_id)) => {
-            // It is being paid for and will be carried out; its mail needs the address until then.
-            tracing::warn!(order.id = %order_id, "an order outlives its customer's account");
+            // The order is being paid for and will be completed; its order mail needs the e-mail address until then.
+            tracing::warn!(order.id = %order_id, "order is still in progress after account deletion");
             Ok(())
         }
         Err(AnonymiseError::Store(error)) => Err(error.into()),

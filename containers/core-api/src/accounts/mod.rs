@@ -1,6 +1,6 @@
-//! People: who is asking, what they may say of themselves, and how they leave.
+//! Accounts: authentication, the validation of account data, and account deletion.
 //!
-//! The accounts themselves are the crate `users`'.
+//! The crate `users` stores the accounts.
 
 mod account_status;
 mod delete_account;

@@ -1,4 +1,4 @@
-//! What people may say of themselves. A value that exists is valid: serde refuses the rest and tells where it stood.
+//! Validated account data. Deserialisation rejects invalid values, and the error names the field.
 
 use http_server::JsonObject;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 
 use crate::catalog::{InvalidText, validated_string};
 
-/// Text on one line that is not only blanks.
-fn is_single_line(text: &str, longest: usize) -> bool {
-    (1..=longest).contains(&text.chars().count())
+/// Whether the text is on one line, is not blank and has at most `max_length` characters.
+fn is_single_line(text: &str, max_length: usize) -> bool {
+    (1..=max_length).contains(&text.chars().count())
         && !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
         && !text.trim().is_empty()
 }
 
 validated_string!(
-    /// A line of an address.
+    /// A line of a postal address.
     #[schema(value_type = String, min_length = 1, max_length = 100)]
     AddressLine,
     "1 to 100 characters on one line",
@@ -23,7 +23,7 @@ validated_string!(
 );
 
 validated_string!(
-    /// A country.
+    /// A country code (ISO 3166-1 alpha-2).
     #[schema(value_type = String, pattern = "^[A-Z]{2}$", example = "JP")]
     Country,
     "a country of ISO 3166-1 in two capital letters",
@@ -31,7 +31,7 @@ validated_string!(
 );
 
 validated_string!(
-    /// A postal code, in the country's own form.
+    /// A postal code in the format of the country.
     #[schema(value_type = String, pattern = "^[A-Za-z0-9 -]{1,16}$", example = "150-0001")]
     PostalCode,
     "1 to 16 letters, digits, blanks and hyphens",
@@ -52,7 +52,7 @@ validated_string!(
     }
 );
 
-/// An address as somebody gives it.
+/// A new or replaced postal address.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewAddress, example = json!({
@@ -60,11 +60,10 @@ validated_string!(
     "line1": "神宮前1-2-3", "line2": "まつり荘 301", "phone": "+81 3-1234-5678",
 }))]
 pub struct AddressRequest {
-    /// To whom.
+    /// The name of the recipient.
     recipient: AddressLine,
-    /// Which country.
+    /// The country code (ISO 3166-1 alpha-2).
     country: Country,
-    /// The postal code.
     postal_code: PostalCode,
     /// Prefecture, state or province.
     region: AddressLine,
@@ -75,27 +74,27 @@ pub struct AddressRequest {
     /// Building and floor.
     #[serde(default)]
     line2: Option<AddressLine>,
-    /// Whom the carrier calls.
+    /// The telephone number for the carrier.
     #[serde(default)]
     phone: Option<Phone>,
 }
 
 impl From<AddressRequest> for AddressDetails {
-    fn from(asked: AddressRequest) -> Self {
+    fn from(request: AddressRequest) -> Self {
         Self {
-            recipient: asked.recipient.as_str().to_owned(),
-            country: asked.country.as_str().to_owned(),
-            postal_code: asked.postal_code.as_str().to_owned(),
-            region: asked.region.as_str().to_owned(),
-            city: asked.city.as_str().to_owned(),
-            line1: asked.line1.as_str().to_owned(),
-            line2: asked.line2.map(|line| line.as_str().to_owned()),
-            phone: asked.phone.map(|phone| phone.as_str().to_owned()),
+            recipient: request.recipient.as_str().to_owned(),
+            country: request.country.as_str().to_owned(),
+            postal_code: request.postal_code.as_str().to_owned(),
+            region: request.region.as_str().to_owned(),
+            city: request.city.as_str().to_owned(),
+            line1: request.line1.as_str().to_owned(),
+            line2: request.line2.map(|line| line.as_str().to_owned()),
+            phone: request.phone.map(|phone| phone.as_str().to_owned()),
         }
     }
 }
 
-/// In what language somebody is written to.
+/// The language of mails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MailLanguage {
@@ -123,13 +122,13 @@ impl From<MailLanguage> for Language {
     }
 }
 
-/// How somebody wants to be written to.
+/// Notification preferences.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Preferences)]
 pub struct PreferencesResponse {
-    /// Whether mail about orders is sent.
+    /// Whether order mails are sent.
     order_mails: bool,
-    /// In what language.
+    /// The language of mails.
     language: MailLanguage,
 }
 
@@ -142,73 +141,75 @@ impl From<Preferences> for PreferencesResponse {
     }
 }
 
-/// What is to change of an account. What is not named stays, and a preference given as null is as at first.
-/// Everything else that an account has is not its owner's to say, and refused.
+/// A change of the caller's account. Omitted fields stay as they are. A preference that is null is reset to its default.
+/// Other fields are rejected.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "花子", "preferences": {"language": "ja"}}))]
 pub struct ProfilePatch {
-    /// How they want to be called. It cannot be removed.
-    #[serde(default, deserialize_with = "given")]
+    /// The display name. It cannot be null.
+    #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 100)]
     name: Option<DisplayName>,
-    /// How they want to be written to.
-    #[serde(default, deserialize_with = "given")]
+    /// Notification preferences.
+    #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<PreferencesPatch>)]
     preferences: Option<Option<JsonObject<PreferencesPatch>>>,
 }
 
-/// What is to change of somebody's preferences.
+/// A change of the notification preferences.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencesPatch {
-    /// Whether mail about orders is sent.
-    #[serde(default, deserialize_with = "given")]
+    /// Whether order mails are sent.
+    #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<bool>)]
     order_mails: Option<Option<bool>>,
-    /// In what language.
-    #[serde(default, deserialize_with = "given")]
+    /// The language of mails.
+    #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<MailLanguage>)]
     language: Option<Option<MailLanguage>>,
 }
 
 impl ProfilePatch {
-    /// The name and the preferences as they are after the change.
+    /// The name and the preferences after the change.
     #[must_use]
     pub fn apply_to(self, name: &str, preferences: Preferences) -> (String, Preferences) {
         let name = self.name.map_or(name.to_owned(), |name| name.as_str().to_owned());
-        let first = Preferences::default();
+        let defaults = Preferences::default();
         let preferences = match self.preferences {
             None => preferences,
-            Some(None) => first,
+            Some(None) => defaults,
             Some(Some(JsonObject(patch))) => Preferences {
-                order_mails: patch.order_mails.map_or(preferences.order_mails, |given| {
-                    given.unwrap_or(first.order_mails)
+                order_mails: patch.order_mails.map_or(preferences.order_mails, |value| {
+                    value.unwrap_or(defaults.order_mails)
                 }),
-                language: patch.language.map_or(preferences.language, |given| {
-                    given.map_or(first.language, Language::from)
+                language: patch.language.map_or(preferences.language, |value| {
+                    value.map_or(defaults.language, Language::from)
                 }),
             },
         };
         (name, preferences)
     }
 
-    /// What it names, for the audit log.
+    /// The names of the fields in the patch, for the audit log.
     #[must_use]
     pub fn changed_fields(&self) -> Vec<&'static str> {
-        let named = [
+        let fields = [
             ("name", self.name.is_some()),
             ("preferences", self.preferences.is_some()),
         ];
-        named
+        fields
             .into_iter()
-            .filter_map(|(member, given)| given.then_some(member))
+            .filter_map(|(field, is_present)| is_present.then_some(field))
             .collect()
     }
 }
 
-/// Tells what is given as null from what is not given.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+/// Distinguishes null (`Some(None)`) from an omitted field (`None`, by `serde(default)`).
+fn deserialize_some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_changes_what_it_names_and_nothing_else() {
+    fn patch_changes_only_the_given_fields() {
         let preferences = Preferences {
             order_mails: false,
             language: Language::Ja,
@@ -227,7 +228,7 @@ mod tests {
                 .unwrap()
                 .apply_to("Hanako", preferences)
         };
-        let with = |order_mails, language| Preferences {
+        let preferences_with = |order_mails, language| Preferences {
             order_mails,
             language,
         };
@@ -236,30 +237,38 @@ mod tests {
         assert_eq!(patched(r#"{"name": "花子"}"#), ("花子".to_owned(), preferences));
         assert_eq!(
             patched(r#"{"preferences": {"language": "en"}}"#),
-            hanako(with(false, Language::En))
+            hanako(preferences_with(false, Language::En))
         );
         assert_eq!(
             patched(r#"{"preferences": {"order_mails": null}}"#),
-            hanako(with(true, Language::Ja))
+            hanako(preferences_with(true, Language::Ja))
         );
         assert_eq!(
             patched(r#"{"preferences": null}"#),
-            hanako(with(true, Language::En))
+            hanako(preferences_with(true, Language::En))
         );
     }
 
     #[test]
-    fn each_text_keeps_to_its_rule() {
-        let fits = |text: &str| Phone::try_from(text.to_owned()).is_ok();
-        assert!(fits("+81 3-1234-5678") && fits("110") && fits("0(3)1234"));
-        assert!(!fits("+") && !fits("call me") && !fits("+81\n110") && !fits(&"1".repeat(31)));
-        let fits = |text: &str| AddressLine::try_from(text.to_owned()).is_ok();
-        assert!(fits("神宮前1-2-3") && fits(&"あ".repeat(100)));
-        assert!(!fits("") && !fits("  ") && !fits("a\nb") && !fits("a\u{2028}b") && !fits(&"あ".repeat(101)));
-        let fits = |text: &str| PostalCode::try_from(text.to_owned()).is_ok();
-        assert!(fits("150-0001") && fits("SW1A 1AA"));
-        assert!(!fits("") && !fits(" ") && !fits("〒150") && !fits("12345678901234567"));
-        let fits = |text: &str| Country::try_from(text.to_owned()).is_ok();
-        assert!(fits("JP") && !fits("jp") && !fits("JPN") && !fits("日"));
+    fn validates_address_fields() {
+        let is_valid = |text: &str| Phone::try_from(text.to_owned()).is_ok();
+        assert!(is_valid("+81 3-1234-5678") && is_valid("110") && is_valid("0(3)1234"));
+        assert!(
+            !is_valid("+") && !is_valid("call me") && !is_valid("+81\n110") && !is_valid(&"1".repeat(31))
+        );
+        let is_valid = |text: &str| AddressLine::try_from(text.to_owned()).is_ok();
+        assert!(is_valid("神宮前1-2-3") && is_valid(&"あ".repeat(100)));
+        assert!(
+            !is_valid("")
+                && !is_valid("  ")
+                && !is_valid("a\nb")
+                && !is_valid("a\u{2028}b")
+                && !is_valid(&"あ".repeat(101))
+        );
+        let is_valid = |text: &str| PostalCode::try_from(text.to_owned()).is_ok();
+        assert!(is_valid("150-0001") && is_valid("SW1A 1AA"));
+        assert!(!is_valid("") && !is_valid(" ") && !is_valid("〒150") && !is_valid("12345678901234567"));
+        let is_valid = |text: &str| Country::try_from(text.to_owned()).is_ok();
+        assert!(is_valid("JP") && !is_valid("jp") && !is_valid("JPN") && !is_valid("日"));
     }
 }

@@ -1,7 +1,7 @@
-//! The catalogue: products, the rules for what may stand in one, and their store.
+//! The catalog: products, their validation and their store.
 //!
-//! core-api is the only writer of products. Stock is stock-service's: all that is asked of it here is how much can be
-//! bought, to show it.
+//! core-api is the only writer of products. stock-service owns the stock; the catalog only reads the available stock for
+//! display.
 
 mod pagination;
 mod product;

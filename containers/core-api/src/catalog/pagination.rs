@@ -1,4 +1,4 @@
-//! Lists of products: which, in what order, from where on.
+//! Keyset pagination of product lists: filter, order and position.
 
 use domain::{ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,46 +7,44 @@ use utoipa::ToSchema;
 
 use super::{Category, Description, ImageUrl, Name, Product, Translations, product_row::select_products};
 
-/// The order of a list. The id decides between products that are equal in it.
+/// The order of a list. Products that compare equal are ordered by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
-    /// Latest arrivals first.
+    /// By the time of creation, newest first.
     #[default]
     Newest,
-    /// Cheapest first.
+    /// By price, lowest first.
     PriceAsc,
-    /// Dearest first.
+    /// By price, highest first.
     PriceDesc,
-    /// By the English name, as the database collates it.
+    /// By the English name, in the collation of the database.
     Name,
 }
 
-/// Which products, in what order. A cursor belongs to the filter it was made under.
+/// The filter and the order of a list. A cursor is valid only with the filter that it was created for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct ProductFilter {
-    /// Only this category.
+    /// Only products of this category.
     pub category: Option<Category>,
-    /// No price below this, in minor units.
+    /// The minimum price, inclusive, in minor units.
     pub min_price: Option<i64>,
-    /// No price above this, in minor units.
+    /// The maximum price, inclusive, in minor units.
     pub max_price: Option<i64>,
-    /// In what order.
     pub sort: Sort,
 }
 
-/// A page that is asked for.
+/// A request for a page of products.
 #[derive(Clone, Debug)]
 pub struct ProductQuery {
-    /// Of which list.
     pub filter: ProductFilter,
-    /// How many products at most.
+    /// The maximum number of products in the page.
     pub limit: u32,
-    /// After which product; none asks for the first page.
+    /// The position of the last product on the previous page; `None` for the first page.
     pub after: Option<Position>,
 }
 
-/// Where a product stands in each of the orders.
+/// The position of a product in every order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     created_at: Timestamp,
@@ -58,9 +56,8 @@ pub struct Position {
 /// A page of products.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The products.
     pub products: Vec<Product>,
-    /// After which product the next page begins; none when this is the last.
+    /// The position after which the next page starts; `None` on the last page.
     pub next: Option<Position>,
 }
 
@@ -75,7 +72,7 @@ impl Position {
     }
 }
 
-/// A page of products that the filter lets through, after a place in an order.
+/// Selects the products that match the filter, after a position in an order.
 macro_rules! fetch_rows {
     ($order:literal, $pool:expr, $($argument:expr),+) => {
         select_products!(
@@ -89,14 +86,15 @@ macro_rules! fetch_rows {
     };
 }
 
-/// Reads a page. A product that is there all the time is on exactly one page of a walk, whatever else comes
-/// and goes: each page continues after the last product's own place in the order, not after a count.
-pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<Page, sqlx::Error> {
-    let ProductQuery { filter, limit, after } = listing;
+/// Reads a page. Each page starts after the position of the previous page's last product and not at an offset. Following
+/// all pages therefore returns every product that exists the whole time exactly once, even when others are added or
+/// deleted in between.
+pub(super) async fn fetch_page(pool: &PgPool, query: &ProductQuery) -> Result<Page, sqlx::Error> {
+    let ProductQuery { filter, limit, after } = query;
     let category = filter.category.as_ref().map(Category::as_str);
     let (min_price, max_price) = (filter.min_price, filter.max_price);
-    // One more than is shown tells whether there is another page.
-    let fetched = i64::from(*limit) + 1;
+    // Fetches one more row than the page has, to find out whether there is another page.
+    let fetch_limit = i64::from(*limit) + 1;
     let after_id = after.as_ref().map(|position| position.id.0);
     let after_price = after.as_ref().map(|position| position.price);
     let rows = match filter.sort {
@@ -108,7 +106,7 @@ pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<
                 category,
                 min_price,
                 max_price,
-                fetched,
+                fetch_limit,
                 after_time,
                 after_id
             )
@@ -119,7 +117,7 @@ pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<
             category,
             min_price,
             max_price,
-            fetched,
+            fetch_limit,
             after_price,
             after_id
         ),
@@ -129,7 +127,7 @@ pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<
             category,
             min_price,
             max_price,
-            fetched,
+            fetch_limit,
             after_price,
             after_id
         ),
@@ -141,7 +139,7 @@ pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<
                 category,
                 min_price,
                 max_price,
-                fetched,
+                fetch_limit,
                 after_name,
                 after_id
             )
@@ -151,8 +149,8 @@ pub(super) async fn fetch_page(pool: &PgPool, listing: &ProductQuery) -> Result<
         .into_iter()
         .map(Product::try_from)
         .collect::<Result<Vec<_>, _>>()?;
-    let more = products.len() > *limit as usize;
+    let has_more = products.len() > *limit as usize;
     products.truncate(*limit as usize);
-    let next = products.last().filter(|_| more).map(Position::from_product);
+    let next = products.last().filter(|_| has_more).map(Position::from_product);
     Ok(Page { products, next })
 }

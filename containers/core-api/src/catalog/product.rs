@@ -1,4 +1,4 @@
-//! A product, and what is told of it when it changes.
+//! The product and its snapshot for events.
 
 use domain::{Currency, ProductId, Timestamp};
 use events::product::{ProductSnapshot, Translation};
@@ -7,22 +7,20 @@ use utoipa::ToSchema;
 
 use super::validation::{Category, Description, ImageUrl, Name, Price, Translations};
 
-/// A product of the catalogue.
+/// A product in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
-    /// Which.
     pub id: ProductId,
-    /// What an administrator says of it.
     pub details: ProductDetails,
-    /// One more with every change.
+    /// Starts at 1 and increases by one with every change.
     pub version: i64,
-    /// When it came into the catalogue.
+    /// The time at which the product was added to the catalog.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// What an administrator says of a product.
+/// The details of a product, which administrators maintain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewProduct, example = json!({
@@ -38,26 +36,26 @@ pub struct ProductDetails {
     pub name: Name,
     /// The English description.
     pub description: Description,
-    /// The texts in other languages, by BCP 47 tag; at most ten.
+    /// The texts in other languages, keyed by BCP 47 tag; at most 10.
     #[serde(default)]
     pub translations: Translations,
-    /// What one piece costs, in minor units of the shop's currency.
+    /// The unit price in minor units of the currency (JPY).
     pub price: Price,
-    /// The slug of its category.
+    /// The slug of the category.
     pub category: Category,
-    /// Where its picture is.
+    /// The URL of the product image.
     #[serde(default)]
     pub image_url: Option<ImageUrl>,
 }
 
 impl Product {
-    /// What its price is in.
+    /// The currency of the price.
     #[must_use]
     pub fn currency(&self) -> Currency {
         self.details.price.0.currency()
     }
 
-    /// The product as events tell of it.
+    /// The product as published in events.
     #[must_use]
     pub fn snapshot(&self) -> ProductSnapshot {
         let ProductDetails {

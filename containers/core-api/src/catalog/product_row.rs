@@ -1,4 +1,4 @@
-//! A product as the database keeps it.
+//! The database row of a product.
 
 use domain::{Currency, Money, ProductId, Timestamp};
 use sqlx::types::Json;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Category, Description, ImageUrl, Name, Price, Product, ProductDetails, Translations};
 
-/// A product's row.
+/// A row of the table `products`.
 pub(super) struct ProductRow {
     pub(super) id: Uuid,
     pub(super) name: Name,
@@ -21,7 +21,7 @@ pub(super) struct ProductRow {
     pub(super) updated_at: Timestamp,
 }
 
-/// Reads products that are not deleted: `select_products!(["AND …"], arguments)`.
+/// Selects products that are not deleted: `select_products!(["AND …"], arguments)`.
 macro_rules! select_products {
     ([$($rest:tt)+] $(, $argument:expr)*) => {
         sqlx::query_as!(
@@ -67,11 +67,11 @@ impl TryFrom<ProductRow> for Product {
     }
 }
 
-/// A price as the database keeps it. Fails for one that this program cannot have written.
+/// Parses a stored price. Fails for a price that this service cannot have written.
 pub(super) fn parse_money(amount: i64, currency: &str) -> Result<Money, sqlx::Error> {
     if currency != Currency::JPY.code() {
         return Err(sqlx::Error::Decode(
-            format!("the shop does not trade in {currency}").into(),
+            format!("unsupported currency {currency}").into(),
         ));
     }
     Money::new(amount, Currency::JPY).map_err(|error| sqlx::Error::Decode(error.into()))

@@ -1,4 +1,4 @@
-//! Filling the catalogue from a file.
+//! Seeding: inserts or updates the products of a catalog file.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use super::{
     store::product_event,
 };
 
-/// A product as a catalogue file has it.
+/// A product in a catalog file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedProduct {
@@ -28,19 +28,19 @@ pub struct SeedProduct {
     currency: Currency,
     category: Category,
     image_url: Option<ImageUrl>,
-    /// The opening stock, which is stock-service's business.
+    /// The opening stock, which stock-service seeds.
     #[serde(rename = "quantity", skip_serializing)]
     _quantity: IgnoredAny,
 }
 
-/// What seeding did.
+/// The result of seeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeedSummary {
-    /// Products in the file.
+    /// The number of products in the file.
     pub products: usize,
-    /// Of these, new ones.
+    /// The number of inserted products.
     pub created: usize,
-    /// Of these, those that the file changed.
+    /// The number of updated products.
     pub updated: usize,
 }
 
@@ -53,18 +53,18 @@ impl fmt::Display for SeedSummary {
         } = self;
         write!(
             f,
-            "{products} products: {created} new, {updated} changed, {} as before",
+            "{products} products: {created} created, {updated} updated, {} unchanged",
             products - created - updated
         )
     }
 }
 
-/// Brings the catalogue to what the file says, in one transaction with the events that tell of it. Products
-/// that were deleted stay deleted, and those that the file does not name stay as they are.
+/// Inserts or updates the products and enqueues their events in one transaction. Deleted products stay deleted, and
+/// products that are not in the file stay as they are.
 pub async fn seed(
     pool: &PgPool,
     clock: &Clock,
-    seedlings: &[SeedProduct],
+    products: &[SeedProduct],
 ) -> Result<SeedSummary, sqlx::Error> {
     let now = truncate_to_micros(clock.now());
     let mut transaction = pool.begin().await?;
@@ -89,7 +89,7 @@ pub async fn seed(
                      translations AS "translations: Json<Translations>", price, currency,
                      category AS "category: Category", image_url AS "image_url: ImageUrl",
                      version, created_at, updated_at"#,
-        Json(seedlings) as _,
+        Json(products) as _,
         now,
     )
     .fetch_all(&mut *transaction)
@@ -108,10 +108,10 @@ pub async fn seed(
         .collect();
     PostgresOutbox::enqueue(&mut transaction, &events, now).await?;
     transaction.commit().await?;
-    // An update makes at least a second version.
+    // The version of an inserted product is 1, and that of an updated product is higher.
     let created = changed.iter().filter(|product| product.version == 1).count();
     Ok(SeedSummary {
-        products: seedlings.len(),
+        products: products.len(),
         created,
         updated: changed.len() - created,
     })

@@ -1,4 +1,4 @@
-//! Products in PostgreSQL. A change and its event commit in one transaction.
+//! The store of products in PostgreSQL. A change and its event commit in one transaction.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::{
     product_row::{parse_money, select_products},
 };
 
-/// The store of products. Cloning is cheap.
+/// The store of products. Clones share the connection pool.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pool: PgPool,
@@ -25,39 +25,37 @@ pub struct Catalog {
     clock: Clock,
 }
 
-/// What an order copies of a product.
+/// The data of a product that an order copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductPrice {
     /// The English name.
     pub name: String,
-    /// What one piece costs.
+    /// The unit price.
     pub price: Money,
 }
 
 /// Why a product was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProductUpdateError {
-    /// It is no longer as it was when the change was decided.
-    #[error("the product has changed meanwhile")]
+    /// The version in the database is not the one that the caller has read.
+    #[error("the product has changed since it was read")]
     VersionConflict,
-    /// The database failed.
-    #[error("the catalogue's database failed")]
+    #[error("catalog database query failed")]
     Database(#[from] sqlx::Error),
 }
 
 impl Catalog {
-    /// The catalogue in the database of `pool`. Its events are handed to `relay` after each commit.
+    /// `relay` is notified of the events that each change commits to the outbox.
     #[must_use]
     pub fn new(pool: PgPool, relay: RelayHandle, clock: Clock) -> Self {
         Self { pool, relay, clock }
     }
 
-    /// A page of products.
-    pub async fn list(&self, listing: &ProductQuery) -> Result<Page, sqlx::Error> {
-        pagination::fetch_page(&self.pool, listing).await
+    pub async fn list(&self, query: &ProductQuery) -> Result<Page, sqlx::Error> {
+        pagination::fetch_page(&self.pool, query).await
     }
 
-    /// One product.
+    /// Returns `None` when the product does not exist or is deleted.
     pub async fn find(&self, id: ProductId) -> Result<Option<Product>, sqlx::Error> {
         let row = select_products!(["AND id = $1"], id.0)
             .fetch_optional(&self.pool)
@@ -65,7 +63,8 @@ impl Catalog {
         row.map(Product::try_from).transpose()
     }
 
-    /// What an order copies of these products, with one query. A product that is not there has no entry.
+    /// The names and prices of products, in one query. The map has no entry for a product that does not exist or is
+    /// deleted.
     pub async fn find_prices(
         &self,
         ids: &[ProductId],
@@ -91,8 +90,8 @@ impl Catalog {
             .collect()
     }
 
-    /// How many pieces of these products can be bought at this moment, with one query. It is for showing: what is sold
-    /// decides stock-service, when an order's turn comes. A product without stock has no entry.
+    /// The available units of products, in one query and for display only: stock-service decides when it reserves stock
+    /// for an order. The map has no entry for a product without a stock row.
     pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
@@ -107,7 +106,7 @@ impl Catalog {
             .collect())
     }
 
-    /// Every category that has products, and how many.
+    /// All categories that have products, with the number of products, ordered by slug.
     pub async fn categories(&self) -> Result<Vec<(Category, i64)>, sqlx::Error> {
         let rows = sqlx::query!(
             r#"SELECT category AS "category: Category", count(*) AS "count!" FROM products
@@ -118,7 +117,6 @@ impl Catalog {
         Ok(rows.into_iter().map(|row| (row.category, row.count)).collect())
     }
 
-    /// Takes a new product into the catalogue.
     pub async fn create(&self, details: ProductDetails, trace: TraceParent) -> Result<Product, sqlx::Error> {
         let now = self.now();
         let id = ProductId::new(now);
@@ -160,7 +158,7 @@ impl Catalog {
         Ok(product)
     }
 
-    /// Gives `product`, as the caller has read it, other details. The same ones make no new version.
+    /// Changes the details of `product`, as the caller has read it. Equal details do not create a new version.
     pub async fn update(
         &self,
         product: Product,
@@ -213,7 +211,7 @@ impl Catalog {
         Ok(product)
     }
 
-    /// Takes `product`, as the caller has read it, out of the catalogue. Its row stays: orders name it.
+    /// Deletes `product`, as the caller has read it. The row is kept and marked as deleted, because orders refer to it.
     pub async fn delete(&self, product: &Product, trace: TraceParent) -> Result<(), ProductUpdateError> {
         let now = self.now();
         let deleted = ProductDeleted {
@@ -239,12 +237,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether the database answers.
+    /// Checks that the database responds.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
 
-    /// Commits a change together with the event that tells of it, and has the event published.
+    /// Commits a change together with its event and notifies the relay, which publishes the event.
     async fn commit_with_event(
         &self,
         mut transaction: Transaction<'_, Postgres>,
@@ -257,23 +255,23 @@ impl Catalog {
         Ok(())
     }
 
-    /// A moment that reads back from the database as it was written.
+    /// The current time in the precision of PostgreSQL.
     fn now(&self) -> Timestamp {
         truncate_to_micros(self.clock.now())
     }
 }
 
-/// What is told of a product. The product is what its events have in common.
+/// An outbox event of a product. The product id is the correlation id of all its events.
 pub(super) fn product_event<D: EventData>(
     data: D,
     id: ProductId,
     at: Timestamp,
     trace: TraceParent,
 ) -> OutboxEvent {
-    let cause = EventContext {
+    let context = EventContext {
         correlation_id: id.0,
         causation_id: None,
         traceparent: trace,
     };
-    OutboxEvent::from(&Envelope::new(data, at, cause))
+    OutboxEvent::from(&Envelope::new(data, at, context))
 }

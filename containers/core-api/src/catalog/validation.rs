@@ -1,4 +1,4 @@
-//! What may stand in a product. A value that exists is valid: serde refuses the rest and tells where it stood.
+//! Validated product data. Deserialisation rejects invalid values, and the error names the field.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-/// Text that cannot stand where it was sent; the message says what would be right.
+/// An invalid text. The message states the expected format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct InvalidText(pub(crate) &'static str);
 
-/// A kind of text, with its rule in words and in code. The database is trusted to hold what came this way.
+/// Defines a string type with a validation rule, in words and in code. Values from the database are not validated again,
+/// because only validated values are written to it.
 macro_rules! validated_string {
-    ($(#[$meta:meta])* $name:ident, $rule:literal, $fits:expr) => {
+    ($(#[$meta:meta])* $name:ident, $rule:literal, $is_valid:expr) => {
         #[derive(
             Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, sqlx::Type,
         )]
@@ -24,7 +25,6 @@ macro_rules! validated_string {
         pub struct $name(String);
 
         impl $name {
-            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -35,8 +35,8 @@ macro_rules! validated_string {
             type Error = InvalidText;
 
             fn try_from(text: String) -> Result<Self, InvalidText> {
-                let fits: fn(&str) -> bool = $fits;
-                if fits(&text) { Ok(Self(text)) } else { Err(InvalidText($rule)) }
+                let is_valid: fn(&str) -> bool = $is_valid;
+                if is_valid(&text) { Ok(Self(text)) } else { Err(InvalidText($rule)) }
             }
         }
     };
@@ -45,7 +45,7 @@ macro_rules! validated_string {
 pub(crate) use validated_string;
 
 validated_string!(
-    /// What a product is called.
+    /// The name of a product.
     #[schema(as = ProductName, value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     Name,
     "1 to 200 characters on one line",
@@ -53,7 +53,7 @@ validated_string!(
 );
 
 validated_string!(
-    /// What is said of a product. It may have several lines.
+    /// The description of a product. It may have several lines.
     #[schema(as = ProductDescription, value_type = String, max_length = 4000, pattern = r"^[^\u0000-\u0009\u000B-\u001F\u007F-\u009F]*$")]
     Description,
     "at most 4000 characters, and no control characters but line feeds",
@@ -70,12 +70,12 @@ validated_string!(
 );
 
 validated_string!(
-    /// Where a product's picture is.
+    /// The URL of a product image.
     #[schema(value_type = String, format = "uri", max_length = 2048, pattern = r"^https://")]
     ImageUrl,
     "an https URL of at most 2048 characters, without a password",
     |text| {
-        // The parser forgives spaces and control characters; whoever shows the picture may not.
+        // The parser tolerates spaces and control characters, but the clients that load the image may not.
         text.len() <= 2048
             && text.bytes().all(|byte| byte.is_ascii_graphic())
             && Url::parse(text)
@@ -84,13 +84,13 @@ validated_string!(
 );
 
 validated_string!(
-    /// A language, as in BCP 47: `ja`, `pt-BR`.
+    /// A BCP 47 language tag, for example `ja` or `pt-BR`.
     #[schema(value_type = String, pattern = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
     Language,
     "a BCP 47 language tag such as ja or pt-BR",
     |text| {
         let mut subtags = text.split('-');
-        let language = subtags.next().unwrap_or_default();
+        let language = subtags.next().expect("a split has at least one part");
         (2..=3).contains(&language.len())
             && language.bytes().all(|byte| byte.is_ascii_lowercase())
             && text.matches('-').count() <= 3
@@ -100,26 +100,23 @@ validated_string!(
     }
 );
 
-/// A product's texts in one more language.
+/// The texts of a product in another language.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Translation {
-    /// The name.
     pub name: Name,
-    /// The description.
     pub description: Description,
 }
 
-/// A product's texts in other languages than English, by BCP 47 tag; at most ten.
+/// The texts of a product in languages other than English, keyed by BCP 47 tag; at most 10.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "BTreeMap<Language, Translation>")]
 pub struct Translations(BTreeMap<Language, Translation>);
 
 impl Translations {
-    /// How many languages a product may speak besides English.
+    /// The maximum number of languages besides English.
     pub const MAX: usize = 10;
 
-    /// The texts by language.
     pub fn iter(&self) -> impl Iterator<Item = (&Language, &Translation)> {
         self.0.iter()
     }
@@ -137,7 +134,7 @@ impl TryFrom<BTreeMap<Language, Translation>> for Translations {
     }
 }
 
-/// What one piece costs, in minor units of the shop's currency.
+/// A unit price in minor units of the currency (JPY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i64", into = "i64")]
 #[schema(value_type = i64, minimum = 0, maximum = 999_999_999_999_i64, example = 7500)]
@@ -146,7 +143,7 @@ pub struct Price(pub Money);
 impl TryFrom<i64> for Price {
     type Error = domain::money::MoneyError;
 
-    /// The shop trades in yen.
+    /// All prices are in yen.
     fn try_from(amount: i64) -> Result<Self, Self::Error> {
         Money::new(amount, Currency::JPY).map(Self)
     }
@@ -162,7 +159,7 @@ impl From<Price> for i64 {
 mod tests {
     use super::*;
 
-    fn refused<T: TryFrom<String>>(texts: &[&str]) -> Vec<String> {
+    fn rejected<T: TryFrom<String>>(texts: &[&str]) -> Vec<String> {
         texts
             .iter()
             .filter(|text| T::try_from((**text).to_owned()).is_err())
@@ -171,23 +168,23 @@ mod tests {
     }
 
     #[test]
-    fn each_text_keeps_to_its_rule() {
+    fn validates_product_fields() {
         let long = "あ".repeat(201);
         assert_eq!(
-            refused::<Name>(&["Tea bowl", "茶碗", "", "two\nlines", "nul\0", &long, &long[3..]]),
+            rejected::<Name>(&["Tea bowl", "茶碗", "", "two\nlines", "nul\0", &long, &long[3..]]),
             ["", "two\nlines", "nul\0", &long]
         );
         let long = "x".repeat(4001);
         assert_eq!(
-            refused::<Description>(&["", "two\nlines", "bell\u{7}", &long, &long[1..]]),
+            rejected::<Description>(&["", "two\nlines", "bell\u{7}", &long, &long[1..]]),
             ["bell\u{7}", &long]
         );
         assert_eq!(
-            refused::<Category>(&["tea-ware", "Tea", "", "tea ware", &"a".repeat(41)]),
+            rejected::<Category>(&["tea-ware", "Tea", "", "tea ware", &"a".repeat(41)]),
             ["Tea", "", "tea ware", &"a".repeat(41)]
         );
         assert_eq!(
-            refused::<ImageUrl>(&[
+            rejected::<ImageUrl>(&[
                 "https://images.example/a.jpg",
                 "http://images.example/a.jpg",
                 "https://user:secret@images.example/a.jpg",
@@ -199,13 +196,13 @@ mod tests {
             5
         );
         assert_eq!(
-            refused::<Language>(&["ja", "pt-BR", "zh-Hant-TW", "J", "ja-", "ja_JP", "english"]),
+            rejected::<Language>(&["ja", "pt-BR", "zh-Hant-TW", "J", "ja-", "ja_JP", "english"]),
             ["J", "ja-", "ja_JP", "english"]
         );
     }
 
     #[test]
-    fn a_price_is_an_amount_of_money() {
+    fn price_is_a_valid_amount() {
         assert!(Price::try_from(-1).is_err());
         assert!(Price::try_from(Money::MAX + 1).is_err());
         assert_eq!(i64::from(Price::try_from(7500).unwrap()), 7500);

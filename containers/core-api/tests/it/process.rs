@@ -147,14 +147,14 @@ async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(p
     let products = first.split(' ').next().unwrap();
     assert_eq!(
         first,
-        format!("{products} products: {products} new, 0 changed, 0 as before\n")
+        format!("{products} products: {products} created, 0 updated, 0 unchanged\n")
     );
     let second = run_command(&database, &["seed", file]).await;
     assert_eq!(
         second,
         (
             Some(0),
-            format!("{products} products: 0 new, 0 changed, {products} as before\n")
+            format!("{products} products: 0 created, 0 updated, {products} unchanged\n")
         )
     );
     assert_eq!(read_product_outbox(&pool).await.len().to_string(), products);

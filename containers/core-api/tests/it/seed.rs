@@ -40,7 +40,7 @@ async fn event_summaries(app: &TestApp) -> Vec<String> {
 async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let first = run_seed(&pool, &seed_products()).await;
-    assert_eq!(first.to_string(), "3 products: 3 new, 0 changed, 0 as before");
+    assert_eq!(first.to_string(), "3 products: 3 created, 0 updated, 0 unchanged");
     let created = [
         "ProductCreated \"Tea bowl\"",
         "ProductCreated \"Tea caddy\"",
@@ -51,7 +51,10 @@ async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing
     assert_eq!(before.body["items"][0]["translations"]["ja"]["name"], "急須");
 
     let second = run_seed(&pool, &seed_products()).await;
-    assert_eq!(second.to_string(), "3 products: 0 new, 0 changed, 3 as before");
+    assert_eq!(
+        second.to_string(),
+        "3 products: 0 created, 0 updated, 3 unchanged"
+    );
     assert_eq!(app.get("/v1/products").fetch().await.body, before.body);
     assert_eq!(event_summaries(&app).await, created);
 }
@@ -72,7 +75,7 @@ async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
     products[1]["price"] = json!(5_200);
     products[2]["price"] = json!(1);
     let again = run_seed(&pool, &products).await;
-    assert_eq!(again.to_string(), "3 products: 0 new, 1 changed, 2 as before");
+    assert_eq!(again.to_string(), "3 products: 0 created, 1 updated, 2 unchanged");
     let changed = app
         .get(format!("/v1/products/{}", products[1]["id"].as_str().unwrap()))
         .fetch()
