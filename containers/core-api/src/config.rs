@@ -1,5 +1,5 @@
-//! The configuration: environment variables, read once at startup. A missing or invalid value stops the service with an
-//! error that names the variable.
+//! The configuration: environment variables, read once at startup. A missing or invalid value stops the
+//! service with an error that names the variable.
 
 use std::net::IpAddr;
 
@@ -57,8 +57,8 @@ pub struct Config {
     #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
     pub event_parking_queue: String,
 
-    /// The Redis with the rate limit counters that all instances share: `redis://host:port`, or `rediss://` for TLS.
-    /// Without it each instance counts separately
+    /// The Redis with the rate limit counters that all instances share: `redis://host:port`, or `rediss://`
+    /// for TLS. Without it each instance counts separately
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<SecretString>,
 
@@ -79,7 +79,8 @@ pub struct Config {
     #[arg(long, env = "CLIENT_IP_HEADER", default_value = "x-forwarded-for")]
     pub client_ip_header: HeaderName,
 
-    /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer notices
+    /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer
+    /// notices
     #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]
     pub shutdown_drain_seconds: u64,
 

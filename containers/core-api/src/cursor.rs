@@ -4,8 +4,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-/// The length of the digest in a cursor. It detects mistakes of clients and is not a security measure: a cursor gives
-/// access only to data that the caller may read anyway.
+/// The length of the digest in a cursor. It detects mistakes of clients and is not a security measure: a
+/// cursor gives access only to data that the caller may read anyway.
 const DIGEST_BYTES: usize = 8;
 
 /// The text is not a cursor of this list.
@@ -13,7 +13,8 @@ const DIGEST_BYTES: usize = 8;
 #[error("invalid cursor")]
 pub struct InvalidCursor;
 
-/// Encodes `position` in `list` as a cursor. `list` is everything that identifies the list: its kind, filter and owner.
+/// Encodes `position` in `list` as a cursor. `list` is everything that identifies the list: its kind, filter
+/// and owner.
 pub fn encode(list: &impl Serialize, position: &impl Serialize) -> String {
     let position = to_json(position);
     let mut cursor = digest(list, &position).to_vec();

@@ -1,6 +1,6 @@
-//! The DynamoDB client with a circuit breaker. While DynamoDB does not respond, requests for orders and carts fail
-//! immediately instead of occupying the concurrency that catalog requests need. PostgreSQL needs no circuit breaker: every
-//! request depends on it, and the connection pool bounds the wait for a connection.
+//! The DynamoDB client with a circuit breaker. While DynamoDB does not respond, requests for orders and carts
+//! fail immediately instead of occupying the concurrency that catalog requests need. PostgreSQL needs no
+//! circuit breaker: every request depends on it, and the connection pool bounds the wait for a connection.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ use http_server::CircuitBreaker;
 const FAILURE_THRESHOLD: u32 = 6;
 const OPEN_DURATION: Duration = Duration::from_secs(1);
 
-/// The timeout of a call. Calls take milliseconds, or seconds under load; the timeout of a whole request is 25 s.
+/// The timeout of a call. Calls take milliseconds, or seconds under load; the timeout of a whole request is
+/// 25 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

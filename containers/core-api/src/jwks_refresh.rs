@@ -1,8 +1,8 @@
 //! JWKS refresh: keeps the public keys that verify user tokens up to date with the issuer's JWKS endpoint.
 //!
-//! The keys are fetched at startup, every few minutes, and when a token has an unknown key id. The issuer publishes a new
-//! key hours before it signs with it, so unknown key ids are rare. A cool-down bounds the requests that tokens with forged
-//! key ids cause.
+//! The keys are fetched at startup, every few minutes, and when a token has an unknown key id. The issuer
+//! publishes a new key hours before it signs with it, so unknown key ids are rare. A cool-down bounds the
+//! requests that tokens with forged key ids cause.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ enum FetchError {
 }
 
 impl JwksRefresher {
-    /// Refreshes the keys of `verifier` from `url`. `refresh_requests` is the channel that the verifier was created with.
+    /// Refreshes the keys of `verifier` from `url`. `refresh_requests` is the channel that the verifier was
+    /// created with.
     ///
     /// # Errors
     /// When the system has no root certificates.

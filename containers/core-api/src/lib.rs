@@ -1,5 +1,6 @@
-//! core-api: the catalog, accounts, carts and orders over HTTP. It is the only writer of products and carts, and it accepts
-//! orders, which the order saga then processes. The service is a library so that tests can start it; `main.rs` wires it.
+//! core-api: the catalog, accounts, carts and orders over HTTP. It is the only writer of products and carts,
+//! and it accepts orders, which the order saga then processes. The service is a library so that tests can
+//! start it; `main.rs` wires it.
 
 pub mod accounts;
 pub mod carts;

@@ -1,4 +1,5 @@
-//! The core-api binary: wires the service together and runs it until SIGTERM, and the subcommands that prepare its data.
+//! The core-api binary: wires the service together and runs it until SIGTERM, and the subcommands that
+//! prepare its data.
 
 use std::{
     io::{self, Write},

@@ -154,7 +154,8 @@ impl OrderService {
         }
     }
 
-    /// Places an order at current prices. Repeating the call with the same idempotency key returns the same order.
+    /// Places an order at current prices. Repeating the call with the same idempotency key returns the same
+    /// order.
     pub async fn place(
         &self,
         buyer: Buyer,
@@ -169,8 +170,8 @@ impl OrderService {
         let (items, total) = match self.price_lines(&lines).await {
             Ok(priced) => priced,
             Err(OrderError::Catalog(error)) => return Err(error.into()),
-            // If this request repeats one whose response was lost, its order exists, even if the products have been
-            // withdrawn or repriced since.
+            // If this request repeats one whose response was lost, its order exists, even if the products
+            // have been withdrawn or repriced since.
             Err(error) => {
                 let lines = lines.iter().map(|line| (line.product_id, line.quantity));
                 let existing = self
@@ -202,7 +203,8 @@ impl OrderService {
                 .await?
                 .ok_or(CancelError::NotFound)
         };
-        // Like all events of the order, the event belongs to the order's trace, not to the trace of this request.
+        // Like all events of the order, the event belongs to the order's trace, not to the trace of this
+        // request.
         let context = find().await?.event_context();
         match self.orders.cancel(customer, order_id, context).await {
             Ok((order, event)) => {

@@ -1,5 +1,5 @@
-//! Authentication: verifies that the account of an access token still exists and loads its current role. The token
-//! identifies the user; the account, not the token, determines the permissions.
+//! Authentication: verifies that the account of an access token still exists and loads its current role. The
+//! token identifies the user; the account, not the token, determines the permissions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,7 +70,8 @@ impl AccountStatusCache {
         }
     }
 
-    /// Makes the next request query the account again. In other instances the cached status expires within a second.
+    /// Makes the next request query the account again. In other instances the cached status expires within a
+    /// second.
     pub async fn invalidate(&self, user_id: UserId) {
         self.cache.invalidate(&user_id).await;
     }

@@ -33,8 +33,8 @@ impl From<AnonymiseError> for DeleteAccountError {
 
 /// Deletes an account and all personal data of the user. Orders are kept without their personal data.
 ///
-/// The account itself is deleted after the orders are anonymised and the cart is deleted: when one of these steps fails,
-/// the user can still try again. Every step is idempotent.
+/// The account itself is deleted after the orders are anonymised and the cart is deleted: when one of these
+/// steps fails, the user can still try again. Every step is idempotent.
 pub async fn delete_account(
     users: &Users,
     orders: &Orders,
@@ -61,7 +61,8 @@ pub async fn delete_account(
     match orders.anonymise(user_id).await {
         Ok(()) => Ok(()),
         Err(AnonymiseError::OrderInProgress(order_id)) => {
-            // The order is being paid for and will be completed; its order mail needs the e-mail address until then.
+            // The order is being paid for and will be completed; its order mail needs the e-mail address
+            // until then.
             tracing::warn!(order.id = %order_id, "order is still in progress after account deletion");
             Ok(())
         }

@@ -141,8 +141,8 @@ impl From<Preferences> for PreferencesResponse {
     }
 }
 
-/// A change of the caller's account. Omitted fields stay as they are. A preference that is null is reset to its default.
-/// Other fields are rejected.
+/// A change of the caller's account. Omitted fields stay as they are. A preference that is null is reset to
+/// its default. Other fields are rejected.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "花子", "preferences": {"language": "ja"}}))]

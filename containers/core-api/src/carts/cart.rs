@@ -14,8 +14,8 @@ pub struct CartLine {
     pub quantity: Quantity,
 }
 
-/// A checkout in progress. It is stored in the cart from before the order is placed until the ordered lines have been
-/// removed from the cart.
+/// A checkout in progress. It is stored in the cart from before the order is placed until the ordered lines
+/// have been removed from the cart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckoutClaim {
     /// The digest of the checkout's Idempotency-Key.
@@ -59,8 +59,8 @@ impl Cart {
         self.lines.retain(|line| line.product_id != product_id);
     }
 
-    /// Adds the lines of another cart. Quantities are capped at [`Quantity::MAX`], and products beyond [`MAX_LINES`] are
-    /// dropped.
+    /// Adds the lines of another cart. Quantities are capped at [`Quantity::MAX`], and products beyond
+    /// [`MAX_LINES`] are dropped.
     pub fn merge_lines(&mut self, others: &[CartLine]) {
         for other in others {
             let full = self.lines.len() >= MAX_LINES;

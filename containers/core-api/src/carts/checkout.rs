@@ -1,13 +1,14 @@
 //! Checkout: a cart becomes an order.
 //!
-//! Before the order is placed, a claim is written into the cart: the idempotency key and the lines that are ordered. After
-//! the order is placed, one write removes the claim and the ordered lines. Both writes are conditional on the cart's
-//! version:
+//! Before the order is placed, a claim is written into the cart: the idempotency key and the lines that are
+//! ordered. After the order is placed, one write removes the claim and the ordered lines. Both writes are
+//! conditional on the cart's version:
 //!
-//! - A repeated request with the same key finds the claim and continues with the same lines, or finds the order.
+//! - A repeated request with the same key finds the claim and continues with the same lines, or finds the
+//!   order.
 //! - A concurrent request with another key is rejected, because it would order the same lines twice.
-//! - When the order exists but its claim is still there, the next request removes the claim and the ordered lines. Later
-//!   requests find no claim.
+//! - When the order exists but its claim is still there, the next request removes the claim and the ordered
+//!   lines. Later requests find no claim.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
@@ -55,8 +56,8 @@ impl From<StoreError> for CheckoutError {
 }
 
 impl Carts {
-    /// Orders the lines in the buyer's cart and removes them from the cart. Repeating the call with the same key returns
-    /// the same order.
+    /// Orders the lines in the buyer's cart and removes them from the cart. Repeating the call with the same
+    /// key returns the same order.
     pub async fn checkout(
         &self,
         order_service: &OrderService,
@@ -138,15 +139,16 @@ impl Carts {
                     self.finish_checkout(&id, &key, None).await?;
                     return Err(error.into());
                 }
-                // It is unknown whether the order exists. The claim stays, so that a retry with this key finds out.
+                // It is unknown whether the order exists. The claim stays, so that a retry with this key
+                // finds out.
                 Err(error) => return Err(error.into()),
             }
         }
         Err(CartError::Contended.into())
     }
 
-    /// Removes the claim with `key` and, if there is an order, the ordered lines. Does nothing when the claim has
-    /// already been removed.
+    /// Removes the claim with `key` and, if there is an order, the ordered lines. Does nothing when the claim
+    /// has already been removed.
     async fn finish_checkout(&self, id: &CartId, key: &str, order: Option<&Order>) -> Result<(), CartError> {
         let ordered: Vec<CartLine> = order
             .iter()
@@ -181,8 +183,8 @@ impl Carts {
     }
 }
 
-/// The idempotency key of the order. It contains a NUL, which no Idempotency-Key header can contain, so it never equals
-/// the key of an order that was placed directly.
+/// The idempotency key of the order. It contains a NUL, which no Idempotency-Key header can contain, so it
+/// never equals the key of an order that was placed directly.
 fn order_idempotency_key(key: &str) -> String {
     format!("cart\0{key}")
 }

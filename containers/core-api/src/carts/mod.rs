@@ -1,7 +1,7 @@
 //! Carts.
 //!
-//! A cart is one item of the sessions table in DynamoDB. Every write is conditional on the version that was read
-//! (optimistic concurrency). A cart stores no prices: each response uses the catalog's current prices.
+//! A cart is one item of the sessions table in DynamoDB. Every write is conditional on the version that was
+//! read (optimistic concurrency). A cart stores no prices: each response uses the catalog's current prices.
 
 mod cart;
 mod checkout;

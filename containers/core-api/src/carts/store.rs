@@ -50,7 +50,8 @@ pub enum CartError {
 }
 
 impl CartError {
-    /// Formats the whole source chain, because the top-level message of an SDK error does not state the cause.
+    /// Formats the whole source chain, because the top-level message of an SDK error does not state the
+    /// cause.
     fn from_sdk(error: impl std::error::Error) -> Self {
         Self::Unavailable(DisplayErrorContext(error).to_string())
     }
@@ -65,8 +66,8 @@ struct CartRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claim: Option<CheckoutClaim>,
     updated_at: Timestamp,
-    /// The expiry in seconds since the Unix epoch. Readers check it too, because DynamoDB deletes expired items days
-    /// later.
+    /// The expiry in seconds since the Unix epoch. Readers check it too, because DynamoDB deletes expired
+    /// items days later.
     ttl: i64,
 }
 
@@ -153,8 +154,8 @@ impl Carts {
         Err(CartError::Contended)
     }
 
-    /// Merges the anonymous cart of `token` into the cart `id`. One transaction writes the merged cart and deletes the
-    /// anonymous one, so a repeated request does not add the lines twice.
+    /// Merges the anonymous cart of `token` into the cart `id`. One transaction writes the merged cart and
+    /// deletes the anonymous one, so a repeated request does not add the lines twice.
     pub async fn merge_anonymous(&self, id: &CartId, token: &CartToken) -> Result<Cart, CartError> {
         let anonymous_id = CartId::for_token(token);
         for attempt in 0..MAX_ATTEMPTS {

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 /// 256 bits, which cannot be guessed.
 const TOKEN_BYTES: usize = 32;
 
-/// The secret token of an anonymous cart. It grants full access to the cart, so the table stores only its digest.
+/// The secret token of an anonymous cart. It grants full access to the cart, so the table stores only its
+/// digest.
 #[derive(Clone)]
 pub struct CartToken([u8; TOKEN_BYTES]);
 

@@ -1,7 +1,7 @@
 //! The catalog: products, their validation and their store.
 //!
-//! core-api is the only writer of products. stock-service owns the stock; the catalog only reads the available stock for
-//! display.
+//! core-api is the only writer of products. stock-service owns the stock; the catalog only reads the
+//! available stock for display.
 
 mod pagination;
 mod product;

@@ -86,9 +86,9 @@ macro_rules! fetch_rows {
     };
 }
 
-/// Reads a page. Each page starts after the position of the previous page's last product and not at an offset. Following
-/// all pages therefore returns every product that exists the whole time exactly once, even when others are added or
-/// deleted in between.
+/// Reads a page. Each page starts after the position of the previous page's last product and not at an
+/// offset. Following all pages therefore returns every product that exists the whole time exactly once, even
+/// when others are added or deleted in between.
 pub(super) async fn fetch_page(pool: &PgPool, query: &ProductQuery) -> Result<Page, sqlx::Error> {
     let ProductQuery { filter, limit, after } = query;
     let category = filter.category.as_ref().map(Category::as_str);

@@ -59,8 +59,8 @@ impl fmt::Display for SeedSummary {
     }
 }
 
-/// Inserts or updates the products and enqueues their events in one transaction. Deleted products stay deleted, and
-/// products that are not in the file stay as they are.
+/// Inserts or updates the products and enqueues their events in one transaction. Deleted products stay
+/// deleted, and products that are not in the file stay as they are.
 pub async fn seed(
     pool: &PgPool,
     clock: &Clock,

@@ -63,8 +63,8 @@ impl Catalog {
         row.map(Product::try_from).transpose()
     }
 
-    /// The names and prices of products, in one query. The map has no entry for a product that does not exist or is
-    /// deleted.
+    /// The names and prices of products, in one query. The map has no entry for a product that does not exist
+    /// or is deleted.
     pub async fn find_prices(
         &self,
         ids: &[ProductId],
@@ -90,8 +90,8 @@ impl Catalog {
             .collect()
     }
 
-    /// The available units of products, in one query and for display only: stock-service decides when it reserves stock
-    /// for an order. The map has no entry for a product without a stock row.
+    /// The available units of products, in one query and for display only: stock-service decides when it
+    /// reserves stock for an order. The map has no entry for a product without a stock row.
     pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
@@ -158,7 +158,8 @@ impl Catalog {
         Ok(product)
     }
 
-    /// Changes the details of `product`, as the caller has read it. Equal details do not create a new version.
+    /// Changes the details of `product`, as the caller has read it. Equal details do not create a new
+    /// version.
     pub async fn update(
         &self,
         product: Product,
@@ -211,7 +212,8 @@ impl Catalog {
         Ok(product)
     }
 
-    /// Deletes `product`, as the caller has read it. The row is kept and marked as deleted, because orders refer to it.
+    /// Deletes `product`, as the caller has read it. The row is kept and marked as deleted, because orders
+    /// refer to it.
     pub async fn delete(&self, product: &Product, trace: TraceParent) -> Result<(), ProductUpdateError> {
         let now = self.now();
         let deleted = ProductDeleted {

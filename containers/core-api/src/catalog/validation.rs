@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 #[error("expected {0}")]
 pub struct InvalidText(pub(crate) &'static str);
 
-/// Defines a string type with a validation rule, in words and in code. Values from the database are not validated again,
-/// because only validated values are written to it.
+/// Defines a string type with a validation rule, in words and in code. Values from the database are not
+/// validated again, because only validated values are written to it.
 macro_rules! validated_string {
     ($(#[$meta:meta])* $name:ident, $rule:literal, $is_valid:expr) => {
         #[derive(
@@ -46,7 +46,8 @@ pub(crate) use validated_string;
 
 validated_string!(
     /// The name of a product.
-    #[schema(as = ProductName, value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    #[schema(as = ProductName, value_type = String, min_length = 1, max_length = 200,
+             pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     Name,
     "1 to 200 characters on one line",
     |text| (1..=200).contains(&text.chars().count()) && !text.contains(char::is_control)
@@ -54,7 +55,8 @@ validated_string!(
 
 validated_string!(
     /// The description of a product. It may have several lines.
-    #[schema(as = ProductDescription, value_type = String, max_length = 4000, pattern = r"^[^\u0000-\u0009\u000B-\u001F\u007F-\u009F]*$")]
+    #[schema(as = ProductDescription, value_type = String, max_length = 4000,
+             pattern = r"^[^\u0000-\u0009\u000B-\u001F\u007F-\u009F]*$")]
     Description,
     "at most 4000 characters, and no control characters but line feeds",
     |text| text.chars().count() <= 4000 && !text.contains(|c: char| c.is_control() && c != '\n')
@@ -78,8 +80,9 @@ validated_string!(
         // The parser tolerates spaces and control characters, but the clients that load the image may not.
         text.len() <= 2048
             && text.bytes().all(|byte| byte.is_ascii_graphic())
-            && Url::parse(text)
-                .is_ok_and(|url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none())
+            && Url::parse(text).is_ok_and(|url| {
+                url.scheme() == "https" && url.username().is_empty() && url.password().is_none()
+            })
     }
 );
 

@@ -168,8 +168,8 @@ fn cart_problem(error: CartError) -> Problem {
     }
 }
 
-/// The problem for a failed checkout. The request body has no lines, so unknown products are a conflict with the cart
-/// and not an invalid body.
+/// The problem for a failed checkout. The request body has no lines, so unknown products are a conflict with
+/// the cart and not an invalid body.
 fn checkout_problem(error: CheckoutError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     match error {
@@ -177,7 +177,8 @@ fn checkout_problem(error: CheckoutError) -> Problem {
             .detail("Add items to the cart first. Checkout removes the items that were ordered."),
         CheckoutError::InProgress => conflict("checkout-in-progress", "Checkout in progress")
             .detail(
-                "Another request is checking out this cart. Read the cart again after that request has ended.",
+                "Another request is checking out this cart. Read the cart again after that request has \
+                 ended.",
             )
             .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         CheckoutError::Order(OrderError::UnknownProducts(lines)) => {
@@ -196,7 +197,8 @@ fn checkout_problem(error: CheckoutError) -> Problem {
     }
 }
 
-/// 503 when PostgreSQL is unreachable or the connection pool is exhausted, 500 for every other database error.
+/// 503 when PostgreSQL is unreachable or the connection pool is exhausted, 500 for every other database
+/// error.
 pub fn database_problem(error: &sqlx::Error) -> Problem {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => store_unavailable(error),

@@ -1,5 +1,5 @@
-//! The HTTP API. Handlers parse a request, call a service or a store and build the response. SQL statements and
-//! AWS SDK calls belong in the stores, not here.
+//! The HTTP API. Handlers parse a request, call a service or a store and build the response. SQL statements
+//! and AWS SDK calls belong in the stores, not here.
 
 mod error;
 mod extractors;
@@ -89,15 +89,15 @@ impl_from_ref!(
     verifier: TokenVerifier
 );
 
-/// The `Content-Security-Policy` of Swagger UI: it may load its own assets and call this API. Inline styles are
-/// allowed because Swagger UI sets styles at run time.
+/// The `Content-Security-Policy` of Swagger UI: it may load its own assets and call this API. Inline styles
+/// are allowed because Swagger UI sets styles at run time.
 const DOCS_CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// All routes of the API, the OpenAPI document at `/openapi.json` and Swagger UI at `/docs`, behind rate limiting and
-/// load shedding.
+/// All routes of the API, the OpenAPI document at `/openapi.json` and Swagger UI at `/docs`, behind rate
+/// limiting and load shedding.
 pub fn routes(app: AppState) -> Router {
     let (routes, document) = build_router();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
@@ -112,8 +112,8 @@ pub fn routes(app: AppState) -> Router {
         .layer((LoadShedLayer::default(), rate_limit))
 }
 
-/// Adds the security and caching headers to Swagger UI's responses, and replaces its plain-text 404 with a problem
-/// document.
+/// Adds the security and caching headers to Swagger UI's responses, and replaces its plain-text 404 with a
+/// problem document.
 async fn map_docs_errors(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
         return Problem::not_found().into_response();

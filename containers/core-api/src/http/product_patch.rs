@@ -26,8 +26,8 @@ impl ProductPatch {
 }
 
 impl PartialSchema for ProductPatch {
-    /// The schema of a new product without required fields, in which each translation may be changed partly or be
-    /// null.
+    /// The schema of a new product without required fields, in which each translation may be changed partly
+    /// or be null.
     fn schema() -> RefOr<Schema> {
         let mut patch = without_required(ProductDetails::schema());
         patch.description = Some(

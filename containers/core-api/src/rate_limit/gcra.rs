@@ -1,15 +1,17 @@
-//! The counting of requests, without a clock or a network: the generic cell rate algorithm (GCRA), which stores one
-//! timestamp per counter, and the requests that an instance has prefetched from the counter in Redis.
+//! The counting of requests, without a clock or a network: the generic cell rate algorithm (GCRA), which
+//! stores one timestamp per counter, and the requests that an instance has prefetched from the counter in
+//! Redis.
 
 use std::time::Duration;
 
 use super::policy::Policy;
 
-/// An instance prefetches this fraction of a limit from Redis, so that frequent catalog reads do not each need a call.
-/// For a small limit it is one request, which makes the limit exact.
+/// An instance prefetches this fraction of a limit from Redis, so that frequent catalog reads do not each
+/// need a call. For a small limit it is one request, which makes the limit exact.
 const PREFETCH_DIVISOR: u64 = 100;
 
-/// A call of Redis that has not finished after this time is considered lost. It is above the timeout of the call.
+/// A call of Redis that has not finished after this time is considered lost. It is above the timeout of the
+/// call.
 const REMOTE_CHECK_TIMEOUT_NANOS: u64 = 200_000_000;
 
 /// The parameters of GCRA for a policy. Times are in nanoseconds.
@@ -77,8 +79,8 @@ pub enum LocalDecision {
 /// The state of one counter in one instance. Timestamps are in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
-    /// The theoretical arrival time (TAT) of GCRA for the requests that this instance has allowed: the time at which the
-    /// whole quota is available again.
+    /// The theoretical arrival time (TAT) of GCRA for the requests that this instance has allowed: the time
+    /// at which the whole quota is available again.
     tat: u64,
     /// The number of requests that were acquired from Redis and are not used yet.
     prefetched: u64,
@@ -88,8 +90,8 @@ pub struct Bucket {
     shared_remaining: u64,
     /// The time until which Redis rejects further requests.
     rejected_until: u64,
-    /// The time until which a prefetch may be in progress. Meanwhile other requests acquire only one request each,
-    /// because concurrent prefetches would acquire more than is used.
+    /// The time until which a prefetch may be in progress. Meanwhile other requests acquire only one request
+    /// each, because concurrent prefetches would acquire more than is used.
     remote_check_until: u64,
 }
 
@@ -104,8 +106,8 @@ impl Bucket {
 
     /// Checks a request against the shared limit, using prefetched requests if there are any.
     pub fn check_shared(&mut self, quota: &Quota, now: u64) -> LocalDecision {
-        // All instances together have allowed at least as many requests as this one. If this instance alone exceeds the
-        // limit, no call of Redis is needed.
+        // All instances together have allowed at least as many requests as this one. If this instance alone
+        // exceeds the limit, no call of Redis is needed.
         let tat = match self.conforming_tat(quota, now) {
             Ok(tat) => tat,
             Err(rejected) => return LocalDecision::Decided(rejected),
@@ -344,7 +346,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any window at most twice the limit is allowed: the burst, and the requests that are replenished meanwhile.
+        /// In any window at most twice the limit is allowed: the burst, and the requests that are replenished
+        /// meanwhile.
         #[test]
         fn no_window_allows_more_than_twice_the_limit(gaps in prop::collection::vec(0..3 * SECOND, 1..400)) {
             let (quota, mut bucket) = (Quota::from_policy(&ORDERS, 1), Bucket::default());

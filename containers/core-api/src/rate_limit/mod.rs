@@ -1,5 +1,5 @@
-//! Rate limits per user and per client IP address. All instances share the counters in Redis. Without Redis, or while it
-//! does not respond, each instance counts separately.
+//! Rate limits per user and per client IP address. All instances share the counters in Redis. Without Redis,
+//! or while it does not respond, each instance counts separately.
 
 pub mod gcra;
 pub mod policy;
@@ -37,8 +37,8 @@ const REJECTED_REQUESTS_METRIC: &str = "rate_limited_requests_total";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RateLimitKey {
     User(UserId),
-    /// An IPv4 address or a /64 network of IPv6 addresses, because a single household has a whole /64. `None` is an
-    /// unknown address.
+    /// An IPv4 address or a /64 network of IPv6 addresses, because a single household has a whole /64. `None`
+    /// is an unknown address.
     Address(Option<IpAddr>),
 }
 
@@ -80,7 +80,8 @@ struct Inner {
     limits: [RateLimit; POLICIES.len()],
     /// The buckets by key hash, in order of use.
     shards: [Mutex<LruCache<u64, Bucket>>; SHARD_COUNT],
-    /// Hashes keys with a random seed, so that clients cannot choose addresses that collide. No address is stored.
+    /// Hashes keys with a random seed, so that clients cannot choose addresses that collide. No address is
+    /// stored.
     hasher: RandomState,
     clock: Clock,
     redis: Option<RedisCounters>,
@@ -138,7 +139,8 @@ impl RateLimiter {
             .expect("POLICIES contains every policy")
     }
 
-    /// Counts a request and decides it locally if possible. Otherwise [`Self::check_remote`] has to decide it.
+    /// Counts a request and decides it locally if possible. Otherwise [`Self::check_remote`] has to decide
+    /// it.
     pub fn check(&self, limit: &RateLimit, key: RateLimitKey) -> Result<Decision, RemoteCheck> {
         let now = self.now_nanos();
         let mut shard = self.shard(limit, key);
@@ -202,8 +204,8 @@ struct Shard<'a> {
 }
 
 impl Shard<'_> {
-    /// The bucket of the key. A new bucket may evict the least recently used one, which then counts from zero; the
-    /// counter in Redis is not affected.
+    /// The bucket of the key. A new bucket may evict the least recently used one, which then counts from
+    /// zero; the counter in Redis is not affected.
     fn bucket(&mut self) -> &mut Bucket {
         self.buckets.get_or_insert_mut(self.key_hash, Bucket::default)
     }

@@ -27,7 +27,8 @@ pub struct Policy {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Reads of the catalog. The limit is high because many users share an address and cached responses are cheap.
+/// Reads of the catalog. The limit is high because many users share an address and cached responses are
+/// cheap.
 pub static CATALOG: Policy = Policy {
     name: "catalog",
     requests: 6000,
@@ -112,8 +113,8 @@ pub struct RouteLimits {
     pub per_address: &'static Policy,
 }
 
-/// The policies of an operation, by its method and route pattern. Returns `None` for routes that are not API operations:
-/// the OpenAPI document, Swagger UI, health checks and metrics.
+/// The policies of an operation, by its method and route pattern. Returns `None` for routes that are not API
+/// operations: the OpenAPI document, Swagger UI, health checks and metrics.
 #[must_use]
 pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
     let per_user = match path {

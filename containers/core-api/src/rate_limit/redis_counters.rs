@@ -1,5 +1,5 @@
-//! The rate limit counters in Redis, which all instances share. A timeout bounds each call, and a circuit breaker stops
-//! calls while Redis fails.
+//! The rate limit counters in Redis, which all instances share. A timeout bounds each call, and a circuit
+//! breaker stops calls while Redis fails.
 
 use std::{
     sync::LazyLock,
@@ -27,10 +27,10 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// The time for which the circuit stays open.
 const OPEN_DURATION: Duration = Duration::from_secs(1);
 
-/// The generic cell rate algorithm (GCRA) as one atomic step on Redis's clock. The key holds the theoretical arrival time
-/// (TAT) in microseconds. The script grants up to `wanted` requests and returns how many it granted, how many remain and
-/// after how many microseconds the next one is available. The key expires when the whole quota is available again, so no
-/// key outlives the window.
+/// The generic cell rate algorithm (GCRA) as one atomic step on Redis's clock. The key holds the theoretical
+/// arrival time (TAT) in microseconds. The script grants up to `wanted` requests and returns how many it
+/// granted, how many remain and after how many microseconds the next one is available. The key expires when
+/// the whole quota is available again, so no key outlives the window.
 static ACQUIRE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"

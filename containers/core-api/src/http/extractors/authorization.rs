@@ -1,7 +1,8 @@
-//! Authorisation: a handler that needs a permission takes an [`Authorized`] argument and receives the user from it.
+//! Authorisation: a handler that needs a permission takes an [`Authorized`] argument and receives the user
+//! from it.
 //!
-//! The OpenAPI document names the same permission as `x-permission`, and the 403 problem names it as `permission`. A
-//! test compares the two for every operation and every role.
+//! The OpenAPI document names the same permission as `x-permission`, and the 403 problem names it as
+//! `permission`. A test compares the two for every operation and every role.
 
 use std::marker::PhantomData;
 
@@ -85,7 +86,8 @@ impl<P: RequiredPermission> FromRequestParts<SharedState> for Authorized<P> {
     }
 }
 
-/// The user as the buyer of an order. Returns a 422 problem when the user has no e-mail address for order mails.
+/// The user as the buyer of an order. Returns a 422 problem when the user has no e-mail address for order
+/// mails.
 pub fn require_buyer(user: AuthenticatedUser) -> Result<Buyer, Problem> {
     user.into_buyer().ok_or_else(|| {
         Problem::new(

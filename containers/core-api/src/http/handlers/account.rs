@@ -39,13 +39,15 @@ pub async fn read_account(
 
 /// Changes the caller's name or preferences.
 ///
-/// The body is a JSON merge patch (RFC 7396). Omitted fields stay as they are; a preference that is null is reset to
-/// its default. Other fields, such as the role and the e-mail address, are rejected.
+/// The body is a JSON merge patch (RFC 7396). Omitted fields stay as they are; a preference that is null is
+/// reset to its default. Other fields, such as the role and the e-mail address, are rejected.
 #[utoipa::path(
     patch, path = "/v1/me", tag = "Account", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageOwnAccount))),
-    params(("If-Match" = String, Header, description = "The ETag of the version that the change is based on")),
-    request_body(content((ProfilePatch = "application/merge-patch+json"), (ProfilePatch = "application/json"))),
+    params(("If-Match" = String, Header,
+            description = "The ETag of the version that the change is based on")),
+    request_body(content((ProfilePatch = "application/merge-patch+json"),
+                         (ProfilePatch = "application/json"))),
     responses((status = 200, description = "The changed account", body = AccountResponse,
                headers(("ETag" = String, description = "The version of the account")))),
 )]
@@ -67,8 +69,8 @@ pub async fn update_account(
 
 /// Deletes the caller's account.
 ///
-/// Deletes the addresses, the linked identities and the cart, releases the e-mail address and invalidates all access
-/// tokens. Orders are kept for accounting, without address and payment method.
+/// Deletes the addresses, the linked identities and the cart, releases the e-mail address and invalidates all
+/// access tokens. Orders are kept for accounting, without address and payment method.
 #[utoipa::path(
     delete, path = "/v1/me", tag = "Account", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageOwnAccount))),

@@ -32,8 +32,8 @@ pub struct ListParameters {
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in that
-    /// request.
+    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in
+    /// that request.
     cursor: Option<String>,
 }
 
@@ -88,8 +88,8 @@ pub struct RoleChange {
 
 /// Changes the role of a user.
 ///
-/// The change takes effect within one second and applies to access tokens that were issued before. Administrators
-/// cannot change their own role.
+/// The change takes effect within one second and applies to access tokens that were issued before.
+/// Administrators cannot change their own role.
 #[utoipa::path(
     put, path = "/v1/users/{id}/role", tag = "Administration", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::AssignRoles))),
@@ -130,8 +130,8 @@ pub struct AuditParameters {
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in that
-    /// request.
+    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in
+    /// that request.
     cursor: Option<String>,
 }
 

@@ -70,7 +70,8 @@ impl FromRequestParts<SharedState> for CartOwner {
 
 /// Returns the cart, with current prices and availability.
 ///
-/// When an authenticated request has a Cart-Token, the API first merges that anonymous cart into the caller's cart.
+/// When an authenticated request has a Cart-Token, the API first merges that anonymous cart into the caller's
+/// cart.
 #[utoipa::path(
     get, path = "/v1/cart", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
@@ -112,8 +113,8 @@ pub async fn read_cart(
         (status = 200, description = "The changed cart", body = CartResponse,
          headers(("Cart-Token" = String,
                   description = "The token of the cart; only when this request created the cart"))),
-        (status = 409, description = "The cart contains 50 products already", body = crate::http::openapi::Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "The cart contains 50 products already",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn put_item(
@@ -202,16 +203,17 @@ pub async fn remove_item(
     post, path = "/v1/cart/checkout", tag = "Cart", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
-            description = "Identifies this request when it is repeated; stored for 24 hours: 1 to 255 printable \
+            description = "Identifies this request when it is repeated, for 24 hours: 1 to 255 printable \
                            ASCII characters"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
-            description = "The token of an anonymous cart to merge into the caller's cart before the checkout")),
+            description = "The token of an anonymous cart to merge into the caller's cart before the \
+                           checkout")),
     request_body = CheckoutRequest,
     responses(
         (status = 202, description = "The accepted order", body = OrderResponse,
          headers(("Location" = String, description = "The path of the order"))),
-        (status = 409, description = "The cart is empty, another request is checking out the cart, some products are \
-                                      no longer available, or the total is out of range",
+        (status = 409, description = "The cart is empty, another request is checking out the cart, some \
+                                      products are no longer available, or the total is out of range",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -283,7 +285,8 @@ async fn cart_response(
             }
         })
         .collect();
-    // 50 lines of 9,999 units at the maximum price (10^12) fit into an i64. A withdrawn product costs nothing.
+    // 50 lines of 9,999 units at the maximum price (10^12) fit into an i64. A withdrawn product costs
+    // nothing.
     let amount = |item: &CartItemResponse| item.price.unwrap_or(0) * i64::from(item.quantity.get());
     Ok(CartResponse {
         total_amount: items.iter().map(amount).sum(),

@@ -23,13 +23,13 @@ use crate::{
 
 /// Places an order.
 ///
-/// The order copies the current names and prices from the catalog. It is accepted but not yet paid; read it to follow
-/// its status. Repeating the request with the same Idempotency-Key returns the same order.
+/// The order copies the current names and prices from the catalog. It is accepted but not yet paid; read it
+/// to follow its status. Repeating the request with the same Idempotency-Key returns the same order.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[ -~]{1,255}$",
-            description = "Identifies this request when it is repeated; stored for 24 hours: 1 to 255 printable \
+            description = "Identifies this request when it is repeated, for 24 hours: 1 to 255 printable \
                            ASCII characters")),
     request_body = OrderRequest,
     responses((status = 202, description = "The accepted order", body = OrderResponse,
@@ -102,7 +102,8 @@ pub async fn list_orders(
     }))
 }
 
-/// Cancels one of the caller's orders, as long as its payment has not been captured. The operation is idempotent.
+/// Cancels one of the caller's orders, as long as its payment has not been captured. The operation is
+/// idempotent.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),

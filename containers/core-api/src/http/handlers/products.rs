@@ -41,8 +41,8 @@ pub struct ListParameters {
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in that
-    /// request.
+    /// `next_cursor` of the previous page. Except for `limit`, the other parameters must be the same as in
+    /// that request.
     cursor: Option<String>,
 }
 
@@ -77,14 +77,15 @@ impl TryFrom<ListParameters> for ProductQuery {
 
 /// Lists products.
 ///
-/// Following `next_cursor` to the end returns every product that exists the whole time exactly once, even when other
-/// products are added or deleted in between.
+/// Following `next_cursor` to the end returns every product that exists the whole time exactly once, even
+/// when other products are added or deleted in between.
 #[utoipa::path(
     get, path = "/v1/products", tag = "Catalog",
     extensions(("x-permission" = json!("anyone"))),
     params(
         ListParameters,
-        ("If-None-Match" = Option<String>, Header, description = "The ETags of the versions that the client has"),
+        ("If-None-Match" = Option<String>, Header,
+         description = "The ETags of the versions that the client has"),
     ),
     responses(
         (status = 200, description = "A page of products", body = ProductPage,
@@ -111,7 +112,8 @@ pub async fn list_products(
     extensions(("x-permission" = json!("anyone"))),
     params(
         ("id" = uuid::Uuid, Path, description = "The id of the product"),
-        ("If-None-Match" = Option<String>, Header, description = "The ETags of the versions that the client has"),
+        ("If-None-Match" = Option<String>, Header,
+         description = "The ETags of the versions that the client has"),
     ),
     responses(
         (status = 200, description = "The product", body = ProductResponse,
@@ -160,8 +162,10 @@ pub async fn create_product(
     patch, path = "/v1/products/{id}", tag = "Catalog", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageCatalog))),
     params(("id" = uuid::Uuid, Path, description = "The id of the product"),
-           ("If-Match" = String, Header, description = "The ETag of the version that the change is based on")),
-    request_body(content((ProductPatch = "application/merge-patch+json"), (ProductPatch = "application/json"))),
+           ("If-Match" = String, Header,
+            description = "The ETag of the version that the change is based on")),
+    request_body(content((ProductPatch = "application/merge-patch+json"),
+                         (ProductPatch = "application/json"))),
     responses((status = 200, description = "The changed product", body = ProductResponse,
                headers(("ETag" = String, description = "The version of the product")))),
 )]
@@ -185,7 +189,8 @@ pub async fn update_product(
     delete, path = "/v1/products/{id}", tag = "Catalog", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageCatalog))),
     params(("id" = uuid::Uuid, Path, description = "The id of the product"),
-           ("If-Match" = String, Header, description = "The ETag of the version that the deletion is based on")),
+           ("If-Match" = String, Header,
+            description = "The ETag of the version that the deletion is based on")),
     responses((status = 204, description = "The product was deleted")),
 )]
 pub async fn delete_product(
@@ -211,7 +216,8 @@ fn etag_header(product: &Product) -> HeaderMap {
 #[utoipa::path(
     get, path = "/v1/categories", tag = "Catalog",
     extensions(("x-permission" = json!("anyone"))),
-    params(("If-None-Match" = Option<String>, Header, description = "The ETags of the versions that the client has")),
+    params(("If-None-Match" = Option<String>, Header,
+            description = "The ETags of the versions that the client has")),
     responses(
         (status = 200, description = "All categories, ordered by slug", body = CategoriesResponse,
          headers(("ETag" = String, description = "The version of the list"))),

@@ -1,5 +1,6 @@
-//! The rate limiting middleware: it finds the policy and the key of a request, rejects the request when the limit is
-//! exceeded, and adds the `RateLimit` headers to the response (draft-ietf-httpapi-ratelimit-headers).
+//! The rate limiting middleware: it finds the policy and the key of a request, rejects the request when the
+//! limit is exceeded, and adds the `RateLimit` headers to the response
+//! (draft-ietf-httpapi-ratelimit-headers).
 
 use std::{
     convert::Infallible,
@@ -32,7 +33,8 @@ use crate::rate_limit::{
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Applies the rate limits to the routes that it wraps. Clones share the state; axum clones the layer per request.
+/// Applies the rate limits to the routes that it wraps. Clones share the state; axum clones the layer per
+/// request.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer(Arc<Inner>);
 
@@ -56,8 +58,8 @@ impl RateLimitLayer {
 }
 
 impl Inner {
-    /// The policy that applies to a request, and the key that the request is counted by. `None` when the route has no
-    /// rate limit.
+    /// The policy that applies to a request, and the key that the request is counted by. `None` when the
+    /// route has no rate limit.
     fn policy_and_key(&self, request: &Request) -> Option<(&'static Policy, RateLimitKey)> {
         let path = request.extensions().get::<MatchedPath>()?;
         let limits = policy::route_limits(request.method(), path.as_str())?;
@@ -129,7 +131,8 @@ where
                 response: Some(too_many_requests(limit, decision)),
             },
             Err(remote_check) => {
-                // `poll_ready` was called on `self.inner`, so that instance takes the call and its clone stays here.
+                // `poll_ready` was called on `self.inner`, so that instance takes the call and its clone
+                // stays here.
                 let clone = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, clone);
                 let (rate_limiter, limit) = (rate_limiter.clone(), limit.clone());

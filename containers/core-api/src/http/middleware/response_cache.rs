@@ -1,8 +1,8 @@
 //! A short-lived response cache for catalog reads, which are far more frequent than changes.
 //!
-//! Staleness: every read that begins after this instance has answered a change sees that change. A change made
-//! elsewhere (another instance, `core-api seed`) becomes visible at most [`TTL`] later. Decisions never use this cache:
-//! orders are priced and changes are checked against the database.
+//! Staleness: every read that begins after this instance has answered a change sees that change. A change
+//! made elsewhere (another instance, `core-api seed`) becomes visible at most [`TTL`] later. Decisions never
+//! use this cache: orders are priced and changes are checked against the database.
 
 use std::{
     sync::{
@@ -33,8 +33,8 @@ const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
 /// The approximate size of a cached response besides its body, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
 
-/// `Cache-Control: no-cache`: browsers and proxies may store a response but must revalidate it before each use,
-/// because they do not learn of changes.
+/// `Cache-Control: no-cache`: browsers and proxies may store a response but must revalidate it before each
+/// use, because they do not learn of changes.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The cached responses.
@@ -44,8 +44,8 @@ pub struct ResponseCache {
     generation: AtomicU64,
 }
 
-/// The generation at which the request arrived, and its URI. After a change the generation is higher, so a response
-/// that was read before the change is not found, even if the read finished after it.
+/// The generation at which the request arrived, and its URI. After a change the generation is higher, so a
+/// response that was read before the change is not found, even if the read finished after it.
 type CacheKey = (u64, Uri);
 
 #[derive(Clone)]
@@ -72,8 +72,8 @@ impl Default for ResponseCache {
     }
 }
 
-/// Serves GET requests from the cache where possible. Concurrent requests for the same URI share one call of the
-/// handler. They also share an unsuccessful response, which is not cached.
+/// Serves GET requests from the cache where possible. Concurrent requests for the same URI share one call of
+/// the handler. They also share an unsuccessful response, which is not cached.
 pub async fn cache_responses(
     State(cache): State<Arc<ResponseCache>>,
     request: Request,

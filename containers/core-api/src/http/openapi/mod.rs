@@ -1,5 +1,5 @@
-//! The OpenAPI document: its general part. The operations come from the handlers' `utoipa::path` attributes, and the
-//! problems that several operations share are in [`shared_problems`].
+//! The OpenAPI document: its general part. The operations come from the handlers' `utoipa::path` attributes,
+//! and the problems that several operations share are in [`shared_problems`].
 
 mod shared_problems;
 
@@ -18,13 +18,15 @@ pub use shared_problems::add_shared_problems;
 #[openapi(
     info(
         title = "Matsuri core-api",
-        description = "Catalog, accounts, carts and orders. Amounts are integers in minor units of the currency. \
-                       Times are RFC 3339 in UTC. Every error is a problem document (RFC 9457). The response \
-                       headers `RateLimit-Policy` and `RateLimit` state the rate limit and the remaining quota. \
-                       `x-permission` names the permission that an operation requires; `anyone` means none.",
+        description = "Catalog, accounts, carts and orders. Amounts are integers in minor units of the \
+                       currency. Times are RFC 3339 in UTC. Every error is a problem document (RFC 9457). \
+                       The response headers `RateLimit-Policy` and `RateLimit` state the rate limit and the \
+                       remaining quota. `x-permission` names the permission that an operation requires; \
+                       `anyone` means none.",
     ),
     tags(
-        (name = "Catalog", description = "Products and categories: public to read, changed by administrators"),
+        (name = "Catalog",
+         description = "Products and categories: public to read, changed by administrators"),
         (name = "Orders", description = "The caller's orders"),
         (name = "Cart", description = "The cart of the caller, signed in or not"),
         (name = "Account", description = "The caller's account and addresses"),

@@ -129,7 +129,8 @@ const SHARED_PROBLEMS: [SharedProblem; 15] = [
     },
 ];
 
-/// Adds each shared problem to the operations that can return it, unless an operation describes the status itself.
+/// Adds each shared problem to the operations that can return it, unless an operation describes the status
+/// itself.
 pub fn add_shared_problems(document: &mut OpenApi) {
     let components = document.components.get_or_insert_with(Components::new);
     for problem in &SHARED_PROBLEMS {

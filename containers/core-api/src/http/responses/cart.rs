@@ -16,8 +16,8 @@ pub struct CartResponse {
     /// The total price of all products that are still available, in minor units.
     #[schema(example = 15000)]
     pub total_amount: i64,
-    /// The token of a newly created anonymous cart, to be sent as header Cart-Token in later requests. Only present in
-    /// the response to the request that created the cart.
+    /// The token of a newly created anonymous cart, to be sent as header Cart-Token in later requests. Only
+    /// present in the response to the request that created the cart.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub cart_token: Option<String>,
@@ -44,8 +44,8 @@ pub struct CartItemResponse {
     pub available: u32,
 }
 
-/// Whether the requested quantity is currently in stock. It is an estimate: stock is reserved only when the order is
-/// processed.
+/// Whether the requested quantity is currently in stock. It is an estimate: stock is reserved only when the
+/// order is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
