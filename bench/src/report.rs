@@ -237,4 +237,15 @@ mod tests {
         assert!(Target::at_least("", 10.0, 10.0).met && !Target::at_least("", 10.0, 9.99).met);
         assert!(Target::at_most("", 1.5, 1.5).met && !Target::at_most("", 1.5, 1.51).met);
     }
+
+    /// After an edit of the JSON file, `UPDATE_BENCHMARKS=1 cargo test -p bench` renders the page again.
+    #[test]
+    fn committed_page_matches_committed_results() {
+        let page = Report::read().unwrap().render();
+        let path = docs_dir().join("benchmarks.md");
+        if std::env::var_os("UPDATE_BENCHMARKS").is_some() {
+            fs::write(&path, &page).unwrap();
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), page);
+    }
 }

@@ -3,7 +3,7 @@
 use domain::ids::uuid_v7;
 use serde_json::{Value, json};
 
-use e2e::system::{TestSystem, eventually, send};
+use e2e::system::{TestSystem, aws::run_shell, eventually, send};
 
 #[tokio::test]
 async fn warehouse_event_adjusts_stock_once() {
@@ -98,4 +98,36 @@ async fn stock_service_accepts_service_tokens_only() {
         .core_api_request(reqwest::Method::GET, "/v1/orders")
         .bearer_auth(system.service_caller().token);
     assert_eq!(send(orders).await.expect_problem(401), "unauthorized");
+}
+
+#[tokio::test]
+async fn low_stock_reaches_subscribers_of_stock_alerts() {
+    let system = TestSystem::shared().await;
+    run_shell(
+        &std::env::temp_dir(),
+        "awslocal sqs create-queue --queue-name e2e-stock-alerts >/dev/null
+         awslocal sns subscribe --topic-arn arn:aws:sns:ap-northeast-1:000000000000:stock-alerts --protocol sqs \
+            --notification-endpoint arn:aws:sqs:ap-northeast-1:000000000000:e2e-stock-alerts >/dev/null",
+    )
+    .await;
+    // The threshold is 10 units.
+    let lantern = system.create_product(100, 12).await;
+    let body = json!({
+        "reservation_id": uuid_v7(system.now()), "expires_in_seconds": 600,
+        "items": [{"product_id": lantern, "quantity": 5}],
+    });
+    let reservation = system.post_to_stock_service("/v1/reservations", &body).await;
+    reservation.expect_status(201);
+    eventually("StockLow in a queue that is subscribed to stock-alerts", async || {
+        let alerts = system.queue_messages("e2e-stock-alerts").await;
+        let mut events = alerts.iter().filter_map(|message| {
+            let notification: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
+            serde_json::from_str::<Value>(notification["Message"].as_str()?).ok()
+        });
+        events.find(|event| {
+            let data = &event["detail"]["data"];
+            event["detail-type"] == "StockLow" && data["product_id"] == lantern && data["available"] == 7
+        })
+    })
+    .await;
 }
