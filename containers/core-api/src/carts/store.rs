@@ -26,7 +26,7 @@ const MAX_ATTEMPTS: u32 = 20;
 /// The delay before the second attempt; each further attempt waits one step longer.
 const BACKOFF_STEP: Duration = Duration::from_millis(5);
 
-/// The store of carts. Cloning is cheap.
+/// The store of carts. Clones share the client.
 #[derive(Clone, Debug)]
 pub struct Carts {
     client: Client,
