@@ -1,5 +1,7 @@
-//! How every program of ours talks to AWS. Where to, and as whom, its environment says in the standard
-//! variables of the SDK (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID` …).
+//! The AWS SDK configuration of all services and functions: region, timeouts, retries, TLS.
+//!
+//! Endpoint, region and credentials come from the SDK's standard environment variables (`AWS_ENDPOINT_URL`,
+//! `AWS_REGION`, `AWS_ACCESS_KEY_ID` …).
 
 use std::time::Duration;
 
@@ -18,16 +20,16 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 
-/// Where the platform runs unless it is told otherwise: Tokyo.
+/// The region when the environment sets none: Tokyo.
 const DEFAULT_REGION: Region = Region::from_static("ap-northeast-1");
 
-/// The certificates at the root of everything that AWS serves: its own authority's, all of those that it recommends to
-/// whoever does not trust the whole machine's (<https://www.amazontrust.com/repository/>). Reading the machine's hundred
-/// and forty was a good part of a function's cold start, and none of the others has a say about AWS.
+/// The root certificates of Amazon Trust Services, which AWS recommends to clients that do not use the operating
+/// system's trust store (<https://www.amazontrust.com/repository/>). Parsing the system's 140 certificates took a
+/// considerable part of a function's cold start, and no other authority issues certificates for AWS endpoints.
 const AMAZON_ROOT_CERTIFICATES: &str = include_str!("amazon-trust-services.pem");
 
-/// The configuration from which each service's client is made. Reads the environment and may ask the
-/// machine's metadata for credentials; call it once, at start.
+/// The SDK configuration of a container. Reads the environment and may query the instance metadata service for
+/// credentials: call it once, at startup.
 pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .region(RegionProviderChain::default_provider().or_else(DEFAULT_REGION))
@@ -38,9 +40,9 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
-/// The same for a function, which knows where to from its own environment, where Lambda puts its credentials as well. To be
-/// ready for all the other places where they might be (profiles, a web identity, the machine's metadata) was a fifth of a
-/// cold start.
+/// The SDK configuration of a Lambda function. Lambda passes the credentials in environment variables, so other
+/// credential providers (profiles, web identity, instance metadata) are left out: setting them up took a fifth of
+/// a cold start.
 #[must_use]
 pub fn lambda_sdk_config(region: Option<String>, endpoint_url: Option<String>) -> SdkConfig {
     let mut config = SdkConfig::builder()
@@ -59,7 +61,7 @@ pub fn lambda_sdk_config(region: Option<String>, endpoint_url: Option<String>) -
 fn timeout_config() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
-        // A queue's long poll is the longest call there is: 20 s and its way back.
+        // The longest call is an SQS long poll: 20 s plus the response.
         .read_timeout(Duration::from_secs(25))
         .build()
 }
@@ -72,7 +74,7 @@ fn http_client() -> SharedHttp {
     let tls = TlsContext::builder()
         .with_trust_store(TrustStore::empty().with_pem_certificate(AMAZON_ROOT_CERTIFICATES))
         .build()
-        .expect("a trust store is all that is asked for");
+        .expect("a TLS context with only a trust store is valid");
     SharedHttp(
         Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -81,14 +83,14 @@ fn http_client() -> SharedHttp {
     )
 }
 
-/// One pool of connections and one set of trusted certificates for all clients of a program. By itself each client
-/// parses the machine's certificates twice: for a connector that it makes on trial, and for the one that it uses. A
-/// function's cold start is the time that this takes.
+/// One connection pool and one set of trusted certificates for all SDK clients of a process. By default each
+/// client parses the system's certificates twice, for a connector that only validates the settings and for the one
+/// that it uses, which dominates a function's cold start.
 #[derive(Debug)]
 struct SharedHttp(SharedHttpClient);
 
 impl HttpClient for SharedHttp {
-    // All else that the trait offers is the trial.
+    // The trait's other methods only validate the settings with a connector of their own: the defaults skip it.
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,

@@ -1,7 +1,7 @@
-//! The one PostgreSQL database of the platform: its pool and its migrations.
+//! The PostgreSQL connection pool and the schema migrations.
 //!
-//! core-api and stock-service share the database and its migrations, and nothing else: products are written
-//! by the one, stock by the other. `core-api migrate` brings a database up to date.
+//! core-api and stock-service share one database and its migrations. Only core-api writes products and users;
+//! only stock-service writes stock. `core-api migrate` applies the migrations.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// Every change to the schema, in order.
+/// The schema migrations in `migrations/`, in order.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// How to reach the database.
+/// The database connection settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `DATABASE_URL`: `postgres://user:password@host:port/name`.
     pub url: SecretString,
-    /// How many connections one program may hold.
+    /// The maximum number of connections of one process.
     pub max_connections: u32,
 }
 
-/// The pool of a program. It connects when it is first used, so that a program starts, and answers that it
-/// is not ready, while the database is down.
+/// A connection pool that connects on first use, so that a service starts and reports that it is not ready
+/// while the database is down. Fails when the URL is malformed.
 pub fn connect_lazy(config: &Config) -> Result<PgPool, sqlx::Error> {
     let options: PgConnectOptions = config.url.expose_secret().parse()?;
-    // A statement that takes this long is stuck behind a lock, and holds locks of its own.
+    // A statement that takes longer is waiting for a lock while it holds locks that others wait for.
     let options = options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
-        // Long enough for the first second of a sale, and short of what clients wait.
+        // Long enough for the first second of a load spike, and shorter than the timeouts of clients.
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options))
 }
 
-/// Brings the schema up to date. Safe to run twice, and at once from several places.
+/// Applies pending migrations. Idempotent, and safe to run concurrently: it takes a lock in the database.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run(pool).await
 }

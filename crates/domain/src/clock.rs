@@ -1,33 +1,33 @@
-//! Time as an argument.
+//! The clock as an argument, so that tests control the time.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-/// A moment in UTC. On the wire it is RFC 3339.
+/// A point in time in UTC. It is serialised as RFC 3339.
 pub type Timestamp = DateTime<Utc>;
 
-/// Where a program gets the time from. Cloning is cheap; tests hand in a clock of their own.
+/// A source of the current time. Cloning is cheap. Tests pass their own with [`Clock::from_fn`].
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock.
     #[must_use]
     pub fn system() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is the one place that asks the machine"
+            reason = "this is the only place that reads the system clock"
         )]
         Self(Arc::new(Utc::now))
     }
 
-    /// A clock that tells what `now` returns.
+    /// A clock that returns what `now` returns.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time now.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()
@@ -40,8 +40,10 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// Microseconds are what PostgreSQL keeps; a moment cut to them reads back equal from every store.
+/// Truncates to microseconds, the precision of PostgreSQL, so that a stored timestamp compares equal to the
+/// one that was written.
 #[must_use]
 pub fn truncate_to_micros(at: Timestamp) -> Timestamp {
-    DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
+    DateTime::from_timestamp_micros(at.timestamp_micros())
+        .expect("the microseconds come from a valid timestamp")
 }

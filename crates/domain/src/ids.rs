@@ -1,4 +1,4 @@
-//! Ids: UUIDv7, a type for each thing, so that an order's id can never be taken for a product's.
+//! Ids: UUIDv7 with one type per entity, so that the compiler rejects an order id where a product id is expected.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,8 @@ use uuid::{NoContext, Uuid};
 
 use crate::Timestamp;
 
-/// A new UUIDv7 for the moment `at` (RFC 9562, section 5.7). Ids made later sort later, to the millisecond.
+/// A new UUIDv7 with the time `at` (RFC 9562, section 5.7). A later `at` sorts later, to the millisecond. UUIDv7
+/// cannot represent times before 1970: they count as 1970.
 #[must_use]
 pub fn uuid_v7(at: Timestamp) -> Uuid {
     let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
@@ -26,7 +27,7 @@ macro_rules! define_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id for the moment `at`.
+            /// A new id with the time `at`.
             #[must_use]
             pub fn new(at: Timestamp) -> Self {
                 Self(uuid_v7(at))
@@ -56,33 +57,34 @@ macro_rules! define_id {
 }
 
 define_id!(
-    /// An order. Its reservation in stock-service and its saga's execution carry the same id.
+    /// An order's id. The order's stock reservation and its saga execution use the same id.
     OrderId
 );
 impl OrderId {
-    /// When the order was placed, to the millisecond: a UUIDv7 begins with it.
+    /// When the order was placed, in milliseconds: a UUIDv7 starts with its creation time. An id without
+    /// a timestamp (a client may send any UUID) counts as placed in 1970.
     #[must_use]
     pub fn created_at(self) -> Timestamp {
-        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |at| at.to_unix());
-        let seconds = i64::try_from(seconds).unwrap_or(0);
-        Timestamp::from_timestamp(seconds, nanos).unwrap_or_default()
+        let unix = self.0.get_timestamp().map(|timestamp| timestamp.to_unix());
+        unix.and_then(|(seconds, nanos)| Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos))
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
 define_id!(
-    /// A product of the catalogue.
+    /// The id of a product in the catalog.
     ProductId
 );
 define_id!(
-    /// A person who buys or administers.
+    /// The id of a user account, of a customer or an operator.
     UserId
 );
 define_id!(
-    /// An event. Consumers recognise a second delivery by it.
+    /// An event's id. Consumers use it to detect duplicate deliveries.
     EventId
 );
 
-/// A payment at the provider. The provider chooses it, so it is text and not a UUID.
+/// The id of a payment at the payment provider. The provider assigns it, so it is text and not a UUID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PaymentId(pub String);
@@ -95,10 +97,12 @@ impl fmt::Display for PaymentId {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
 
     #[test]
-    fn ids_are_version_7_and_sort_by_time() {
+    fn ids_are_uuid_v7_and_sort_by_time() {
         let early = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let late = DateTime::from_timestamp(1_800_000_000, 1_000_000).unwrap();
         let (first, second) = (OrderId::new(early), OrderId::new(late));
@@ -106,6 +110,4 @@ mod tests {
         assert!(first < second);
         assert_eq!((first.created_at(), second.created_at()), (early, late));
     }
-
-    use chrono::DateTime;
 }

@@ -1,7 +1,7 @@
-//! What is true of the shop whatever it runs on: money, ids, quantities, and the way an order may go.
+//! The platform's value types, free of infrastructure: money, ids, quantities and the order state machine.
 //!
-//! Nothing here does I/O, knows a framework or an SDK, or asks the machine for the time or for randomness:
-//! both are arguments.
+//! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a random
+//! generator: both are arguments.
 
 pub mod clock;
 pub mod ids;

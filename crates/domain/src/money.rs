@@ -1,4 +1,4 @@
-//! Money: an integer count of minor units and the currency they are of. Never a float.
+//! Money: an integer number of minor units with its currency. Never a float.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Quantity;
 
-/// The currencies the shop trades in, by their ISO 4217 codes.
+/// The supported currencies, named by their ISO 4217 codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Currency {
-    /// Japanese yen. It has no minor unit: one unit is one yen.
+    /// Japanese yen, which has no minor unit: one unit is one yen.
     #[default]
     JPY,
 }
 
 impl Currency {
-    /// The ISO 4217 code in capitals.
+    /// The ISO 4217 code in upper case.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -38,26 +38,26 @@ pub struct Money {
     currency: Currency,
 }
 
-/// Why an amount is not one.
+/// Why an amount is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Below zero.
+    /// The amount is below zero.
     #[error("an amount cannot be negative")]
     Negative,
-    /// Over [`Money::MAX`], or past the range of the arithmetic.
+    /// The amount exceeds [`Money::MAX`], or the calculation overflowed.
     #[error("an amount cannot exceed {} minor units", Money::MAX)]
     TooLarge,
-    /// Amounts of two currencies met.
+    /// The two amounts have different currencies.
     #[error("amounts of different currencies cannot be added")]
     CurrencyMismatch,
 }
 
 impl Money {
-    /// The largest amount: what a payment provider takes at once (Stripe's limit of eight digits) times
-    /// ten thousand lines is far below it, and sums of it stay exact in JSON numbers.
+    /// The largest amount in minor units. Ten thousand lines of the largest single charge (Stripe's limit of
+    /// eight digits) fit in, and sums of such amounts stay exact as JSON numbers.
     pub const MAX: i64 = 999_999_999_999;
 
-    /// An amount of `amount` minor units.
+    /// An amount of `amount` minor units, from 0 to [`Money::MAX`].
     pub fn new(amount: i64, currency: Currency) -> Result<Self, MoneyError> {
         match amount {
             ..0 => Err(MoneyError::Negative),
@@ -66,25 +66,23 @@ impl Money {
         }
     }
 
-    /// Nothing, in a currency.
     #[must_use]
     pub fn zero(currency: Currency) -> Self {
         Self { amount: 0, currency }
     }
 
-    /// The count of minor units.
+    /// The number of minor units.
     #[must_use]
     pub fn amount(self) -> i64 {
         self.amount
     }
 
-    /// What the units are of.
     #[must_use]
     pub fn currency(self) -> Currency {
         self.currency
     }
 
-    /// The sum, when both are of one currency and it is in range.
+    /// The sum of two amounts of the same currency.
     pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch);
@@ -96,7 +94,7 @@ impl Money {
         Self::new(sum, self.currency)
     }
 
-    /// The price of `quantity` pieces.
+    /// The price of `quantity` units at this unit price.
     pub fn checked_mul(self, quantity: Quantity) -> Result<Self, MoneyError> {
         let product = self
             .amount
@@ -119,25 +117,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_is_out_of_range() {
+    fn rejects_amounts_out_of_range() {
         assert_eq!(Money::new(-1, Currency::JPY), Err(MoneyError::Negative));
         assert_eq!(
             Money::new(Money::MAX + 1, Currency::JPY),
             Err(MoneyError::TooLarge)
         );
-        let most = Money::new(Money::MAX, Currency::JPY).unwrap();
+        let max = Money::new(Money::MAX, Currency::JPY).unwrap();
         assert_eq!(
-            most.checked_add(Money::new(1, Currency::JPY).unwrap()),
+            max.checked_add(Money::new(1, Currency::JPY).unwrap()),
             Err(MoneyError::TooLarge)
         );
     }
 
     proptest! {
         #[test]
-        fn a_line_costs_its_price_added_up(price in 0..=10_000_000_i64, pieces in 1..=50_u32) {
+        fn checked_mul_equals_repeated_addition(price in 0..=10_000_000_i64, units in 1..=50_u32) {
             let price = Money::new(price, Currency::JPY).unwrap();
-            let added = (0..pieces).try_fold(Money::zero(Currency::JPY), |sum, _| sum.checked_add(price)).unwrap();
-            prop_assert_eq!(price.checked_mul(Quantity::new(pieces).unwrap()).unwrap(), added);
+            let sum = (0..units).try_fold(Money::zero(Currency::JPY), |sum, _| sum.checked_add(price)).unwrap();
+            prop_assert_eq!(price.checked_mul(Quantity::new(units).unwrap()).unwrap(), sum);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The way an order may go.
+//! The order state machine: statuses, allowed transitions and failure reasons.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an order stands.
+/// An order's status.
 ///
 /// ```text
 /// pending ──► processing ──► completed
@@ -13,24 +13,23 @@ use serde::{Deserialize, Serialize};
 ///    └─► failed
 /// ```
 ///
-/// `pending` lasts until the payment step claims the order: up to then the customer may cancel.
+/// An order is `pending` until the payment step claims it. The customer can cancel it until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Accepted; nothing has been charged.
     Pending,
-    /// Payment is being taken or has been.
+    /// The payment is in progress or captured.
     Processing,
-    /// Paid, and its stock is sold.
+    /// Paid, and its stock is committed.
     Completed,
-    /// Refused or broken off; nothing is owed and no stock is held.
+    /// Rejected or compensated: no money is owed and no stock is reserved.
     Failed,
-    /// Taken back by the customer before payment.
+    /// Cancelled by the customer before payment.
     Cancelled,
 }
 
 impl OrderStatus {
-    /// Every status.
     pub const ALL: [Self; 5] = [
         Self::Pending,
         Self::Processing,
@@ -39,13 +38,13 @@ impl OrderStatus {
         Self::Cancelled,
     ];
 
-    /// The statuses of an order that has not come to its end.
+    /// The statuses of an order in progress.
     pub const OPEN: [Self; 2] = [Self::Pending, Self::Processing];
 
-    /// The statuses of an order that has come to its end.
+    /// The statuses of an order that has ended.
     pub const FINAL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// The statuses from which an order may come to this one.
+    /// The statuses from which an order can transition to this one.
     #[must_use]
     pub fn predecessors(self) -> &'static [Self] {
         match self {
@@ -56,19 +55,19 @@ impl OrderStatus {
         }
     }
 
-    /// Whether an order in this status may go to `next`.
+    /// Whether an order in this status can transition to `next`.
     #[must_use]
     pub fn can_transition_to(self, next: Self) -> bool {
         next.predecessors().contains(&self)
     }
 
-    /// Whether the order has come to its end.
+    /// Whether the order has ended.
     #[must_use]
     pub fn is_final(self) -> bool {
         Self::ALL.iter().all(|next| !self.can_transition_to(*next))
     }
 
-    /// The name on the wire and in the store.
+    /// The name in API responses, events and the order store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,20 +86,20 @@ impl fmt::Display for OrderStatus {
     }
 }
 
-/// Why an order failed, as its customer may know it.
+/// Why an order failed, as shown to the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
-    /// A product sold out before the order's turn came.
+    /// A product sold out before its stock was reserved.
     InsufficientStock,
-    /// The payment provider refused the payment method.
+    /// The payment provider declined the payment method.
     PaymentDeclined,
-    /// Something of ours broke and stayed broken; everything was put back.
+    /// The platform failed permanently; the saga compensated every step.
     InternalError,
 }
 
 impl FailureReason {
-    /// The name on the wire and in the store.
+    /// The name in API responses, events and the order store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_table_of_transitions() {
+    fn allows_exactly_the_documented_transitions() {
         let allowed: Vec<String> = OrderStatus::ALL
             .iter()
             .flat_map(|from| OrderStatus::ALL.iter().map(move |to| (from, to)))
@@ -138,27 +137,29 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked of an order, in whatever sequence and however often.
+        /// For every sequence of requested transitions, with repetitions.
         #[test]
-        fn an_order_keeps_the_laws(wishes in prop::collection::vec(select(&OrderStatus::ALL[..]), 0..40)) {
-            let mut way = vec![OrderStatus::Pending];
-            for next in wishes {
-                let status = way[way.len() - 1];
+        fn every_transition_sequence_keeps_the_invariants(
+            requested in prop::collection::vec(select(&OrderStatus::ALL[..]), 0..40),
+        ) {
+            let mut history = vec![OrderStatus::Pending];
+            for next in requested {
+                let status = history[history.len() - 1];
                 if status.can_transition_to(next) {
-                    prop_assert!(!status.is_final(), "{status} was left for {next}");
-                    way.push(next);
+                    prop_assert!(!status.is_final(), "the final status {status} changed to {next}");
+                    history.push(next);
                 }
             }
-            let ends: Vec<_> = way.iter().filter(|status| status.is_final()).collect();
-            prop_assert!(ends.len() <= 1, "it ended as {ends:?}");
-            for status in &way {
-                prop_assert_eq!(way.iter().filter(|again| *again == status).count(), 1, "{} twice", status);
+            let ends: Vec<_> = history.iter().filter(|status| status.is_final()).collect();
+            prop_assert!(ends.len() <= 1, "more than one final status: {ends:?}");
+            for status in &history {
+                prop_assert_eq!(history.iter().filter(|other| *other == status).count(), 1, "{} twice", status);
                 prop_assert_eq!(status.is_final(), !OrderStatus::OPEN.contains(status));
             }
-            // Nothing is sold that was not being paid, and nothing taken back that was.
-            let paid = way.contains(&OrderStatus::Processing);
-            prop_assert!(paid || !way.contains(&OrderStatus::Completed));
-            prop_assert!(!(paid && way.contains(&OrderStatus::Cancelled)));
+            // An order completes only after its payment started, and cannot be cancelled after that.
+            let payment_started = history.contains(&OrderStatus::Processing);
+            prop_assert!(payment_started || !history.contains(&OrderStatus::Completed));
+            prop_assert!(!(payment_started && history.contains(&OrderStatus::Cancelled)));
         }
     }
 }

@@ -1,31 +1,31 @@
-//! How many pieces of one product an order's line names.
+//! The quantity of one product in an order line.
 
 use serde::{Deserialize, Serialize};
 
-/// A count of pieces, from 1 to [`Quantity::MAX`].
+/// A number of units, from 1 to [`Quantity::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Quantity(u32);
 
-/// A count that no line may have.
+/// The number is 0 or exceeds [`Quantity::MAX`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity is a whole number from 1 to {}", Quantity::MAX)]
 pub struct InvalidQuantity;
 
 impl Quantity {
-    /// More than any one line of a shop's order needs; wholesale goes another way.
+    /// The largest quantity of one line. It is far above what a retail order needs; wholesale is out of scope.
     pub const MAX: u32 = 9_999;
 
-    /// A count of `pieces`.
-    pub fn new(pieces: u32) -> Result<Self, InvalidQuantity> {
-        if (1..=Self::MAX).contains(&pieces) {
-            Ok(Self(pieces))
+    /// A quantity of `units`.
+    pub fn new(units: u32) -> Result<Self, InvalidQuantity> {
+        if (1..=Self::MAX).contains(&units) {
+            Ok(Self(units))
         } else {
             Err(InvalidQuantity)
         }
     }
 
-    /// The count.
+    /// The number of units.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -35,8 +35,8 @@ impl Quantity {
 impl TryFrom<u32> for Quantity {
     type Error = InvalidQuantity;
 
-    fn try_from(pieces: u32) -> Result<Self, Self::Error> {
-        Self::new(pieces)
+    fn try_from(units: u32) -> Result<Self, Self::Error> {
+        Self::new(units)
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_only_sensible_counts() {
+    fn accepts_1_to_max() {
         assert_eq!(Quantity::new(0), Err(InvalidQuantity));
         assert_eq!(Quantity::new(Quantity::MAX + 1), Err(InvalidQuantity));
         assert_eq!(Quantity::new(Quantity::MAX).unwrap().get(), Quantity::MAX);

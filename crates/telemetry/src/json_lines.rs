@@ -1,5 +1,7 @@
-//! Events as lines of JSON. `tracing-subscriber` has a formatter for that; for every event it parses again what it has
-//! written of the spans around it.
+//! A `tracing` layer that writes each event as one line of JSON.
+//!
+//! The JSON formatter of `tracing-subscriber` parses and serialises the fields of all enclosing spans again for
+//! every event. This layer serialises them once, when they are recorded.
 
 use std::{error::Error, fmt, io::Write};
 
@@ -20,10 +22,11 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Writes each event as a line to `W`, with one call: the functions of one machine share an output.
+/// Writes each event as one line to `W`, with a single write: several processes may share the output, and their
+/// lines must not mix.
 pub struct JsonLinesLayer<W>(pub W);
 
-/// A JSON object that is not closed yet. Each span keeps its own.
+/// A JSON object without its closing brace. Each span stores one in its extensions.
 struct JsonObjectBuffer(Vec<u8>);
 
 impl<S, W> Layer<S> for JsonLinesLayer<W>
@@ -47,7 +50,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut time = String::new();
-        // Writing into memory does not fail.
+        // Writing to a string cannot fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let mut line = JsonObjectBuffer::default();
         line.write_field("timestamp", &time);
@@ -56,30 +59,30 @@ where
         line.write_field("target", event.metadata().target());
         if let Some(scope) = context.event_scope(event) {
             line.write_key("spans");
-            let mut before = b'[';
+            let mut separator = b'[';
             for span in scope.from_root() {
-                line.0.push(before);
+                line.0.push(separator);
                 match span.extensions().get() {
                     Some(JsonObjectBuffer(members)) => line.0.extend_from_slice(members),
                     None => line.0.push(b'{'),
                 }
                 line.write_field("name", span.name());
                 line.0.push(b'}');
-                before = b',';
+                separator = b',';
             }
             line.0.push(b']');
         }
         line.0.extend_from_slice(b"}\n");
-        // There is nowhere left to report that the log cannot be written.
+        // A log that cannot be written cannot be reported anywhere.
         let _ = self.0.make_writer_for(event.metadata()).write_all(&line.0);
     }
 }
 
 impl Default for JsonObjectBuffer {
     fn default() -> Self {
-        let mut text = Vec::with_capacity(256);
-        text.push(b'{');
-        Self(text)
+        let mut buffer = Vec::with_capacity(256);
+        buffer.push(b'{');
+        Self(buffer)
     }
 }
 
@@ -93,7 +96,7 @@ impl JsonObjectBuffer {
     }
 
     fn write_value(&mut self, value: impl Serialize) {
-        serde_json::to_writer(&mut self.0, &value).expect("text and numbers go into memory");
+        serde_json::to_writer(&mut self.0, &value).expect("strings and numbers always serialise to memory");
     }
 
     fn write_field(&mut self, name: &str, value: impl Serialize) {
@@ -131,7 +134,7 @@ impl Visit for JsonObjectBuffer {
         self.write_key(field.name());
         serde_json::Serializer::new(&mut self.0)
             .collect_str(&format_args!("{value:?}"))
-            .expect("text goes into memory");
+            .expect("a string always serialises to memory");
     }
 }
 
@@ -147,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written, call by call.
+    /// The bytes of each `write` call.
     #[derive(Clone, Default)]
     struct RecordedWrites(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -162,14 +165,14 @@ mod tests {
         }
     }
 
-    /// The lines that `log` logs; each had one call, one line's end and the time.
+    /// The lines that `log` logs, without their timestamps. Asserts one write and one line break per line.
     fn logged_lines(log: impl FnOnce()) -> Vec<Value> {
-        let calls = RecordedWrites::default();
-        let output = calls.clone();
+        let writes = RecordedWrites::default();
+        let output = writes.clone();
         let subscriber = tracing_subscriber::registry().with(JsonLinesLayer(move || output.clone()));
         tracing::subscriber::with_default(subscriber, log);
-        let calls = calls.0.lock().unwrap();
-        calls
+        let writes = writes.0.lock().unwrap();
+        writes
             .iter()
             .map(|line| {
                 let text = str::from_utf8(line).unwrap();
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_a_line_with_its_fields_and_its_spans_from_the_outermost() {
+    fn writes_fields_and_spans_from_the_outermost() {
         let lines = logged_lines(|| {
             let _outer = tracing::info_span!("request", trace_id = "0af7", route = None::<&str>).entered();
             let _inner = tracing::info_span!("empty").entered();
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_span_learns_later_is_in_the_lines_after_it() {
+    fn fields_recorded_later_appear_in_later_lines() {
         let lines = logged_lines(|| {
             let span = tracing::info_span!("message", trace_id = tracing::field::Empty).entered();
             tracing::warn!("before");
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_others_ends_a_line_or_makes_a_field() {
+    fn escapes_line_breaks_and_json_in_values() {
         let text = "no\",\"level\":\"ERROR\"}\n{\"level\":\"ERROR\"\u{1b}[2J\u{2028}";
         let error = io::Error::other(text);
         let lines = logged_lines(|| {
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_outside_of_all_spans_has_none() {
+    fn event_outside_spans_has_no_spans_field() {
         let lines = logged_lines(|| tracing::error!("alone"));
         assert_eq!(
             lines,

@@ -1,7 +1,7 @@
-//! Structured logs: one JSON object a line on standard output, for a reader and for a query.
+//! Structured logging: one JSON object per line on standard output.
 //!
-//! A line carries a sentence, its facts as fields and the spans it stands in; the outermost span of every
-//! request, message and invocation has the field `trace_id`. Never a token, an address or a payment method.
+//! A line has a message, fields and the enclosing spans. The outermost span of every request, message and
+//! invocation has the field `trace_id`. Do not log tokens, e-mail addresses or payment methods.
 
 mod json_lines;
 
@@ -11,13 +11,13 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::Subsc
 
 use json_lines::JsonLinesLayer;
 
-/// What a program logs unless it is told otherwise.
+/// The log filter of a service that sets none.
 pub const DEFAULT_FILTER: &str = "info";
 
-/// Starts logging, with a filter such as `info` or `info,sqlx=debug`. Fails when the filter is not one, or
-/// when logging has been started before.
+/// Starts logging with a filter such as `info` or `info,sqlx=debug`. Fails when the filter is malformed or
+/// logging has already started.
 pub fn init(filter: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // Standard output itself, and not `io::stdout`, where threads would wait for each other.
+    // A duplicate of the file descriptor: `io::stdout` has a lock that threads would wait for.
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     tracing_subscriber::registry()
         .with(filter.parse::<Targets>()?)

@@ -1,4 +1,4 @@
-//! A panic, made an error.
+//! Converts panics to errors.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe};
 
@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::FunctionError;
 
-/// Code panicked. What it was doing may or may not have taken effect.
+/// The function panicked. Its effects may or may not have happened.
 #[derive(Debug, thiserror::Error)]
 #[error("the function panicked: {0}")]
 pub(crate) struct PanicError(String);
@@ -21,7 +21,8 @@ impl FunctionError for PanicError {
     }
 }
 
-/// Runs `work` to its end or to its panic. What it shares with others must bear being left in the middle.
+/// Runs `work` and returns its panic as an error. State that `work` shares with other tasks must stay consistent
+/// when `work` stops at any await point.
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, PanicError> {
     AssertUnwindSafe(work)
         .catch_unwind()
@@ -41,12 +42,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keeps_the_message() {
-        let caught = catch_panic(async { panic!("{} is odd", 3) }).await;
-        let panicked: Result<(), PanicError> = caught;
-        assert_eq!(
-            panicked.unwrap_err().to_string(),
-            "the function panicked: 3 is odd"
-        );
+    async fn keeps_the_panic_message() {
+        let result: Result<(), PanicError> = catch_panic(async { panic!("{} is odd", 3) }).await;
+        assert_eq!(result.unwrap_err().to_string(), "the function panicked: 3 is odd");
     }
 }

@@ -1,10 +1,10 @@
-//! Configuration from environment variables, typed, read once.
+//! Typed configuration from environment variables.
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
-/// The environment of a program, or one made up for a test.
+/// The environment variables of a process, or a fixed set in a test.
 ///
-/// An empty variable counts as none: templates set a variable to nothing where they mean that it is not there.
+/// An empty variable counts as unset: deployment templates set optional variables to the empty string.
 ///
 /// ```
 /// use lambda_shared::Environment;
@@ -13,32 +13,32 @@ use std::{collections::HashMap, fmt, str::FromStr};
 /// assert_eq!(environment.required::<u16>("PORT").unwrap(), 3000);
 /// assert_eq!(environment.optional::<u16>("ADMIN_PORT").unwrap(), None);
 ///
-/// let wrong = environment.required::<u8>("RETRIES").unwrap_err();
-/// assert_eq!(wrong.to_string(), "the variable RETRIES is not valid: invalid digit found in string");
+/// let invalid = environment.required::<u8>("RETRIES").unwrap_err();
+/// assert_eq!(invalid.to_string(), "the environment variable RETRIES is invalid: invalid digit found in string");
 /// let missing = environment.required::<String>("TABLE").unwrap_err();
-/// assert_eq!(missing.to_string(), "the variable TABLE is not set");
+/// assert_eq!(missing.to_string(), "the environment variable TABLE is not set");
 /// ```
 #[derive(Clone)]
 pub struct Environment(HashMap<String, String>);
 
-/// A variable that a program cannot start with. It never shows the value, which may be a secret.
+/// A missing or invalid environment variable. The error does not contain the value, which may be a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
-    /// It is not there, or empty.
-    #[error("the variable {0} is not set")]
+    /// The variable is unset or empty.
+    #[error("the environment variable {0} is not set")]
     Missing(&'static str),
-    /// It is there and does not parse.
-    #[error("the variable {name} is not valid: {reason}")]
+    /// The variable is set and cannot be parsed.
+    #[error("the environment variable {name} is invalid: {reason}")]
     Invalid {
-        /// The variable.
+        /// The name of the variable.
         name: &'static str,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
 }
 
 impl Environment {
-    /// The variables of this process. What is not Unicode is left out.
+    /// The environment variables of this process. Names and values that are not Unicode are ignored.
     #[must_use]
     pub fn from_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -47,7 +47,7 @@ impl Environment {
         Self(std::env::vars_os().filter_map(text).collect())
     }
 
-    /// A variable that has to be there. Fails when it is not, or does not parse.
+    /// A required variable. Fails when it is unset or cannot be parsed.
     pub fn required<T>(&self, name: &'static str) -> Result<T, EnvironmentError>
     where
         T: FromStr<Err: fmt::Display>,
@@ -55,7 +55,7 @@ impl Environment {
         self.optional(name)?.ok_or(EnvironmentError::Missing(name))
     }
 
-    /// A variable that may be there. Fails when it is there and does not parse.
+    /// An optional variable. Fails when it is set and cannot be parsed.
     pub fn optional<T>(&self, name: &'static str) -> Result<Option<T>, EnvironmentError>
     where
         T: FromStr<Err: fmt::Display>,
@@ -80,7 +80,7 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 }
 
 impl fmt::Debug for Environment {
-    /// The names only: among the values are credentials.
+    /// Shows the names only: values may be credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_is_none() {
+    fn empty_variable_counts_as_unset() {
         let environment = Environment::from([("TABLE", "")]);
         assert_eq!(
             environment.required::<String>("TABLE"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_debug_nor_an_error_shows_a_value() {
+    fn debug_and_errors_hide_values() {
         let environment = Environment::from([("API_KEY", "hunter2")]);
         assert!(!format!("{environment:?}").contains("hunter2"));
         assert!(

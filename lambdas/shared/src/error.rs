@@ -1,15 +1,15 @@
-//! Errors that a state machine can tell apart.
+//! Function errors with stable names, which Step Functions matches.
 
 use lambda_runtime::Diagnostic;
 
-/// An error of a function, with a name.
+/// A function error with a stable name.
 ///
-/// Lambda answers a failed invocation with `{"errorType": …, "errorMessage": …}`, and Step Functions matches
-/// `ErrorEquals` against `errorType`. The runtime would derive it from the Rust type's path; here it is what
-/// [`name`](Self::name) says, exactly, so that it survives a refactoring and can be written into a workflow.
+/// Lambda reports a failed invocation as `{"errorType": …, "errorMessage": …}`, and Step Functions matches
+/// `ErrorEquals` against `errorType`. The Lambda runtime derives `errorType` from the Rust type path by default.
+/// This crate sets it to [`name`](Self::name), which does not change when the type is renamed.
 ///
 /// ```
-/// use lambda_shared::{Failure, FunctionError};
+/// use lambda_shared::{FunctionError, InvocationFailure};
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// enum ReserveError {
@@ -27,31 +27,32 @@ use lambda_runtime::Diagnostic;
 ///         }
 ///     }
 ///
-///     fn is_refusal(&self) -> bool {
+///     fn is_business_error(&self) -> bool {
 ///         matches!(self, Self::InsufficientStock(_))
 ///     }
 /// }
 ///
-/// let diagnostic = lambda_runtime::Diagnostic::from(Failure::from(ReserveError::InsufficientStock("tea".into())));
+/// let failure = InvocationFailure::from(ReserveError::InsufficientStock("tea".into()));
+/// let diagnostic = lambda_runtime::Diagnostic::from(failure);
 /// assert_eq!(diagnostic.error_type, "InsufficientStock");
 /// ```
 pub trait FunctionError: std::error::Error {
-    /// The name under which Lambda reports it.
+    /// The `errorType` that Lambda reports.
     fn name(&self) -> &'static str;
 
-    /// Whether it is an answer of the business, such as a declined card, and not a fault of any program.
-    /// Answers are logged as information, faults as errors, which alarms count.
+    /// Whether this is an expected business result, such as a declined card, and not a malfunction. Business
+    /// errors are logged at level INFO. Malfunctions are logged at level ERROR, which alarms count.
     fn is_business_error(&self) -> bool;
 }
 
-/// A [`FunctionError`] on its way out: its name, and its message with those of all that led to it.
+/// A failed invocation: a [`FunctionError`] reduced to its name and its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvocationFailure {
     /// See [`FunctionError::name`].
     pub name: &'static str,
-    /// What happened, and why, and why that.
+    /// The messages of the error and all its sources, joined by `: `.
     pub message: String,
-    /// See [`FunctionError::is_refusal`].
+    /// See [`FunctionError::is_business_error`].
     pub is_business_error: bool,
 }
 
@@ -74,10 +75,10 @@ impl From<InvocationFailure> for Diagnostic {
     }
 }
 
-/// An error's message and those of its sources, in one line.
+/// The messages of an error and all its sources, joined by `: `.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_tells_the_whole_story_under_the_bare_name() {
+    fn message_contains_all_sources_and_error_type_is_the_name() {
         let failure = InvocationFailure::from(StoreFailed(std::io::Error::other("connection refused")));
         let diagnostic = Diagnostic::from(failure);
         assert_eq!(diagnostic.error_type, "Unavailable");

@@ -1,7 +1,7 @@
-//! One executable for several functions.
+//! Several functions in one executable.
 //!
-//! Functions stay separate in AWS, each with its own role, memory, time-out and alarms, and share an artifact.
-//! Lambda hands a process the function's `Handler` as `_HANDLER`.
+//! The functions share a deployment artifact and stay separate in AWS, each with its own role, memory, timeout and
+//! alarms. Lambda passes the function's `Handler` setting to the process as `_HANDLER`.
 
 use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
 
@@ -12,23 +12,23 @@ use serde_json::Value;
 
 use crate::{Environment, EnvironmentError, Handler, error::error_chain};
 
-/// What a function is made of, before its first invocation.
+/// The inputs of a function's initialisation.
 #[derive(Clone, Debug)]
 pub struct FunctionContext {
-    /// The process's variables.
+    /// The environment variables of the process.
     pub environment: Environment,
-    /// From this each AWS client is made.
+    /// The configuration of all AWS clients.
     pub aws: SdkConfig,
-    /// The time.
+    /// The system clock.
     pub clock: Clock,
 }
 
-/// Why a function could not be made. Lambda starts the process again for the next invocation.
+/// Why a function's initialisation failed. Lambda restarts the process for the next invocation.
 pub type InitError = Box<dyn std::error::Error + Send + Sync>;
 
 type InitFn = Box<dyn FnOnce(FunctionContext) -> Pin<Box<dyn Future<Output = Result<Handler, InitError>>>>>;
 
-/// A family of functions.
+/// The functions of an executable.
 #[derive(Default)]
 pub struct FunctionRegistry {
     functions: Vec<Function>,
@@ -39,58 +39,57 @@ struct Function {
     init: InitFn,
 }
 
-/// Why a program stopped before its first invocation, or after its last.
+/// Why the process stopped before its first or after its last invocation.
 #[derive(Debug, thiserror::Error)]
 enum RuntimeError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    #[error("logging cannot start; LOG_LEVEL is a filter such as `info`")]
+    #[error("logging cannot start: LOG_LEVEL must be a filter such as `info`")]
     Logging(#[source] InitError),
-    #[error("_HANDLER is `{found}`; this program knows: {known}")]
-    UnknownFunction { found: String, known: String },
-    #[error("the function {function} cannot start")]
+    #[error("_HANDLER is `{requested}`, but this executable has only these functions: {registered}")]
+    UnknownFunction { requested: String, registered: String },
+    #[error("the function {function} cannot be initialised")]
     Init {
         function: &'static str,
         #[source]
         source: InitError,
     },
-    #[error("the connection to Lambda is lost")]
+    #[error("the connection to the Lambda runtime API failed")]
     Runtime(#[source] InitError),
 }
 
 impl FunctionRegistry {
-    /// A family without functions.
+    /// An empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the function that is chosen by `_HANDLER` = `name`. `start` makes it: it reads its configuration,
-    /// makes its clients and has each make a first real call, because the first costs far more than the rest
-    /// and time before the first invocation is the cheapest there is.
+    /// Adds the function that `_HANDLER=name` selects. `init` reads its configuration, creates its clients and
+    /// makes a first call with each. The first call of a client is far slower than the others, and Lambda gives
+    /// the initialisation more CPU than an invocation.
     #[must_use]
-    pub fn register<F, Fut>(mut self, name: &'static str, start: F) -> Self
+    pub fn register<F, Fut>(mut self, name: &'static str, init: F) -> Self
     where
         F: FnOnce(FunctionContext) -> Fut + 'static,
         Fut: Future<Output = Result<Handler, InitError>> + 'static,
     {
         self.functions.push(Function {
             name,
-            init: Box::new(|init| Box::pin(start(init))),
+            init: Box::new(|context| Box::pin(init(context))),
         });
         self
     }
 
-    /// Starts the function that this process is, and serves its invocations one after the other. It comes back
-    /// only when it cannot, with the reason in the log: a wrong variable, an unknown `_HANDLER`, a function
-    /// that failed to start.
+    /// Initialises the function that `_HANDLER` selects and serves its invocations one at a time. Returns only on
+    /// an error, which it logs: an invalid variable, an unknown `_HANDLER`, a failed initialisation.
     pub async fn run(self) -> ExitCode {
-        let Err(stopped) = self.serve().await else {
+        let Err(error) = self.serve().await else {
             return ExitCode::SUCCESS;
         };
-        // When it is LOG_LEVEL that is wrong, logging has not started.
+        // If LOG_LEVEL was invalid, logging has not started yet. Otherwise this call fails and changes nothing.
         let _ = telemetry::init(telemetry::DEFAULT_FILTER);
-        tracing::error!(reason = error_chain(&stopped), "the program stops");
+        tracing::error!(reason = error_chain(&error), "the function process stopped");
         ExitCode::FAILURE
     }
 
@@ -99,21 +98,21 @@ impl FunctionRegistry {
         let level = environment
             .optional("LOG_LEVEL")?
             .unwrap_or_else(|| telemetry::DEFAULT_FILTER.to_owned());
-        // The runtime would log every failure a second time, refusals as errors.
+        // The Lambda runtime would log every failure again, business errors at level ERROR.
         telemetry::init(&format!("{level},lambda_runtime::layers::panic=off"))
             .map_err(RuntimeError::Logging)?;
 
-        let Function { name, init: start } = self.find(&environment.required::<String>("_HANDLER")?)?;
+        let Function { name, init } = self.find(&environment.required::<String>("_HANDLER")?)?;
         let aws = aws_client::lambda_sdk_config(
             environment.optional("AWS_REGION")?,
             environment.optional("AWS_ENDPOINT_URL")?,
         );
-        let init = FunctionContext {
+        let context = FunctionContext {
             environment,
             aws,
             clock: Clock::system(),
         };
-        let handler = start(init).await.map_err(|source| RuntimeError::Init {
+        let handler = init(context).await.map_err(|source| RuntimeError::Init {
             function: name,
             source,
         })?;
@@ -127,19 +126,19 @@ impl FunctionRegistry {
     }
 
     fn find(self, handler: &str) -> Result<Function, RuntimeError> {
-        let known = self
+        let registered = self
             .functions
             .iter()
             .map(|function| function.name)
             .collect::<Vec<_>>()
             .join(", ");
-        let chosen = self
+        let function = self
             .functions
             .into_iter()
             .find(|function| function.name == handler);
-        chosen.ok_or_else(|| RuntimeError::UnknownFunction {
-            found: handler.to_owned(),
-            known,
+        function.ok_or_else(|| RuntimeError::UnknownFunction {
+            requested: handler.to_owned(),
+            registered,
         })
     }
 }
@@ -149,16 +148,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_handler_is_told_which_there_are() {
-        let never = |_| async { Err("not started in this test".into()) };
-        let family = FunctionRegistry::new()
-            .register("place_orders", never)
-            .register("sell", never);
-        let message = family
-            .find("lend")
+    fn unknown_handler_error_lists_the_registered_functions() {
+        let init = |_| async { Err("not started in this test".into()) };
+        let registry = FunctionRegistry::new()
+            .register("reserve-stock", init)
+            .register("fail-order", init);
+        let message = registry
+            .find("ship-order")
             .map(|function| function.name)
             .unwrap_err()
             .to_string();
-        assert_eq!(message, "_HANDLER is `lend`; this program knows: buy, sell");
+        assert_eq!(
+            message,
+            "_HANDLER is `ship-order`, but this executable has only these functions: reserve-stock, fail-order"
+        );
     }
 }

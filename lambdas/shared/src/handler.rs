@@ -1,4 +1,4 @@
-//! What runs once per invocation.
+//! The handler of a function's invocations.
 
 use std::{fmt, future::Future, time::Instant};
 
@@ -11,43 +11,43 @@ use tracing::{Instrument, field::Empty, info_span};
 
 use crate::{FunctionError, InvocationFailure, catch_panic::catch_panic};
 
-/// One call of a function.
+/// One invocation of a function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// What the caller sent.
+    /// The JSON that the caller sent.
     pub payload: Value,
-    /// When Lambda ends the process if the invocation has not come to its end.
+    /// When the invocation times out and Lambda kills the process.
     pub deadline: Timestamp,
 }
 
-/// A function, ready to be invoked.
+/// An initialised function.
 pub struct Handler(HandlerFn);
 
 type HandlerFn =
     Box<dyn Fn(Invocation) -> BoxFuture<'static, Result<Value, InvocationFailure>> + Send + Sync>;
 
-/// The answer cannot be written as JSON.
+/// The response cannot be serialised as JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is not JSON")]
+#[error("the response cannot be serialised as JSON")]
 struct SerializeError(#[source] serde_json::Error);
 
 impl Handler {
-    /// A function that does `work` with each invocation. Everything that it needs was made before.
+    /// A function that runs `work` for each invocation.
     ///
     /// ```
-    /// # use lambda_shared::{Failure, FunctionError, Handler, Invocation};
+    /// # use lambda_shared::{FunctionError, Handler, Invocation};
     /// # use domain::Timestamp;
-    /// # #[derive(Debug, thiserror::Error)] #[error("no")] struct No;
-    /// # impl FunctionError for No {
-    /// #     fn name(&self) -> &'static str { "No" }
-    /// #     fn is_refusal(&self) -> bool { false }
+    /// # #[derive(Debug, thiserror::Error)] #[error("not a number")] struct NotANumber;
+    /// # impl FunctionError for NotANumber {
+    /// #     fn name(&self) -> &'static str { "NotANumber" }
+    /// #     fn is_business_error(&self) -> bool { false }
     /// # }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let double = Handler::new(async |invocation: Invocation| -> Result<_, No> {
-    ///     Ok(invocation.payload.as_i64().ok_or(No)? * 2)
+    /// let double = Handler::new(async |invocation: Invocation| -> Result<_, NotANumber> {
+    ///     Ok(invocation.payload.as_i64().ok_or(NotANumber)? * 2)
     /// });
-    /// let answer = double.call(Invocation { payload: 21.into(), deadline: Timestamp::UNIX_EPOCH }).await;
-    /// assert_eq!(answer, Ok(42.into()));
+    /// let response = double.call(Invocation { payload: 21.into(), deadline: Timestamp::UNIX_EPOCH }).await;
+    /// assert_eq!(response, Ok(42.into()));
     /// # }
     /// ```
     pub fn new<F, Fut, R, E>(work: F) -> Self
@@ -58,17 +58,17 @@ impl Handler {
         E: FunctionError,
     {
         Self(Box::new(move |invocation| {
-            let working = work(invocation);
-            Box::pin(async move { Ok(serde_json::to_value(working.await?).map_err(SerializeError)?) })
+            let response = work(invocation);
+            Box::pin(async move { Ok(serde_json::to_value(response.await?).map_err(SerializeError)?) })
         }))
     }
 
-    /// Runs the function once. A panic is a failure like others.
+    /// Runs the function once. A panic becomes an [`InvocationFailure`].
     pub async fn call(&self, invocation: Invocation) -> Result<Value, InvocationFailure> {
         catch_panic(async { (self.0)(invocation).await }).await?
     }
 
-    /// Runs the function for Lambda, and logs one line about it.
+    /// Runs the function for one Lambda invocation and logs one line with its result.
     pub(crate) async fn serve(
         &self,
         function: &str,
@@ -100,7 +100,7 @@ impl Handler {
                             duration_ms,
                             error_name,
                             reason,
-                            "the invocation ended in a refusal"
+                            "the invocation ended with a business error"
                         );
                     } else {
                         tracing::error!(duration_ms, error_name, reason, "the invocation failed");
@@ -114,7 +114,7 @@ impl Handler {
     }
 }
 
-/// Lambda tells its deadline in milliseconds since 1970.
+/// Lambda's deadline, which is in milliseconds since 1970. A value out of range counts as no deadline.
 fn deadline_from_millis(deadline_ms: u64) -> Timestamp {
     i64::try_from(deadline_ms)
         .ok()
@@ -124,7 +124,7 @@ fn deadline_from_millis(deadline_ms: u64) -> Timestamp {
 
 impl FunctionError for SerializeError {
     fn name(&self) -> &'static str {
-        "InvalidAnswer"
+        "InvalidResponse"
     }
 
     fn is_business_error(&self) -> bool {
@@ -143,11 +143,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_a_failure_with_a_name() {
-        let broken = Handler::new(async |invocation: Invocation| -> Result<(), SerializeError> {
-            panic!("cannot bear {}", invocation.payload)
+    async fn panic_becomes_a_named_failure() {
+        let handler = Handler::new(async |invocation: Invocation| -> Result<(), SerializeError> {
+            panic!("unlucky number {}", invocation.payload)
         });
-        let failure = broken
+        let failure = handler
             .call(Invocation {
                 payload: 13.into(),
                 deadline: deadline_from_millis(0),
@@ -155,11 +155,15 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!((failure.name, failure.is_business_error), ("Panicked", false));
-        assert!(failure.message.ends_with("cannot bear 13"), "{}", failure.message);
+        assert!(
+            failure.message.ends_with("unlucky number 13"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
-    fn a_deadline_is_in_milliseconds() {
+    fn deadline_is_in_milliseconds() {
         assert_eq!(
             deadline_from_millis(1_800_000_000_123).to_rfc3339(),
             "2027-01-15T08:00:00.123+00:00"

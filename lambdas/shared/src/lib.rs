@@ -1,33 +1,33 @@
-//! What every function on AWS Lambda needs, once.
+//! The runtime of all Lambda functions: startup, error names, idempotency, partial batch responses.
 //!
-//! - [`Family`]: several functions in one executable. `_HANDLER` says which one a process is; configuration,
-//!   clients and logging are made before the first invocation.
-//! - [`Idempotency`]: an effect once per key, recorded in DynamoDB, with the first answer for whoever asks again.
-//! - [`sqs`]: a batch of messages in which each fails or succeeds for itself.
-//! - [`FunctionError`]: an error with a name that a state machine can match.
-//! - [`trace`]: logs that stand in the trace of the event that they are about.
-//! - [`Environment`]: typed configuration that names the variable when it is wrong.
-//! - `testing` (a feature of that name): runs a function's program as Lambda does.
+//! - [`FunctionRegistry`]: several functions in one executable. `_HANDLER` selects the function of a process;
+//!   configuration, clients and logging are initialised before the first invocation.
+//! - [`Idempotency`]: runs an operation once per key and stores its response in DynamoDB.
+//! - [`sqs`]: handles a batch of SQS messages and reports the failed ones (partial batch response).
+//! - [`FunctionError`]: an error with a stable name that a state machine can match.
+//! - [`trace_context`]: adds the trace of an event to the log lines about it.
+//! - [`Environment`]: typed configuration from environment variables.
+//! - `testing` (feature of the same name): runs a function's executable like Lambda does.
 //!
-//! What a function does is not in here, and nothing in here knows an order.
+//! Business logic does not belong in this crate.
 //!
-//! # A family
+//! # Example
 //!
 //! ```no_run
-//! use lambda_shared::{Family, Handler, Init, InitError, sqs};
+//! use lambda_shared::{FunctionContext, FunctionRegistry, Handler, InitError, sqs};
 //!
 //! #[derive(Debug, thiserror::Error)]
 //! #[error("the message is empty")]
-//! struct Empty;
+//! struct EmptyMessage;
 //!
-//! /// Runs once in a process: reads the configuration, makes clients, warms connections.
-//! async fn start(init: Init) -> Result<Handler, InitError> {
-//!     let greeting: String = init.environment.required("GREETING")?;
-//!     Ok(sqs::handler(init.clock, 10, move |message| {
+//! /// Runs once per process: reads the configuration, creates clients, opens connections.
+//! async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+//!     let greeting: String = context.environment.required("GREETING")?;
+//!     Ok(sqs::handler(context.clock, 10, move |message| {
 //!         let greeting = greeting.clone();
 //!         async move {
 //!             if message.body.is_empty() {
-//!                 return Err(Empty);
+//!                 return Err(EmptyMessage);
 //!             }
 //!             tracing::info!(greeting, "a message arrived");
 //!             Ok(())
@@ -37,7 +37,7 @@
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> std::process::ExitCode {
-//!     Family::new().function("greeter", start).run().await
+//!     FunctionRegistry::new().register("greeter", init).run().await
 //! }
 //! ```
 

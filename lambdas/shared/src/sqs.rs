@@ -1,12 +1,11 @@
-//! A batch of SQS messages in which each fails or succeeds for itself.
+//! Handles batches of SQS messages with partial batch responses.
 //!
-//! Lambda takes the messages off the queue that the answer's `batchItemFailures` does not name. The batch as
-//! a whole never fails once it is one: not by a message that cannot be read, not by a panic, not by running
-//! out of time. What fails comes back after the visibility time-out, and ends in the dead-letter queue when it
-//! has failed as often as the queue allows. The event source mapping has to ask for it, with
-//! `FunctionResponseTypes: [ReportBatchItemFailures]`.
+//! Lambda deletes the messages that `batchItemFailures` in the response does not list. A valid batch never fails
+//! as a whole: an unreadable message, a panic and a timeout each fail only their own message. A failed message
+//! becomes visible again after the visibility timeout and moves to the dead-letter queue after the queue's maximum
+//! receive count. The event source mapping must set `FunctionResponseTypes: [ReportBatchItemFailures]`.
 //!
-//! For standard queues: the messages of one batch are worked on side by side, in no order.
+//! Use it for standard queues only: the messages of a batch are processed concurrently, in no order.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,34 +17,34 @@ use tracing::{Instrument, field::Empty, info_span};
 
 use crate::{FunctionError, Handler, Invocation, catch_panic::catch_panic, error::error_chain};
 
-/// So long before its deadline an invocation gives up the messages that are not done, so that the answer
-/// still arrives and the others count as done.
+/// How long before the invocation's deadline the unfinished messages are abandoned, so that the response still
+/// reaches Lambda and the finished messages are deleted.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
-/// A message of a batch.
+/// One message of a batch.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// What was sent.
+    /// The message body.
     pub body: String,
-    /// When Lambda ends the process. The work on the message is dropped a moment before.
+    /// When the invocation times out. The processing of the message is cancelled shortly before.
     pub deadline: Timestamp,
 }
 
-/// The function was invoked with something else than a batch, by hand perhaps.
+/// The payload is not an SQS event, for example in a manual invocation.
 #[derive(Debug, thiserror::Error)]
-#[error("this function takes an SQS event: {{\"Records\":[{{\"messageId\":…,\"body\":…}}]}}")]
+#[error("this function expects an SQS event: {{\"Records\":[{{\"messageId\":…,\"body\":…}}]}}")]
 struct InvalidBatch(#[source] serde_json::Error);
 
-/// Why a message failed, where its handler did not say.
+/// Why a message failed outside of its handler.
 #[derive(Debug, thiserror::Error)]
 enum MessageError {
     #[error("the message has no body")]
     MissingBody,
-    #[error("the message was not done in time")]
+    #[error("the message was not processed before the deadline")]
     TimedOut,
 }
 
-/// A function that does `work` with each message of a batch, with at most `concurrency` at once.
+/// A function that runs `work` for each message of a batch, at most `concurrency` at a time.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -59,8 +58,8 @@ enum MessageError {
 /// let payload = serde_json::json!({"Records": [
 ///     {"messageId": "1", "body": "tea"}, {"messageId": "2", "body": "poison"},
 /// ]});
-/// let answer = function.call(Invocation { payload, deadline: Timestamp::MAX_UTC }).await;
-/// assert_eq!(answer, Ok(serde_json::json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
+/// let response = function.call(Invocation { payload, deadline: Timestamp::MAX_UTC }).await;
+/// assert_eq!(response, Ok(serde_json::json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
 /// # }
 /// ```
 pub fn handler<F, Fut, E>(clock: Clock, concurrency: usize, work: F) -> Handler
@@ -72,30 +71,31 @@ where
     let work = Arc::new(work);
     Handler::new(move |Invocation { payload, deadline }| {
         let work = Arc::clone(&work);
-        let left = (deadline - clock.now())
+        // A deadline in the past leaves no time: every message fails and is delivered again.
+        let remaining = (deadline - clock.now())
             .to_std()
             .unwrap_or_default()
             .saturating_sub(RESPONSE_MARGIN);
-        let until = Instant::now() + left;
+        let cutoff = Instant::now() + remaining;
         async move {
             let batch: SqsEvent = serde_json::from_value(payload).map_err(InvalidBatch)?;
-            let failed = stream::iter(batch.records)
-                .map(|record| process_message(record, deadline, until, &*work))
+            let failed_ids = stream::iter(batch.records)
+                .map(|record| process_message(record, deadline, cutoff, &*work))
                 .buffer_unordered(concurrency)
-                .filter_map(async |failed| failed);
-            let mut answer = SqsBatchResponse::default();
-            answer.set_failures(failed.collect::<Vec<String>>().await);
-            Ok::<_, InvalidBatch>(answer)
+                .filter_map(async |failed_id| failed_id);
+            let mut response = SqsBatchResponse::default();
+            response.set_failures(failed_ids.collect::<Vec<String>>().await);
+            Ok::<_, InvalidBatch>(response)
         }
     })
 }
 
-/// Works on one message, and tells its id when that failed. A message without an id, which no queue sends, has
-/// the empty one, and Lambda takes that for the failure of the whole batch.
+/// Processes one message and returns its id when it failed. A message without an id (SQS always sends one) gets
+/// the empty id, which makes Lambda retry the whole batch.
 async fn process_message<Fut, E>(
     record: SqsMessage,
     deadline: Timestamp,
-    until: Instant,
+    cutoff: Instant,
     work: &(impl Fn(Message) -> Fut + Sync),
 ) -> Option<String>
 where
@@ -114,16 +114,16 @@ where
         let reason = match record.body {
             None => error_chain(&MessageError::MissingBody),
             Some(body) => {
-                let working = catch_panic(async { work(Message { body, deadline }).await });
-                match timeout_at(until, working).await {
+                let processing = catch_panic(async { work(Message { body, deadline }).await });
+                match timeout_at(cutoff, processing).await {
                     Ok(Ok(Ok(()))) => return Ok(()),
                     Ok(Ok(Err(error))) => error_chain(&error),
-                    Ok(Err(panicked)) => error_chain(&panicked),
+                    Ok(Err(panic)) => error_chain(&panic),
                     Err(_) => error_chain(&MessageError::TimedOut),
                 }
             }
         };
-        tracing::error!(reason, "a message failed and stays in its queue");
+        tracing::error!(reason, "the message failed and remains in the queue");
         Err(())
     };
     outcome.instrument(span).await.err().map(|()| id)

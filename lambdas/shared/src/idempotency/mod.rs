@@ -1,39 +1,39 @@
-//! An effect once per key.
+//! The idempotency store: runs an operation once per key.
 //!
-//! Queues deliver twice, functions time out after their effect, callers retry. [`Idempotency::once`] runs a
-//! piece of work for a key and remembers its answer in DynamoDB; whoever comes with the same key later gets
-//! that answer, and whoever comes at the same time is told to come again.
+//! Queues deliver messages twice, functions time out after their effect, callers retry. [`Idempotency::run_once`]
+//! runs an operation for a key and stores its response in DynamoDB. A later call with the same key gets the stored
+//! response; a concurrent call gets an error and must retry.
 //!
-//! | a second call finds | and gets |
+//! | state when a second call arrives | result of the second call |
 //! |---|---|
-//! | the work done | the stored answer |
-//! | the work under way | [`OnceError::InProgress`] |
-//! | the work begun by a process that is gone | the work, once more |
-//! | the work failed | the work, once more: a failure leaves no record |
-//! | another payload under the key | [`OnceError::PayloadMismatch`], however the first call ended |
-//! | a record past its time | the work, as if there had been none |
+//! | the first call completed | the stored response |
+//! | the first call is running | [`IdempotencyError::InProgress`] |
+//! | the first call's process died | the operation runs again, after the first call's deadline |
+//! | the first call failed | the operation runs again: a failure leaves no record |
+//! | the key belongs to another payload | [`IdempotencyError::PayloadMismatch`], in each state |
+//! | the record has expired | the operation runs as if there were no record |
 //!
-//! That a process is gone is known from the time that its invocation had left when it began. DynamoDB removes
-//! what is past its `ttl` some time later, so the record's end is checked here and not left to it.
+//! A call whose deadline has passed counts as dead. DynamoDB deletes expired items only some time after their
+//! `ttl`, so this module checks the `ttl` itself.
 //!
-//! # What it does not promise
+//! # Limits
 //!
-//! Between an effect and its record a process can die, and then the effect happens twice. An effect on a
-//! system that itself recognises repetitions (a conditional write, a provider's idempotency key, an execution's
-//! name) should rely on that instead.
+//! A process can die after the effect and before its record; the operation then runs twice. If the called system
+//! detects duplicates itself (a conditional write, a payment provider's idempotency key, the name of a Step
+//! Functions execution), use that instead.
 //!
-//! # The table
+//! # Table
 //!
-//! Partition key `id` (string), TTL on `ttl`. A record:
+//! Partition key `id` (string), TTL attribute `ttl`. Attributes of a record:
 //!
-//! | attribute | | |
+//! | attribute | type | content |
 //! |---|---|---|
 //! | `id` | S | `<function>#<key>` |
 //! | `status` | S | `in_progress` or `completed` |
-//! | `payload_hash` | S | SHA-256 of the payload's JSON, in hexadecimal digits |
-//! | `owner` | S | which call began it |
-//! | `in_progress_expiry` | N | milliseconds since 1970; while in progress |
-//! | `response` | S | the answer's JSON, once completed |
+//! | `payload_hash` | S | SHA-256 of the payload's JSON, hexadecimal |
+//! | `owner` | S | id of the call that claimed the key |
+//! | `in_progress_expiry` | N | the call's deadline in milliseconds since 1970; only while in progress |
+//! | `response` | S | the response's JSON; only when completed |
 //! | `ttl` | N | seconds since 1970 |
 
 mod store;
@@ -49,7 +49,7 @@ use sha2::{Digest, Sha256};
 use crate::error::error_chain;
 use store::{Claim, ClaimOutcome, RecordTable};
 
-/// Records of one function's work. Cloning is cheap.
+/// The idempotency store of one function. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     table: RecordTable,
@@ -58,33 +58,34 @@ pub struct Idempotency {
     clock: Clock,
 }
 
-/// Why there is no answer.
+/// Why [`Idempotency::run_once`] returned no response.
 #[derive(Debug, thiserror::Error)]
 pub enum IdempotencyError<E> {
-    /// The same work is under way elsewhere. Come again.
-    #[error("the same work is under way elsewhere")]
+    /// Another call with the same key is running. Retry later.
+    #[error("another call with the same idempotency key is in progress")]
     InProgress,
-    /// The key was used with another payload. It will not help to come again.
-    #[error("the key was used with another payload before")]
+    /// The key was used with another payload. A retry fails again.
+    #[error("the idempotency key was used with another payload")]
     PayloadMismatch,
-    /// The work itself failed, and may be tried again.
+    /// The operation failed. A retry runs it again.
     #[error(transparent)]
-    Work(E),
-    /// The records cannot be reached. Nothing was done.
-    #[error("the idempotency records cannot be reached")]
+    Operation(E),
+    /// The idempotency table cannot be read or written. The operation did not run.
+    #[error("the idempotency store failed")]
     Store(#[source] StoreError),
 }
 
-/// DynamoDB failed, or holds something else than a record of ours.
+/// DynamoDB failed, or a stored response cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(String);
 
 impl Idempotency {
-    /// Records of the function named `function`, in `table`, kept for `retention` after the work is done.
+    /// The store of the function `function` in the DynamoDB table `table`. A record expires `retention` after the
+    /// operation completed.
     ///
-    /// Choose a retention that is longer than any repetition may be late: a queue keeps a message up to 14
-    /// days, and a person may redrive a dead-letter queue or replay an archive later still.
+    /// Choose a retention that exceeds the age of the latest possible duplicate: a queue keeps a message up to 14
+    /// days, and operators redrive dead-letter queues and replay event archives even later.
     pub fn new(
         client: Client,
         table: impl Into<String>,
@@ -100,27 +101,28 @@ impl Idempotency {
         }
     }
 
-    /// Reads a record that is not there, so that the connection is made before it is needed.
+    /// Reads a record that does not exist, to open the connection before the first invocation.
     pub async fn warm_up(&self) -> Result<(), StoreError> {
         self.table.warm_up().await
     }
 
-    /// Does `work` once for `key`, and answers what it answered then.
+    /// Runs `operation` once for `key`. Returns its response, or the stored response of the first call.
     ///
-    /// `payload` is what the key stands for, as it would be repeated; it is compared by its JSON, so it must
-    /// not contain a map without an order. `deadline` is when this invocation is over at the latest: until
-    /// then nobody else begins the same work.
+    /// `payload` must be equal in each call with the same key. Payloads are compared by the hash of their JSON, so
+    /// a payload must not contain an unordered map. `deadline` is when this invocation times out: no other call
+    /// takes over the key before it.
     ///
-    /// When the work is done and cannot be recorded, its answer is given all the same and a warning logged:
-    /// the effect is there, and an error would only bring it about once more.
+    /// If the operation succeeded and its response cannot be stored, `run_once` logs a warning and returns the
+    /// response: an error would make the caller retry and repeat the effect.
     ///
     /// ```no_run
     /// # use chrono::TimeDelta; use domain::{Clock, Timestamp};
-    /// # use lambda_shared::{Idempotency, idempotency::OnceError};
+    /// # use lambda_shared::{Idempotency, idempotency::IdempotencyError};
     /// # async fn example(client: aws_sdk_dynamodb::Client, deadline: Timestamp, mail: &str)
-    /// # -> Result<(), OnceError<std::io::Error>> {
-    /// let mails = Idempotency::new(client, "idempotency", "mailer", TimeDelta::days(90), Clock::system());
-    /// let message_id: String = mails.once("order-17", &mail, deadline, || async { send(mail).await }).await?;
+    /// # -> Result<(), IdempotencyError<std::io::Error>> {
+    /// let store = Idempotency::new(client, "idempotency", "mailer", TimeDelta::days(90), Clock::system());
+    /// let message_id: String =
+    ///     store.run_once("order-17", &mail, deadline, || async { send(mail).await }).await?;
     /// # Ok(()) }
     /// # async fn send(_: &str) -> Result<String, std::io::Error> { unimplemented!() }
     /// ```
@@ -129,7 +131,7 @@ impl Idempotency {
         key: &str,
         payload: &P,
         deadline: Timestamp,
-        work: impl FnOnce() -> Fut,
+        operation: impl FnOnce() -> Fut,
     ) -> Result<R, IdempotencyError<E>>
     where
         P: Serialize,
@@ -157,33 +159,38 @@ impl Idempotency {
                 return parse_response(&response).map_err(IdempotencyError::Store);
             }
         }
-        match work().await {
-            Ok(answer) => {
-                self.record_response(&claim, &answer).await;
-                Ok(answer)
+        match operation().await {
+            Ok(response) => {
+                self.record_response(&claim, &response).await;
+                Ok(response)
             }
             Err(error) => {
-                if let Err(store) = self.table.release(&claim).await {
-                    let reason = error_chain(&store);
-                    tracing::warn!(reason, "work that failed can be repeated only after its deadline");
+                if let Err(store_error) = self.table.release(&claim).await {
+                    tracing::warn!(
+                        reason = error_chain(&store_error),
+                        "the idempotency key of a failed operation was not released: a retry has to wait until \
+                         the deadline"
+                    );
                 }
-                Err(IdempotencyError::Work(error))
+                Err(IdempotencyError::Operation(error))
             }
         }
     }
 
-    async fn record_response<R: Serialize>(&self, claim: &Claim, answer: &R) {
+    async fn record_response<R: Serialize>(&self, claim: &Claim, response: &R) {
         let ttl = self.clock.now() + self.retention;
-        let recorded = match serde_json::to_string(answer) {
-            Ok(response) => self.table.complete(claim, response, ttl).await,
+        let recorded = match serde_json::to_string(response) {
+            Ok(json) => self.table.complete(claim, json, ttl).await,
             Err(error) => Err(StoreError(error_chain(&error))),
         };
         match recorded {
             Ok(true) => {}
-            Ok(false) => tracing::warn!("work outlived its invocation and was begun once more meanwhile"),
-            Err(store) => tracing::warn!(
-                reason = error_chain(&store),
-                "work was done and not recorded: a repetition after its deadline does it once more"
+            Ok(false) => tracing::warn!(
+                "the operation completed after its deadline, and another call had taken over its idempotency key"
+            ),
+            Err(store_error) => tracing::warn!(
+                reason = error_chain(&store_error),
+                "the operation completed but its response was not stored: a duplicate after the deadline runs it again"
             ),
         }
     }

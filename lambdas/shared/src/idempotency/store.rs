@@ -1,5 +1,5 @@
-//! The records in DynamoDB. Every write has a condition, and every condition is such that a write which is
-//! repeated because its answer was lost comes to the same.
+//! The idempotency records in DynamoDB. Every write is conditional, and a write that the SDK repeats because its
+//! response was lost has the same result as the first one.
 
 use std::collections::HashMap;
 
@@ -16,14 +16,13 @@ use super::StoreError;
 const IN_PROGRESS: &str = "in_progress";
 const COMPLETED: &str = "completed";
 
-/// The table of records.
 #[derive(Clone, Debug)]
 pub(super) struct RecordTable {
     client: Client,
     name: String,
 }
 
-/// A call's wish to do the work.
+/// A call's claim to an idempotency key.
 pub(super) struct Claim {
     pub(super) id: String,
     pub(super) owner: String,
@@ -32,16 +31,16 @@ pub(super) struct Claim {
     pub(super) ttl: Timestamp,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClaimOutcome {
-    /// The work is this call's.
+    /// This call owns the key and must run the operation.
     Claimed,
-    /// The work is another call's, which still has time.
+    /// Another call owns the key, and its deadline has not passed.
     InProgress,
-    /// The work is done; the answer in JSON.
+    /// The operation has completed. Contains the JSON of its response.
     Completed(String),
-    /// The key stands for another payload.
+    /// The key belongs to another payload.
     PayloadMismatch,
 }
 
@@ -51,16 +50,16 @@ impl RecordTable {
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), StoreError> {
-        let nothing = self
+        let missing_record = self
             .client
             .get_item()
             .table_name(&self.name)
             .key("id", string_attribute("#"));
-        nothing.send().await.map(drop).map_err(store_error)
+        missing_record.send().await.map(drop).map_err(store_error)
     }
 
-    /// Claims the work, unless somebody did it, or is about to. The work of a process that is gone is taken
-    /// over, but only with the payload that it had: what it did with it is not known.
+    /// Claims the key, unless an operation has completed or is running. Takes over the key of a call whose deadline
+    /// has passed, but only with the same payload, because that call may have had its effect.
     pub(super) async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<ClaimOutcome, StoreError> {
         let put = self
             .client
@@ -90,14 +89,14 @@ impl RecordTable {
             .await;
         match put.map_err(SdkError::into_service_error) {
             Ok(_) => Ok(ClaimOutcome::Claimed),
-            Err(PutItemError::ConditionalCheckFailedException(refused)) => {
-                Ok(outcome_from_record(refused.item.unwrap_or_default(), claim))
+            Err(PutItemError::ConditionalCheckFailedException(rejection)) => {
+                Ok(outcome_from_record(rejection.item.unwrap_or_default(), claim))
             }
             Err(error) => Err(store_error(error)),
         }
     }
 
-    /// Stores the answer. False when the record has become another call's meanwhile.
+    /// Stores the response. Returns `false` when another call has taken over the key.
     pub(super) async fn complete(
         &self,
         claim: &Claim,
@@ -130,7 +129,7 @@ impl RecordTable {
         }
     }
 
-    /// Gives the work up, unless the record has become another call's meanwhile.
+    /// Deletes the record, unless another call has taken over the key.
     pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let delete = self
             .client
@@ -149,7 +148,8 @@ impl RecordTable {
     }
 }
 
-/// What the record says that was in the way. One without an answer is in progress, whatever else it says.
+/// The result of a claim that `record` prevented. A record without a response counts as in progress, and so does
+/// an empty one: some DynamoDB emulators do not return the item when the condition fails.
 fn outcome_from_record(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> ClaimOutcome {
     let is = |name: &str, value: &str| {
         record
@@ -157,7 +157,7 @@ fn outcome_from_record(mut record: HashMap<String, AttributeValue>, claim: &Clai
             .and_then(|v| v.as_s().ok())
             .is_some_and(|v| v == value)
     };
-    // The client repeats a write whose answer was lost, and then finds what it wrote the first time.
+    // The SDK repeats a write whose response was lost, and the repetition finds the record of the first write.
     if is("owner", &claim.owner) {
         return ClaimOutcome::Claimed;
     }
@@ -178,7 +178,7 @@ fn number_attribute(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The SDK's errors tell what happened only along their source chain.
+/// The messages of SDK errors are in their source chain, which `DisplayErrorContext` includes.
 fn store_error(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError(DisplayErrorContext(error).to_string())
 }
@@ -205,20 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_this_call_wrote_without_hearing_of_it_is_its_own() {
-        let mine = record(&[("owner", "me"), ("payload_hash", "hash"), ("status", IN_PROGRESS)]);
+    fn own_record_counts_as_claimed_after_a_lost_response() {
+        let own = record(&[("owner", "me"), ("payload_hash", "hash"), ("status", IN_PROGRESS)]);
         assert_eq!(
-            outcome_from_record(mine.clone(), &claim("me")),
+            outcome_from_record(own.clone(), &claim("me")),
             ClaimOutcome::Claimed
         );
         assert_eq!(
-            outcome_from_record(mine, &claim("another")),
+            outcome_from_record(own, &claim("another")),
             ClaimOutcome::InProgress
         );
     }
 
     #[test]
-    fn an_emulator_that_does_not_show_the_record_makes_the_caller_come_again() {
+    fn missing_record_in_the_rejection_counts_as_in_progress() {
         assert_eq!(
             outcome_from_record(HashMap::new(), &claim("me")),
             ClaimOutcome::InProgress

@@ -1,4 +1,4 @@
-//! A table of a test's own.
+//! DynamoDB tables for tests.
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
@@ -7,31 +7,36 @@ use aws_sdk_dynamodb::{
 };
 use domain::{Clock, ids::uuid_v7};
 
-/// Makes a table with the text keys `keys` (a partition key, and perhaps a sort key) under a name that no
-/// other test has, and gives the name.
+/// Creates a table with the string keys `keys` (a partition key and optionally a sort key) and returns its name,
+/// which is unique.
 ///
 /// # Panics
 ///
-/// When `AWS_ENDPOINT_URL` is not set, because that would be AWS itself, and when DynamoDB refuses.
+/// When `AWS_ENDPOINT_URL` is not set (the test would use a real AWS account), or when DynamoDB returns an error.
 pub async fn create_table(aws: &SdkConfig, keys: &[&str]) -> String {
     assert!(
         aws.endpoint_url().is_some(),
-        "set AWS_ENDPOINT_URL to a local AWS, or use `cargo xtask test`"
+        "AWS_ENDPOINT_URL is not set: set it to the local AWS emulator, or run the tests with `cargo xtask test`"
     );
     let name = format!("test-{}", uuid_v7(Clock::system().now()));
     let mut table = Client::new(aws)
         .create_table()
         .table_name(&name)
         .billing_mode(BillingMode::PayPerRequest);
-    for (key, role) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
+    for (key, key_type) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
         let definition = AttributeDefinition::builder()
             .attribute_name(*key)
             .attribute_type(ScalarAttributeType::S);
-        let element = KeySchemaElement::builder().attribute_name(*key).key_type(role);
+        let element = KeySchemaElement::builder()
+            .attribute_name(*key)
+            .key_type(key_type);
         table = table
-            .attribute_definitions(definition.build().expect("a name and a type are all it needs"))
-            .key_schema(element.build().expect("a name and a role are all it needs"));
+            .attribute_definitions(definition.build().expect("the name and the type are set"))
+            .key_schema(element.build().expect("the name and the key type are set"));
     }
-    table.send().await.expect("the local AWS makes tables");
+    table
+        .send()
+        .await
+        .expect("the local AWS emulator creates the table");
     name
 }

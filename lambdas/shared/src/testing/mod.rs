@@ -1,16 +1,17 @@
-//! For tests and measurements of functions, and not for functions: behind the feature `testing`.
+//! Test support for functions, behind the feature `testing`. Functions must not use it.
 //!
-//! [`Sandbox`] runs a function's program as Lambda does, with `_HANDLER` and the other variables that Lambda
-//! sets; [`create_table`] makes a DynamoDB table of a test's own.
+//! [`FunctionProcess`] runs a function's executable like Lambda does, with `_HANDLER` and the other variables that
+//! Lambda sets. [`create_table`] creates a DynamoDB table for one test.
 //!
 //! ```no_run
-//! # use lambda_shared::testing::Sandbox;
+//! # use lambda_shared::testing::FunctionProcess;
 //! # use serde_json::json;
-//! # async fn example() -> Result<(), lambda_shared::testing::Exited> {
-//! // In a test of the program's own package: env!("CARGO_BIN_EXE_processors").
-//! let sandbox = Sandbox::start("target/debug/processors", "order-processor", &[("LOG_LEVEL", "info")]).await?;
-//! let answer = sandbox.invoke(json!({"Records": []})).await;
-//! assert_eq!(answer, Ok(json!({"batchItemFailures": []})));
+//! # async fn example() -> Result<(), lambda_shared::testing::ExitedDuringInit> {
+//! // Integration tests of the executable's own package use env!("CARGO_BIN_EXE_processors").
+//! let executable = "target/debug/processors";
+//! let function = FunctionProcess::start(executable, "order-processor", &[("LOG_LEVEL", "info")]).await?;
+//! let response = function.invoke(json!({"Records": []})).await;
+//! assert_eq!(response, Ok(json!({"batchItemFailures": []})));
 //! # Ok(()) }
 //! ```
 

@@ -1,4 +1,4 @@
-//! A runtime API of our own for a program that believes to be in Lambda.
+//! Emulates the Lambda runtime API for a function's executable.
 
 use std::{
     collections::HashMap,
@@ -28,10 +28,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// How long an invocation may take, as if it were the function's time-out.
+/// The timeout of an invocation.
 pub const INVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A process of a function. Dropping it ends the process.
+/// A running function. Dropping it kills the process.
 pub struct FunctionProcess {
     child: AsyncMutex<Child>,
     invocations: mpsc::Sender<PendingInvocation>,
@@ -39,22 +39,22 @@ pub struct FunctionProcess {
     server: AbortHandle,
 }
 
-/// The program ended before it asked for its first invocation. It holds what the program said.
+/// The process exited before it polled for its first invocation. Contains its output.
 #[derive(Debug, thiserror::Error)]
-#[error("the program ended before its first invocation:\n{0}")]
+#[error("the function process exited during initialisation:\n{0}")]
 pub struct ExitedDuringInit(pub String);
 
-/// An invocation that waits to be taken.
+/// An invocation that the function has not polled yet.
 struct PendingInvocation {
     payload: Value,
     response_sender: oneshot::Sender<Result<Value, Diagnostic>>,
 }
 
-/// What the program has written, line by line.
+/// The output lines of the process.
 #[derive(Clone)]
 struct Logs(watch::Sender<Vec<String>>);
 
-/// What the runtime API's routes share.
+/// The state of the runtime API.
 struct RuntimeApi {
     first_poll: Notify,
     pending: AsyncMutex<mpsc::Receiver<PendingInvocation>>,
@@ -63,27 +63,27 @@ struct RuntimeApi {
 }
 
 impl FunctionProcess {
-    /// Starts `program` as the function named `handler`, with `variables` besides those of this process, and
-    /// waits until it asks for its first invocation. Fails when it ends instead.
+    /// Starts `executable` as the function `handler` and waits until it polls for its first invocation. The process
+    /// gets the environment of this process and `variables`. Fails when the process exits.
     ///
     /// # Panics
     ///
-    /// When the program cannot be run at all.
+    /// When the executable cannot be started.
     pub async fn start(
-        program: impl AsRef<OsStr>,
+        executable: impl AsRef<OsStr>,
         handler: &str,
         variables: &[(&str, &str)],
     ) -> Result<Self, ExitedDuringInit> {
-        let (invocations, waiting) = mpsc::channel(1);
+        let (invocations, pending) = mpsc::channel(1);
         let api = Arc::new(RuntimeApi {
             first_poll: Notify::new(),
-            pending: AsyncMutex::new(waiting),
+            pending: AsyncMutex::new(pending),
             in_flight: Mutex::default(),
             clock: Clock::system(),
         });
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
-            .expect("a machine has a free local port");
+            .expect("a local port is free");
         let address = listener
             .local_addr()
             .expect("a bound socket has an address")
@@ -91,7 +91,7 @@ impl FunctionProcess {
         let server =
             tokio::spawn(axum::serve(listener, router(Arc::clone(&api))).into_future()).abort_handle();
 
-        let mut child = Command::new(program)
+        let mut child = Command::new(executable)
             .envs(variables.iter().copied())
             .env("_HANDLER", handler)
             .env("AWS_LAMBDA_FUNCTION_NAME", handler)
@@ -102,7 +102,7 @@ impl FunctionProcess {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("the program is there and can be run");
+            .expect("the executable exists and can be started");
         let logs = Logs(watch::Sender::default());
         let mut readers = JoinSet::new();
         readers.spawn(logs.clone().read_lines(child.stdout.take()));
@@ -125,33 +125,34 @@ impl FunctionProcess {
         })
     }
 
-    /// Invokes the function and waits for its answer, or for the end of the process, or for [`TIMEOUT`].
+    /// Invokes the function and waits for its response. Fails when the process exits or after
+    /// [`INVOCATION_TIMEOUT`].
     pub async fn invoke(&self, payload: Value) -> Result<Value, Diagnostic> {
-        let (answer, answered) = oneshot::channel();
+        let (response_sender, response_receiver) = oneshot::channel();
         let mut child = self.child.lock().await;
-        let working = async {
+        let response = async {
             self.invocations
                 .send(PendingInvocation {
                     payload,
-                    response_sender: answer,
+                    response_sender,
                 })
                 .await
                 .ok()?;
-            answered.await.ok()
+            response_receiver.await.ok()
         };
         tokio::select! {
-            Some(answer) = working => answer,
-            _ = child.wait() => Err(platform_error("Runtime.ExitError", "the process ended")),
-            () = tokio::time::sleep(INVOCATION_TIMEOUT) => Err(platform_error("Sandbox.Timedout", "the task timed out")),
+            Some(result) = response => result,
+            _ = child.wait() => Err(platform_error("Runtime.ExitError", "the process exited")),
+            () = tokio::time::sleep(INVOCATION_TIMEOUT) => Err(platform_error("Sandbox.Timedout", "the invocation timed out")),
         }
     }
 
-    /// Waits until the program has written a line that contains `text`, and gives all that do; none when it
-    /// has not within [`TIMEOUT`].
+    /// Waits until the process has written a line that contains `text`. Returns all such lines, or none after
+    /// [`INVOCATION_TIMEOUT`].
     pub async fn wait_for_log(&self, text: &str) -> Vec<String> {
         let mut lines = self.logs.0.subscribe();
         let matching = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
-        // Without one, there is nothing to collect below.
+        // After a timeout no line matches, and the result is empty.
         let _ = tokio::time::timeout(INVOCATION_TIMEOUT, lines.wait_for(matching)).await;
         self.logs
             .lines()
@@ -188,7 +189,7 @@ fn platform_error(error_type: &str, error_message: &str) -> Diagnostic {
     }
 }
 
-/// Lambda's runtime API, version 2018-06-01, as far as a runtime needs it.
+/// The endpoints of the Lambda runtime API, version 2018-06-01, that a runtime uses.
 fn router(api: Arc<RuntimeApi>) -> Router {
     let paths = Router::new()
         .route("/next", get(next_invocation))
@@ -203,7 +204,7 @@ async fn next_invocation(State(api): State<Arc<RuntimeApi>>) -> impl IntoRespons
     api.first_poll.notify_one();
     let Some(PendingInvocation {
         payload,
-        response_sender: answer,
+        response_sender,
     }) = api.pending.lock().await.recv().await
     else {
         return Err(StatusCode::GONE);
@@ -213,8 +214,8 @@ async fn next_invocation(State(api): State<Arc<RuntimeApi>>) -> impl IntoRespons
     api.in_flight
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .insert(id.clone(), answer);
-    let deadline = now + TimeDelta::from_std(INVOCATION_TIMEOUT).unwrap_or_default();
+        .insert(id.clone(), response_sender);
+    let deadline = now + TimeDelta::from_std(INVOCATION_TIMEOUT).expect("a timeout of seconds is in range");
     let headers = [
         ("lambda-runtime-aws-request-id", id),
         (
@@ -232,9 +233,9 @@ async fn next_invocation(State(api): State<Arc<RuntimeApi>>) -> impl IntoRespons
 async fn invocation_response(
     State(api): State<Arc<RuntimeApi>>,
     id: Path<String>,
-    answer: Bytes,
+    response: Bytes,
 ) -> StatusCode {
-    api.complete(&id, serde_json::from_slice(&answer).map(Ok))
+    api.complete(&id, serde_json::from_slice(&response).map(Ok))
 }
 
 async fn invocation_error(State(api): State<Arc<RuntimeApi>>, id: Path<String>, error: Bytes) -> StatusCode {
@@ -242,17 +243,17 @@ async fn invocation_error(State(api): State<Arc<RuntimeApi>>, id: Path<String>, 
 }
 
 impl RuntimeApi {
-    fn complete(&self, id: &str, answer: serde_json::Result<Result<Value, Diagnostic>>) -> StatusCode {
-        let Ok(answer) = answer else {
+    fn complete(&self, id: &str, result: serde_json::Result<Result<Value, Diagnostic>>) -> StatusCode {
+        let Ok(result) = result else {
             return StatusCode::BAD_REQUEST;
         };
-        let running = self
+        let response_sender = self
             .in_flight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(id);
-        // Whoever invoked may have stopped waiting, as Lambda does at the time-out.
-        match running.map(|invocation| invocation.send(answer)) {
+        // The caller may have stopped waiting after the timeout, like Lambda.
+        match response_sender.map(|sender| sender.send(result)) {
             Some(Ok(())) => StatusCode::ACCEPTED,
             _ => StatusCode::GONE,
         }

@@ -1,4 +1,4 @@
-//! Every row of the table in the library's documentation.
+//! One test or more for each row of the table in the documentation of `lambda_shared::idempotency`.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use lambda_shared::{Idempotency, idempotency::IdempotencyError};
 
 use crate::support::TestTable;
 
-/// A piece of work that counts its runs, in a time that only moves when it is told to.
+/// An operation that counts its runs, with a clock that the test advances.
 struct TestContext {
     table: TestTable,
     idempotency: Idempotency,
@@ -23,8 +23,8 @@ struct TestContext {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the work failed")]
-struct WorkFailed;
+#[error("the operation failed")]
+struct OperationFailed;
 
 type RunResult<E> = Result<String, IdempotencyError<E>>;
 
@@ -35,10 +35,10 @@ impl TestContext {
         let now = Arc::clone(&seconds);
         let clock = Clock::from_fn(move || Timestamp::from_timestamp(now.load(Ordering::SeqCst), 0).unwrap());
         let hour = TimeDelta::hours(1);
-        let mails = Idempotency::new(table.client.clone(), &table.name, "mailer", hour, clock);
+        let idempotency = Idempotency::new(table.client.clone(), &table.name, "mailer", hour, clock);
         Self {
             table,
-            idempotency: mails,
+            idempotency,
             seconds,
             runs: AtomicU32::new(0),
         }
@@ -48,15 +48,15 @@ impl TestContext {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// The end of an invocation that begins now.
+    /// The deadline of an invocation that starts now.
     fn deadline(&self) -> Timestamp {
         Timestamp::from_timestamp(self.seconds.load(Ordering::SeqCst) + 10, 0).unwrap()
     }
 
-    async fn run_mail(&self, payload: &str) -> RunResult<Infallible> {
-        let send = || async { Ok(format!("run {}", self.runs.fetch_add(1, Ordering::SeqCst) + 1)) };
+    async fn run(&self, payload: &str) -> RunResult<Infallible> {
+        let operation = || async { Ok(format!("run {}", self.runs.fetch_add(1, Ordering::SeqCst) + 1)) };
         self.idempotency
-            .run_once("order-17", &payload, self.deadline(), send)
+            .run_once("order-17", &payload, self.deadline(), operation)
             .await
     }
 
@@ -66,216 +66,224 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn later_the_stored_answer_is_given_again() {
-    let world = TestContext::new().await;
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+async fn later_call_returns_the_stored_response() {
+    let context = TestContext::new().await;
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
     assert_eq!(
-        world.record_attribute("status").await.as_deref(),
+        context.record_attribute("status").await.as_deref(),
         Some("completed")
     );
-    assert_eq!(world.record_attribute("in_progress_expiry").await, None);
+    assert_eq!(context.record_attribute("in_progress_expiry").await, None);
 
-    world.advance_seconds(3_599);
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    context.advance_seconds(3_599);
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
-async fn at_once_twice_one_works_and_the_other_is_told_to_come_again() {
-    let world = TestContext::new().await;
+async fn concurrent_call_returns_in_progress() {
+    let context = TestContext::new().await;
     let second = Arc::new(tokio::sync::Mutex::new(None));
-    let first = world
+    let first = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            *second.lock().await = Some(world.run_mail("tea").await);
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            *second.lock().await = Some(context.run("tea").await);
             Ok::<_, Infallible>("the first".to_owned())
         })
         .await;
     assert_eq!(first.unwrap(), "the first");
     let second = second.lock().await.take().unwrap();
     assert!(matches!(second, Err(IdempotencyError::InProgress)), "{second:?}");
-    assert_eq!(world.run_mail("tea").await.unwrap(), "the first");
+    assert_eq!(context.run("tea").await.unwrap(), "the first");
 }
 
 #[tokio::test]
-async fn of_many_at_once_exactly_one_works() {
-    let world = TestContext::new().await;
-    let answers = futures::future::join_all((0..20).map(|_| world.run_mail("tea"))).await;
-    assert_eq!(world.runs.load(Ordering::SeqCst), 1);
-    for answer in answers {
+async fn one_of_many_concurrent_calls_runs() {
+    let context = TestContext::new().await;
+    let results = futures::future::join_all((0..20).map(|_| context.run("tea"))).await;
+    assert_eq!(context.runs.load(Ordering::SeqCst), 1);
+    for result in results {
         assert!(
-            matches!(&answer, Ok(run) if run == "run 1")
-                || matches!(answer, Err(IdempotencyError::InProgress))
+            matches!(&result, Ok(run) if run == "run 1")
+                || matches!(result, Err(IdempotencyError::InProgress))
         );
     }
 }
 
 #[tokio::test]
-async fn another_payload_is_refused_whether_the_work_is_done_or_not() {
-    let world = TestContext::new().await;
-    let begun = world
+async fn different_payload_is_rejected_while_running_and_after_completion() {
+    let context = TestContext::new().await;
+    let first = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
+        .run_once("order-17", &"tea", context.deadline(), || async {
             assert!(matches!(
-                world.run_mail("coffee").await,
+                context.run("coffee").await,
                 Err(IdempotencyError::PayloadMismatch)
             ));
             Ok::<_, Infallible>("sent".to_owned())
         });
-    assert_eq!(begun.await.unwrap(), "sent");
+    assert_eq!(first.await.unwrap(), "sent");
     assert!(matches!(
-        world.run_mail("coffee").await,
+        context.run("coffee").await,
         Err(IdempotencyError::PayloadMismatch)
     ));
-    assert_eq!(world.runs.load(Ordering::SeqCst), 0);
+    assert_eq!(context.runs.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn the_work_of_a_process_that_is_gone_is_taken_over_when_its_time_is_up() {
-    let world = TestContext::new().await;
-    let stuck = world
+async fn key_of_a_dead_process_is_taken_over_after_its_deadline() {
+    let context = TestContext::new().await;
+    let stuck = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            world.runs.fetch_add(100, Ordering::SeqCst);
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            context.runs.fetch_add(100, Ordering::SeqCst);
             std::future::pending::<Result<String, Infallible>>().await
         });
-    let begun = async {
-        while world.runs.load(Ordering::SeqCst) == 0 {
+    let started = async {
+        while context.runs.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
-        _ = stuck => panic!("it never ends"),
-        () = begun => {} // and is dropped in the middle
+        _ = stuck => panic!("a pending operation cannot complete"),
+        () = started => {} // drops the running operation
     }
 
     assert!(matches!(
-        world.run_mail("tea").await,
+        context.run("tea").await,
         Err(IdempotencyError::InProgress)
     ));
-    world.advance_seconds(10);
+    context.advance_seconds(10);
     assert!(matches!(
-        world.run_mail("coffee").await,
+        context.run("coffee").await,
         Err(IdempotencyError::PayloadMismatch)
     ));
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 101");
+    assert_eq!(context.run("tea").await.unwrap(), "run 101");
 }
 
 #[tokio::test]
-async fn a_record_past_its_time_counts_as_none_although_it_is_still_there() {
-    let world = TestContext::new().await;
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
-    world.advance_seconds(3_600);
-    assert!(world.record_attribute("response").await.is_some());
-    assert_eq!(world.run_mail("coffee").await.unwrap(), "run 2");
+async fn expired_record_is_ignored_before_dynamodb_deletes_it() {
+    let context = TestContext::new().await;
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
+    context.advance_seconds(3_600);
+    assert!(context.record_attribute("response").await.is_some());
+    assert_eq!(context.run("coffee").await.unwrap(), "run 2");
 }
 
 #[tokio::test]
-async fn a_failure_leaves_no_record_and_the_work_can_be_repeated() {
-    let world = TestContext::new().await;
-    let failed: RunResult<WorkFailed> = world
+async fn failed_operation_leaves_no_record_and_can_be_retried() {
+    let context = TestContext::new().await;
+    let failed: RunResult<OperationFailed> = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async { Err(WorkFailed) })
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            Err(OperationFailed)
+        })
         .await;
-    assert!(matches!(failed, Err(IdempotencyError::Work(WorkFailed))));
-    assert_eq!(world.record_attribute("status").await, None);
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    assert!(matches!(
+        failed,
+        Err(IdempotencyError::Operation(OperationFailed))
+    ));
+    assert_eq!(context.record_attribute("status").await, None);
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
-async fn work_that_outlives_its_time_cannot_overwrite_its_successor() {
-    let world = TestContext::new().await;
-    let late = world
+async fn late_completion_does_not_overwrite_the_new_owner() {
+    let context = TestContext::new().await;
+    let late = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            world.advance_seconds(11);
-            assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            context.advance_seconds(11);
+            assert_eq!(context.run("tea").await.unwrap(), "run 1");
             Ok::<_, Infallible>("too late".to_owned())
         });
     assert_eq!(
         late.await.unwrap(),
         "too late",
-        "its effect is there, so it may say so"
+        "the effect has happened, so the call succeeds"
     );
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
 }
 
 #[tokio::test]
-async fn work_that_fails_after_its_time_cannot_remove_its_successor() {
-    let world = TestContext::new().await;
-    let late: RunResult<WorkFailed> = world
+async fn late_failure_does_not_delete_the_record_of_the_new_owner() {
+    let context = TestContext::new().await;
+    let late: RunResult<OperationFailed> = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            world.advance_seconds(11);
-            assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
-            Err(WorkFailed)
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            context.advance_seconds(11);
+            assert_eq!(context.run("tea").await.unwrap(), "run 1");
+            Err(OperationFailed)
         })
         .await;
-    assert!(matches!(late, Err(IdempotencyError::Work(WorkFailed))));
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+    assert!(matches!(late, Err(IdempotencyError::Operation(OperationFailed))));
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
 }
 
-/// Each process has a client of its own, and nothing but the table in common with the others.
+/// Each process has its own client and shares only the table.
 #[tokio::test]
-async fn processes_of_one_function_know_of_each_others_work() {
-    let world = TestContext::new().await;
+async fn processes_share_records_through_the_table() {
+    let context = TestContext::new().await;
     let other = Idempotency::new(
         aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await),
-        &world.table.name,
+        &context.table.name,
         "mailer",
         TimeDelta::hours(1),
         Clock::from_fn(|| Timestamp::from_timestamp(1_800_000_000, 0).unwrap()),
     );
-    let begun = world
+    let first = context
         .idempotency
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            let beside: RunResult<Infallible> = other
-                .run_once("order-17", &"tea", world.deadline(), || async {
-                    unreachable!("it is under way")
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            let concurrent: RunResult<Infallible> = other
+                .run_once("order-17", &"tea", context.deadline(), || async {
+                    unreachable!("the operation is in progress")
                 })
                 .await;
-            assert!(matches!(beside, Err(IdempotencyError::InProgress)), "{beside:?}");
+            assert!(
+                matches!(concurrent, Err(IdempotencyError::InProgress)),
+                "{concurrent:?}"
+            );
             Ok::<_, Infallible>("sent".to_owned())
         });
-    assert_eq!(begun.await.unwrap(), "sent");
+    assert_eq!(first.await.unwrap(), "sent");
     let later: RunResult<Infallible> = other
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            unreachable!("it is done")
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            unreachable!("the operation has completed")
         })
         .await;
     assert_eq!(later.unwrap(), "sent");
 }
 
 #[tokio::test]
-async fn functions_that_share_a_table_do_not_share_keys() {
-    let world = TestContext::new().await;
-    assert_eq!(world.run_mail("tea").await.unwrap(), "run 1");
+async fn keys_are_separate_per_function() {
+    let context = TestContext::new().await;
+    assert_eq!(context.run("tea").await.unwrap(), "run 1");
     let other = Idempotency::new(
-        world.table.client.clone(),
-        &world.table.name,
+        context.table.client.clone(),
+        &context.table.name,
         "printer",
         TimeDelta::hours(1),
         Clock::system(),
     );
-    let printed = other.run_once("order-17", &"a label", world.deadline(), || async {
+    let printed = other.run_once("order-17", &"a label", context.deadline(), || async {
         Ok::<_, Infallible>(7)
     });
     assert_eq!(printed.await.unwrap(), 7);
 }
 
 #[tokio::test]
-async fn without_its_records_nothing_is_done() {
-    let world = TestContext::new().await;
-    let nowhere = Idempotency::new(
-        world.table.client.clone(),
+async fn operation_does_not_run_when_the_table_is_unavailable() {
+    let context = TestContext::new().await;
+    let without_table = Idempotency::new(
+        context.table.client.clone(),
         "there-is-no-such-table",
         "mailer",
         TimeDelta::hours(1),
         Clock::system(),
     );
-    let answer: RunResult<Infallible> = nowhere
-        .run_once("order-17", &"tea", world.deadline(), || async {
-            unreachable!("the work must not begin")
+    let result: RunResult<Infallible> = without_table
+        .run_once("order-17", &"tea", context.deadline(), || async {
+            unreachable!("the operation must not run")
         })
         .await;
-    assert!(matches!(answer, Err(IdempotencyError::Store(_))), "{answer:?}");
+    assert!(matches!(result, Err(IdempotencyError::Store(_))), "{result:?}");
 }

@@ -1,4 +1,4 @@
-//! The library against a real DynamoDB API: the one that `AWS_ENDPOINT_URL` names.
+//! Integration tests against the DynamoDB API at `AWS_ENDPOINT_URL`.
 
 #![expect(
     clippy::panic,

@@ -1,4 +1,4 @@
-//! Batches whose messages fail in every way.
+//! Partial batch responses for each way in which a message can fail.
 
 use std::sync::{
     Arc,
@@ -27,8 +27,8 @@ fn sqs_event(bodies: &[&str]) -> Value {
 
 async fn failed_message_ids(function: &Handler, payload: Value) -> Result<Vec<String>, InvocationFailure> {
     let deadline = NOW + TimeDelta::seconds(10);
-    let answer = function.call(Invocation { payload, deadline }).await?;
-    let failures = answer["batchItemFailures"].as_array().unwrap().iter();
+    let response = function.call(Invocation { payload, deadline }).await?;
+    let failures = response["batchItemFailures"].as_array().unwrap().iter();
     let mut ids: Vec<String> = failures
         .map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned())
         .collect();
@@ -37,18 +37,18 @@ async fn failed_message_ids(function: &Handler, payload: Value) -> Result<Vec<St
 }
 
 #[tokio::test]
-async fn only_what_failed_is_named() {
+async fn response_lists_only_failed_messages() {
     let function = sqs::handler(clock(), 10, async |message| match message.body.as_str() {
         "poison" => Err(Poison),
         "panic" => panic!("a bug"),
         _ => Ok(()),
     });
-    let named = failed_message_ids(&function, sqs_event(&["good", "poison", "good", "panic"])).await;
-    assert_eq!(named.unwrap(), ["1", "3"]);
+    let failed = failed_message_ids(&function, sqs_event(&["good", "poison", "good", "panic"])).await;
+    assert_eq!(failed.unwrap(), ["1", "3"]);
 }
 
 #[tokio::test]
-async fn an_empty_batch_and_an_empty_message() {
+async fn empty_batch_succeeds_and_message_without_body_fails() {
     let function = sqs::handler(clock(), 10, async |_| Ok::<_, Poison>(()));
     assert_eq!(
         failed_message_ids(&function, json!({"Records": []}))
@@ -61,7 +61,7 @@ async fn an_empty_batch_and_an_empty_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_shortly_before_the_deadline_is_left_in_the_queue() {
+async fn unfinished_messages_fail_shortly_before_the_deadline() {
     for concurrency in [1, 10] {
         let function = sqs::handler(clock(), concurrency, async |message| {
             if message.body == "stuck" {
@@ -70,24 +70,24 @@ async fn what_is_not_done_shortly_before_the_deadline_is_left_in_the_queue() {
             Ok::<_, Poison>(())
         });
         let started = tokio::time::Instant::now();
-        let named = failed_message_ids(&function, sqs_event(&["good", "stuck", "stuck"])).await;
-        assert_eq!(named.unwrap(), ["1", "2"]);
+        let failed = failed_message_ids(&function, sqs_event(&["good", "stuck", "stuck"])).await;
+        assert_eq!(failed.unwrap(), ["1", "2"]);
         assert!(
             started.elapsed().as_secs_f32() < 10.0,
-            "the answer comes before the deadline"
+            "the response must arrive before the deadline"
         );
     }
 }
 
 #[tokio::test]
-async fn no_more_run_at_once_than_may() {
-    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+async fn concurrency_limit_is_respected() {
+    let (running, max_running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let function = {
-        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        let (running, max_running) = (Arc::clone(&running), Arc::clone(&max_running));
         sqs::handler(clock(), 3, move |_| {
-            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            let (running, max_running) = (Arc::clone(&running), Arc::clone(&max_running));
             async move {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                max_running.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok::<_, Poison>(())
@@ -100,11 +100,11 @@ async fn no_more_run_at_once_than_may() {
             .unwrap(),
         [""; 0]
     );
-    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(max_running.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
-async fn what_is_no_batch_is_refused_with_a_word_on_what_would_be() {
+async fn invalid_payload_error_shows_the_expected_format() {
     let function = sqs::handler(clock(), 10, async |_| Ok::<_, Poison>(()));
     for payload in [
         json!({"order_id": "17"}),
@@ -116,7 +116,7 @@ async fn what_is_no_batch_is_refused_with_a_word_on_what_would_be() {
         let failure = failed_message_ids(&function, payload).await.unwrap_err();
         assert_eq!(failure.name, "InvalidInput");
         assert!(
-            failure.message.starts_with("this function takes an SQS event"),
+            failure.message.starts_with("this function expects an SQS event"),
             "{}",
             failure.message
         );

@@ -1,4 +1,4 @@
-//! The records as they are stored.
+//! An idempotency table for tests, and access to its stored records.
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use lambda_shared::testing::create_table;
@@ -20,13 +20,13 @@ impl TestTable {
     /// An attribute of the record `id`, as text.
     pub async fn attribute(&self, id: &str, attribute: &str) -> Option<String> {
         let key = AttributeValue::S(id.into());
-        let got = self
+        let request = self
             .client
             .get_item()
             .table_name(&self.name)
             .key("id", key)
             .consistent_read(true);
-        match got.send().await.unwrap().item?.remove(attribute)? {
+        match request.send().await.unwrap().item?.remove(attribute)? {
             AttributeValue::S(text) | AttributeValue::N(text) => Some(text),
             other => panic!("{attribute} is {other:?}"),
         }
