@@ -1,20 +1,21 @@
-//! What people are told about their accounts, in English and in Japanese.
+//! Mails to users about their accounts, in English and Japanese.
 //!
-//! Anybody may register with anybody's address, so nothing that a stranger chose stands in these mails, but for a
-//! name that is plainly one.
+//! Anyone can register with any e-mail address, so these mails must not contain text that the sender of a request
+//! chose. The only exception is a name that consists of letters.
 
 use askama::Template;
 use events::{AccountMail, AccountMailRequest, LinkToken};
 
-use crate::order_mail::{Mail, MailError, validate_address};
+use crate::mail::{Mail, MailError, validate_address};
 
-/// A longer name is not used to greet with.
+/// A longer name is not used in the greeting.
 const MAX_NAME_CHARS: usize = 40;
 
-/// The shop as people reach it, where the links of mails lead.
+/// Builds the URLs of the storefront's pages.
 #[derive(Clone, Debug)]
 pub struct StorefrontLinks {
-    origin: String,
+    /// The URL without a trailing slash.
+    base_url: String,
 }
 
 #[derive(Template)]
@@ -25,160 +26,167 @@ struct TextBody<'a>(&'a MailContent);
 #[template(path = "account.html")]
 struct HtmlBody<'a>(&'a MailContent);
 
-/// What both forms of a mail say.
+/// The template variables of both bodies.
 struct MailContent {
-    english: MailCopy,
-    japanese: MailCopy,
+    english: Section,
+    japanese: Section,
     link: Option<String>,
 }
 
-struct MailCopy {
+/// The text of a mail in one language.
+struct Section {
     greeting: String,
-    /// What happened.
-    news: &'static str,
-    /// What to do about it, or that there is nothing to do.
+    /// What happened to the account.
+    message: &'static str,
+    /// What the user should do.
     advice: &'static str,
 }
 
-/// What a mail says, and where its link leads.
-struct Draft {
+/// The fixed texts of a mail, and the URL of its link.
+struct MailCopy {
     subject: &'static str,
+    /// The message and the advice.
     english: (&'static str, &'static str),
     japanese: (&'static str, &'static str),
     link: Option<String>,
 }
 
 impl StorefrontLinks {
-    /// The shop at `url`, with or without a slash at its end.
+    /// The links to the storefront at `url`, with or without a trailing slash.
     #[must_use]
     pub fn new(url: &str) -> Self {
         Self {
-            origin: url.trim_end_matches('/').to_owned(),
+            base_url: url.trim_end_matches('/').to_owned(),
         }
     }
 
     fn page_url(&self, page: &str) -> Option<String> {
-        Some(format!("{}/{page}", self.origin))
+        Some(format!("{}/{page}", self.base_url))
     }
 
-    /// Tokens are made of what may stand in a query as it is; whatever else came here would not be one.
+    /// The URL of a page with a token in its query. Tokens are base64url, so they need no escaping; any other text
+    /// is rejected.
     fn token_url(&self, page: &str, LinkToken(token): &LinkToken) -> Result<Option<String>, MailError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if token.is_empty() || !token.bytes().all(plain) {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if token.is_empty() || !token.bytes().all(is_base64url) {
             return Err(MailError::InvalidLinkToken);
         }
-        Ok(Some(format!("{}/{page}?token={token}", self.origin)))
+        Ok(Some(format!("{}/{page}?token={token}", self.base_url)))
     }
 }
 
-/// The mail that is asked for; none where none is meant.
-pub fn render(request: &AccountMailRequest, shop: &StorefrontLinks) -> Result<Option<Mail>, MailError> {
-    let draft = match &request.mail {
+/// The requested mail. `None` for a decoy, which requests no mail.
+pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<Option<Mail>, MailError> {
+    let copy = match &request.mail {
         AccountMail::Decoy => return Ok(None),
-        AccountMail::Welcome { token } => Draft {
+        AccountMail::Welcome { token } => MailCopy {
             subject: "Welcome to Matsuri / Matsuriへようこそ",
             english: (
-                "Welcome to Matsuri! Please follow this link within 24 hours, so that we know that this address is yours.",
-                "If you have not registered with us, there is nothing for you to do.",
+                "Welcome to Matsuri! Please confirm your e-mail address with this link within 24 hours.",
+                "If you did not register at Matsuri, please ignore this mail.",
             ),
             japanese: (
                 "Matsuriにご登録いただき、ありがとうございます。24時間以内に下のリンクを開き、メールアドレスをご確認ください。",
                 "お心当たりのない場合は、このメールを破棄してください。",
             ),
-            link: shop.token_url("verify", token)?,
+            link: links.token_url("verify", token)?,
         },
-        AccountMail::VerifyAddress { token } => Draft {
+        AccountMail::VerifyAddress { token } => MailCopy {
             subject: "Verify your address / メールアドレスのご確認",
             english: (
-                "Please follow this link within 24 hours, so that we know that this address is yours.",
-                "If you have not asked for it, there is nothing for you to do.",
+                "Please confirm your e-mail address with this link within 24 hours.",
+                "If you did not request this mail, please ignore it.",
             ),
             japanese: (
                 "24時間以内に下のリンクを開き、メールアドレスをご確認ください。",
                 "お心当たりのない場合は、このメールを破棄してください。",
             ),
-            link: shop.token_url("verify", token)?,
+            link: links.token_url("verify", token)?,
         },
-        AccountMail::RegistrationRepeated => Draft {
+        AccountMail::RegistrationRepeated => MailCopy {
             subject: "You have an account at Matsuri / すでにご登録済みです",
             english: (
-                "Somebody, you perhaps, tried to register at Matsuri with this address, which has an account already.",
-                "If it was you, sign in, or choose a new password if you have forgotten yours. If it was not, there is \
-                 nothing for you to do: nothing has changed.",
+                "Someone tried to register at Matsuri with this e-mail address, which already has an account.",
+                "If it was you, sign in, or reset your password if you have forgotten it. If it was not you, please \
+                 ignore this mail: your account has not changed.",
             ),
             japanese: (
                 "このメールアドレスでMatsuriに新規登録しようとした方がいますが、すでにご登録いただいています。",
                 "ご本人の場合は、そのままサインインするか、パスワードを再設定してください。\
                  お心当たりのない場合も、登録内容に変わりはありませんのでご安心ください。",
             ),
-            link: shop.page_url("login"),
+            link: links.page_url("login"),
         },
-        AccountMail::ResetPassword { token } => Draft {
+        AccountMail::ResetPassword { token } => MailCopy {
             subject: "Choose a new password / パスワードの再設定",
             english: (
-                "Somebody, you perhaps, asked for a new password. With this link you can choose one within the next hour.",
-                "If it was not you, there is nothing for you to do: your password is as it was. Give the link to nobody.",
+                "A password reset was requested for your account. With this link you can choose a new password \
+                 within one hour.",
+                "If you did not request it, please ignore this mail: your password has not changed. Do not share \
+                 the link.",
             ),
             japanese: (
                 "パスワードの再設定が申し込まれました。1時間以内に下のリンクを開き、新しいパスワードを設定してください。",
                 "お心当たりのない場合は、このメールを破棄してください。パスワードは変わりません。\
                  リンクは誰にも教えないでください。",
             ),
-            link: shop.token_url("reset", token)?,
+            link: links.token_url("reset", token)?,
         },
-        AccountMail::PasswordChanged => Draft {
+        AccountMail::PasswordChanged => MailCopy {
             subject: "Your password has changed / パスワードが変更されました",
             english: (
-                "Your password at Matsuri has changed, and you have been signed out on all devices.",
-                "If it was not you, choose a new password now.",
+                "Your Matsuri password was changed, and you have been signed out on all devices.",
+                "If you did not change it, reset your password now.",
             ),
             japanese: (
                 "Matsuriのパスワードが変更されました。すべての端末からサインアウトしています。",
                 "お心当たりのない場合は、すぐにパスワードを再設定してください。",
             ),
-            link: shop.page_url("forgot"),
+            link: links.page_url("forgot"),
         },
-        AccountMail::SessionRevoked => Draft {
+        AccountMail::SessionRevoked => MailCopy {
             subject: "We have ended one of your sessions / セッションを終了しました",
             english: (
-                "One of your sessions at Matsuri was used from two places at once, so we have ended it.",
-                "Sign in again. If you do not know how this came about, choose a new password: that ends all sessions.",
+                "One of your Matsuri sessions was used from two places at the same time, so we ended it.",
+                "Please sign in again. If you do not recognise this activity, reset your password: this ends all \
+                 your sessions.",
             ),
             japanese: (
                 "お客様のセッションが二か所から使われたため、安全のため終了しました。",
                 "あらためてサインインしてください。お心当たりのない場合は、パスワードを再設定してください。\
                  すべての端末からサインアウトします。",
             ),
-            link: shop.page_url("forgot"),
+            link: links.page_url("forgot"),
         },
     };
     let name = plain_name(&request.name);
     let content = MailContent {
-        english: MailCopy {
+        english: Section {
             greeting: name.map_or("Hello,".to_owned(), |name| format!("Hello {name},")),
-            news: draft.english.0,
-            advice: draft.english.1,
+            message: copy.english.0,
+            advice: copy.english.1,
         },
-        japanese: MailCopy {
+        japanese: Section {
             greeting: name.map_or("お客様".to_owned(), |name| format!("{name} 様")),
-            news: draft.japanese.0,
-            advice: draft.japanese.1,
+            message: copy.japanese.0,
+            advice: copy.japanese.1,
         },
-        link: draft.link,
+        link: copy.link,
     };
     Ok(Some(Mail {
         to: validate_address(&request.to)?,
-        subject: draft.subject,
+        subject: copy.subject.to_owned(),
         text: TextBody(&content).render()?,
         html: HtmlBody(&content).render()?,
     }))
 }
 
-/// The name, if it is one: letters and little else, so that nobody sends advertisements in it.
+/// The name, if it consists of letters and a few punctuation characters. Other names could be used to send
+/// advertisements or links to strangers.
 fn plain_name(name: &str) -> Option<&str> {
-    let plain = |c: char| c.is_alphabetic() || matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '・' | 'ー');
+    let is_plain = |c: char| c.is_alphabetic() || matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '・' | 'ー');
     let short = name.chars().count() <= MAX_NAME_CHARS;
-    (short && !name.trim().is_empty() && name.chars().all(plain)).then(|| name.trim())
+    (short && !name.trim().is_empty() && name.chars().all(is_plain)).then(|| name.trim())
 }
 
 #[cfg(test)]
@@ -198,19 +206,19 @@ mod tests {
     }
 
     fn rendered(mail: AccountMail) -> Mail {
-        let shop = StorefrontLinks::new("https://shop.test/");
-        render(&request(mail), &shop).unwrap().unwrap()
+        let links = StorefrontLinks::new("https://shop.test/");
+        render(&request(mail), &links).unwrap().unwrap()
     }
 
     #[test]
-    fn a_welcome_reads_well() {
+    fn welcome_mail_text() {
         let mail = rendered(AccountMail::Welcome { token: token() });
         assert_eq!(mail.to, "hanako@example.com");
         insta::assert_snapshot!(mail.text, @r"
         Hello 花子,
 
-        Welcome to Matsuri! Please follow this link within 24 hours, so that we know that this address is yours.
-        If you have not registered with us, there is nothing for you to do.
+        Welcome to Matsuri! Please confirm your e-mail address with this link within 24 hours.
+        If you did not register at Matsuri, please ignore this mail.
 
         花子 様
 
@@ -232,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mail_leads_where_it_says() {
+    fn each_mail_links_to_its_page() {
         for (mail, link) in [
             (
                 AccountMail::VerifyAddress { token: token() },
@@ -252,18 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_of_nothing_is_none() {
-        let nothing = request(AccountMail::Decoy);
+    fn decoy_renders_no_mail() {
+        let decoy = request(AccountMail::Decoy);
         assert!(
-            render(&nothing, &StorefrontLinks::new("https://shop.test"))
+            render(&decoy, &StorefrontLinks::new("https://shop.test"))
                 .unwrap()
                 .is_none()
         );
     }
 
     #[test]
-    fn a_name_that_is_none_is_left_out() {
-        for wrong in [
+    fn suspicious_name_is_left_out_of_the_greeting() {
+        for invalid in [
             "",
             " ",
             "Win now: evil.example",
@@ -272,7 +280,7 @@ mod tests {
             &"a".repeat(41),
         ] {
             let mut request = request(AccountMail::PasswordChanged);
-            request.name = wrong.to_owned();
+            request.name = invalid.to_owned();
             let mail = render(&request, &StorefrontLinks::new("https://shop.test"))
                 .unwrap()
                 .unwrap();
@@ -282,13 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_makes_no_link_and_what_is_no_address_no_mail() {
-        let shop = StorefrontLinks::new("https://shop.test");
-        let odd = LinkToken("x\"><script>".to_owned());
-        let odd = render(&request(AccountMail::ResetPassword { token: odd }), &shop);
-        assert!(matches!(odd, Err(MailError::InvalidLinkToken)));
-        let mut nobody = request(AccountMail::PasswordChanged);
-        nobody.to = "a@example.com,b@example.com".to_owned();
-        assert!(matches!(render(&nobody, &shop), Err(MailError::InvalidAddress)));
+    fn invalid_token_or_address_is_rejected() {
+        let links = StorefrontLinks::new("https://shop.test");
+        let token = LinkToken("x\"><script>".to_owned());
+        let result = render(&request(AccountMail::ResetPassword { token }), &links);
+        assert!(matches!(result, Err(MailError::InvalidLinkToken)));
+        let mut two_addresses = request(AccountMail::PasswordChanged);
+        two_addresses.to = "a@example.com,b@example.com".to_owned();
+        assert!(matches!(
+            render(&two_addresses, &links),
+            Err(MailError::InvalidAddress)
+        ));
     }
 }

@@ -1,7 +1,8 @@
-//! The processors family: what stands behind the queues, and what looks after them. `_HANDLER` says which function this process is.
+//! The executable of order-processor, order-reconciler and notification-sender: `_HANDLER` selects the function.
 
 mod account_mail;
 mod cloudwatch_emf;
+mod mail;
 mod notification_sender;
 mod order_mail;
 mod order_processor;
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 use chrono::TimeDelta;
 use lambda_shared::FunctionRegistry;
 
-/// How long it is known that an event was dealt with. A queue keeps a message for 14 days, a dead-letter queue
-/// for 14 more, and Step Functions knows an execution's name for 90.
+/// How long idempotency records of processed events are kept. A queue keeps a message for 14 days and a dead-letter
+/// queue for 14 more; Step Functions remembers the name of an execution for 90 days.
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(90);
 
 #[tokio::main(flavor = "current_thread")]

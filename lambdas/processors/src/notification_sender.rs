@@ -1,8 +1,9 @@
-//! `notification-sender`: tells customers by e-mail how their orders ended, and what happens to their accounts.
+//! `notification-sender`: sends order mails (an order has completed or failed) and account mails with SES.
 //!
-//! One mail per event or request, by a record of ours, because SES knows no repetitions. What the mail says of an
-//! order comes from the order as it is stored; the event only says that it has ended, and why. What it says of an
-//! account comes in the request, which never travels over the bus.
+//! SES does not detect duplicates, so the idempotency store makes sure that each event or request sends one mail. The
+//! content of an order mail comes from the stored order; the event contains only the order's id and failure reason.
+//! The content of an account mail comes from the request in the queue, which is never published on the event bus
+//! because it contains secrets.
 
 use std::sync::Arc;
 
@@ -28,10 +29,11 @@ use serde::Deserialize;
 use crate::{
     RECORD_RETENTION,
     account_mail::{self, StorefrontLinks},
-    order_mail::{self, Mail, MailError},
+    mail::{Mail, MailError},
+    order_mail,
 };
 
-/// How many mails one invocation sends at once. SES gives an account so many a second.
+/// The number of mails that one invocation sends concurrently. SES limits the sending rate per account.
 const CONCURRENCY: usize = 5;
 
 struct NotificationSender {
@@ -42,72 +44,72 @@ struct NotificationSender {
     links: StorefrontLinks,
 }
 
-/// Why no mail was sent.
+/// Why a message failed.
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
     #[error(transparent)]
     Event(#[from] EventParseError),
     #[error("the message is not JSON")]
     InvalidJson(#[source] serde_json::Error),
-    #[error("no mail is sent for {0}")]
+    #[error("the event type {0} has no mail")]
     UnsupportedEvent(String),
     #[error(transparent)]
     Idempotency(#[from] IdempotencyError<SendError>),
 }
 
-/// Why a mail that should be sent was not.
+/// Why a mail was not sent.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
-    #[error("the order {0} is not there")]
+    #[error("the order {0} does not exist")]
     OrderNotFound(OrderId),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Mail(#[from] MailError),
-    #[error("SES does not take the mail: {0}")]
+    #[error("SES rejected the mail: {0}")]
     Ses(String),
 }
 
-/// The envelope in which SNS puts what it delivers to a queue, unless it is asked for the bare message.
+/// The SNS envelope of a message in an SQS queue. Subscriptions with raw message delivery have none.
 #[derive(Deserialize)]
 struct SnsNotification {
     #[serde(rename = "Message")]
     message: String,
 }
 
-/// Makes the function: mail comes from `MAIL_FROM`, its links lead to `STOREFRONT_URL`, orders are read from
-/// `ORDERS_TABLE`, and what was sent is recorded in `IDEMPOTENCY_TABLE`.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let from = init.environment.required("MAIL_FROM")?;
-    let idempotency: String = init.environment.required("IDEMPOTENCY_TABLE")?;
-    let orders = init.environment.required("ORDERS_TABLE")?;
-    let shop: String = init.environment.required("STOREFRONT_URL")?;
+/// Initialises the function. `MAIL_FROM` is the sender's address, `STOREFRONT_URL` the base URL of links,
+/// `ORDERS_TABLE` the order store and `IDEMPOTENCY_TABLE` the idempotency store.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let from_address = context.environment.required("MAIL_FROM")?;
+    let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
+    let orders_table = context.environment.required("ORDERS_TABLE")?;
+    let storefront_url: String = context.environment.required("STOREFRONT_URL")?;
 
-    let dynamo = DynamoDb::new(&init.aws);
-    let sent = Idempotency::new(
+    let dynamo = DynamoDb::new(&context.aws);
+    let sent_mails = Idempotency::new(
         dynamo.clone(),
-        &idempotency,
+        &idempotency_table,
         "notification-sender",
         RECORD_RETENTION,
-        init.clock.clone(),
+        context.clock.clone(),
     );
-    sent.warm_up().await?;
-    // It only reads orders.
+    sent_mails.warm_up().await?;
+    // The function only reads orders.
     let tables = Tables {
-        orders,
+        orders: orders_table,
         outbox: String::new(),
-        idempotency,
+        idempotency: idempotency_table,
     };
-    let orders = Orders::new(dynamo, tables, init.clock.clone());
+    let orders = Orders::new(dynamo, tables, context.clock.clone());
 
     let sender = Arc::new(NotificationSender {
         orders,
-        sent_mails: sent,
-        ses: Ses::new(&init.aws),
-        from_address: from,
-        links: StorefrontLinks::new(&shop),
+        sent_mails,
+        ses: Ses::new(&context.aws),
+        from_address,
+        links: StorefrontLinks::new(&storefront_url),
     });
-    Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
+    Ok(sqs::handler(context.clock, CONCURRENCY, move |message| {
         let sender = Arc::clone(&sender);
         async move { sender.process_message(message).await }
     }))
@@ -115,26 +117,28 @@ pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
 
 impl NotificationSender {
     async fn process_message(&self, message: Message) -> Result<(), NotifyError> {
-        // Only as it was sent: SNS delivers what came over the bus, which is no place for these.
+        // Account mail requests are accepted only without an SNS envelope: SNS delivers events from the event bus,
+        // and requests must not be published there.
         if let Ok(request) = serde_json::from_str(&message.body) {
             return self.send_account_mail(&request, message.deadline).await;
         }
         let body = unwrap_sns_envelope(message.body);
-        let kind: EventHeader = serde_json::from_str(&body).map_err(NotifyError::InvalidJson)?;
-        match kind.detail_type.as_str() {
+        let header: EventHeader = serde_json::from_str(&body).map_err(NotifyError::InvalidJson)?;
+        match header.detail_type.as_str() {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
-                let of = (event.data.user_id, event.data.order_id);
-                self.send_order_mail(&event, of, message.deadline, order_mail::render_completed)
+                let order_key = (event.data.user_id, event.data.order_id);
+                self.send_order_mail(&event, order_key, message.deadline, order_mail::render_completed)
                     .await
             }
             OrderFailed::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
-                let of = (event.data.user_id, event.data.order_id);
-                let write = |order: &Order| order_mail::render_failed(order, event.data.reason);
-                self.send_order_mail(&event, of, message.deadline, write).await
+                let order_key = (event.data.user_id, event.data.order_id);
+                let render = |order: &Order| order_mail::render_failed(order, event.data.reason);
+                self.send_order_mail(&event, order_key, message.deadline, render)
+                    .await
             }
-            _ => Err(NotifyError::UnsupportedEvent(kind.detail_type)),
+            _ => Err(NotifyError::UnsupportedEvent(header.detail_type)),
         }
     }
 
@@ -143,7 +147,7 @@ impl NotificationSender {
         event: &Envelope<D>,
         (user_id, order_id): (UserId, OrderId),
         deadline: domain::Timestamp,
-        write: impl Fn(&Order) -> Result<Mail, MailError>,
+        render: impl Fn(&Order) -> Result<Mail, MailError>,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&event.follow_up_context());
         let send = async || -> Result<Option<String>, SendError> {
@@ -152,19 +156,19 @@ impl NotificationSender {
                 .find(user_id, order_id)
                 .await?
                 .ok_or(SendError::OrderNotFound(order_id))?;
-            // The customer's account is deleted, and their address with it.
+            // The customer's account was deleted, which removed the address from the order.
             if order.contact_email.is_empty() {
                 return Ok(None);
             }
-            self.send(write(&order)?).await.map(Some)
+            self.send(render(&order)?).await.map(Some)
         };
         let message_id = self
             .sent_mails
             .run_once(&event.event_id.to_string(), event, deadline, send)
             .await?;
         match message_id {
-            Some(message_id) => tracing::info!(message_id, "the customer knows how the order ended"),
-            None => tracing::info!("the customer is gone, and is told nothing"),
+            Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
+            None => tracing::info!("no order mail was sent: the customer's account was deleted"),
         }
         Ok(())
     }
@@ -192,11 +196,11 @@ impl NotificationSender {
             .sent_mails
             .run_once(&request.mail_id.to_string(), request, deadline, send)
             .await?;
-        tracing::info!(message_id, "the person knows what happened to their account");
+        tracing::info!(message_id, "the account mail was sent");
         Ok(())
     }
 
-    /// Gives SES's id of the message.
+    /// Sends a mail and returns its SES message id.
     async fn send(&self, mail: Mail) -> Result<String, SendError> {
         let ses_failed =
             |error: &dyn std::error::Error| SendError::Ses(DisplayErrorContext(error).to_string());
@@ -205,8 +209,8 @@ impl NotificationSender {
             .text(content(mail.text).map_err(|error| ses_failed(&error))?)
             .html(content(mail.html).map_err(|error| ses_failed(&error))?)
             .build();
-        let subject = content(mail.subject.to_owned()).map_err(|error| ses_failed(&error))?;
-        let sent = self
+        let subject = content(mail.subject).map_err(|error| ses_failed(&error))?;
+        let response = self
             .ses
             .send_email()
             .from_email_address(&self.from_address)
@@ -219,11 +223,12 @@ impl NotificationSender {
             .send()
             .await
             .map_err(|error| ses_failed(&error))?;
-        Ok(sent.message_id.unwrap_or_default())
+        // SES returns an id with every accepted mail; it is only logged.
+        Ok(response.message_id.unwrap_or_default())
     }
 }
 
-/// The event in a message, with SNS's envelope around it or without.
+/// The event in a message body, with or without an SNS envelope.
 fn unwrap_sns_envelope(body: String) -> String {
     match serde_json::from_str::<SnsNotification>(&body) {
         Ok(notification) => notification.message,
@@ -236,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_envelope_of_sns_is_taken_off() {
+    fn unwraps_the_sns_envelope() {
         let event = r#"{"detail-type":"OrderCompleted"}"#;
         let wrapped = serde_json::json!({"Type": "Notification", "MessageId": "1", "Message": event});
         assert_eq!(unwrap_sns_envelope(wrapped.to_string()), event);

@@ -1,10 +1,10 @@
-//! `order-processor`: starts a saga for each new order.
+//! `order-processor`: starts a saga execution for each `OrderCreated` event.
 //!
-//! A saga's execution is named after its order. Of a Standard state machine Step Functions itself refuses the
-//! name a second time, for 90 days, and no record of ours is needed. An Express state machine knows no names;
-//! there an event starts its saga once by a record of ours.
+//! The order id is the execution's name. For a Standard state machine, Step Functions rejects a second execution with
+//! the same name for 90 days, so duplicate events are harmless. An Express state machine accepts duplicate names, so
+//! the function uses the idempotency store.
 //!
-//! What never gets here, or whose saga dies, is found by `order-reconciler`.
+//! `order-reconciler` starts the sagas of orders whose event was lost, and restarts sagas that died.
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use lambda_shared::{
 
 use crate::{RECORD_RETENTION, saga_input::SagaInput};
 
-/// How many sagas one invocation starts at once: all of a batch.
+/// The number of sagas that one invocation starts concurrently: the whole batch.
 const CONCURRENCY: usize = 10;
 
 struct OrderProcessor {
     step_functions: StepFunctions,
     state_machine_arn: String,
-    /// Which events have started their saga; only where Step Functions does not know it.
+    /// The processed events. `None` for a Standard state machine, which rejects duplicate execution names.
     started_sagas: Option<Idempotency>,
 }
 
-/// Why no saga was started.
+/// Why an event did not start a saga.
 #[derive(Debug, thiserror::Error)]
 enum ProcessError {
     #[error(transparent)]
@@ -44,43 +44,43 @@ enum ProcessError {
     Idempotency(#[from] IdempotencyError<StartError>),
 }
 
-/// Step Functions did not start an execution. The SDK's errors tell what happened only along their chain.
+/// StartExecution failed. Contains the messages of the SDK error and all its sources.
 #[derive(Debug, thiserror::Error)]
 #[error("the saga cannot be started: {0}")]
 struct StartError(String);
 
-/// Makes the function, for the state machine `STATE_MACHINE_ARN`, with records in `IDEMPOTENCY_TABLE`.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let state_machine: String = init.environment.required("STATE_MACHINE_ARN")?;
-    let table: String = init.environment.required("IDEMPOTENCY_TABLE")?;
+/// Initialises the function for the state machine `STATE_MACHINE_ARN`, with the idempotency store in
+/// `IDEMPOTENCY_TABLE`.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let state_machine_arn: String = context.environment.required("STATE_MACHINE_ARN")?;
+    let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
 
-    let sagas = StepFunctions::new(&init.aws);
-    let described = sagas
+    let step_functions = StepFunctions::new(&context.aws);
+    let described = step_functions
         .describe_state_machine()
-        .state_machine_arn(&state_machine)
+        .state_machine_arn(&state_machine_arn)
         .send()
         .await?;
-    let started = if described.r#type == StateMachineType::Express {
-        let records = DynamoDb::new(&init.aws);
-        let started = Idempotency::new(
-            records,
-            table,
+    let started_sagas = if described.r#type == StateMachineType::Express {
+        let idempotency = Idempotency::new(
+            DynamoDb::new(&context.aws),
+            idempotency_table,
             "order-processor",
             RECORD_RETENTION,
-            init.clock.clone(),
+            context.clock.clone(),
         );
-        started.warm_up().await?;
-        Some(started)
+        idempotency.warm_up().await?;
+        Some(idempotency)
     } else {
         None
     };
 
     let processor = Arc::new(OrderProcessor {
-        step_functions: sagas,
-        state_machine_arn: state_machine,
-        started_sagas: started,
+        step_functions,
+        state_machine_arn,
+        started_sagas,
     });
-    Ok(sqs::handler(init.clock, CONCURRENCY, move |message| {
+    Ok(sqs::handler(context.clock, CONCURRENCY, move |message| {
         let processor = Arc::clone(&processor);
         async move { processor.process(message).await }
     }))
@@ -92,9 +92,9 @@ impl OrderProcessor {
         trace_context::attach(&event.follow_up_context());
         match &self.started_sagas {
             None => self.start_saga(&event).await?,
-            Some(started) => {
+            Some(started_sagas) => {
                 let key = event.event_id.to_string();
-                started
+                started_sagas
                     .run_once(&key, &event, deadline, || self.start_saga(&event))
                     .await?;
             }
@@ -103,16 +103,16 @@ impl OrderProcessor {
     }
 
     async fn start_saga(&self, event: &Envelope<OrderCreated>) -> Result<(), StartError> {
-        let starting = self
+        let request = self
             .step_functions
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
             .name(event.data.order_id.to_string())
             .input(SagaInput::from(event).to_json());
-        match starting.send().await.map_err(SdkError::into_service_error) {
-            Ok(_) => tracing::info!("the order's saga has started"),
+        match request.send().await.map_err(SdkError::into_service_error) {
+            Ok(_) => tracing::info!("the order saga was started"),
             Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
-                tracing::info!("the order's saga had started before");
+                tracing::info!("the order saga was already started");
             }
             Err(error) => return Err(StartError(DisplayErrorContext(error).to_string())),
         }

@@ -1,20 +1,20 @@
-//! `order-reconciler`: finds orders that do not come to their end, and starts their sagas again or parks them.
+//! `order-reconciler`: finds stuck orders, restarts their sagas, and parks the orders that stay stuck.
 //!
-//! It runs every minute. Of the orders that have been open for too long it looks at the oldest and asks what the
-//! newest execution of each one's saga is doing:
+//! The function runs every minute. It reads the oldest orders that have been open longer than a threshold and the
+//! state of the latest saga execution of each:
 //!
-//! | the execution | and so |
+//! | latest execution | action |
 //! |---|---|
-//! | runs | it is left alone |
-//! | is not there | it is started: OrderCreated has not come, or the last start was lost |
-//! | ended without ending the order | the saga is started under the next name, up to [`MAX_RESTARTS`] times |
-//! | ended so after the last of these | the order goes to the parking queue, where an alarm rings |
+//! | running | none |
+//! | missing | starts it: the `OrderCreated` event or the last start was lost |
+//! | ended, but the order is still open | restarts the saga with the next name, up to [`MAX_RESTARTS`] times |
+//! | ended after the last restart | sends the order to the parking queue, which raises an alarm |
 //!
-//! An Express state machine does not tell what an execution did. There the time since the last start decides,
-//! which has to be longer than the five minutes that an Express execution lives.
+//! Step Functions does not report the state of Express executions. For an Express state machine the time since the
+//! last start decides. The threshold must then exceed the maximum duration of an Express execution, five minutes.
 //!
-//! Starting a saga too often does no harm: its steps are idempotent, and the order's item is the arbiter of
-//! whatever two executions want of it. `docs/adr/0004-reconciler.md` says why every half-way state is found.
+//! A redundant saga execution is harmless: the steps are idempotent, and conditional writes to the order item resolve
+//! conflicts between executions. `docs/adr/0004-reconciler.md` explains why every intermediate state is found.
 
 use std::sync::Arc;
 
@@ -37,23 +37,23 @@ use tracing::{Instrument, field::Empty, info_span};
 
 use crate::{cloudwatch_emf, saga_input::SagaInput};
 
-/// How many orders one run looks at. DescribeExecution gives an account fifteen calls a second.
+/// The maximum number of orders per run. The DescribeExecution quota is 15 calls per second and account.
 const MAX_ORDERS_PER_RUN: usize = 200;
 
-/// How many it looks at side by side.
+/// The number of orders that are reconciled concurrently.
 const CONCURRENCY: usize = 8;
 
-/// How often a saga is started again before a person has to look.
+/// The number of restarts before an order is parked for an operator.
 const MAX_RESTARTS: u32 = 3;
 
-/// The error of an execution that has parked its order itself (`step-functions/order-saga.asl.json`).
+/// The error name of an execution that parked its order (`step-functions/order-saga.asl.json`).
 const PARKED_BY_SAGA: &str = "OrderParked";
 
 struct Reconciler {
     orders: Orders,
     step_functions: StepFunctions,
     state_machine_arn: String,
-    /// Whether Step Functions tells what executions did.
+    /// `false` for an Express state machine.
     can_describe_executions: bool,
     sqs: Sqs,
     parking_queue_url: String,
@@ -61,19 +61,19 @@ struct Reconciler {
     clock: domain::Clock,
 }
 
-/// Why an order could not be dealt with, or none could.
+/// Why an order, or the whole run, could not be reconciled. The variants with a `String` contain the messages of an
+/// SDK error and all its sources.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The SDK's errors tell what happened only along their chain.
     #[error("Step Functions failed: {0}")]
     StepFunctions(String),
-    #[error("the parking queue does not take the order: {0}")]
+    #[error("the order cannot be sent to the parking queue: {0}")]
     ParkingQueue(String),
 }
 
-/// What a run found and did.
+/// The number of open orders and of actions in a run.
 #[derive(Debug, Default, Serialize)]
 struct RunSummary {
     open: u64,
@@ -83,46 +83,49 @@ struct RunSummary {
     failed: u64,
 }
 
-/// What became of an order.
+/// The action taken for an order.
 enum Action {
     Skipped,
     Restarted,
     Parked,
 }
 
-/// What the newest execution of a saga is doing.
+/// The state of an order's latest saga execution.
 enum ExecutionState {
     Running,
     Missing,
-    Ended { parked: bool },
+    /// `parked` is true when the execution has sent the order to the parking queue.
+    Ended {
+        parked: bool,
+    },
 }
 
-/// Makes the function, for orders in `ORDERS_TABLE` that are open for longer than `ORDER_STUCK_THRESHOLD_SECONDS`, the
-/// state machine `STATE_MACHINE_ARN` and the queue `ORDER_PARKING_QUEUE_URL`.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let state_machine: String = init.environment.required("STATE_MACHINE_ARN")?;
-    let stuck_after: u32 = init.environment.required("ORDER_STUCK_THRESHOLD_SECONDS")?;
-    // It places no orders and tells of none.
+/// Initialises the function for orders in `ORDERS_TABLE` that have been open longer than
+/// `ORDER_STUCK_THRESHOLD_SECONDS`, the state machine `STATE_MACHINE_ARN` and the queue `ORDER_PARKING_QUEUE_URL`.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let state_machine_arn: String = context.environment.required("STATE_MACHINE_ARN")?;
+    let stuck_threshold: u32 = context.environment.required("ORDER_STUCK_THRESHOLD_SECONDS")?;
+    // The function neither places orders nor publishes events.
     let tables = Tables {
-        orders: init.environment.required("ORDERS_TABLE")?,
+        orders: context.environment.required("ORDERS_TABLE")?,
         outbox: String::new(),
         idempotency: String::new(),
     };
-    let sagas = StepFunctions::new(&init.aws);
-    let described = sagas
+    let step_functions = StepFunctions::new(&context.aws);
+    let described = step_functions
         .describe_state_machine()
-        .state_machine_arn(&state_machine)
+        .state_machine_arn(&state_machine_arn)
         .send()
         .await?;
     let reconciler = Arc::new(Reconciler {
-        orders: Orders::new(DynamoDb::new(&init.aws), tables, init.clock.clone()),
-        step_functions: sagas,
-        state_machine_arn: state_machine,
+        orders: Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone()),
+        step_functions,
+        state_machine_arn,
         can_describe_executions: described.r#type == StateMachineType::Standard,
-        sqs: Sqs::new(&init.aws),
-        parking_queue_url: init.environment.required("ORDER_PARKING_QUEUE_URL")?,
-        stuck_threshold: TimeDelta::seconds(i64::from(stuck_after)),
-        clock: init.clock,
+        sqs: Sqs::new(&context.aws),
+        parking_queue_url: context.environment.required("ORDER_PARKING_QUEUE_URL")?,
+        stuck_threshold: TimeDelta::seconds(i64::from(stuck_threshold)),
+        clock: context.clock,
     });
     Ok(Handler::new(move |_: Invocation| {
         let reconciler = Arc::clone(&reconciler);
@@ -140,53 +143,54 @@ impl Reconciler {
         let age = open
             .oldest
             .map_or(0, |oldest| (now - oldest.created_at()).num_seconds());
-        let mut run = RunSummary {
+        let mut summary = RunSummary {
             open: open.count,
+            // The clock of the service that placed the order may be slightly ahead.
             oldest_age_seconds: u64::try_from(age).unwrap_or(0),
             ..RunSummary::default()
         };
-        let mut deeds = stream::iter(open.overdue)
-            .map(|of| self.try_reconcile(of, now))
+        let mut actions = stream::iter(open.overdue)
+            .map(|order_key| self.try_reconcile(order_key, now))
             .buffer_unordered(CONCURRENCY);
-        while let Some(deed) = deeds.next().await {
-            match deed {
+        while let Some(action) = actions.next().await {
+            match action {
                 Some(Action::Skipped) => {}
-                Some(Action::Restarted) => run.restarted += 1,
-                Some(Action::Parked) => run.parked += 1,
-                None => run.failed += 1,
+                Some(Action::Restarted) => summary.restarted += 1,
+                Some(Action::Parked) => summary.parked += 1,
+                None => summary.failed += 1,
             }
         }
         cloudwatch_emf::emit(
             "Matsuri/Orders",
             now,
             &[
-                ("OrdersOpen", "Count", run.open),
-                ("OldestOpenOrderAge", "Seconds", run.oldest_age_seconds),
-                ("OrdersRestarted", "Count", run.restarted),
-                ("OrdersParked", "Count", run.parked),
+                ("OrdersOpen", "Count", summary.open),
+                ("OldestOpenOrderAge", "Seconds", summary.oldest_age_seconds),
+                ("OrdersRestarted", "Count", summary.restarted),
+                ("OrdersParked", "Count", summary.parked),
             ],
         );
-        Ok(run)
+        Ok(summary)
     }
 
-    /// One order that fails does not keep the others waiting; the next run finds it again.
-    async fn try_reconcile(&self, of: (UserId, OrderId), now: Timestamp) -> Option<Action> {
+    /// Logs an error and returns `None`, so that one failing order does not block the others. The next run retries it.
+    async fn try_reconcile(&self, order_key: (UserId, OrderId), now: Timestamp) -> Option<Action> {
         let span = info_span!(
             "order",
             trace_id = Empty,
             correlation_id = Empty,
             causation_id = Empty
         );
-        let looking = async {
-            self.reconcile(of, now)
+        let reconciling = async {
+            self.reconcile(order_key, now)
                 .await
                 .inspect_err(|error| {
                     let error: &dyn std::error::Error = error;
-                    tracing::error!(error, "an order that is stuck could not be dealt with");
+                    tracing::error!(error, "the stuck order could not be reconciled");
                 })
                 .ok()
         };
-        looking.instrument(span).await
+        reconciling.instrument(span).await
     }
 
     async fn reconcile(
@@ -198,9 +202,9 @@ impl Reconciler {
             return Ok(Action::Skipped);
         };
         trace_context::attach(&order.event_context());
-        let since = order.restarted_at.unwrap_or(order.created_at);
-        // The index may be a moment behind.
-        if order.status.is_final() || now - since < self.stuck_threshold {
+        let last_start = order.restarted_at.unwrap_or(order.created_at);
+        // The index of open orders is eventually consistent.
+        if order.status.is_final() || now - last_start < self.stuck_threshold {
             return Ok(Action::Skipped);
         }
         match self.latest_execution(&order).await? {
@@ -213,7 +217,7 @@ impl Reconciler {
                 order.restarts += 1;
                 self.start_saga(&order).await
             }
-            // It has ended just now, or another run was faster.
+            // The order has ended in the meantime, or a concurrent run has restarted its saga.
             ExecutionState::Ended { .. } => Ok(Action::Skipped),
         }
     }
@@ -240,22 +244,19 @@ impl Reconciler {
         }
     }
 
-    /// Under a name that is refused a second time, whoever starts it.
+    /// Starts the saga's next execution. Step Functions rejects a second start with the same name, also from
+    /// order-processor.
     async fn start_saga(&self, order: &Order) -> Result<Action, ReconcileError> {
-        let starting = self
+        let request = self
             .step_functions
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
             .name(execution_name(order))
             .input(SagaInput::from(order).to_json());
-        match starting.send().await.map_err(SdkError::into_service_error) {
+        match request.send().await.map_err(SdkError::into_service_error) {
             Ok(_) | Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
                 let (status, restarts) = (order.status.as_str(), order.restarts);
-                tracing::warn!(
-                    status,
-                    restarts,
-                    "the saga of an order that was stuck has started"
-                );
+                tracing::warn!(status, restarts, "the saga of a stuck order was started");
                 Ok(Action::Restarted)
             }
             Err(error) => Err(ReconcileError::StepFunctions(
@@ -264,8 +265,8 @@ impl Reconciler {
         }
     }
 
-    /// The message has the shape of the saga's own. First the queue, then the order: in between the order may be
-    /// parked a second time, but is never forgotten.
+    /// Sends the order to the parking queue, in the message format that the saga uses, and marks it for an operator.
+    /// If the process dies between the two, the next run sends a second message, and the order is not lost.
     async fn park(&self, order: &Order, parked_by_saga: bool) -> Result<Action, ReconcileError> {
         if !parked_by_saga {
             let body = json!({
@@ -284,19 +285,22 @@ impl Reconciler {
         if !self.orders.mark_for_operator(order).await? {
             return Ok(Action::Skipped);
         }
-        tracing::warn!(restarts = order.restarts, "an order that stays stuck is parked");
+        tracing::warn!(
+            restarts = order.restarts,
+            "the stuck order was sent to the parking queue"
+        );
         Ok(Action::Parked)
     }
 
     fn execution_arn(&self, order: &Order) -> String {
-        let machine = self
+        let execution_arn_prefix = self
             .state_machine_arn
             .replacen(":stateMachine:", ":execution:", 1);
-        format!("{machine}:{}", execution_name(order))
+        format!("{execution_arn_prefix}:{}", execution_name(order))
     }
 }
 
-/// The name of the newest execution that there should be.
+/// The name of the order's latest execution.
 fn execution_name(order: &Order) -> String {
     match order.restarts {
         0 => order.order_id.to_string(),

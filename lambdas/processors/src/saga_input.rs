@@ -1,5 +1,5 @@
-//! The saga's input: what its steps need to know of an order. Whoever starts a saga, for the first time from the
-//! event or once more from the order itself, gives it the same.
+//! The input of `order-saga`. order-processor builds it from the `OrderCreated` event and order-reconciler from the
+//! stored order; both give the same result for the same order.
 
 use domain::{Currency, OrderId, ProductId, Quantity, UserId};
 use events::{
@@ -10,7 +10,7 @@ use orders::Order;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// The input of `order-saga`.
+/// The data that the saga's steps need.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SagaInput {
     order_id: OrderId,
@@ -41,7 +41,7 @@ impl From<&OrderLine> for LineItem {
 
 impl From<&Envelope<OrderCreated>> for SagaInput {
     fn from(event: &Envelope<OrderCreated>) -> Self {
-        let (order, cause) = (&event.data, event.follow_up_context());
+        let (order, context) = (&event.data, event.follow_up_context());
         Self {
             order_id: order.order_id,
             user_id: order.user_id,
@@ -49,9 +49,9 @@ impl From<&Envelope<OrderCreated>> for SagaInput {
             total_amount: order.total_amount,
             items: order.items.iter().map(LineItem::from).collect(),
             payment_method: order.payment_method.clone(),
-            traceparent: cause.traceparent,
-            correlation_id: cause.correlation_id,
-            causation_id: cause.causation_id,
+            traceparent: context.traceparent,
+            correlation_id: context.correlation_id,
+            causation_id: context.causation_id,
         }
     }
 }
@@ -73,8 +73,8 @@ impl From<&Order> for SagaInput {
 }
 
 impl SagaInput {
-    /// As StartExecution takes it.
+    /// The JSON for StartExecution.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a struct of texts and whole numbers is always JSON")
+        serde_json::to_string(self).expect("a struct of strings and integers always serialises")
     }
 }

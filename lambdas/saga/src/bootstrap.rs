@@ -1,4 +1,4 @@
-//! What the steps are made of before their first invocation. Each step takes only what it uses.
+//! Creates the clients of the steps during initialisation. Each step creates only the clients that it uses.
 
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use domain::{OrderId, UserId};
@@ -10,67 +10,68 @@ use uuid::Uuid;
 
 use crate::{OutboxPublisher, payments::stripe::Stripe};
 
-/// Where the payment provider is, unless `PAYMENT_API_URL` says otherwise.
+/// The URL of the payment API when `PAYMENT_API_URL` is not set.
 const DEFAULT_PAYMENT_API_URL: &str = "https://api.stripe.com";
 
-/// A secret that a step cannot do without.
+/// A required secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
-    /// Secrets Manager refused or did not answer.
     #[error("the secret {name} cannot be read: {reason}")]
     Unreadable {
-        /// Its name.
         name: String,
-        /// The whole story.
+        /// The messages of the SDK error and all its sources.
         reason: String,
     },
-    /// It holds no text.
-    #[error("the secret {0} holds no text")]
+    #[error("the secret {0} is binary; expected text")]
     NotText(String),
 }
 
-/// The order store, in `ORDERS_TABLE` and `OUTBOX_TABLE`. The connection is made with a read that finds nothing.
-pub(crate) async fn order_store(init: &FunctionContext) -> Result<Orders, InitError> {
+/// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does not
+/// exist.
+pub(crate) async fn order_store(context: &FunctionContext) -> Result<Orders, InitError> {
     let tables = Tables {
-        orders: init.environment.required("ORDERS_TABLE")?,
-        outbox: init.environment.required("OUTBOX_TABLE")?,
-        // For the keys of those who place orders, which no step does.
+        orders: context.environment.required("ORDERS_TABLE")?,
+        outbox: context.environment.required("OUTBOX_TABLE")?,
+        // Only placing an order uses this table, and no step places orders.
         idempotency: String::new(),
     };
     let orders = Orders::new(
-        aws_sdk_dynamodb::Client::new(&init.aws),
+        aws_sdk_dynamodb::Client::new(&context.aws),
         tables,
-        init.clock.clone(),
+        context.clock.clone(),
     );
     orders.find(UserId(Uuid::nil()), OrderId(Uuid::nil())).await?;
     Ok(orders)
 }
 
-/// What publishes events, on the bus `EVENT_BUS`.
+/// The outbox publisher for the event bus `EVENT_BUS`.
 pub(crate) fn outbox_publisher(
-    init: &FunctionContext,
+    context: &FunctionContext,
     orders: &Orders,
 ) -> Result<OutboxPublisher, EnvironmentError> {
-    let bus: String = init.environment.required("EVENT_BUS")?;
-    let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&init.aws), bus);
+    let event_bus: String = context.environment.required("EVENT_BUS")?;
+    let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&context.aws), event_bus);
     Ok(OutboxPublisher::new(orders.outbox().clone(), publisher))
 }
 
-/// The payment provider at `PAYMENT_API_URL`, with the key in the secret that `PAYMENT_API_KEY_SECRET` names.
-pub(crate) async fn payment_provider(init: &FunctionContext) -> Result<Stripe, InitError> {
-    let url = init
+/// The payment provider at `PAYMENT_API_URL`, with the API key from the secret `PAYMENT_API_KEY_SECRET`.
+pub(crate) async fn payment_provider(context: &FunctionContext) -> Result<Stripe, InitError> {
+    let url = context
         .environment
         .optional("PAYMENT_API_URL")?
         .unwrap_or_else(|| DEFAULT_PAYMENT_API_URL.to_owned());
-    let secret = init.environment.optional("PAYMENT_API_KEY_SECRET")?;
-    let secret = secret.unwrap_or_else(|| "ecommerce/payment-api-key".to_owned());
-    Ok(Stripe::new(&url, &read_secret(init, secret).await?)?)
+    let secret_name = context.environment.optional("PAYMENT_API_KEY_SECRET")?;
+    let secret_name = secret_name.unwrap_or_else(|| "ecommerce/payment-api-key".to_owned());
+    Ok(Stripe::new(&url, &read_secret(context, secret_name).await?)?)
 }
 
-/// The text of a secret.
-pub(crate) async fn read_secret(init: &FunctionContext, name: String) -> Result<SecretString, SecretError> {
-    let secrets = aws_sdk_secretsmanager::Client::new(&init.aws);
-    let answer = secrets
+/// Reads a text secret from Secrets Manager.
+pub(crate) async fn read_secret(
+    context: &FunctionContext,
+    name: String,
+) -> Result<SecretString, SecretError> {
+    let client = aws_sdk_secretsmanager::Client::new(&context.aws);
+    let response = client
         .get_secret_value()
         .secret_id(&name)
         .send()
@@ -82,7 +83,7 @@ pub(crate) async fn read_secret(init: &FunctionContext, name: String) -> Result<
                 reason,
             }
         })?;
-    answer
+    response
         .secret_string
         .map(SecretString::from)
         .ok_or(SecretError::NotText(name))

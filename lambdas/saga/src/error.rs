@@ -1,4 +1,4 @@
-//! How a step fails, in the names that `step-functions/order-saga.asl.json` matches.
+//! Step errors, with the names that `step-functions/order-saga.asl.json` matches.
 
 use lambda_shared::FunctionError;
 use orders::{ClaimError, CloseError, CompleteError, StoreError};
@@ -7,47 +7,47 @@ use crate::payments::PaymentError;
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a step did not do what it is for.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// Some products are short; it says which.
-    #[error("there is not enough stock: {0}")]
+    /// Lists the products whose available stock is too low.
+    #[error("insufficient stock: {0}")]
     InsufficientStock(String),
-    /// The provider refused the payment method. No money moved.
+    /// The provider declined the payment method. No money moved.
     #[error("the payment was declined ({0})")]
     PaymentDeclined(String),
-    /// The customer took the order back before it was paid. No money moved.
+    /// The customer cancelled the order before payment. No money moved.
     #[error("the order is cancelled")]
     OrderCancelled,
-    /// The order has come to its good end: there is nothing to put back.
+    /// The order is completed and must not be compensated.
     #[error("the order is completed")]
     OrderAlreadyCompleted,
-    /// Compensation has closed the order, or it has ended. Whether money moved is for the refund to find out.
-    #[error("the order is closed")]
+    /// A compensation has closed the order, or the order has ended. Money may have moved: `refund-payment`
+    /// determines whether it has.
+    #[error("the order is closed to payment and completion")]
     OrderClosed,
-    /// The reservation's time ran out before it was committed.
+    /// The reservation expired before it was committed.
     #[error("the reservation has expired")]
     ReservationExpired,
-    /// Reservation released before.
+    /// A compensation has released the reservation.
     #[error("the reservation was released")]
     ReservationReleased,
-    /// The step cannot be done as it is asked, now or ever.
-    #[error("the step cannot be done as it is asked")]
+    /// The input is invalid. A retry fails again.
+    #[error("the step's input is invalid")]
     InvalidInput(#[source] BoxedError),
-    /// Something that the step needs failed. What it was asked to do may or may not have happened.
+    /// A dependency failed. Its effect may or may not have happened. A retry can succeed.
     #[error("{dependency} failed")]
     Unavailable {
-        /// What failed.
+        /// The dependency that failed.
         dependency: &'static str,
-        /// How.
         #[source]
         source: BoxedError,
     },
 }
 
 impl StepError {
-    pub(crate) fn invalid_input(why: impl Into<BoxedError>) -> Self {
-        Self::InvalidInput(why.into())
+    pub(crate) fn invalid_input(source: impl Into<BoxedError>) -> Self {
+        Self::InvalidInput(source.into())
     }
 
     pub(crate) fn unavailable(dependency: &'static str, source: impl Into<BoxedError>) -> Self {
@@ -119,7 +119,7 @@ impl From<PaymentError> for StepError {
     fn from(error: PaymentError) -> Self {
         match error {
             PaymentError::Declined { code } => Self::PaymentDeclined(code),
-            // A key of ours that is not accepted says nothing about the payment, and can be put right.
+            // A rejected API key says nothing about the payment, and an operator can replace the key.
             PaymentError::Unavailable(_)
             | PaymentError::Rejected {
                 status: 401 | 403, ..
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_of_the_order_has_its_name() {
+    fn order_store_errors_map_to_step_error_names() {
         assert_eq!(name(ClaimError::Cancelled), "OrderCancelled");
         assert_eq!(name(ClaimError::Closed), "OrderClosed");
         assert_eq!(name(ClaimError::NotFound), "InvalidInput");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_retry_can_change_is_unavailable() {
+    fn only_retryable_payment_errors_map_to_unavailable() {
         let rejected = |status| PaymentError::Rejected {
             status,
             code: "unspecified".into(),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_no_refusals() {
+    fn malfunctions_are_not_business_errors() {
         assert!(StepError::PaymentDeclined("expired_card".into()).is_business_error());
         assert!(StepError::OrderCancelled.is_business_error());
         assert!(!StepError::invalid_input("no such order").is_business_error());

@@ -1,8 +1,11 @@
-//! `fail-order`: marks the order failed, and leaves `OrderFailed` in the outbox with it. The last compensation.
+//! `fail-order`: marks the order failed and writes `OrderFailed` to the outbox in the same transaction. The last
+//! compensation step.
 //!
-//! Again: a failed order stays failed for its first reason, and the answer names the event of the first time.
-//! A cancelled order stays cancelled and a completed one completed; there is nothing to tell of them then.
-//! An order whose money was taken and not given back does not fail: whatever led here, a person has to look.
+//! Idempotency: a failed order keeps its first failure reason, and the step returns the id of the first run's event.
+//! A cancelled order stays cancelled and a completed order stays completed; the step then returns no event.
+//!
+//! The step does not fail an order whose payment was captured and not refunded: it returns `InvalidInput`, and the
+//! state machine parks the order for an operator.
 
 use domain::FailureReason;
 use lambda_shared::{FunctionContext, Handler, InitError};
@@ -10,16 +13,16 @@ use orders::{FailError, Orders};
 
 use crate::{OrderOutcome, SagaState, StepError, bootstrap, state::step_handler};
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let orders = bootstrap::order_store(&init).await?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let orders = bootstrap::order_store(&context).await?;
     Ok(step_handler(move |state| {
         let orders = orders.clone();
         async move { fail_order(&orders, &state).await }
     }))
 }
 
-/// Does the step.
+/// Fails with `InvalidInput` when the order's payment was captured and not refunded.
 pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutcome, StepError> {
     let event_id = match orders
         .fail(
@@ -33,8 +36,8 @@ pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutco
         Ok(event_id) => event_id,
         Err(FailError::Completed) => None,
         Err(FailError::NotFound) => {
-            // Removed long ago, or never placed: the event that started the saga was replayed or made up.
-            tracing::error!(order_id = %state.order_id, "a saga ran for an order that does not exist");
+            // The order expired long ago, or the event that started the saga was replayed or forged.
+            tracing::error!(order_id = %state.order_id, "the saga's order does not exist");
             None
         }
         Err(error @ FailError::Charged) => return Err(StepError::invalid_input(error)),
@@ -43,9 +46,9 @@ pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutco
     Ok(OrderOutcome { event_id })
 }
 
-/// Why the order failed, as its customer may know it: what the saga turned back for.
+/// The failure reason shown to the customer, from the error that started the compensation.
 fn failure_reason(state: &SagaState) -> FailureReason {
-    match state.error.as_ref().map(|caught| caught.name.as_str()) {
+    match state.error.as_ref().map(|error| error.name.as_str()) {
         Some("InsufficientStock") => FailureReason::InsufficientStock,
         Some("PaymentDeclined") => FailureReason::PaymentDeclined,
         _ => FailureReason::InternalError,

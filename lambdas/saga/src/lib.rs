@@ -1,40 +1,39 @@
-//! The steps of `order-saga`: one function each, in the file of its name.
+//! The steps of the `order-saga` state machine: one Lambda function per step, one file per function.
 //!
-//! Forward: [`reserve_stock`], [`process_payment`], [`update_stock`], [`complete_order`],
-//! [`send_notification`]. Compensation: [`refund_payment`], [`release_stock`], [`fail_order`]. Which follows
-//! which is said in `step-functions/order-saga.asl.json`; each gets the whole [`State`] and answers a small
-//! object that the state machine keeps beside it.
+//! Forward steps: [`reserve_stock`], [`process_payment`], [`update_stock`], [`complete_order`],
+//! [`send_notification`]. Compensation steps: [`refund_payment`], [`release_stock`], [`fail_order`]. The order of the
+//! steps is defined in `step-functions/order-saga.asl.json`. Each step gets the whole [`SagaState`] and returns a small
+//! object, which the state machine adds to the state.
 //!
-//! # Every step may run twice
+//! # Every step is idempotent
 //!
-//! Step Functions retries, functions time out after their effect, and an order's saga itself may be started
-//! twice. So no step keeps a record of having run; the ids that it carries make its effect happen once:
+//! Step Functions retries steps, functions time out after their effect, and the saga of an order may be started
+//! twice. The steps store no record of having run. Ids make their effects idempotent:
 //!
-//! | step | its effect happens once by |
+//! | step | what makes it idempotent |
 //! |---|---|
-//! | reserve-stock, update-stock, release-stock | the reservation's id, which is the order's: stock-service does each once |
-//! | process-payment | the provider's idempotency keys, made of the order's id; the payment's id on the order; the status of the payment on the order |
-//! | complete-order, fail-order | the order's status: the second run finds the first one's event |
-//! | send-notification | the event's id: who receives it twice knows it |
-//! | refund-payment | the payment's state at the provider, its idempotency key, the status of the payment on the order |
+//! | reserve-stock, update-stock, release-stock | the reservation id, which is the order id: stock-service applies each transition once |
+//! | process-payment | the provider's idempotency keys, derived from the order id; the order's payment id and payment status |
+//! | complete-order, fail-order | the order's status: a second run finds the event of the first one |
+//! | send-notification | the event id: consumers detect duplicates by it |
+//! | refund-payment | the payment's status at the provider, the idempotency key, the order's payment status |
 //!
-//! # The order decides every race
+//! # The order item resolves every race
 //!
-//! A step that was given up may still be running, and its effect arrive late. The order's item is written
-//! under conditions, and so is the place where one side loses:
+//! A step that timed out may still be running and take effect later. Every write to the order item in DynamoDB is
+//! conditional, so exactly one of two conflicting steps succeeds:
 //!
-//! - *Cancel against payment.* The customer cancels while the order is pending; the claim ends that. One of
-//!   the two finds the condition broken.
-//! - *Late payment against refund.* The refund first closes the order to payment. A claim that comes after it
-//!   is refused, and no claim means no confirmation. A claim that came before it left the payment's id on the
-//!   order, so the refund knows whom to ask: the provider either has the money, and returns it, or cancels the
-//!   payment, and a confirmation that comes later fails there.
-//! - *Late completion against compensation.* A closed order cannot be completed; a completed one cannot be
-//!   closed, and its compensation ends there.
-//! - *Goods.* Nothing is released before the order is closed, so goods never go back on sale for an order
-//!   that is, or will be, completed: not even when a second execution of the same order fails at its first step.
+//! - *Cancellation against payment.* The customer can cancel the order while it is pending, and the payment claim
+//!   ends that status. Only one of the two conditions holds.
+//! - *Late payment against refund.* The refund first closes the order to payment. A later claim fails, and a payment
+//!   is confirmed only after its claim. An earlier claim left the payment id on the order, so the refund finds the
+//!   payment at the provider: it refunds a charged payment and cancels an open one, and a later confirmation fails.
+//! - *Late completion against compensation.* A closed order cannot be completed. A completed order cannot be closed,
+//!   and its compensation stops there.
+//! - *Stock.* Stock is released only after the order is closed to payment. So the stock of an order that is or will be
+//!   completed is never put back on sale, not even when a second execution for the same order fails at its first step.
 //!
-//! Only these functions take or return money. None of them writes stock: stock-service does.
+//! Only these functions charge and refund payments. They do not write stock: stock-service does.
 
 mod bootstrap;
 pub mod complete_order;

@@ -1,4 +1,4 @@
-//! The saga family: `_HANDLER` says which step of `order-saga` this process is.
+//! The executable of all `order-saga` steps: `_HANDLER` selects the step.
 
 use std::process::ExitCode;
 

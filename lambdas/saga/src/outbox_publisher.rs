@@ -1,4 +1,4 @@
-//! Publishing an event right after the change that put it into the outbox.
+//! Publishes an event from the outbox right after the change that wrote it there.
 
 use domain::EventId;
 use event_publishing::{DynamoOutbox, Outbox, OutboxError, Publisher};
@@ -6,57 +6,58 @@ use events::OutboxEvent;
 
 use crate::StepError;
 
-/// Takes events from the outbox to the bus. What it leaves behind, core-api's relay sweeps seconds later.
+/// Publishes events from the outbox. core-api's outbox relay publishes the events that remain a few seconds later.
 #[derive(Clone, Debug)]
 pub struct OutboxPublisher {
     outbox: DynamoOutbox,
     publisher: Publisher,
 }
 
-/// The bus did not take an event.
+/// EventBridge rejected an event.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct EventRejected(String);
 
 impl OutboxPublisher {
-    /// From `outbox` through `publisher`.
+    /// Publishes the events in `outbox` with `publisher`.
     #[must_use]
     pub fn new(outbox: DynamoOutbox, publisher: Publisher) -> Self {
         Self { outbox, publisher }
     }
 
-    /// An event that still waits; none when it has left.
+    /// The event, if it is still in the outbox. `None` means that it has been published.
     pub async fn find_pending(&self, event_id: EventId) -> Result<Option<OutboxEvent>, OutboxError> {
         self.outbox.find(event_id).await
     }
 
-    /// Publishes an event and takes it out of the outbox. Fails when the bus does not take it.
+    /// Publishes an event and removes it from the outbox. Fails when EventBridge rejects it. If only the removal
+    /// fails, the relay publishes the event again and consumers detect the duplicate by its id.
     pub async fn publish(&self, event: &OutboxEvent) -> Result<(), StepError> {
         let delivery = self.publisher.publish(std::slice::from_ref(event)).await;
-        if let Some(undelivered) = delivery.failed.into_iter().next() {
+        if let Some(rejected) = delivery.failed.into_iter().next() {
             return Err(StepError::unavailable(
                 "the event bus",
-                EventRejected(undelivered.reason),
+                EventRejected(rejected.reason),
             ));
         }
         if let Err(error) = self.outbox.remove(&delivery.sent).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(
                 error,
-                "a published event stays in the outbox and will be published once more"
+                "a published event could not be removed from the outbox: it will be published again"
             );
         }
         Ok(())
     }
 
-    /// Publishes an event that is not worth failing for: it is safe in the outbox.
+    /// Publishes an event and logs a failure: the event remains in the outbox, and the relay publishes it.
     pub(crate) async fn publish_or_log(&self, event: &OutboxEvent) {
         if let Err(error) = self.publish(event).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(
                 error,
                 detail_type = event.detail_type,
-                "an event waits in the outbox"
+                "an event could not be published and remains in the outbox"
             );
         }
     }

@@ -1,14 +1,16 @@
-//! `process-payment`: takes the order's price.
+//! `process-payment`: charges the order's total.
 //!
-//! 1. The provider is told of the payment; no money moves.
-//! 2. The order is claimed for this payment. Here the customer's cancellation and a compensation are met, and
-//!    from here on the payment can be found from the order, whatever becomes of this process.
-//! 3. The provider is told to take the money.
-//! 4. The order records that it was taken, and `PaymentProcessed` goes out.
+//! 1. The step creates a payment at the provider, which moves no money.
+//! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order or a
+//!    compensation has closed it. After the claim the payment can be found from the order, even when this process
+//!    dies.
+//! 3. The step confirms the payment, and the provider charges it.
+//! 4. The order records the payment, and the step publishes `PaymentProcessed`.
 //!
-//! Again: the provider gives the same payment to the same order and confirms it once; the claim holds; the
-//! record is made once. A provider that has forgotten the first request makes a second payment of it, or takes
-//! the payment method no more: then the order still names its first payment, and that is the one confirmed.
+//! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim stays, and
+//! the order records the payment once. When the provider has forgotten the idempotency key of the first request, it
+//! creates a second payment or declines the payment method. The order still has the id of the first payment, and the
+//! step confirms that one.
 
 use std::sync::Arc;
 
@@ -23,31 +25,33 @@ use crate::{
     state::step_handler,
 };
 
-/// What was paid with.
+/// The result of the step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfirmedPayment {
-    /// The payment at the provider.
+    /// The payment's id at the provider.
     pub payment_id: PaymentId,
 }
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, provider) =
-        tokio::try_join!(bootstrap::order_store(&init), bootstrap::payment_provider(&init))?;
-    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let (orders, provider) = tokio::try_join!(
+        bootstrap::order_store(&context),
+        bootstrap::payment_provider(&context)
+    )?;
+    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
     let provider = Arc::new(provider);
     Ok(step_handler(move |state| {
-        let (orders, announcer, provider) = (orders.clone(), announcer.clone(), Arc::clone(&provider));
-        async move { process_payment(&orders, &*provider, &announcer, &state).await }
+        let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
+        async move { process_payment(&orders, &*provider, &publisher, &state).await }
     }))
 }
 
-/// Does the step. `PaymentDeclined` and `OrderCancelled` are certain not to have moved money; after every
-/// other failure that is open, and for the refund to find out.
+/// With `PaymentDeclined` and `OrderCancelled`, no money has moved. After every other error money may have moved,
+/// and `refund-payment` determines whether it has.
 pub async fn process_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
-    announcer: &OutboxPublisher,
+    publisher: &OutboxPublisher,
     state: &SagaState,
 ) -> Result<ConfirmedPayment, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
@@ -55,9 +59,9 @@ pub async fn process_payment(
     let created = provider
         .create_intent(order_id, total, &state.payment_method)
         .await;
-    let known = match created {
-        Ok(created) => created,
-        // A method may be gone that was good for the order's payment: that one may have been taken.
+    let candidate = match created {
+        Ok(payment_id) => payment_id,
+        // The payment method can become invalid after an earlier run created, and perhaps charged, a payment.
         Err(PaymentError::Declined { code }) => orders
             .find(user_id, order_id)
             .await?
@@ -65,14 +69,14 @@ pub async fn process_payment(
             .ok_or(StepError::PaymentDeclined(code))?,
         Err(error) => return Err(error.into()),
     };
-    let payment_id = orders.claim_for_payment(user_id, order_id, &known).await?;
+    let payment_id = orders.claim_for_payment(user_id, order_id, &candidate).await?;
     provider.confirm(order_id, &payment_id).await?;
 
     let event = orders
         .record_payment(user_id, order_id, &payment_id, total, &state.event_context())
         .await?;
     if let Some(event) = event {
-        announcer.publish_or_log(&event).await;
+        publisher.publish_or_log(&event).await;
     }
     Ok(ConfirmedPayment { payment_id })
 }

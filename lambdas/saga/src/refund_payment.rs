@@ -1,13 +1,13 @@
-//! `refund-payment`: sees to it that the order's customer has all their money. The first compensation.
+//! `refund-payment`: makes sure that the customer is not charged. The first compensation step.
 //!
-//! 1. The order is closed to payment, for good. Whoever has not claimed it now never will, and whoever has not
-//!    claimed never confirms; so without a payment on the order nothing was charged.
-//! 2. The provider is asked where the payment stands. What was charged is given back; what was not is
-//!    cancelled, and a confirmation that is still on its way fails there. When that confirmation wins, the
-//!    provider says so, and the money is given back after all.
-//! 3. When money was given back, the order records it, and `PaymentRefunded` goes out.
+//! 1. The step closes the order to payment permanently. After that no run of `process-payment` can claim the order,
+//!    and only a run that has claimed it confirms a payment. So an order without a payment id was not charged.
+//! 2. The step reads the payment's status at the provider. It refunds a charged payment and cancels an open one, so
+//!    that a delayed confirmation fails at the provider. If that confirmation arrives before the cancellation, the
+//!    provider reports the payment as charged, and the step refunds it.
+//! 3. After a refund, the order records it and the step publishes `PaymentRefunded`.
 //!
-//! Again: closed stays closed, cancelled stays cancelled, and the provider gives back once.
+//! Idempotency: a closed order stays closed, a cancelled payment stays cancelled, and the provider refunds once.
 
 use std::sync::Arc;
 
@@ -22,57 +22,59 @@ use crate::{
     state::step_handler,
 };
 
-/// How it came that the customer has all their money.
+/// The result of the step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum RefundOutcome {
-    /// It was taken and given back.
+    /// The payment was charged and refunded.
     Refunded {
-        /// The payment at the provider.
+        /// The payment's id at the provider.
         payment_id: PaymentId,
     },
-    /// It was not taken, and cannot be any more.
+    /// The payment was not charged, and the provider cancelled it.
     Cancelled {
-        /// The payment at the provider.
+        /// The payment's id at the provider.
         payment_id: PaymentId,
     },
-    /// There never was a payment.
+    /// The order has no payment.
     NothingCharged,
 }
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, provider) =
-        tokio::try_join!(bootstrap::order_store(&init), bootstrap::payment_provider(&init))?;
-    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let (orders, provider) = tokio::try_join!(
+        bootstrap::order_store(&context),
+        bootstrap::payment_provider(&context)
+    )?;
+    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
     let provider = Arc::new(provider);
     Ok(step_handler(move |state| {
-        let (orders, announcer, provider) = (orders.clone(), announcer.clone(), Arc::clone(&provider));
-        async move { refund_payment(&orders, &*provider, &announcer, &state).await }
+        let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
+        async move { refund_payment(&orders, &*provider, &publisher, &state).await }
     }))
 }
 
-/// Does the step. Fails with `OrderAlreadyCompleted` when there is nothing to compensate, and with
-/// `Unavailable` until it is certain where the money is.
+/// Fails with `OrderAlreadyCompleted` when the order is completed and must not be compensated, and with
+/// `Unavailable` as long as the payment may still be charged.
 pub async fn refund_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
-    announcer: &OutboxPublisher,
+    publisher: &OutboxPublisher,
     state: &SagaState,
 ) -> Result<RefundOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let payment_id = match orders.close_to_payment(user_id, order_id).await {
         Ok(Some(payment_id)) => payment_id,
-        // What does not exist cannot have been claimed.
+        // An order that does not exist cannot have been claimed for payment.
         Ok(None) | Err(CloseError::NotFound) => return Ok(RefundOutcome::NothingCharged),
         Err(error) => return Err(error.into()),
     };
-    let standing = match provider.find(&payment_id).await? {
+    let status = match provider.find(&payment_id).await? {
         PaymentStatus::Open => provider.cancel(&payment_id).await?,
-        settled => settled,
+        status => status,
     };
-    match standing {
+    match status {
         PaymentStatus::Open => Err(StepError::unavailable(
             "the payment provider",
             "the payment is still open",
@@ -84,7 +86,7 @@ pub async fn refund_payment(
                 .record_refund(user_id, order_id, &payment_id, total, &state.event_context())
                 .await?;
             if let Some(event) = event {
-                announcer.publish_or_log(&event).await;
+                publisher.publish_or_log(&event).await;
             }
             Ok(RefundOutcome::Refunded { payment_id })
         }

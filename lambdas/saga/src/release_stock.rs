@@ -1,11 +1,11 @@
-//! `release-stock`: puts the order's goods back on sale, held or sold.
+//! `release-stock`: releases the order's stock reservation and returns committed stock. A compensation step.
 //!
-//! Again: a released reservation stays released. It is safe when nothing was ever reserved, and then refuses
-//! a reservation that comes late.
+//! Idempotency: a released reservation stays released. A release without a reservation is safe: stock-service then
+//! rejects a delayed reservation with this id.
 //!
-//! The order is closed before the goods go back. Otherwise a second execution of the same order, failing where
-//! the first one succeeded, would put goods back that are sold. An order that cannot be found cannot be closed:
-//! its goods were never sold, and what is held falls back by itself.
+//! The step closes the order to payment before it releases the stock. Otherwise a second execution for the same
+//! order, failing where the first one succeeded, would put sold stock back on sale. An order that does not exist
+//! cannot be closed; its stock was never committed, and its reservation expires.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::{CloseError, Orders};
@@ -13,24 +13,27 @@ use serde::Serialize;
 
 use crate::{SagaState, StepError, StockClient, bootstrap, state::step_handler};
 
-/// What became of the goods.
+/// The result of the step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReleaseOutcome {
-    /// `released`; `expired` when they had gone back by themselves; `kept` when the order is completed;
-    /// `left_to_expire` when there is no such order.
+    /// `released`; `expired` when the reservation had expired; `kept` when the order is completed;
+    /// `left_to_expire` when the order does not exist.
     pub status: String,
 }
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, stock) = tokio::try_join!(bootstrap::order_store(&init), StockClient::from_context(&init))?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let (orders, stock) = tokio::try_join!(
+        bootstrap::order_store(&context),
+        StockClient::from_context(&context)
+    )?;
     Ok(step_handler(move |state| {
         let (orders, stock) = (orders.clone(), stock.clone());
         async move { release_stock(&orders, &stock, &state).await }
     }))
 }
 
-/// Does the step.
+/// Closes the order to payment, then releases its stock.
 pub async fn release_stock(
     orders: &Orders,
     stock: &StockClient,

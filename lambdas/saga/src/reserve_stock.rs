@@ -1,23 +1,23 @@
-//! `reserve-stock`: takes the order's goods off sale, all or none, under a reservation with the order's id.
+//! `reserve-stock`: reserves the stock of all order lines, or of none. The reservation's id is the order's id.
 //!
-//! Again: stock-service gives the same answer to the same id, also when it was a refusal. After a release,
-//! which may overtake a reservation that was given up, the id is refused for good.
+//! Idempotency: stock-service returns the same response for the same id, also for a rejection. After a release,
+//! which can overtake a delayed reservation, stock-service rejects the id permanently.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 
 use crate::{Reservation, SagaState, StepError, StockClient, state::step_handler};
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let stock = StockClient::from_context(&init).await?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let stock = StockClient::from_context(&context).await?;
     Ok(step_handler(move |state| {
         let stock = stock.clone();
         async move { reserve_stock(&stock, &state).await }
     }))
 }
 
-/// Does the step. Fails with `InsufficientStock` when products are short, with `ReservationReleased` or
-/// `ReservationExpired` when the saga has turned back before.
+/// Fails with `InsufficientStock` when a product's available stock is too low, and with `ReservationReleased` or
+/// `ReservationExpired` when the compensation has already started.
 pub async fn reserve_stock(stock: &StockClient, state: &SagaState) -> Result<Reservation, StepError> {
     stock.reserve(state).await
 }

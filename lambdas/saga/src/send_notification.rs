@@ -1,7 +1,7 @@
-//! `send-notification`: publishes the event that tells of the order's end, and takes it out of the outbox.
+//! `send-notification`: publishes the event of the order's final status and removes it from the outbox.
 //!
-//! Again: an event that has left the outbox was published, and there is nothing left to do. When the bus takes
-//! it and the outbox keeps it, it goes out twice under one id.
+//! Idempotency: an event that is no longer in the outbox has been published, and the step does nothing. If the
+//! removal from the outbox fails, the event is published twice with the same id.
 
 use domain::EventId;
 use lambda_shared::{FunctionContext, Handler, InitError};
@@ -10,50 +10,50 @@ use serde::Serialize;
 
 use crate::{OutboxPublisher, SagaState, StepError, bootstrap, state::step_handler};
 
-/// What was announced.
+/// The result of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct NotificationOutcome {
-    /// The event that was published now; none when there is none, or it had been published before.
+    /// The event that this run published. `None` when the order has no final event or it was published before.
     pub published: Option<EventId>,
 }
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let orders = bootstrap::order_store(&init).await?;
-    let announcer = bootstrap::outbox_publisher(&init, &orders)?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let orders = bootstrap::order_store(&context).await?;
+    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
     Ok(step_handler(move |state| {
-        let (orders, announcer) = (orders.clone(), announcer.clone());
-        async move { send_notification(&orders, &announcer, &state).await }
+        let (orders, publisher) = (orders.clone(), publisher.clone());
+        async move { send_notification(&orders, &publisher, &state).await }
     }))
 }
 
-/// Does the step.
+/// Publishes the order's final event unless it has been published.
 pub async fn send_notification(
     orders: &Orders,
-    announcer: &OutboxPublisher,
+    publisher: &OutboxPublisher,
     state: &SagaState,
 ) -> Result<NotificationOutcome, StepError> {
-    let nothing = NotificationOutcome { published: None };
+    let nothing_published = NotificationOutcome { published: None };
     let Some(event_id) = final_event_id(orders, state).await? else {
-        return Ok(nothing);
+        return Ok(nothing_published);
     };
-    let waiting = announcer.find_pending(event_id).await;
-    match waiting.map_err(|error| StepError::unavailable("the outbox", error))? {
+    let pending = publisher.find_pending(event_id).await;
+    match pending.map_err(|error| StepError::unavailable("the outbox", error))? {
         Some(event) => {
-            announcer.publish(&event).await?;
+            publisher.publish(&event).await?;
             Ok(NotificationOutcome {
                 published: Some(event_id),
             })
         }
-        None => Ok(nothing),
+        None => Ok(nothing_published),
     }
 }
 
-/// The step before names the event. When its answer was lost, which is so when the refund finds the order
-/// completed, the order knows it.
+/// The event id that the previous step returned. If that response was lost, as when `refund-payment` finds the
+/// order completed, the id is read from the order.
 async fn final_event_id(orders: &Orders, state: &SagaState) -> Result<Option<EventId>, StepError> {
     match state.completion.or(state.failure) {
-        Some(ending) => Ok(ending.event_id),
+        Some(outcome) => Ok(outcome.event_id),
         None => {
             let order = orders.find(state.user_id, state.order_id).await?;
             Ok(order.and_then(|order| order.final_event_id))

@@ -1,4 +1,4 @@
-//! What the state machine hands to every step.
+//! The state that the state machine passes to every step.
 
 use std::future::Future;
 
@@ -10,69 +10,69 @@ use uuid::Uuid;
 
 use crate::StepError;
 
-/// The saga's input, and what its steps have answered so far.
+/// The saga's input and the results of its steps so far.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SagaState {
-    /// The order. Its reservation has the same id.
+    /// The order's id, which is also its stock reservation's id.
     pub order_id: OrderId,
-    /// Its customer.
+    /// The customer.
     pub user_id: UserId,
-    /// What the amount is in.
+    /// The currency of `total_amount`.
     pub currency: Currency,
-    /// The whole price in minor units.
+    /// The order total in minor units.
     pub total_amount: i64,
-    /// The lines, as the customer gave them: one product may stand on several.
+    /// The order lines. Several lines may have the same product.
     pub items: Vec<LineItem>,
-    /// The payment provider's name of what pays.
+    /// The payment provider's id of the payment method.
     pub payment_method: String,
-    /// The trace that the order belongs to.
+    /// The trace of the order.
     pub traceparent: TraceParent,
-    /// The order's id, for the events that the saga brings about.
+    /// The correlation id of the saga's events: the order id.
     pub correlation_id: Uuid,
-    /// The event that started the saga.
+    /// The id of the event that started the saga.
     pub causation_id: Option<Uuid>,
-    /// What complete-order answered.
+    /// The result of complete-order.
     #[serde(default)]
     pub completion: Option<OrderOutcome>,
-    /// What fail-order answered.
+    /// The result of fail-order.
     #[serde(default)]
     pub failure: Option<OrderOutcome>,
-    /// Why the saga turned back.
+    /// The error that started the compensation.
     #[serde(default)]
     pub error: Option<CaughtError>,
 }
 
-/// A line of the order, as far as stock is concerned.
+/// A product and quantity of the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineItem {
-    /// What is bought.
+    /// The product.
     pub product_id: ProductId,
-    /// How many pieces.
+    /// The number of units.
     pub quantity: Quantity,
 }
 
-/// The answer of the step that ended the order.
+/// The result of the step that ended the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderOutcome {
-    /// The event that tells of it and waits in the outbox; none when there is nothing to tell.
+    /// The event of the order's final status, in the outbox. `None` when the step wrote no event.
     pub event_id: Option<EventId>,
 }
 
-/// An error as Step Functions puts it into the state.
+/// An error that Step Functions caught and added to the state.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CaughtError {
-    /// A step's error name, or one of Step Functions' own.
+    /// A step's error name or a predefined one of Step Functions, such as `States.Timeout`.
     #[serde(rename = "Error")]
     pub name: String,
 }
 
 impl SagaState {
-    /// The price.
+    /// The order total. Fails with `InvalidInput` when it is out of range.
     pub fn total(&self) -> Result<Money, StepError> {
         Money::new(self.total_amount, self.currency).map_err(StepError::invalid_input)
     }
 
-    /// The cause of what a step brings about.
+    /// The context of the events that a step publishes.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
         EventContext {
@@ -83,7 +83,7 @@ impl SagaState {
     }
 }
 
-/// A function that does `work` with the state it is handed, in the order's trace.
+/// A handler that parses the saga state, adds the order's trace to the log and runs `work`.
 pub(crate) fn step_handler<F, Fut, R>(work: F) -> Handler
 where
     F: Fn(SagaState) -> Fut + Send + Sync + 'static,
@@ -91,14 +91,14 @@ where
     R: Serialize,
 {
     Handler::new(move |Invocation { payload, .. }| {
-        let working = serde_json::from_value::<SagaState>(payload).map(|state| {
-            let cause = state.event_context();
-            (cause, work(state))
+        let step = serde_json::from_value::<SagaState>(payload).map(|state| {
+            let event_context = state.event_context();
+            (event_context, work(state))
         });
         async move {
-            let (cause, working) = working.map_err(StepError::invalid_input)?;
-            trace_context::attach(&cause);
-            working.await
+            let (event_context, running) = step.map_err(StepError::invalid_input)?;
+            trace_context::attach(&event_context);
+            running.await
         }
     })
 }
@@ -125,41 +125,39 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_state_at_every_stage() {
-        let fresh: SagaState = serde_json::from_value(input()).unwrap();
-        assert_eq!(fresh.completion, None);
+    fn parses_the_state_before_and_after_compensation() {
+        let initial: SagaState = serde_json::from_value(input()).unwrap();
+        assert_eq!(initial.completion, None);
         assert_eq!(
-            fresh.event_context().traceparent.trace_id(),
+            initial.event_context().traceparent.trace_id(),
             "0af7651916cd43dd8448eb211c80319c"
         );
 
-        let mut late = input();
-        late["reservation"] = json!({"status": "reserved", "expires_at": null});
-        late["error"] = json!({"Error": "PaymentDeclined", "Cause": "{\"errorType\":\"PaymentDeclined\"}"});
-        late["failure"] = json!({"event_id": null});
-        let late: SagaState = serde_json::from_value(late).unwrap();
-        assert_eq!(late.error.unwrap().name, "PaymentDeclined");
-        assert_eq!(late.failure, Some(OrderOutcome { event_id: None }));
+        let mut compensated = input();
+        compensated["reservation"] = json!({"status": "reserved", "expires_at": null});
+        compensated["error"] =
+            json!({"Error": "PaymentDeclined", "Cause": "{\"errorType\":\"PaymentDeclined\"}"});
+        compensated["failure"] = json!({"event_id": null});
+        let compensated: SagaState = serde_json::from_value(compensated).unwrap();
+        assert_eq!(compensated.error.unwrap().name, "PaymentDeclined");
+        assert_eq!(compensated.failure, Some(OrderOutcome { event_id: None }));
     }
 
     #[tokio::test]
-    async fn what_is_no_state_is_refused_for_good() {
-        let untouched =
+    async fn invalid_state_fails_with_invalid_input() {
+        let handler =
             step_handler(async |_: SagaState| -> Result<(), StepError> { panic!("the step must not run") });
-        for (member, wrong) in [("items", json!([{"quantity": 0}])), ("order_id", json!("17"))] {
+        for (field, invalid) in [("items", json!([{"quantity": 0}])), ("order_id", json!("17"))] {
             let mut payload = input();
-            payload[member] = wrong;
+            payload[field] = invalid;
             let deadline = domain::Timestamp::UNIX_EPOCH;
-            let failure = untouched
-                .call(Invocation { payload, deadline })
-                .await
-                .unwrap_err();
-            assert_eq!(failure.name, "InvalidInput", "{member}");
+            let failure = handler.call(Invocation { payload, deadline }).await.unwrap_err();
+            assert_eq!(failure.name, "InvalidInput", "{field}");
         }
     }
 
     #[test]
-    fn a_price_out_of_range_is_refused_for_good() {
+    fn total_out_of_range_fails_with_invalid_input() {
         let mut state: SagaState = serde_json::from_value(input()).unwrap();
         state.total_amount = -1;
         assert_eq!(state.total().unwrap_err().name(), "InvalidInput");

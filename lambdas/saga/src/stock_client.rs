@@ -1,4 +1,4 @@
-//! stock-service, as the saga sees it.
+//! The HTTP client of stock-service.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use tokens::{ServiceSigningKey, ServiceTokenIssuer};
 
 use crate::{LineItem, SagaState, StepError, bootstrap::read_secret, http_client};
 
-/// Who issues the tokens of our own programs, and for whom.
+/// The issuer and audience of service tokens.
 const ISSUER: &str = "https://services.matsuri.local";
 const AUDIENCE: &str = "matsuri";
 
-/// The name on this program's tokens.
+/// The subject of this service's tokens.
 const SERVICE_NAME: &str = "saga";
 
-/// Within the functions' 20 s there is time for one request and what stands around it.
+/// The functions time out after 20 s, which leaves time for one request and the work around it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long goods are held for a saga that does not come to its end, in seconds. Longer than all retries of
-/// the steps up to the commit together.
+/// How long stock stays reserved for a saga that does not end. Exceeds the time of all retries of the steps up to
+/// the commit.
 const RESERVATION_TTL_SECONDS: u32 = 900;
 
 /// The client of stock-service. Cloning is cheap.
@@ -32,15 +32,15 @@ const RESERVATION_TTL_SECONDS: u32 = 900;
 pub struct StockClient {
     http: Client,
     base_url: Url,
-    signer: ServiceTokenIssuer,
+    token_issuer: ServiceTokenIssuer,
 }
 
-/// What stock-service answers about a reservation.
+/// A reservation, as stock-service returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Where it stands: `reserved`, `committed`, `released`, `expired`.
+    /// `reserved`, `committed`, `released` or `expired`.
     pub status: String,
-    /// When it falls back by itself; none when it does not.
+    /// When the reservation expires. `None` when it does not expire.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
@@ -52,7 +52,7 @@ struct ReserveRequest<'a> {
     expires_in_seconds: u32,
 }
 
-/// A problem document, as far as it matters here.
+/// The fields of a problem document (RFC 9457) that the saga uses.
 #[derive(Default, Deserialize)]
 struct ProblemDocument {
     #[serde(default, rename = "type")]
@@ -71,34 +71,36 @@ struct Shortage {
 }
 
 impl StockClient {
-    /// The client for `STOCK_SERVICE_URL`, with the key in the secret that `SERVICE_SIGNING_KEY_SECRET` names.
-    pub(crate) async fn from_context(init: &FunctionContext) -> Result<Self, InitError> {
-        let base = init.environment.required("STOCK_SERVICE_URL")?;
-        let secret = init.environment.optional("SERVICE_SIGNING_KEY_SECRET")?;
-        let secret = secret.unwrap_or_else(|| "ecommerce/service-signing-key".to_owned());
-        let key: ServiceSigningKey = serde_json::from_str(read_secret(init, secret).await?.expose_secret())
-            // The parser's own words could quote the key.
-            .map_err(|_| "the service signing key is not {\"kid\":…,\"private_key_pem\":…}")?;
-        let signer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, SERVICE_NAME, init.clock.clone())?;
-        // Signs now what the first requests will carry, and finds out whether the key can.
-        signer.token()?;
-        Ok(Self::new(base, signer)?)
+    /// The client for `STOCK_SERVICE_URL`, with the signing key from the secret `SERVICE_SIGNING_KEY_SECRET`.
+    pub(crate) async fn from_context(context: &FunctionContext) -> Result<Self, InitError> {
+        let base_url = context.environment.required("STOCK_SERVICE_URL")?;
+        let secret_name = context.environment.optional("SERVICE_SIGNING_KEY_SECRET")?;
+        let secret_name = secret_name.unwrap_or_else(|| "ecommerce/service-signing-key".to_owned());
+        let secret = read_secret(context, secret_name).await?;
+        let key: ServiceSigningKey = serde_json::from_str(secret.expose_secret())
+            // The parser's message could contain the key.
+            .map_err(|_| "the service signing key is not JSON like {\"kid\":…,\"private_key_pem\":…}")?;
+        let token_issuer =
+            ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, SERVICE_NAME, context.clock.clone())?;
+        // Signs the token of the first requests during initialisation, and checks the key.
+        token_issuer.token()?;
+        Ok(Self::new(base_url, token_issuer)?)
     }
 
-    /// The client for the service at `base`, with tokens by `signer`.
-    pub fn new(base: Url, signer: ServiceTokenIssuer) -> Result<Self, reqwest::Error> {
+    /// A client for the service at `base_url`, authenticated with tokens from `token_issuer`.
+    pub fn new(base_url: Url, token_issuer: ServiceTokenIssuer) -> Result<Self, reqwest::Error> {
         let http = http_client::client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .build()?;
         Ok(Self {
             http,
-            base_url: base,
-            signer,
+            base_url,
+            token_issuer,
         })
     }
 
-    /// Holds the order's goods, all or none.
+    /// Reserves the stock of all order lines, or of none.
     pub async fn reserve(&self, state: &SagaState) -> Result<Reservation, StepError> {
         let body = ReserveRequest {
             reservation_id: state.order_id,
@@ -109,12 +111,12 @@ impl StockClient {
         self.send(request, state.traceparent).await
     }
 
-    /// Sells the goods that are held.
+    /// Commits the order's reservation.
     pub async fn commit(&self, state: &SagaState) -> Result<Reservation, StepError> {
         self.post_transition(state, "commit").await
     }
 
-    /// Gives back the goods, held or sold.
+    /// Releases the order's reservation, reserved or committed.
     pub async fn release(&self, state: &SagaState) -> Result<Reservation, StepError> {
         self.post_transition(state, "release").await
     }
@@ -126,24 +128,28 @@ impl StockClient {
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base_url.clone();
-        // A URL without a host has no segments; requests to it fail and say so.
+        // A URL that cannot be a base has no path segments. It stays unchanged, and the request to it fails.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
         url
     }
 
-    async fn send(&self, request: RequestBuilder, trace: TraceParent) -> Result<Reservation, StepError> {
-        let token = self.signer.token().map_err(unavailable)?;
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        traceparent: TraceParent,
+    ) -> Result<Reservation, StepError> {
+        let token = self.token_issuer.token().map_err(unavailable)?;
         let request = request
             .bearer_auth(token)
-            .header("traceparent", trace.to_string());
+            .header("traceparent", traceparent.to_string());
         let response = request.send().await.map_err(unavailable)?;
         let status = response.status();
         if status.is_success() {
             return response.json().await.map_err(unavailable);
         }
-        // What stands between us and the service answers in other shapes; the status says enough then.
+        // A proxy's error response is not a problem document. The status is then sufficient.
         Err(step_error_from_problem(
             status,
             response.json().await.unwrap_or_default(),
@@ -155,26 +161,26 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StepErr
     StepError::unavailable("stock-service", error)
 }
 
-/// What a refusal means for the saga. Only the service's own answers end it; everything else, an unknown path
-/// and a refused token too, may be a matter of deployment and is worth another try.
+/// Maps an error response to a step error. Only stock-service's own problem types are permanent. Every other
+/// response, also for an unknown path or a rejected token, may come from a deployment and is retried.
 fn step_error_from_problem(status: StatusCode, problem: ProblemDocument) -> StepError {
     let slug = problem.problem_type.rsplit('/').next().unwrap_or_default();
     match (status, slug) {
         (StatusCode::CONFLICT, "insufficient-stock") => {
-            let short = problem
+            let shortages = problem
                 .shortages
                 .iter()
                 .map(Shortage::to_string)
                 .collect::<Vec<_>>();
-            StepError::InsufficientStock(short.join("; "))
+            StepError::InsufficientStock(shortages.join("; "))
         }
         (StatusCode::CONFLICT, "reservation-released") => StepError::ReservationReleased,
         (StatusCode::CONFLICT, "reservation-expired") => StepError::ReservationExpired,
         (StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, _) => StepError::invalid_input(format!(
-            "stock-service answered {status}: {} {}",
+            "stock-service returned {status}: {} {}",
             slug, problem.detail
         )),
-        _ => StepError::unavailable("stock-service", format!("it answered {status} {slug}")),
+        _ => StepError::unavailable("stock-service", format!("status {status} {slug}")),
     }
 }
 
@@ -187,7 +193,7 @@ impl std::fmt::Display for Shortage {
         } = self;
         write!(
             f,
-            "{requested} of {product_id} are asked for and {available} available"
+            "product {product_id}: {requested} requested, {available} available"
         )
     }
 }
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_s_refusals_have_their_names() {
+    fn problem_types_map_to_step_error_names() {
         assert_eq!(
             error_name(409, problem("insufficient-stock")),
             "InsufficientStock"
@@ -227,23 +233,23 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_worth_another_try() {
+    fn other_responses_are_retryable() {
         for status in [401, 403, 404, 408, 429, 500, 502, 503, 504] {
-            assert_eq!(error_name(status, problem("whatever")), "Unavailable", "{status}");
+            assert_eq!(error_name(status, problem("any")), "Unavailable", "{status}");
         }
         assert_eq!(error_name(409, problem("something-new")), "Unavailable");
         assert_eq!(error_name(502, json!("<html>")), "Unavailable");
     }
 
     #[test]
-    fn a_shortage_says_what_is_short() {
+    fn insufficient_stock_error_lists_the_shortages() {
         let mut body = problem("insufficient-stock");
         let product_id = "019a0000-0000-7000-8000-000000000003";
         body["shortages"] = json!([{"product_id": product_id, "requested": 3, "available": 1}]);
         let error = step_error_from_problem(StatusCode::CONFLICT, serde_json::from_value(body).unwrap());
         assert_eq!(
             error.to_string(),
-            format!("there is not enough stock: 3 of {product_id} are asked for and 1 available")
+            format!("insufficient stock: product {product_id}: 3 requested, 1 available")
         );
     }
 }

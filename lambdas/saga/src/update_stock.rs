@@ -1,22 +1,22 @@
-//! `update-stock`: sells the goods that are held.
+//! `update-stock`: commits the stock reservation of a paid order.
 //!
-//! Again: a committed reservation stays committed. When its answer is lost, the release of the compensation
-//! gives the goods back.
+//! Idempotency: a committed reservation stays committed. If the response is lost and the saga compensates, the
+//! release also returns committed stock.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 
 use crate::{Reservation, SagaState, StepError, StockClient, state::step_handler};
 
-/// Makes the function.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let stock = StockClient::from_context(&init).await?;
+/// Initialises the function.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let stock = StockClient::from_context(&context).await?;
     Ok(step_handler(move |state| {
         let stock = stock.clone();
         async move { update_stock(&stock, &state).await }
     }))
 }
 
-/// Does the step. Fails with `ReservationExpired` or `ReservationReleased` when the goods are not held any more.
+/// Fails with `ReservationExpired` or `ReservationReleased` when the stock is no longer reserved.
 pub async fn update_stock(stock: &StockClient, state: &SagaState) -> Result<Reservation, StepError> {
     stock.commit(state).await
 }

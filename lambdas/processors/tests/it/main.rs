@@ -1,4 +1,4 @@
-//! The program as it is deployed, against the local AWS that `AWS_ENDPOINT_URL` names.
+//! Integration tests of the deployed executable against the local AWS emulator at `AWS_ENDPOINT_URL`.
 
 #![expect(
     clippy::panic,
@@ -21,9 +21,9 @@ fn now() -> Timestamp {
     Clock::system().now()
 }
 
-/// An event as EventBridge hands it to a queue.
+/// An event as EventBridge sends it to a queue.
 fn eventbridge_event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
-    let cause = EventContext {
+    let context = EventContext {
         correlation_id,
         causation_id: None,
         traceparent: TraceParent::root(now()),
@@ -32,15 +32,15 @@ fn eventbridge_event<D: EventData>(data: D, correlation_id: Uuid) -> Value {
         "version": "0",
         "source": D::SOURCE,
         "detail-type": D::DETAIL_TYPE,
-        "detail": Envelope::new(data, now(), cause),
+        "detail": Envelope::new(data, now(), context),
     })
 }
 
-/// Messages as Lambda hands them to a function, named by their position.
+/// A Lambda SQS event. The message ids are the positions in `bodies`.
 fn sqs_event(bodies: &[String]) -> Value {
-    let record = |(at, body): (usize, &String)| {
+    let record = |(position, body): (usize, &String)| {
         json!({
-            "messageId": at.to_string(),
+            "messageId": position.to_string(),
             "receiptHandle": "handle",
             "body": body,
             "attributes": {"ApproximateReceiveCount": "1"},
@@ -54,8 +54,11 @@ fn sqs_event(bodies: &[String]) -> Value {
     json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()})
 }
 
-/// The answer to a batch of which these messages failed.
+/// The response to a batch in which the messages at `positions` failed.
 fn batch_item_failures(positions: &[&str]) -> Value {
-    let failed: Vec<Value> = positions.iter().map(|at| json!({"itemIdentifier": at})).collect();
+    let failed: Vec<Value> = positions
+        .iter()
+        .map(|position| json!({"itemIdentifier": position}))
+        .collect();
     json!({"batchItemFailures": failed})
 }

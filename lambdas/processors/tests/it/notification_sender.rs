@@ -1,4 +1,4 @@
-//! Each end of an order is told in one mail.
+//! Tests of notification-sender: one mail per final order event and account mail request.
 
 use aws_config::SdkConfig;
 use domain::{Clock, Currency, FailureReason, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
@@ -20,11 +20,11 @@ struct TestContext {
 }
 
 impl TestContext {
-    /// With a sender's address that SES has verified.
+    /// A context whose sender address is verified at SES.
     async fn new() -> Self {
-        let world = Self::with_unverified_sender().await;
-        world.verify_sender().await;
-        world
+        let context = Self::with_unverified_sender().await;
+        context.verify_sender().await;
+        context
     }
 
     async fn with_unverified_sender() -> Self {
@@ -34,11 +34,11 @@ impl TestContext {
             outbox: create_table(&aws, &["event_id"]).await,
             idempotency: create_table(&aws, &["id"]).await,
         };
-        let from = format!("{}@matsuri.example", uuid_v7(now()));
+        let from_address = format!("{}@matsuri.example", uuid_v7(now()));
         let variables = [
             ("ORDERS_TABLE", tables.orders.as_str()),
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
-            ("MAIL_FROM", &from),
+            ("MAIL_FROM", &from_address),
             ("STOREFRONT_URL", "https://shop.test"),
         ];
         let sender = FunctionProcess::start(EXECUTABLE, "notification-sender", &variables)
@@ -49,7 +49,7 @@ impl TestContext {
             aws,
             orders,
             sender,
-            from_address: from,
+            from_address,
         }
     }
 
@@ -88,17 +88,17 @@ impl TestContext {
             .unwrap()
     }
 
-    /// What was sent from this world's address.
+    /// The mails sent from this context's address.
     async fn sent_mails(&self) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.aws.endpoint_url().unwrap());
-        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-        let accounts = answer["messages"].as_object().unwrap().values();
+        let response: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let accounts = response["messages"].as_object().unwrap().values();
         let mails = accounts.flat_map(|mails| mails.as_array().unwrap().clone());
         mails.filter(|mail| mail["Source"] == self.from_address).collect()
     }
 }
 
-/// A message as SNS delivers it to a queue.
+/// An SQS message body as SNS delivers it.
 fn sns_notification(event: &Value) -> String {
     json!({
         "Type": "Notification",
@@ -132,14 +132,14 @@ fn order_failed(order: &Order, reason: FailureReason) -> Value {
 }
 
 #[tokio::test]
-async fn a_completed_order_is_told_once() {
-    let world = TestContext::new().await;
-    let order = world.place_order("hanako@example.com").await;
+async fn completed_order_sends_one_mail() {
+    let context = TestContext::new().await;
+    let order = context.place_order("hanako@example.com").await;
     let event = order_completed(&order);
-    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
-    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
 
-    let mails = world.sent_mails().await;
+    let mails = context.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
     assert_eq!(
@@ -156,16 +156,16 @@ async fn a_completed_order_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_failed_order_is_told_with_its_reason() {
-    let world = TestContext::new().await;
-    let order = world.place_order("taro@example.com").await;
+async fn failed_order_mail_states_the_reason() {
+    let context = TestContext::new().await;
+    let order = context.place_order("taro@example.com").await;
     assert_eq!(
-        world
+        context
             .deliver(&order_failed(&order, FailureReason::PaymentDeclined))
             .await,
         batch_item_failures(&[])
     );
-    let mails = world.sent_mails().await;
+    let mails = context.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(
         mail["Subject"],
@@ -179,84 +179,87 @@ async fn a_failed_order_is_told_with_its_reason() {
 }
 
 #[tokio::test]
-async fn deliveries_at_once_send_one_mail() {
-    let world = TestContext::new().await;
-    let message = sns_notification(&order_completed(&world.place_order("hanako@example.com").await));
-    world
+async fn concurrent_deliveries_send_one_mail() {
+    let context = TestContext::new().await;
+    let message = sns_notification(&order_completed(&context.place_order("hanako@example.com").await));
+    context
         .sender
         .invoke(sqs_event(&[message.clone(), message.clone(), message.clone()]))
         .await
         .unwrap();
     assert_eq!(
-        world.sender.invoke(sqs_event(&[message])).await.unwrap(),
+        context.sender.invoke(sqs_event(&[message])).await.unwrap(),
         batch_item_failures(&[])
     );
-    assert_eq!(world.sent_mails().await.len(), 1);
+    assert_eq!(context.sent_mails().await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_bare_event_is_as_good_as_one_in_an_envelope() {
-    let world = TestContext::new().await;
-    let event = order_completed(&world.place_order("hanako@example.com").await);
-    let answer = world
+async fn accepts_event_without_sns_envelope() {
+    let context = TestContext::new().await;
+    let event = order_completed(&context.place_order("hanako@example.com").await);
+    let response = context
         .sender
         .invoke(sqs_event(&[event.to_string()]))
         .await
         .unwrap();
-    assert_eq!(answer, batch_item_failures(&[]));
-    assert_eq!(world.sent_mails().await.len(), 1);
+    assert_eq!(response, batch_item_failures(&[]));
+    assert_eq!(context.sent_mails().await.len(), 1);
 }
 
-/// Their account was deleted while the mail was on its way.
+/// The account was deleted before the mail was sent.
 #[tokio::test]
-async fn a_customer_who_is_gone_is_told_nothing() {
-    let world = TestContext::new().await;
-    let order = world.place_order("").await;
+async fn deleted_customer_gets_no_mail() {
+    let context = TestContext::new().await;
+    let order = context.place_order("").await;
     for event in [
         order_completed(&order),
         order_failed(&order, FailureReason::PaymentDeclined),
     ] {
-        assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
+        assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
     }
-    assert_eq!(world.sent_mails().await.len(), 0);
+    assert_eq!(context.sent_mails().await.len(), 0);
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_fails_for_itself() {
-    let world = TestContext::new().await;
-    let mut nowhere = world.place_order("hanako@example.com").await;
-    nowhere.order_id = OrderId::new(now());
-    let two_addresses = world.place_order("a@example.com,b@example.com").await;
-    let good = world.place_order("hanako@example.com").await;
+async fn invalid_messages_fail_individually() {
+    let context = TestContext::new().await;
+    let mut nonexistent = context.place_order("hanako@example.com").await;
+    nonexistent.order_id = OrderId::new(now());
+    let two_addresses = context.place_order("a@example.com,b@example.com").await;
+    let valid = context.place_order("hanako@example.com").await;
     let bodies = [
-        sns_notification(&order_completed(&nowhere)),
+        sns_notification(&order_completed(&nonexistent)),
         sns_notification(&order_completed(&two_addresses)),
-        sns_notification(&order_completed(&good)),
-        sns_notification(&json!({"detail-type": "OrderPondered", "source": "nobody", "detail": {}})),
+        sns_notification(&order_completed(&valid)),
+        sns_notification(&json!({"detail-type": "UnknownEvent", "source": "unknown", "detail": {}})),
         "not JSON".to_owned(),
     ];
-    let answer = world.sender.invoke(sqs_event(&bodies)).await.unwrap();
-    let named = answer["batchItemFailures"].as_array().unwrap().len();
-    assert_eq!(named, 4, "{answer}");
-    assert!(!answer.to_string().contains("\"2\""), "{answer}");
-    assert_eq!(world.sent_mails().await.len(), 1);
+    let response = context.sender.invoke(sqs_event(&bodies)).await.unwrap();
+    let failed = response["batchItemFailures"].as_array().unwrap().len();
+    assert_eq!(failed, 4, "{response}");
+    assert!(!response.to_string().contains("\"2\""), "{response}");
+    assert_eq!(context.sent_mails().await.len(), 1);
 }
 
 #[tokio::test]
-async fn what_ses_does_not_take_now_it_takes_later() {
-    let world = TestContext::with_unverified_sender().await;
-    let event = order_completed(&world.place_order("hanako@example.com").await);
-    assert_eq!(world.deliver(&event).await, batch_item_failures(&["0"]));
-    let line = world
+async fn mail_rejected_by_ses_is_sent_on_retry() {
+    let context = TestContext::with_unverified_sender().await;
+    let event = order_completed(&context.place_order("hanako@example.com").await);
+    assert_eq!(context.deliver(&event).await, batch_item_failures(&["0"]));
+    let line = context
         .sender
-        .wait_for_log("SES does not take the mail")
+        .wait_for_log("SES rejected the mail")
         .await
         .concat();
-    assert!(!line.contains("hanako"), "addresses stay out of the logs: {line}");
+    assert!(
+        !line.contains("hanako"),
+        "e-mail addresses must not be logged: {line}"
+    );
 
-    world.verify_sender().await;
-    assert_eq!(world.deliver(&event).await, batch_item_failures(&[]));
-    assert_eq!(world.sent_mails().await.len(), 1);
+    context.verify_sender().await;
+    assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(context.sent_mails().await.len(), 1);
 }
 
 fn mail_request(mail: AccountMail, to: &str) -> String {
@@ -265,18 +268,18 @@ fn mail_request(mail: AccountMail, to: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_person_is_told_once_about_their_account() {
-    let world = TestContext::new().await;
+async fn account_mail_request_sends_one_mail() {
+    let context = TestContext::new().await;
     let token = LinkToken("a-secret".to_owned());
     let message = mail_request(AccountMail::ResetPassword { token }, "hanako@example.com");
     for _ in 0..2 {
-        let answer = world
+        let response = context
             .sender
             .invoke(sqs_event(std::slice::from_ref(&message)))
             .await;
-        assert_eq!(answer.unwrap(), batch_item_failures(&[]));
+        assert_eq!(response.unwrap(), batch_item_failures(&[]));
     }
-    let mails = world.sent_mails().await;
+    let mails = context.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
     assert_eq!(mail["Subject"], "Choose a new password / パスワードの再設定");
@@ -285,23 +288,23 @@ async fn a_person_is_told_once_about_their_account() {
         text.contains("https://shop.test/reset?token=a-secret\n"),
         "{text}"
     );
-    let lines = world.sender.wait_for_log("").await.concat();
+    let lines = context.sender.wait_for_log("").await.concat();
     assert!(
         !lines.contains("a-secret") && !lines.contains("hanako@"),
-        "secrets and addresses stay out of the logs: {lines}"
+        "secrets and e-mail addresses must not be logged: {lines}"
     );
 }
 
 #[tokio::test]
-async fn a_mail_of_nothing_and_one_that_came_over_the_bus_are_not_sent() {
-    let world = TestContext::new().await;
-    let nothing = mail_request(AccountMail::Decoy, "");
-    let answer = world.sender.invoke(sqs_event(&[nothing])).await.unwrap();
-    assert_eq!(answer, batch_item_failures(&[]));
+async fn decoy_and_account_mail_from_sns_are_not_sent() {
+    let context = TestContext::new().await;
+    let decoy = mail_request(AccountMail::Decoy, "");
+    let response = context.sender.invoke(sqs_event(&[decoy])).await.unwrap();
+    assert_eq!(response, batch_item_failures(&[]));
 
     let changed = mail_request(AccountMail::PasswordChanged, "hanako@example.com");
-    let by_bus = json!({"Type": "Notification", "MessageId": "1", "Message": changed}).to_string();
-    let answer = world.sender.invoke(sqs_event(&[by_bus])).await.unwrap();
-    assert_eq!(answer, batch_item_failures(&["0"]));
-    assert_eq!(world.sent_mails().await.len(), 0);
+    let from_sns = json!({"Type": "Notification", "MessageId": "1", "Message": changed}).to_string();
+    let response = context.sender.invoke(sqs_event(&[from_sns])).await.unwrap();
+    assert_eq!(response, batch_item_failures(&["0"]));
+    assert_eq!(context.sent_mails().await.len(), 0);
 }

@@ -1,4 +1,4 @@
-//! Each new order's saga is started once, with what its steps need.
+//! Tests of order-processor: one saga execution per `OrderCreated` event.
 
 use aws_config::SdkConfig;
 use aws_sdk_sfn::{Client, types::StateMachineType};
@@ -21,8 +21,8 @@ impl TestContext {
     async fn new(kind: StateMachineType) -> Self {
         let aws: SdkConfig = aws_client::sdk_config().await;
         let table = create_table(&aws, &["id"]).await;
-        let sagas = Client::new(&aws);
-        let state_machine = sagas
+        let step_functions = Client::new(&aws);
+        let state_machine_arn = step_functions
             .create_state_machine()
             .name(&table)
             .r#type(kind)
@@ -34,7 +34,7 @@ impl TestContext {
             .state_machine_arn;
         let variables = [
             ("IDEMPOTENCY_TABLE", table.as_str()),
-            ("STATE_MACHINE_ARN", &state_machine),
+            ("STATE_MACHINE_ARN", &state_machine_arn),
         ];
         let processor = FunctionProcess::start(EXECUTABLE, "order-processor", &variables)
             .await
@@ -42,8 +42,8 @@ impl TestContext {
         Self {
             aws,
             table,
-            step_functions: sagas,
-            state_machine_arn: state_machine,
+            step_functions,
+            state_machine_arn,
             processor,
         }
     }
@@ -114,12 +114,12 @@ fn order_created() -> (OrderId, Value) {
 }
 
 #[tokio::test]
-async fn the_saga_gets_what_its_steps_read() {
-    let world = TestContext::new(StateMachineType::Standard).await;
+async fn saga_input_is_the_state_that_the_steps_parse() {
+    let context = TestContext::new(StateMachineType::Standard).await;
     let (order_id, event) = order_created();
-    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
+    assert_eq!(context.process(&[&event]).await, batch_item_failures(&[]));
 
-    let input = world.execution_input().await;
+    let input = context.execution_input().await;
     let state: saga::SagaState = serde_json::from_str(&input).unwrap();
     let (detail, data) = (&event["detail"], &event["detail"]["data"]);
     assert_eq!(state.order_id, order_id);
@@ -130,42 +130,49 @@ async fn the_saga_gets_what_its_steps_read() {
     assert_eq!(
         json!(state.causation_id),
         detail["event_id"],
-        "the event is what led to the saga"
+        "the event must be the cause of the saga"
     );
-    assert!(!input.contains("Paper lantern"), "the steps need no names");
+    assert!(
+        !input.contains("Paper lantern"),
+        "the steps do not need product names"
+    );
 }
 
 #[tokio::test]
-async fn a_second_delivery_starts_no_second_saga() {
-    let world = TestContext::new(StateMachineType::Standard).await;
+async fn duplicate_event_starts_no_second_saga() {
+    let context = TestContext::new(StateMachineType::Standard).await;
     let (_, event) = order_created();
     assert_eq!(
-        world.process(&[&event, &event, &event]).await,
+        context.process(&[&event, &event, &event]).await,
         batch_item_failures(&[])
     );
-    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
-    assert_eq!(world.execution_count().await, 1);
-    assert_eq!(world.record_count().await, 0, "the execution's name is enough");
+    assert_eq!(context.process(&[&event]).await, batch_item_failures(&[]));
+    assert_eq!(context.execution_count().await, 1);
+    assert_eq!(
+        context.record_count().await,
+        0,
+        "a Standard state machine needs no idempotency record"
+    );
 }
 
-/// MiniStack refuses a name's second execution of an Express state machine too, which AWS does not. So it is
-/// the record that is looked at.
+/// MiniStack rejects duplicate execution names of Express state machines, unlike AWS. So the test also checks the
+/// idempotency record.
 #[tokio::test]
-async fn where_names_are_not_known_a_record_starts_the_saga_once() {
-    let world = TestContext::new(StateMachineType::Express).await;
+async fn express_state_machine_uses_the_idempotency_store() {
+    let context = TestContext::new(StateMachineType::Express).await;
     let (_, event) = order_created();
-    // A delivery that finds another one at work is left in the queue, and succeeds later.
-    world.process(&[&event, &event, &event]).await;
-    assert_eq!(world.process(&[&event]).await, batch_item_failures(&[]));
+    // A delivery during another one fails, stays in the queue and succeeds later.
+    context.process(&[&event, &event, &event]).await;
+    assert_eq!(context.process(&[&event]).await, batch_item_failures(&[]));
     assert_eq!(
-        (world.execution_count().await, world.record_count().await),
+        (context.execution_count().await, context.record_count().await),
         (1, 1)
     );
 }
 
 #[tokio::test]
-async fn poison_fails_for_itself() {
-    let world = TestContext::new(StateMachineType::Standard).await;
+async fn poison_messages_fail_individually() {
+    let context = TestContext::new(StateMachineType::Standard).await;
     let (_, good) = order_created();
     let (_, mut newer) = order_created();
     newer["detail"]["schema_version"] = json!(2);
@@ -175,46 +182,48 @@ async fn poison_fails_for_itself() {
     other["detail-type"] = json!("OrderCancelled");
     let text = json!("not an event");
 
-    let answer = world.process(&[&text, &good, &newer, &no_quantity, &other]).await;
-    let mut named: Vec<&str> = answer["batchItemFailures"]
+    let response = context
+        .process(&[&text, &good, &newer, &no_quantity, &other])
+        .await;
+    let mut failed: Vec<&str> = response["batchItemFailures"]
         .as_array()
         .unwrap()
         .iter()
         .map(|failure| failure["itemIdentifier"].as_str().unwrap())
         .collect();
-    named.sort_unstable();
-    assert_eq!(named, ["0", "2", "3", "4"]);
-    assert_eq!(world.execution_count().await, 1);
+    failed.sort_unstable();
+    assert_eq!(failed, ["0", "2", "3", "4"]);
+    assert_eq!(context.execution_count().await, 1);
 }
 
 #[tokio::test]
-async fn by_hand_it_takes_an_sqs_event_and_says_so_to_everything_else() {
-    let world = TestContext::new(StateMachineType::Standard).await;
+async fn manual_invocation_requires_an_sqs_event() {
+    let context = TestContext::new(StateMachineType::Standard).await;
     let (_, event) = order_created();
-    let by_hand = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
+    let manual = json!({"Records": [{"messageId": "1", "body": event.to_string()}]});
     assert_eq!(
-        world.processor.invoke(by_hand).await.unwrap(),
+        context.processor.invoke(manual).await.unwrap(),
         json!({"batchItemFailures": []})
     );
 
-    for wrong in [event, json!({}), json!([]), json!(null)] {
-        let error = world.processor.invoke(wrong).await.unwrap_err();
+    for invalid in [event, json!({}), json!([]), json!(null)] {
+        let error = context.processor.invoke(invalid).await.unwrap_err();
         assert_eq!(error.error_type, "InvalidInput");
         assert!(
             error
                 .error_message
-                .starts_with("this function takes an SQS event"),
+                .starts_with("this function expects an SQS event"),
             "{error:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn the_log_of_a_message_stands_in_the_order_s_trace() {
-    let world = TestContext::new(StateMachineType::Standard).await;
+async fn message_log_has_the_order_trace() {
+    let context = TestContext::new(StateMachineType::Standard).await;
     let (order_id, event) = order_created();
-    world.process(&[&event]).await;
-    let lines = world.processor.wait_for_log("the order's saga has started").await;
+    context.process(&[&event]).await;
+    let lines = context.processor.wait_for_log("the order saga was started").await;
     let line: Value = serde_json::from_str(&lines[0]).unwrap();
     let message = &line["spans"][1];
     assert_eq!(message["correlation_id"], order_id.to_string());
@@ -228,21 +237,22 @@ async fn the_log_of_a_message_stands_in_the_order_s_trace() {
 }
 
 #[tokio::test]
-async fn without_its_state_machine_it_does_not_start() {
-    let nowhere = format!(
+async fn initialisation_fails_without_the_state_machine() {
+    let missing = format!(
         "arn:aws:states:ap-northeast-1:000000000000:stateMachine:{}",
         uuid_v7(now())
     );
     let variables = [
         ("IDEMPOTENCY_TABLE", "table"),
-        ("STATE_MACHINE_ARN", nowhere.as_str()),
+        ("STATE_MACHINE_ARN", missing.as_str()),
     ];
-    let Err(ExitedDuringInit(said)) = FunctionProcess::start(EXECUTABLE, "order-processor", &variables).await
+    let Err(ExitedDuringInit(output)) =
+        FunctionProcess::start(EXECUTABLE, "order-processor", &variables).await
     else {
-        panic!("it started")
+        panic!("the function started")
     };
     assert!(
-        said.contains("the function order-processor cannot start"),
-        "{said}"
+        output.contains("the function order-processor cannot be initialised"),
+        "{output}"
     );
 }

@@ -1,4 +1,4 @@
-//! Every situation in which an order may be found, and what becomes of it.
+//! Tests of order-reconciler: one test for each state of an order and its saga.
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
@@ -31,10 +31,10 @@ struct TestContext {
 }
 
 impl TestContext {
-    /// A state machine of which an execution runs until it is told to stop.
+    /// A Standard state machine whose executions run until they are stopped.
     async fn new() -> Self {
-        let waiting = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
-        Self::with_state_machine(StateMachineType::Standard, waiting).await
+        let wait_state = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
+        Self::with_state_machine(StateMachineType::Standard, wait_state).await
     }
 
     async fn with_state_machine(kind: StateMachineType, only_state: Value) -> Self {
@@ -44,9 +44,9 @@ impl TestContext {
             outbox: create_table(&aws, &["event_id"]).await,
             idempotency: create_table(&aws, &["id"]).await,
         };
-        let (sagas, sqs) = (StepFunctions::new(&aws), aws_sdk_sqs::Client::new(&aws));
+        let (step_functions, sqs) = (StepFunctions::new(&aws), aws_sdk_sqs::Client::new(&aws));
         let definition = json!({"StartAt": "Only", "States": {"Only": only_state}});
-        let machine = sagas
+        let state_machine = step_functions
             .create_state_machine()
             .name(&tables.orders)
             .r#type(kind)
@@ -54,31 +54,31 @@ impl TestContext {
             .definition(definition.to_string())
             .send()
             .await;
-        let queue = sqs.create_queue().queue_name(&tables.orders).send().await;
+        let parking_queue = sqs.create_queue().queue_name(&tables.orders).send().await;
         Self {
             dynamo: DynamoDb::new(&aws),
-            state_machine_arn: machine.unwrap().state_machine_arn,
-            parking_queue_url: queue.unwrap().queue_url.unwrap(),
+            state_machine_arn: state_machine.unwrap().state_machine_arn,
+            parking_queue_url: parking_queue.unwrap().queue_url.unwrap(),
             tables,
-            step_functions: sagas,
+            step_functions,
             sqs,
         }
     }
 
-    async fn start_function(&self, handler: &str, stuck_after: &str) -> FunctionProcess {
+    async fn start_function(&self, handler: &str, stuck_threshold: &str) -> FunctionProcess {
         let variables = [
             ("IDEMPOTENCY_TABLE", self.tables.idempotency.as_str()),
             ("ORDERS_TABLE", &self.tables.orders),
             ("ORDER_PARKING_QUEUE_URL", &self.parking_queue_url),
             ("STATE_MACHINE_ARN", &self.state_machine_arn),
-            ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_after),
+            ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_threshold),
         ];
         FunctionProcess::start(EXECUTABLE, handler, &variables)
             .await
             .unwrap()
     }
 
-    /// The reconciler of orders of whatever age.
+    /// A reconciler that treats every open order as stuck.
     async fn start_reconciler(&self) -> FunctionProcess {
         self.start_function("order-reconciler", "0").await
     }
@@ -88,7 +88,7 @@ impl TestContext {
         Orders::new(self.dynamo.clone(), self.tables.clone(), clock)
     }
 
-    /// An order placed so long ago, and the event that told of it.
+    /// Places an order with the given age and returns it with its `OrderCreated` event.
     async fn place_order(&self, age: TimeDelta) -> (Order, Value) {
         let at = now();
         let item = OrderItem {
@@ -99,7 +99,7 @@ impl TestContext {
         };
         let new = NewOrder {
             user_id: UserId::new(at),
-            contact_email: "someone@example.com".to_owned(),
+            contact_email: "hanako@example.com".to_owned(),
             items: vec![item],
             total: Money::new(1_500, Currency::JPY).unwrap(),
             payment_method: "pm_card_visa".to_owned(),
@@ -126,14 +126,13 @@ impl TestContext {
     }
 
     async fn start_saga(&self, order: &Order) {
-        let starting = self
+        let request = self
             .step_functions
             .start_execution()
             .state_machine_arn(&self.state_machine_arn);
-        starting.name(order.order_id.to_string()).send().await.unwrap();
+        request.name(order.order_id.to_string()).send().await.unwrap();
     }
 
-    /// Ends every execution that runs.
     async fn stop_running_executions(&self) {
         for name in self.execution_names(Some(ExecutionStatus::Running)).await {
             let stop = self
@@ -144,19 +143,22 @@ impl TestContext {
         }
     }
 
-    /// The names of executions, in their order.
+    /// The names of the executions, sorted.
     async fn execution_names(&self, status: Option<ExecutionStatus>) -> Vec<String> {
         let list = self
             .step_functions
             .list_executions()
             .state_machine_arn(&self.state_machine_arn);
         let listed = list.set_status_filter(status).send().await.unwrap();
-        let mut names: Vec<String> = listed.executions.into_iter().map(|one| one.name).collect();
+        let mut names: Vec<String> = listed
+            .executions
+            .into_iter()
+            .map(|execution| execution.name)
+            .collect();
         names.sort();
         names
     }
 
-    /// Waits until nothing runs any more.
     async fn wait_until_executions_end(&self) {
         for _ in 0..600 {
             if self
@@ -168,18 +170,18 @@ impl TestContext {
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("an execution does not end");
+        panic!("an execution did not end within 30 s");
     }
 
     async fn execution_input(&self, name: &str) -> Value {
-        let described = self
+        let request = self
             .step_functions
             .describe_execution()
             .execution_arn(self.execution_arn(name));
-        serde_json::from_str(&described.send().await.unwrap().input.unwrap()).unwrap()
+        serde_json::from_str(&request.send().await.unwrap().input.unwrap()).unwrap()
     }
 
-    /// What lies in the parking queue, which is empty afterwards.
+    /// Receives the messages in the parking queue, which is empty afterwards.
     async fn receive_parked(&self) -> Vec<Value> {
         let receive = self.sqs.receive_message().queue_url(&self.parking_queue_url);
         let received = receive.max_number_of_messages(10).send().await.unwrap();
@@ -190,7 +192,7 @@ impl TestContext {
     }
 }
 
-/// A table of orders with its index.
+/// Creates an orders table with the index of open orders.
 async fn create_orders_table(aws: &SdkConfig) -> String {
     let name = format!("test-{}", uuid_v7(now()));
     let text = |name: &str| {
@@ -222,7 +224,7 @@ async fn create_orders_table(aws: &SdkConfig) -> String {
     name
 }
 
-/// What a run did: restarted, parked, failed.
+/// Runs the reconciler and returns the numbers of restarted, parked and failed orders.
 async fn run_once(reconciler: &FunctionProcess) -> (Value, Value, Value) {
     let run = reconciler.invoke(json!({})).await.unwrap();
     (
@@ -237,168 +239,183 @@ fn run_counts(restarted: u64, parked: u64, failed: u64) -> (Value, Value, Value)
 }
 
 #[tokio::test]
-async fn an_order_whose_event_was_lost_gets_its_saga() {
-    let world = TestContext::new().await;
-    let (order, event) = world.place_order(TimeDelta::zero()).await;
-    let reconciler = world.start_reconciler().await;
+async fn saga_is_started_when_the_event_was_lost() {
+    let context = TestContext::new().await;
+    let (order, event) = context.place_order(TimeDelta::zero()).await;
+    let reconciler = context.start_reconciler().await;
     assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
-    assert_eq!(world.execution_names(None).await, [order.order_id.to_string()]);
+    assert_eq!(context.execution_names(None).await, [order.order_id.to_string()]);
     assert_eq!(
-        world.load_order(&order).await.restarts,
+        context.load_order(&order).await.restarts,
         0,
-        "it is the first start"
+        "the first start is not a restart"
     );
 
-    assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
-    let processor = world.start_function("order-processor", "").await;
+    assert_eq!(
+        run_once(&reconciler).await,
+        run_counts(0, 0, 0),
+        "the saga is running"
+    );
+    let processor = context.start_function("order-processor", "").await;
     let late = processor.invoke(sqs_event(&[event.to_string()])).await;
     assert_eq!(
         late.unwrap(),
         batch_item_failures(&[]),
-        "the event comes after all"
+        "a late event must not start a second saga"
     );
-    assert_eq!(world.execution_names(None).await.len(), 1);
+    assert_eq!(context.execution_names(None).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_saga_that_died_is_started_again_with_the_same_input() {
-    let world = TestContext::new().await;
-    let (order, event) = world.place_order(TimeDelta::zero()).await;
-    let processor = world.start_function("order-processor", "").await;
+async fn dead_saga_is_restarted_with_the_same_input() {
+    let context = TestContext::new().await;
+    let (order, event) = context.place_order(TimeDelta::zero()).await;
+    let processor = context.start_function("order-processor", "").await;
     processor.invoke(sqs_event(&[event.to_string()])).await.unwrap();
-    let reconciler = world.start_reconciler().await;
-    assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
+    let reconciler = context.start_reconciler().await;
+    assert_eq!(
+        run_once(&reconciler).await,
+        run_counts(0, 0, 0),
+        "the saga is running"
+    );
 
-    world.stop_running_executions().await;
+    context.stop_running_executions().await;
     assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
     let (first, second) = (order.order_id.to_string(), format!("{}-2", order.order_id));
     assert_eq!(
-        world.execution_names(Some(ExecutionStatus::Running)).await,
+        context.execution_names(Some(ExecutionStatus::Running)).await,
         std::slice::from_ref(&second)
     );
-    let input = world.execution_input(&second).await;
-    assert_eq!(input, world.execution_input(&first).await);
+    let input = context.execution_input(&second).await;
+    assert_eq!(input, context.execution_input(&first).await);
     assert_eq!(
         input["traceparent"],
         json!(order.traceparent),
-        "one trace from the request on"
+        "the restarted saga must keep the trace of the request"
     );
 }
 
 #[tokio::test]
-async fn an_order_that_stays_stuck_is_parked_once() {
-    let world = TestContext::new().await;
-    let (order, _) = world.place_order(TimeDelta::zero()).await;
-    world.start_saga(&order).await;
-    let reconciler = world.start_reconciler().await;
+async fn order_is_parked_once_after_the_last_restart() {
+    let context = TestContext::new().await;
+    let (order, _) = context.place_order(TimeDelta::zero()).await;
+    context.start_saga(&order).await;
+    let reconciler = context.start_reconciler().await;
     for _ in 0..3 {
-        world.stop_running_executions().await;
+        context.stop_running_executions().await;
         assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
-        assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0), "its saga runs");
+        assert_eq!(
+            run_once(&reconciler).await,
+            run_counts(0, 0, 0),
+            "the saga is running"
+        );
     }
-    world.stop_running_executions().await;
+    context.stop_running_executions().await;
     assert_eq!(run_once(&reconciler).await, run_counts(0, 1, 0));
     assert_eq!(run_once(&reconciler).await, run_counts(0, 0, 0));
 
-    let [message] = &world.receive_parked().await[..] else {
-        panic!("one message")
+    let [message] = &context.receive_parked().await[..] else {
+        panic!("expected one message in the parking queue")
     };
     let last = format!("{}-4", order.order_id);
     assert_eq!(message["order_id"], json!(order.order_id));
-    assert_eq!(message["execution"], json!(world.execution_arn(&last)));
-    assert_eq!(message["state"], world.execution_input(&last).await);
-    assert_eq!(world.execution_names(None).await.len(), 4);
+    assert_eq!(message["execution"], json!(context.execution_arn(&last)));
+    assert_eq!(message["state"], context.execution_input(&last).await);
+    assert_eq!(context.execution_names(None).await.len(), 4);
     let open = reconciler.invoke(json!({})).await.unwrap();
-    assert_eq!(open["open"], 0, "it is a person's");
+    assert_eq!(open["open"], 0, "a parked order must not count as open");
 }
 
 #[tokio::test]
-async fn an_order_that_its_saga_parked_is_not_parked_a_second_time() {
-    let parked = json!({"Type": "Fail", "Error": "OrderParked"});
-    let world = TestContext::with_state_machine(StateMachineType::Standard, parked).await;
-    let (order, _) = world.place_order(TimeDelta::zero()).await;
-    world.start_saga(&order).await;
-    let reconciler = world.start_reconciler().await;
+async fn order_parked_by_its_saga_is_not_parked_again() {
+    let fail_state = json!({"Type": "Fail", "Error": "OrderParked"});
+    let context = TestContext::with_state_machine(StateMachineType::Standard, fail_state).await;
+    let (order, _) = context.place_order(TimeDelta::zero()).await;
+    context.start_saga(&order).await;
+    let reconciler = context.start_reconciler().await;
     for restarted in [1, 1, 1, 0] {
-        world.wait_until_executions_end().await;
+        context.wait_until_executions_end().await;
         assert_eq!(
             run_once(&reconciler).await,
             run_counts(restarted, 1 - restarted, 0)
         );
     }
-    assert_eq!(world.receive_parked().await, [Value::Null; 0]);
-    assert_eq!(world.load_order(&order).await.open, None);
+    assert_eq!(context.receive_parked().await, [Value::Null; 0]);
+    assert_eq!(context.load_order(&order).await.open, None);
 }
 
 #[tokio::test]
-async fn a_start_that_was_lost_after_it_was_counted_is_made_up_for() {
-    let world = TestContext::new().await;
-    let (order, _) = world.place_order(TimeDelta::zero()).await;
-    world.start_saga(&order).await;
-    world.stop_running_executions().await;
-    let counted = world
+async fn start_lost_after_its_count_is_repeated() {
+    let context = TestContext::new().await;
+    let (order, _) = context.place_order(TimeDelta::zero()).await;
+    context.start_saga(&order).await;
+    context.stop_running_executions().await;
+    let counted = context
         .orders_with_age(TimeDelta::zero())
         .increment_restarts(&order)
         .await;
-    assert!(counted.unwrap(), "and here the process ends");
+    assert!(
+        counted.unwrap(),
+        "the restart must be counted before the simulated crash"
+    );
 
     assert_eq!(
-        run_once(&world.start_reconciler().await).await,
+        run_once(&context.start_reconciler().await).await,
         run_counts(1, 0, 0)
     );
     let second = format!("{}-2", order.order_id);
     assert_eq!(
-        world.execution_names(Some(ExecutionStatus::Running)).await,
+        context.execution_names(Some(ExecutionStatus::Running)).await,
         [second]
     );
-    assert_eq!(world.load_order(&order).await.restarts, 1);
+    assert_eq!(context.load_order(&order).await.restarts, 1);
 }
 
 #[tokio::test]
-async fn young_orders_and_orders_that_have_ended_are_left_alone() {
-    let world = TestContext::new().await;
-    let (young, _) = world.place_order(TimeDelta::seconds(60)).await;
-    let (cancelled, _) = world.place_order(TimeDelta::hours(2)).await;
-    let orders = world.orders_with_age(TimeDelta::zero());
+async fn recent_and_ended_orders_are_skipped() {
+    let context = TestContext::new().await;
+    let (young, _) = context.place_order(TimeDelta::seconds(60)).await;
+    let (cancelled, _) = context.place_order(TimeDelta::hours(2)).await;
+    let orders = context.orders_with_age(TimeDelta::zero());
     let cancelling = orders.cancel(cancelled.user_id, cancelled.order_id, cancelled.event_context());
     cancelling.await.unwrap();
 
-    let reconciler = world.start_function("order-reconciler", "600").await;
+    let reconciler = context.start_function("order-reconciler", "600").await;
     let run = reconciler.invoke(json!({})).await.unwrap();
     assert_eq!((&run["open"], &run["restarted"]), (&json!(1), &json!(0)));
     let age = run["oldest_age_seconds"].as_u64().unwrap();
     assert!((60..600).contains(&age), "{age}");
-    assert_eq!(world.execution_names(None).await, [""; 0]);
-    assert_eq!(world.load_order(&young).await, young);
+    assert_eq!(context.execution_names(None).await, [""; 0]);
+    assert_eq!(context.load_order(&young).await, young);
 }
 
-/// An Express state machine tells nothing of its executions, so the time since the last start has to do.
+/// Step Functions does not report Express executions, so the time since the last start decides.
 #[tokio::test]
-async fn where_executions_are_not_known_the_age_decides() {
-    let waiting = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
-    let world = TestContext::with_state_machine(StateMachineType::Express, waiting).await;
-    let (order, _) = world.place_order(TimeDelta::hours(1)).await;
-    let reconciler = world.start_function("order-reconciler", "600").await;
+async fn express_sagas_are_restarted_by_age() {
+    let wait_state = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
+    let context = TestContext::with_state_machine(StateMachineType::Express, wait_state).await;
+    let (order, _) = context.place_order(TimeDelta::hours(1)).await;
+    let reconciler = context.start_function("order-reconciler", "600").await;
     assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
     assert_eq!(
-        world.execution_names(None).await,
+        context.execution_names(None).await,
         [format!("{}-2", order.order_id)]
     );
     assert_eq!(
         run_once(&reconciler).await,
         run_counts(0, 0, 0),
-        "it has ten minutes from here on"
+        "the threshold of ten minutes must start again"
     );
-    assert_eq!(world.load_order(&order).await.restarts, 1);
+    assert_eq!(context.load_order(&order).await.restarts, 1);
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_read_does_not_keep_the_others_waiting() {
-    let world = TestContext::new().await;
-    let (order, _) = world.place_order(TimeDelta::zero()).await;
+async fn unreadable_order_does_not_block_the_others() {
+    let context = TestContext::new().await;
+    let (order, _) = context.place_order(TimeDelta::zero()).await;
     let text = |text: String| AttributeValue::S(text);
     let broken = uuid_v7(now() - TimeDelta::hours(1)).to_string();
-    let put = world.dynamo.put_item().table_name(&world.tables.orders);
+    let put = context.dynamo.put_item().table_name(&context.tables.orders);
     put.item("user_id", text(broken.clone()))
         .item("order_id", text(broken))
         .item("open", text("0".to_owned()))
@@ -406,23 +423,23 @@ async fn an_order_that_cannot_be_read_does_not_keep_the_others_waiting() {
         .await
         .unwrap();
 
-    let reconciler = world.start_reconciler().await;
+    let reconciler = context.start_reconciler().await;
     assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 1));
-    assert_eq!(world.execution_names(None).await, [order.order_id.to_string()]);
+    assert_eq!(context.execution_names(None).await, [order.order_id.to_string()]);
     assert!(
         !reconciler
-            .wait_for_log("could not be dealt with")
+            .wait_for_log("could not be reconciled")
             .await
             .is_empty()
     );
 }
 
 #[tokio::test]
-async fn each_run_tells_its_metrics() {
-    let world = TestContext::new().await;
-    world.place_order(TimeDelta::hours(1)).await;
-    world.place_order(TimeDelta::zero()).await;
-    let reconciler = world.start_reconciler().await;
+async fn each_run_emits_its_metrics() {
+    let context = TestContext::new().await;
+    context.place_order(TimeDelta::hours(1)).await;
+    context.place_order(TimeDelta::zero()).await;
+    let reconciler = context.start_reconciler().await;
     run_once(&reconciler).await;
     let lines = reconciler.wait_for_log("_aws").await;
     let line: Value = serde_json::from_str(&lines[0]).unwrap();

@@ -1,25 +1,25 @@
-//! Taking money and giving it back.
+//! The payment provider port: charges, refunds and cancels payments.
 //!
-//! The other side is a third party, so it is a trait; [`stripe::Stripe`] is how it is done. What is in here
-//! decides nothing about an order: it asks the provider, and says in four words what came of it.
+//! [`PaymentProvider`] is a trait because the provider is a third party; [`stripe::Stripe`] implements it. This
+//! module makes no decisions about orders.
 //!
-//! A payment has two steps, so that no order is charged that its store knows nothing of: first the payment is
-//! made known to the provider and moves no money ([`PaymentProvider::create_intent`]), then, once its id is
-//! recorded with the order, it is confirmed. Every call may be repeated and has its effect once: the provider
-//! recognises a repetition by a key made of the order's id.
+//! A payment has two steps, so that every charged payment can be found from its order.
+//! [`PaymentProvider::create_intent`] creates the payment at the provider and moves no money. The saga then stores
+//! the payment's id on the order and calls [`PaymentProvider::confirm`], which charges it. Every call is idempotent:
+//! the provider detects repetitions by an idempotency key derived from the order id.
 
 use async_trait::async_trait;
 use domain::{Money, OrderId, PaymentId};
 
 pub mod stripe;
 
-/// A provider that charges customers for us.
+/// A payment provider that charges customers.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
-    /// Makes a payment of `amount` with the customer's `payment_method` known to the provider. No money
-    /// moves. The same order gets the same payment again.
+    /// Creates a payment of `amount` with `payment_method`. No money moves. A repeated call for the same order
+    /// returns the same payment.
     ///
-    /// A payment method that the provider does not know is [`PaymentError::Declined`].
+    /// Fails with [`PaymentError::Declined`] when the provider does not know the payment method.
     async fn create_intent(
         &self,
         order: OrderId,
@@ -27,57 +27,56 @@ pub trait PaymentProvider: Send + Sync {
         payment_method: &str,
     ) -> Result<PaymentId, PaymentError>;
 
-    /// Charges the payment. It is `Ok` only when the money is taken, now or by an earlier call.
+    /// Charges the payment. Returns `Ok` only when the payment is charged, by this or an earlier call.
     ///
-    /// After [`PaymentError::Unavailable`] it is not known whether the money was taken: repeat the call, or
-    /// ask with [`find`](Self::find).
+    /// After [`PaymentError::Unavailable`] the payment may or may not be charged: repeat the call, or check with
+    /// [`find`](Self::find).
     async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
 
-    /// Where the payment stands now.
+    /// The payment's current status.
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
 
-    /// Gives back all that was charged. `Ok` as well when it was given back before.
+    /// Refunds the whole payment. Returns `Ok` also when it has already been refunded.
     async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
 
-    /// Closes a payment that was not charged, so that it never can be; answers where the payment stands
-    /// afterwards. [`PaymentStatus::Charged`] says that a confirmation came first: refund it.
-    /// [`PaymentStatus::Open`] says that it could not be closed just now: repeat the call.
+    /// Cancels an uncharged payment permanently and returns its status. [`PaymentStatus::Charged`] means that a
+    /// confirmation came first: refund the payment. [`PaymentStatus::Open`] means that it cannot be cancelled at the
+    /// moment: repeat the call.
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
 }
 
-/// Where a payment stands at the provider.
+/// A payment's status at the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentStatus {
-    /// Nothing was charged so far; a confirmation may still charge it.
+    /// Not charged. A confirmation can charge it.
     Open,
-    /// The money was taken. It stays so after a refund.
+    /// Charged. The status stays the same after a refund.
     Charged,
-    /// Nothing was charged, and nothing can be any more.
+    /// Not charged, and a confirmation can no longer charge it.
     Cancelled,
 }
 
-/// Why the provider did not do what it was asked.
+/// Why a call to the payment provider failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
-    /// The payment method was refused: a business answer, which a retry does not change.
+    /// The payment method was declined. A retry is declined again.
     #[error("the payment was declined ({code})")]
     Declined {
-        /// The provider's word for the reason, such as `insufficient_funds`.
+        /// The provider's decline code, such as `insufficient_funds`.
         code: String,
     },
-    /// There was no answer, or none that says what happened. Worth a retry with the same arguments.
-    #[error("the payment provider gave no usable answer")]
+    /// The provider sent no response, or one that does not tell the result. Retry with the same arguments.
+    #[error("the payment provider is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The provider understood the request and it is wrong, or not possible as the payment stands. Never
-    /// worth a retry.
-    #[error("the payment provider refused the request (status {status}, {code})")]
+    /// The request is invalid, or not allowed in the payment's current status. A retry fails again.
+    #[error("the payment provider rejected the request (status {status}, {code})")]
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// The provider's word for the reason.
+        /// The provider's error code.
         code: String,
     },
-    /// The provider knows no such payment.
-    #[error("the payment provider knows no such payment")]
+    /// The payment does not exist at the provider.
+    #[error("the payment does not exist at the payment provider")]
     NotFound,
 }

@@ -1,8 +1,8 @@
-//! [`PaymentProvider`] over Stripe's HTTP API, version [`API_VERSION`]; also over what speaks the same wire
-//! protocol: `simulators/payment-provider` on laptops, `localstripe` in tests.
+//! Implements [`PaymentProvider`] with Stripe's HTTP API, version [`API_VERSION`]. Also works with the compatible
+//! servers `simulators/payment-provider` (local development) and `localstripe` (tests).
 //!
-//! The payment method goes with the creation of a PaymentIntent and not with its confirmation. Stripe takes
-//! it at either; at the creation it is checked before the order is claimed for payment.
+//! Stripe accepts the payment method when a PaymentIntent is created or when it is confirmed. This client sends it
+//! at the creation, so that Stripe checks it before the order is claimed for payment.
 
 use std::time::Duration;
 
@@ -19,43 +19,38 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{PaymentError, PaymentProvider, PaymentStatus};
 use crate::http_client;
 
-/// The version of Stripe's API that this is written for, sent with every request: what an account's default
-/// version is does not matter then.
+/// The Stripe API version, sent with every request. It overrides the account's default version.
 pub const API_VERSION: &str = "2026-02-25.clover";
 
-/// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a request may take from start to end. Taking a payment is three requests at most, and has to be done
-/// within its function's time.
+/// The timeout of a whole request. Processing a payment takes at most three requests, which must fit into the
+/// function's timeout.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stripe, as one account's key sees it.
+/// A client for one Stripe account.
 pub struct Stripe {
     http: Client,
     base_url: Url,
 }
 
-/// Why a client could not be made.
+/// The configuration of the Stripe client is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum StripeConfigError {
-    /// The address is not one to send requests to.
-    #[error("the payment API's address is not an http or https URL")]
+    #[error("the payment API URL is not an http or https URL")]
     InvalidUrl,
-    /// The key has characters that no key has, such as a line's end.
-    #[error("the payment API's key cannot be sent in a header")]
+    /// The key contains characters that are invalid in an HTTP header, such as a line break.
+    #[error("the payment API key contains characters that are invalid in an HTTP header")]
     InvalidKey,
-    /// The HTTP client could not be built.
-    #[error("the payment API's HTTP client could not be built")]
+    #[error("the HTTP client of the payment API cannot be built")]
     HttpClient(#[from] reqwest::Error),
 }
 
 impl Stripe {
-    /// A client for the API at `base` (for Stripe itself `https://api.stripe.com`) with the account's secret
-    /// key.
-    pub fn new(base: &str, key: &SecretString) -> Result<Self, StripeConfigError> {
-        let base = Url::parse(base).map_err(|_| StripeConfigError::InvalidUrl)?;
-        if !matches!(base.scheme(), "http" | "https") {
+    /// A client for the API at `base_url` (Stripe's is `https://api.stripe.com`) with the account's secret key.
+    pub fn new(base_url: &str, key: &SecretString) -> Result<Self, StripeConfigError> {
+        let base_url = Url::parse(base_url).map_err(|_| StripeConfigError::InvalidUrl)?;
+        if !matches!(base_url.scheme(), "http" | "https") {
             return Err(StripeConfigError::InvalidUrl);
         }
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
@@ -72,23 +67,23 @@ impl Stripe {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .default_headers(headers)
-            // The API never redirects; whoever does is not to be followed with a charge in hand.
+            // Stripe never redirects. A redirect must not send a payment request elsewhere.
             .redirect(redirect::Policy::none())
             .build()?;
-        Ok(Self { http, base_url: base })
+        Ok(Self { http, base_url })
     }
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base_url.clone();
         url.path_segments_mut()
-            .expect("an http URL, which `new` made sure of, has a path")
+            .expect("`new` accepts only http and https URLs, which have a path")
             .pop_if_empty()
             .push("v1")
             .extend(path);
         url
     }
 
-    /// A POST whose repetition the provider recognises: `effect` is what it does for the order.
+    /// A POST with an idempotency key, which consists of the order id and `effect`.
     fn post(&self, path: &[&str], order: OrderId, effect: &str) -> RequestBuilder {
         self.http
             .post(self.url(path))
@@ -108,7 +103,7 @@ impl PaymentProvider for Stripe {
             ("amount", amount.amount().to_string().as_str()),
             ("currency", &amount.currency().code().to_ascii_lowercase()),
             ("payment_method", payment_method),
-            // Nobody is there to be sent to another page, which most other types would ask for.
+            // Most other types redirect the customer, which is impossible in the background.
             ("payment_method_types[]", "card"),
             ("metadata[order_id]", &order.to_string()),
         ]);
@@ -118,14 +113,14 @@ impl PaymentProvider for Stripe {
 
     async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
         let request = self.post(&["payment_intents", &payment.0, "confirm"], order, "confirm");
-        let refusal = match send::<PaymentIntent>(request).await {
+        let error = match send::<PaymentIntent>(request).await {
             Ok(intent) => return intent.require_charged(),
-            Err(refusal) => refusal,
+            Err(error) => error,
         };
-        if refusal.is_ambiguous() && matches!(self.find(payment).await, Ok(PaymentStatus::Charged)) {
+        if error.is_ambiguous() && matches!(self.find(payment).await, Ok(PaymentStatus::Charged)) {
             return Ok(());
         }
-        Err(refusal.into())
+        Err(error.into())
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
@@ -138,7 +133,7 @@ impl PaymentProvider for Stripe {
             .post(&["refunds"], order, "refund")
             .form(&[("payment_intent", &payment.0)]);
         match send::<Refund>(request).await {
-            // A refund may take days to reach the card; it fails only if the card's account is gone.
+            // A refund can be pending for days. It fails only when the card's account is closed.
             Ok(refund) => match refund.status.as_deref() {
                 Some("failed" | "canceled" | "requires_action") => Err(PaymentError::Rejected {
                     status: 200,
@@ -149,25 +144,25 @@ impl PaymentProvider for Stripe {
             Err(RequestError::ErrorResponse { body, .. }) if body.has_code("charge_already_refunded") => {
                 Ok(())
             }
-            Err(failure) => Err(failure.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
-        // Without a key: what is cancelled stays so, while a key would have the refusal of a moment at which
-        // the payment was under way repeated for a day.
+        // Without an idempotency key: a cancellation is idempotent, and with a key Stripe would repeat an error
+        // response (for a payment that was just being confirmed) for a day.
         let request = self
             .http
             .post(self.url(&["payment_intents", &payment.0, "cancel"]));
         match send::<PaymentIntent>(request).await {
             Ok(intent) => Ok(intent.payment_status()),
-            Err(refusal) if refusal.is_ambiguous() => self.find(payment).await,
-            Err(refusal) => Err(refusal.into()),
+            Err(error) if error.is_ambiguous() => self.find(payment).await,
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// A PaymentIntent, as far as it matters here.
+/// The fields of a PaymentIntent that this client uses.
 #[derive(Deserialize)]
 struct PaymentIntent {
     id: String,
@@ -183,28 +178,28 @@ impl PaymentIntent {
         }
     }
 
-    /// What a confirmation that went through came to.
+    /// The result of a confirmation that Stripe accepted.
     fn require_charged(&self) -> Result<(), PaymentError> {
         match self.status.as_str() {
             "succeeded" => Ok(()),
-            // The bank wants the customer to identify, and the customer is not there.
+            // The bank requires the customer to authenticate, which is impossible in the background.
             "requires_action" => Err(PaymentError::Declined {
                 code: "authentication_required".into(),
             }),
             other => Err(PaymentError::Unavailable(
-                format!("the payment is {other}").into(),
+                format!("the payment has the status {other}").into(),
             )),
         }
     }
 }
 
-/// A refund, as far as it matters here.
+/// The fields of a refund that this client uses.
 #[derive(Deserialize)]
 struct Refund {
     status: Option<String>,
 }
 
-/// What an error's body says of the reason. The message is left alone: it may quote the request.
+/// The fields of an error response. The message is ignored because it may contain parts of the request.
 #[derive(Default, Deserialize)]
 struct StripeErrorDetails {
     code: Option<String>,
@@ -217,11 +212,11 @@ impl StripeErrorDetails {
         self.code.as_deref() == Some(code)
     }
 
-    /// The reason in one word, kept to what may go into logs and stores.
+    /// The decline code or error code, if it is safe to log and to store. Otherwise `unspecified`.
     fn into_reason_code(self) -> String {
         self.decline_code
             .or(self.code)
-            .filter(|word| word.len() <= 64 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+            .filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
             .unwrap_or_else(|| "unspecified".into())
     }
 }
@@ -231,7 +226,7 @@ struct ErrorBody {
     error: StripeErrorDetails,
 }
 
-/// What stands in the way of an answer.
+/// Why a request to Stripe failed.
 enum RequestError {
     NoResponse(Box<dyn std::error::Error + Send + Sync>),
     ErrorResponse {
@@ -241,9 +236,9 @@ enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the payment may have come to where it was wanted in spite of this answer. Stripe answers a
-    /// repetition as it answered the first time, with a 500 too, and what it has forgotten the key of with
-    /// a 400, because the payment is no longer where it was.
+    /// Whether an earlier request may have had the effect in spite of this response. Stripe repeats the stored
+    /// response for a known idempotency key, even a 500. For a forgotten key it returns a 400, because the payment's
+    /// status has changed.
     fn is_ambiguous(&self) -> bool {
         match self {
             Self::NoResponse(_) => false,
@@ -261,8 +256,8 @@ impl From<reqwest::Error> for RequestError {
 }
 
 impl From<RequestError> for PaymentError {
-    fn from(failure: RequestError) -> Self {
-        let (status, body) = match failure {
+    fn from(error: RequestError) -> Self {
+        let (status, body) = match error {
             RequestError::NoResponse(reason) => return Self::Unavailable(reason),
             RequestError::ErrorResponse { status, body } => (status, body),
         };
@@ -277,7 +272,7 @@ impl From<RequestError> for PaymentError {
                 _ => Self::NotFound,
             },
             StatusCode::NOT_FOUND => Self::NotFound,
-            // 409: the same request is under way, from an attempt that we no longer wait for.
+            // 409: an earlier attempt of the same request, which has timed out here, is still running at Stripe.
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
                 Self::Unavailable(format!("status {}", status.as_u16()).into())
             }
@@ -290,14 +285,14 @@ impl From<RequestError> for PaymentError {
     }
 }
 
-/// Sends the request and reads its answer.
+/// Sends a request and parses its response.
 async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, RequestError> {
     let response = request.send().await?;
     let status = response.status();
     if status.is_success() {
         return Ok(response.json().await?);
     }
-    // What stands between us and Stripe answers in other shapes; the status says enough then.
+    // A proxy's error response has another format. The status is then sufficient.
     let body = response
         .json()
         .await

@@ -1,4 +1,4 @@
-//! complete-order, fail-order and send-notification: an order ends once, and one event tells of it.
+//! Tests of complete-order, fail-order and send-notification: an order ends once and publishes one final event.
 
 use domain::{FailureReason, OrderStatus};
 use lambda_shared::FunctionError;
@@ -38,50 +38,56 @@ fn with_error(state: SagaState, error: &str) -> SagaState {
 }
 
 #[tokio::test]
-async fn a_paid_order_is_completed_once_and_announced_once() {
-    let world = TestContext::new().await;
-    let mut state = world.place_paid_order().await;
-    let completion = complete_order(&world.orders, &state).await.unwrap();
-    assert_eq!(complete_order(&world.orders, &state).await.unwrap(), completion);
-    assert_eq!(world.load_order(&state).await.status, OrderStatus::Completed);
-    assert_eq!(world.pending_events().await, ["OrderCompleted"]);
+async fn paid_order_completes_once_and_publishes_one_event() {
+    let context = TestContext::new().await;
+    let mut state = context.place_paid_order().await;
+    let completion = complete_order(&context.orders, &state).await.unwrap();
+    assert_eq!(complete_order(&context.orders, &state).await.unwrap(), completion);
+    assert_eq!(context.load_order(&state).await.status, OrderStatus::Completed);
+    assert_eq!(context.pending_events().await, ["OrderCompleted"]);
 
     state.completion = Some(completion);
-    assert!(world.notify(&state).await);
-    assert!(!world.notify(&state).await);
-    assert_eq!(world.pending_events().await, [""; 0]);
+    assert!(context.notify(&state).await);
+    assert!(!context.notify(&state).await);
+    assert_eq!(context.pending_events().await, [""; 0]);
 }
 
 #[tokio::test]
-async fn an_order_that_is_being_compensated_cannot_be_completed() {
-    let world = TestContext::new().await;
-    let state = world.place_paid_order().await;
-    world.close_to_payment(&state).await;
+async fn order_closed_by_compensation_cannot_be_completed() {
+    let context = TestContext::new().await;
+    let state = context.place_paid_order().await;
+    context.close_to_payment(&state).await;
     assert_eq!(
-        complete_order(&world.orders, &state).await.unwrap_err().name(),
+        complete_order(&context.orders, &state).await.unwrap_err().name(),
         "OrderClosed"
     );
-    assert_eq!(world.pending_events().await, [""; 0]);
+    assert_eq!(context.pending_events().await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_completion_whose_answer_was_lost_stands_and_is_announced() {
-    let world = TestContext::new().await;
-    let state = world.place_paid_order().await;
-    complete_order(&world.orders, &state).await.unwrap();
+async fn completion_with_lost_response_is_kept_and_published() {
+    let context = TestContext::new().await;
+    let state = context.place_paid_order().await;
+    complete_order(&context.orders, &state).await.unwrap();
 
-    let compensated = with_error(state, "Lambda.Unknown");
-    let refused = refund_payment(&world.orders, &world.stripe, &world.publisher, &compensated).await;
-    assert_eq!(refused.unwrap_err().name(), "OrderAlreadyCompleted");
-    assert_eq!(world.charged_and_refunded(), (1_500, 0));
+    let compensating = with_error(state, "Lambda.Unknown");
+    let refund = refund_payment(
+        &context.orders,
+        &context.stripe,
+        &context.publisher,
+        &compensating,
+    )
+    .await;
+    assert_eq!(refund.unwrap_err().name(), "OrderAlreadyCompleted");
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
     assert!(
-        world.notify(&compensated).await,
-        "although no step has named the event"
+        context.notify(&compensating).await,
+        "the event id must be read from the order"
     );
 }
 
 #[tokio::test]
-async fn the_customer_learns_why_an_order_failed() {
+async fn failure_reason_is_derived_from_the_step_error() {
     for (error, reason) in [
         ("InsufficientStock", FailureReason::InsufficientStock),
         ("PaymentDeclined", FailureReason::PaymentDeclined),
@@ -90,68 +96,77 @@ async fn the_customer_learns_why_an_order_failed() {
         ("States.Timeout", FailureReason::InternalError),
         ("Lambda.Unknown", FailureReason::InternalError),
     ] {
-        let world = TestContext::new().await;
-        let mut state = with_error(world.place_order("pm_card_visa").await, error);
-        let failure = fail_order(&world.orders, &state).await.unwrap();
-        assert_eq!(fail_order(&world.orders, &state).await.unwrap(), failure);
-        let order = world.load_order(&state).await;
+        let context = TestContext::new().await;
+        let mut state = with_error(context.place_order("pm_card_visa").await, error);
+        let failure = fail_order(&context.orders, &state).await.unwrap();
+        assert_eq!(fail_order(&context.orders, &state).await.unwrap(), failure);
+        let order = context.load_order(&state).await;
         assert_eq!(
             (order.status, order.reason),
             (OrderStatus::Failed, Some(reason)),
             "{error}"
         );
-        assert_eq!(world.pending_events().await, ["OrderFailed"]);
+        assert_eq!(context.pending_events().await, ["OrderFailed"]);
 
         state.failure = Some(failure);
-        assert!(world.notify(&state).await);
-        assert!(!world.notify(&state).await);
+        assert!(context.notify(&state).await);
+        assert!(!context.notify(&state).await);
     }
 }
 
 #[tokio::test]
-async fn a_cancelled_order_stays_so_and_there_is_nothing_more_to_tell() {
-    let world = TestContext::new().await;
-    let mut state = world.place_order("pm_card_visa").await;
-    world.cancel_order(&state).await;
+async fn cancelled_order_stays_cancelled_without_a_new_event() {
+    let context = TestContext::new().await;
+    let mut state = context.place_order("pm_card_visa").await;
+    context.cancel_order(&state).await;
     state = with_error(state, "OrderCancelled");
-    let failure = fail_order(&world.orders, &state).await.unwrap();
+    let failure = fail_order(&context.orders, &state).await.unwrap();
     assert_eq!(failure.event_id, None);
     state.failure = Some(failure);
-    assert!(!world.notify(&state).await);
-    assert_eq!(world.load_order(&state).await.status, OrderStatus::Cancelled);
+    assert!(!context.notify(&state).await);
+    assert_eq!(context.load_order(&state).await.status, OrderStatus::Cancelled);
 }
 
 #[tokio::test]
-async fn a_completed_order_is_not_failed_by_a_second_execution() {
-    let world = TestContext::new().await;
-    let state = world.place_paid_order().await;
-    complete_order(&world.orders, &state).await.unwrap();
-    let second = with_error(state, "Unavailable");
-    assert_eq!(fail_order(&world.orders, &second).await.unwrap().event_id, None);
-    assert_eq!(world.load_order(&second).await.status, OrderStatus::Completed);
-}
-
-#[tokio::test]
-async fn the_saga_of_an_order_that_does_not_exist_comes_to_its_end() {
-    let world = TestContext::new().await;
-    let mut state = with_error(world.nonexistent_order().await, "InvalidInput");
-    let failure = fail_order(&world.orders, &state).await.unwrap();
-    assert_eq!(failure.event_id, None);
-    state.failure = Some(failure);
-    assert!(!world.notify(&state).await);
+async fn second_execution_does_not_fail_a_completed_order() {
+    let context = TestContext::new().await;
+    let state = context.place_paid_order().await;
+    complete_order(&context.orders, &state).await.unwrap();
+    let second_execution = with_error(state, "Unavailable");
     assert_eq!(
-        complete_order(&world.orders, &state).await.unwrap_err().name(),
+        fail_order(&context.orders, &second_execution)
+            .await
+            .unwrap()
+            .event_id,
+        None
+    );
+    assert_eq!(
+        context.load_order(&second_execution).await.status,
+        OrderStatus::Completed
+    );
+}
+
+#[tokio::test]
+async fn saga_of_nonexistent_order_ends() {
+    let context = TestContext::new().await;
+    let mut state = with_error(context.nonexistent_order().await, "InvalidInput");
+    let failure = fail_order(&context.orders, &state).await.unwrap();
+    assert_eq!(failure.event_id, None);
+    state.failure = Some(failure);
+    assert!(!context.notify(&state).await);
+    assert_eq!(
+        complete_order(&context.orders, &state).await.unwrap_err().name(),
         "InvalidInput"
     );
 }
 
 #[tokio::test]
-async fn what_the_bus_does_not_take_stays_in_the_outbox() {
-    let world = TestContext::new().await;
-    let mut state = world.place_paid_order().await;
-    state.completion = Some(complete_order(&world.orders, &state).await.unwrap());
-    let announcer = world.publisher_without_event_bus();
-    let failed = send_notification(&world.orders, &announcer, &state).await;
-    assert_eq!(failed.unwrap_err().name(), "Unavailable");
-    assert_eq!(world.pending_events().await, ["OrderCompleted"]);
+async fn rejected_event_remains_in_the_outbox() {
+    let context = TestContext::new().await;
+    let mut state = context.place_paid_order().await;
+    state.completion = Some(complete_order(&context.orders, &state).await.unwrap());
+    let publisher = context.publisher_without_event_bus();
+    let result = send_notification(&context.orders, &publisher, &state).await;
+    assert_eq!(result.unwrap_err().name(), "Unavailable");
+    assert_eq!(context.pending_events().await, ["OrderCompleted"]);
 }

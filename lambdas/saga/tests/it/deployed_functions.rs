@@ -1,4 +1,4 @@
-//! The program as it is deployed: what Lambda, the state machine and a reader of its logs see of it.
+//! Tests of the deployed executable: error names, responses and log lines.
 
 use lambda_shared::testing::{ExitedDuringInit, FunctionProcess};
 use saga::SagaState;
@@ -8,10 +8,10 @@ use crate::{stock_steps::signing_key_json, support::TestContext};
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_saga");
 
-/// Makes a secret, and gives its name.
-async fn create_secret(world: &TestContext, kind: &str, value: &str) -> String {
-    let name = format!("{}/{kind}", world.bus);
-    let secrets = aws_sdk_secretsmanager::Client::new(&world.aws);
+/// Creates a secret and returns its name.
+async fn create_secret(context: &TestContext, kind: &str, value: &str) -> String {
+    let name = format!("{}/{kind}", context.event_bus);
+    let secrets = aws_sdk_secretsmanager::Client::new(&context.aws);
     secrets
         .create_secret()
         .name(&name)
@@ -22,13 +22,13 @@ async fn create_secret(world: &TestContext, kind: &str, value: &str) -> String {
     name
 }
 
-async fn start_process_payment(world: &TestContext) -> FunctionProcess {
-    let key = create_secret(world, "payment-api-key", "sk_test_saga").await;
+async fn start_process_payment(context: &TestContext) -> FunctionProcess {
+    let key = create_secret(context, "payment-api-key", "sk_test_saga").await;
     let variables = [
-        ("ORDERS_TABLE", world.tables.orders.as_str()),
-        ("OUTBOX_TABLE", &world.tables.outbox),
-        ("EVENT_BUS", &world.bus),
-        ("PAYMENT_API_URL", &world.stripe_url),
+        ("ORDERS_TABLE", context.tables.orders.as_str()),
+        ("OUTBOX_TABLE", &context.tables.outbox),
+        ("EVENT_BUS", &context.event_bus),
+        ("PAYMENT_API_URL", &context.stripe_url),
         ("PAYMENT_API_KEY_SECRET", &key),
     ];
     FunctionProcess::start(EXECUTABLE, "process-payment", &variables)
@@ -52,11 +52,15 @@ fn state_json(state: &SagaState) -> Value {
 }
 
 #[tokio::test]
-async fn errors_reach_the_state_machine_under_their_bare_names() {
-    let world = TestContext::new().await;
-    let payment = start_process_payment(&world).await;
+async fn error_type_is_the_step_error_name() {
+    let context = TestContext::new().await;
+    let payment = start_process_payment(&context).await;
 
-    let declined = state_json(&world.place_order("pm_card_chargeDeclinedInsufficientFunds").await);
+    let declined = state_json(
+        &context
+            .place_order("pm_card_chargeDeclinedInsufficientFunds")
+            .await,
+    );
     let error = payment.invoke(declined).await.unwrap_err();
     assert_eq!(error.error_type, "PaymentDeclined");
     assert_eq!(
@@ -64,7 +68,7 @@ async fn errors_reach_the_state_machine_under_their_bare_names() {
         "the payment was declined (insufficient_funds)"
     );
 
-    let broken = state_json(&world.place_order("pm_broken").await);
+    let broken = state_json(&context.place_order("pm_broken").await);
     assert_eq!(
         payment.invoke(broken).await.unwrap_err().error_type,
         "Unavailable"
@@ -78,27 +82,27 @@ async fn errors_reach_the_state_machine_under_their_bare_names() {
         "InvalidInput"
     );
 
-    let good = world.place_order("pm_card_visa").await;
+    let good = context.place_order("pm_card_visa").await;
     let answer = payment.invoke(state_json(&good)).await.unwrap();
     assert_eq!(
         answer,
-        json!({"payment_id": world.load_order(&good).await.payment_id})
+        json!({"payment_id": context.load_order(&good).await.payment_id})
     );
 }
 
 #[tokio::test]
-async fn each_invocation_is_one_line_in_the_order_s_trace() {
-    let world = TestContext::new().await;
-    let payment = start_process_payment(&world).await;
-    let good = world.place_order("pm_card_visa").await;
-    let declined = world.place_order("pm_card_chargeDeclined").await;
+async fn each_invocation_logs_one_line_with_the_order_trace() {
+    let context = TestContext::new().await;
+    let payment = start_process_payment(&context).await;
+    let good = context.place_order("pm_card_visa").await;
+    let declined = context.place_order("pm_card_chargeDeclined").await;
     payment.invoke(state_json(&good)).await.unwrap();
     payment.invoke(state_json(&declined)).await.unwrap_err();
 
     let line = async |state: &SagaState| -> Value {
         let lines = payment.wait_for_log(&state.order_id.to_string()).await;
         let [line] = &lines[..] else { panic!("{lines:#?}") };
-        assert!(!line.contains("pm_card"), "payment methods stay out of the logs");
+        assert!(!line.contains("pm_card"), "payment methods must not be logged");
         serde_json::from_str(line).unwrap()
     };
 
@@ -113,21 +117,21 @@ async fn each_invocation_is_one_line_in_the_order_s_trace() {
     assert_eq!(span["correlation_id"], good.order_id.to_string());
     assert_eq!(span["function"], "process-payment");
 
-    // A business answer is no error, so it raises no alarm.
-    let refused = line(&declined).await;
+    // A business error has the level INFO, so it raises no alarm.
+    let rejected = line(&declined).await;
     assert_eq!(
-        (&refused["level"], &refused["error_name"]),
+        (&rejected["level"], &rejected["error_name"]),
         (&json!("INFO"), &json!("PaymentDeclined"))
     );
 }
 
 #[tokio::test]
-async fn the_functions_of_the_goods_start_and_call() {
-    let world = TestContext::new().await;
-    let key = create_secret(&world, "service-signing-key", &signing_key_json()).await;
+async fn stock_functions_start_and_call_stock_service() {
+    let context = TestContext::new().await;
+    let key = create_secret(&context, "service-signing-key", &signing_key_json()).await;
     let variables = [
-        ("ORDERS_TABLE", world.tables.orders.as_str()),
-        ("OUTBOX_TABLE", &world.tables.outbox),
+        ("ORDERS_TABLE", context.tables.orders.as_str()),
+        ("OUTBOX_TABLE", &context.tables.outbox),
         ("STOCK_SERVICE_URL", "http://127.0.0.1:9"),
         ("SERVICE_SIGNING_KEY_SECRET", &key),
     ];
@@ -136,7 +140,7 @@ async fn the_functions_of_the_goods_start_and_call() {
             .await
             .unwrap();
         let error = sandbox
-            .invoke(state_json(&world.place_order("pm_card_visa").await))
+            .invoke(state_json(&context.place_order("pm_card_visa").await))
             .await
             .unwrap_err();
         assert_eq!(error.error_type, "Unavailable", "{function}");
@@ -149,14 +153,14 @@ async fn the_functions_of_the_goods_start_and_call() {
 }
 
 #[tokio::test]
-async fn the_functions_of_the_order_s_end_start_and_answer() {
-    let world = TestContext::new().await;
+async fn completion_functions_start_and_respond() {
+    let context = TestContext::new().await;
     let variables = [
-        ("ORDERS_TABLE", world.tables.orders.as_str()),
-        ("OUTBOX_TABLE", &world.tables.outbox),
-        ("EVENT_BUS", &world.bus),
+        ("ORDERS_TABLE", context.tables.orders.as_str()),
+        ("OUTBOX_TABLE", &context.tables.outbox),
+        ("EVENT_BUS", &context.event_bus),
     ];
-    let mut state = state_json(&world.place_order("pm_card_visa").await);
+    let mut state = state_json(&context.place_order("pm_card_visa").await);
 
     let fail = FunctionProcess::start(EXECUTABLE, "fail-order", &variables)
         .await
@@ -185,26 +189,33 @@ async fn the_functions_of_the_order_s_end_start_and_answer() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_why() {
-    let Err(ExitedDuringInit(said)) = FunctionProcess::start(EXECUTABLE, "teleport-goods", &[]).await else {
-        panic!("it started")
+async fn initialisation_errors_name_the_cause() {
+    let Err(ExitedDuringInit(output)) = FunctionProcess::start(EXECUTABLE, "no-such-function", &[]).await
+    else {
+        panic!("the function started")
     };
     assert!(
-        said.contains("_HANDLER is `teleport-goods`; this program knows: reserve-stock, process-payment"),
-        "{said}"
+        output.contains(
+            "_HANDLER is `no-such-function`, but this executable has only these functions: reserve-stock, \
+             process-payment"
+        ),
+        "{output}"
     );
 
-    let Err(ExitedDuringInit(said)) =
+    let Err(ExitedDuringInit(output)) =
         FunctionProcess::start(EXECUTABLE, "fail-order", &[("ORDERS_TABLE", "orders")]).await
     else {
-        panic!("it started")
+        panic!("the function started")
     };
-    assert!(said.contains("the variable OUTBOX_TABLE is not set"), "{said}");
+    assert!(
+        output.contains("the environment variable OUTBOX_TABLE is not set"),
+        "{output}"
+    );
 
-    let Err(ExitedDuringInit(said)) =
+    let Err(ExitedDuringInit(output)) =
         FunctionProcess::start(EXECUTABLE, "fail-order", &[("LOG_LEVEL", "saga=loud")]).await
     else {
-        panic!("it started")
+        panic!("the function started")
     };
-    assert!(said.contains("LOG_LEVEL"), "{said}");
+    assert!(output.contains("LOG_LEVEL"), "{output}");
 }

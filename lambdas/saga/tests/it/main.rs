@@ -1,5 +1,5 @@
-//! The steps against a real DynamoDB API and bus (those that `AWS_ENDPOINT_URL` names) and the payment
-//! simulator; stock-service takes part in the end-to-end tests.
+//! Integration tests of the steps against the DynamoDB and EventBridge at `AWS_ENDPOINT_URL` and the payment
+//! simulator. The end-to-end tests cover the steps with stock-service.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 

@@ -1,5 +1,5 @@
-//! process-payment and refund-payment: after each story, what was charged is what was given back, or the order
-//! is on its way to completion.
+//! Tests of process-payment and refund-payment: after each scenario the charged amount has been refunded, or the
+//! order can still complete.
 
 use async_trait::async_trait;
 use domain::{Money, OrderId, OrderStatus, PaymentId};
@@ -28,7 +28,8 @@ fn error_name<T: std::fmt::Debug>(outcome: Result<T, StepError>) -> &'static str
     outcome.unwrap_err().name()
 }
 
-/// The provider when it knows no key of the day before: it makes what it is asked for anew, or refuses it.
+/// A provider that has forgotten the idempotency keys of the day before. It creates a second payment or declines the
+/// payment method, as `create_result` says.
 struct ExpiredIdempotencyKeys<'a> {
     stripe: &'a Stripe,
     create_result: Result<PaymentId, &'static str>,
@@ -60,118 +61,124 @@ impl PaymentProvider for ExpiredIdempotencyKeys<'_> {
 }
 
 #[tokio::test]
-async fn the_price_is_taken_once_however_often_the_step_runs() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    let first = world.pay(&state).await.unwrap();
-    assert_eq!(world.pay(&state).await.unwrap(), first);
+async fn repeated_runs_charge_once() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    let first = context.pay(&state).await.unwrap();
+    assert_eq!(context.pay(&state).await.unwrap(), first);
 
-    assert_eq!(world.charged_and_refunded(), (1_500, 0));
-    let order = world.load_order(&state).await;
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
+    let order = context.load_order(&state).await;
     assert_eq!(
         (order.status, order.payment),
         (OrderStatus::Processing, Some(Payment::Captured))
     );
     assert_eq!(order.payment_id, Some(first.payment_id));
     assert_eq!(
-        world.pending_events().await,
+        context.pending_events().await,
         [""; 0],
-        "the event was published right away"
+        "the event must be published immediately"
     );
 }
 
 #[tokio::test]
-async fn two_that_run_at_once_take_the_price_once() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_slow").await;
-    let (one, other) = tokio::join!(world.pay(&state), world.pay(&state));
-    // The provider answers a request whose twin is under way with a conflict, which is worth another try.
+async fn concurrent_runs_charge_once() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_slow").await;
+    let (one, other) = tokio::join!(context.pay(&state), context.pay(&state));
+    // The provider returns a conflict while the same request is in progress, which is retryable.
     for outcome in [one, other] {
         assert!(
             matches!(outcome, Ok(_) | Err(StepError::Unavailable { .. })),
             "{outcome:?}"
         );
     }
-    world.pay(&state).await.unwrap();
-    assert_eq!(world.charged_and_refunded(), (1_500, 0));
+    context.pay(&state).await.unwrap();
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_again() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_error_after_effect").await;
-    assert_eq!(error_name(world.pay(&state).await), "Unavailable");
-    world.pay(&state).await.unwrap();
-    assert_eq!(world.charged_and_refunded(), (1_500, 0));
+async fn retry_after_a_lost_response_charges_once() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_error_after_effect").await;
+    assert_eq!(error_name(context.pay(&state).await), "Unavailable");
+    context.pay(&state).await.unwrap();
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
 }
 
 #[tokio::test]
-async fn a_declined_card_moves_no_money() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_chargeDeclined").await;
-    assert_eq!(error_name(world.pay(&state).await), "PaymentDeclined");
-    assert_eq!(error_name(world.pay(&state).await), "PaymentDeclined");
-    assert_eq!(world.charged_and_refunded(), (0, 0));
+async fn declined_card_is_not_charged() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_chargeDeclined").await;
+    assert_eq!(error_name(context.pay(&state).await), "PaymentDeclined");
+    assert_eq!(error_name(context.pay(&state).await), "PaymentDeclined");
+    assert_eq!(context.charged_and_refunded(), (0, 0));
 }
 
 #[tokio::test]
-async fn an_unknown_payment_method_is_declined_before_the_order_is_claimed() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_made_up").await;
-    assert_eq!(error_name(world.pay(&state).await), "PaymentDeclined");
-    assert_eq!(world.load_order(&state).await.status, OrderStatus::Pending);
+async fn unknown_payment_method_is_declined_before_the_claim() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_made_up").await;
+    assert_eq!(error_name(context.pay(&state).await), "PaymentDeclined");
+    assert_eq!(context.load_order(&state).await.status, OrderStatus::Pending);
 }
 
 #[tokio::test]
-async fn a_cancelled_order_is_not_charged() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    world.cancel_order(&state).await;
-    assert_eq!(error_name(world.pay(&state).await), "OrderCancelled");
-    assert_eq!(world.charged_and_refunded(), (0, 0));
+async fn cancelled_order_is_not_charged() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    context.cancel_order(&state).await;
+    assert_eq!(error_name(context.pay(&state).await), "OrderCancelled");
+    assert_eq!(context.charged_and_refunded(), (0, 0));
 }
 
 #[tokio::test]
-async fn a_payment_that_wakes_after_the_compensation_is_refused() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    assert_eq!(world.refund(&state).await.unwrap(), RefundOutcome::NothingCharged);
-    assert_eq!(error_name(world.pay(&state).await), "OrderClosed");
-    assert_eq!(world.charged_and_refunded(), (0, 0));
+async fn late_payment_after_compensation_is_rejected() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    assert_eq!(
+        context.refund(&state).await.unwrap(),
+        RefundOutcome::NothingCharged
+    );
+    assert_eq!(error_name(context.pay(&state).await), "OrderClosed");
+    assert_eq!(context.charged_and_refunded(), (0, 0));
 }
 
 #[tokio::test]
-async fn an_order_that_does_not_exist_is_not_charged() {
-    let world = TestContext::new().await;
-    let state = world.nonexistent_order().await;
-    assert_eq!(error_name(world.pay(&state).await), "InvalidInput");
-    assert_eq!(world.refund(&state).await.unwrap(), RefundOutcome::NothingCharged);
-    assert_eq!(world.charged_and_refunded(), (0, 0));
+async fn nonexistent_order_is_not_charged() {
+    let context = TestContext::new().await;
+    let state = context.nonexistent_order().await;
+    assert_eq!(error_name(context.pay(&state).await), "InvalidInput");
+    assert_eq!(
+        context.refund(&state).await.unwrap(),
+        RefundOutcome::NothingCharged
+    );
+    assert_eq!(context.charged_and_refunded(), (0, 0));
 }
 
 #[tokio::test]
-async fn a_bus_that_is_down_does_not_undo_a_payment() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    let announcer = world.publisher_without_event_bus();
-    process_payment(&world.orders, &world.stripe, &announcer, &state)
+async fn payment_succeeds_while_the_event_bus_is_down() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    let publisher = context.publisher_without_event_bus();
+    process_payment(&context.orders, &context.stripe, &publisher, &state)
         .await
         .unwrap();
     assert_eq!(
-        world.pending_events().await,
+        context.pending_events().await,
         ["PaymentProcessed"],
-        "the relay will take it"
+        "the outbox relay publishes it later"
     );
 }
 
 #[tokio::test]
-async fn what_was_taken_is_given_back_once() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    let payment_id = world.pay(&state).await.unwrap().payment_id;
-    let announcer = world.publisher_without_event_bus();
+async fn charged_payment_is_refunded_once() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    let payment_id = context.pay(&state).await.unwrap().payment_id;
+    let publisher = context.publisher_without_event_bus();
     for _ in 0..2 {
-        let refund = refund_payment(&world.orders, &world.stripe, &announcer, &state)
+        let refund = refund_payment(&context.orders, &context.stripe, &publisher, &state)
             .await
             .unwrap();
         assert_eq!(
@@ -181,32 +188,32 @@ async fn what_was_taken_is_given_back_once() {
             }
         );
     }
-    assert_eq!(world.charged_and_refunded(), (1_500, 1_500));
-    assert_eq!(world.load_order(&state).await.payment, Some(Payment::Refunded));
-    assert_eq!(world.pending_events().await, ["PaymentRefunded"]);
+    assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
+    assert_eq!(context.load_order(&state).await.payment, Some(Payment::Refunded));
+    assert_eq!(context.pending_events().await, ["PaymentRefunded"]);
 }
 
 #[tokio::test]
-async fn what_was_taken_without_anybody_knowing_is_given_back() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_error_after_effect").await;
-    assert_eq!(error_name(world.pay(&state).await), "Unavailable");
-    assert_eq!(world.load_order(&state).await.payment, Some(Payment::Claimed));
+async fn charge_with_lost_response_is_refunded() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_error_after_effect").await;
+    assert_eq!(error_name(context.pay(&state).await), "Unavailable");
+    assert_eq!(context.load_order(&state).await.payment, Some(Payment::Claimed));
     assert!(matches!(
-        world.refund(&state).await.unwrap(),
+        context.refund(&state).await.unwrap(),
         RefundOutcome::Refunded { .. }
     ));
-    assert_eq!(world.charged_and_refunded(), (1_500, 1_500));
+    assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
 }
 
 #[tokio::test]
-async fn what_was_not_taken_can_never_be_taken_and_no_refund_is_told_of() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    let payment_id = world.claim_for_payment(&state).await;
-    let announcer = world.publisher_without_event_bus();
+async fn uncharged_payment_is_cancelled_without_a_refund_event() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    let payment_id = context.claim_for_payment(&state).await;
+    let publisher = context.publisher_without_event_bus();
     for _ in 0..2 {
-        let refund = refund_payment(&world.orders, &world.stripe, &announcer, &state)
+        let refund = refund_payment(&context.orders, &context.stripe, &publisher, &state)
             .await
             .unwrap();
         assert_eq!(
@@ -216,60 +223,63 @@ async fn what_was_not_taken_can_never_be_taken_and_no_refund_is_told_of() {
             }
         );
     }
-    // The confirmation that was still on its way.
-    assert!(world.stripe.confirm(state.order_id, &payment_id).await.is_err());
-    assert_eq!(world.charged_and_refunded(), (0, 0));
-    assert_eq!(world.pending_events().await, [""; 0]);
+    // A delayed confirmation.
+    assert!(context.stripe.confirm(state.order_id, &payment_id).await.is_err());
+    assert_eq!(context.charged_and_refunded(), (0, 0));
+    assert_eq!(context.pending_events().await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_confirmation_and_a_refund_that_run_at_once_leave_nothing_charged() {
+async fn concurrent_confirmation_and_refund_leave_nothing_charged() {
     for method in ["pm_card_visa", "pm_slow"] {
-        let world = TestContext::new().await;
-        let state = world.place_order(method).await;
-        world.claim_for_payment(&state).await;
-        let (_, refund) = tokio::join!(world.pay(&state), world.refund(&state));
-        // The provider may refuse to cancel what it is just charging; the state machine tries again.
+        let context = TestContext::new().await;
+        let state = context.place_order(method).await;
+        context.claim_for_payment(&state).await;
+        let (_, refund) = tokio::join!(context.pay(&state), context.refund(&state));
+        // The provider can reject a cancellation while it is charging the payment; the state machine retries.
         if refund.is_err() {
             assert_eq!(error_name(refund), "Unavailable");
         }
-        world.refund(&state).await.unwrap();
-        let (charged, given_back) = world.charged_and_refunded();
-        assert_eq!(charged, given_back, "{method}");
-        assert!(world.pay(&state).await.is_err(), "{method}");
-        assert_eq!(world.charged_and_refunded(), (charged, given_back), "{method}");
+        context.refund(&state).await.unwrap();
+        let (charged, refunded) = context.charged_and_refunded();
+        assert_eq!(charged, refunded, "{method}");
+        assert!(context.pay(&state).await.is_err(), "{method}");
+        assert_eq!(context.charged_and_refunded(), (charged, refunded), "{method}");
     }
 }
 
 #[tokio::test]
-async fn an_order_whose_provider_forgot_its_payment_is_not_charged_twice() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_card_visa").await;
-    let first = world.pay(&state).await.unwrap();
+async fn expired_idempotency_key_does_not_charge_twice() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_card_visa").await;
+    let first = context.pay(&state).await.unwrap();
 
-    // A day later the provider knows the order's key no more: it makes a second payment, or refuses the method.
-    let other = world.place_order("pm_card_visa").await;
-    let second = world.claim_for_payment(&other).await;
-    for created in [Ok(second), Err("resource_missing")] {
+    // A day later the provider has forgotten the idempotency key: it creates a second payment or declines the method.
+    let other = context.place_order("pm_card_visa").await;
+    let second = context.claim_for_payment(&other).await;
+    for create_result in [Ok(second), Err("resource_missing")] {
         let provider = ExpiredIdempotencyKeys {
-            stripe: &world.stripe,
-            create_result: created,
+            stripe: &context.stripe,
+            create_result,
         };
-        let paid = process_payment(&world.orders, &provider, &world.publisher, &state).await;
+        let paid = process_payment(&context.orders, &provider, &context.publisher, &state).await;
         assert_eq!(paid.unwrap(), first);
     }
-    assert_eq!(world.load_order(&state).await.payment_id, Some(first.payment_id));
-    assert_eq!(world.charged_and_refunded(), (1_500, 0));
+    assert_eq!(
+        context.load_order(&state).await.payment_id,
+        Some(first.payment_id)
+    );
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
 }
 
 #[tokio::test]
-async fn a_provider_that_is_out_of_reach_is_asked_again_later() {
-    let world = TestContext::new().await;
-    let state = world.place_order("pm_broken").await;
-    assert_eq!(error_name(world.pay(&state).await), "Unavailable");
+async fn unavailable_provider_is_retryable_and_the_payment_can_be_cancelled() {
+    let context = TestContext::new().await;
+    let state = context.place_order("pm_broken").await;
+    assert_eq!(error_name(context.pay(&state).await), "Unavailable");
     assert!(matches!(
-        world.refund(&state).await.unwrap(),
+        context.refund(&state).await.unwrap(),
         RefundOutcome::Cancelled { .. }
     ));
-    assert_eq!(world.charged_and_refunded(), (0, 0));
+    assert_eq!(context.charged_and_refunded(), (0, 0));
 }

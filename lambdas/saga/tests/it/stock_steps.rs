@@ -1,4 +1,4 @@
-//! The steps that ask stock-service, where it cannot be reached. What it answers is tested end to end.
+//! Tests of the steps that call stock-service, while it is unreachable. The end-to-end tests cover its responses.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -12,7 +12,7 @@ use tokens::{ServiceSigningKey, ServiceTokenIssuer};
 
 use crate::support::TestContext;
 
-/// A signing key as Secrets Manager keeps it.
+/// A signing key in the format of its secret.
 pub fn signing_key_json() -> String {
     let der = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
     let der = BASE64_STANDARD.encode(der.as_ref());
@@ -20,18 +20,18 @@ pub fn signing_key_json() -> String {
     serde_json::json!({"kid": "test", "private_key_pem": pem}).to_string()
 }
 
-/// Nobody listens on the discard port.
+/// A client for the discard port, where no server listens.
 fn unreachable_stock_client() -> StockClient {
     let key: ServiceSigningKey = serde_json::from_str(&signing_key_json()).unwrap();
-    let signer = ServiceTokenIssuer::new(&key, "issuer", "audience", "test", Clock::system()).unwrap();
-    StockClient::new("http://127.0.0.1:9".parse().unwrap(), signer).unwrap()
+    let token_issuer = ServiceTokenIssuer::new(&key, "issuer", "audience", "test", Clock::system()).unwrap();
+    StockClient::new("http://127.0.0.1:9".parse().unwrap(), token_issuer).unwrap()
 }
 
 #[tokio::test]
-async fn a_service_out_of_reach_is_worth_another_try() {
-    let world = TestContext::new().await;
+async fn unreachable_stock_service_is_retryable() {
+    let context = TestContext::new().await;
     let (state, stock) = (
-        world.place_order("pm_card_visa").await,
+        context.place_order("pm_card_visa").await,
         unreachable_stock_client(),
     );
     assert_eq!(
@@ -45,47 +45,53 @@ async fn a_service_out_of_reach_is_worth_another_try() {
 }
 
 #[tokio::test]
-async fn an_order_is_closed_before_its_goods_go_back() {
-    let world = TestContext::new().await;
+async fn order_is_closed_to_payment_before_its_stock_is_released() {
+    let context = TestContext::new().await;
     let (state, stock) = (
-        world.place_order("pm_card_visa").await,
+        context.place_order("pm_card_visa").await,
         unreachable_stock_client(),
     );
     assert_eq!(
-        release_stock(&world.orders, &stock, &state)
+        release_stock(&context.orders, &stock, &state)
             .await
             .unwrap_err()
             .name(),
         "Unavailable"
     );
-    assert!(world.load_order(&state).await.payment_closed);
+    assert!(context.load_order(&state).await.payment_closed);
 }
 
 #[tokio::test]
-async fn the_goods_of_a_completed_order_do_not_go_back() {
-    let world = TestContext::new().await;
+async fn stock_of_completed_order_is_kept() {
+    let context = TestContext::new().await;
     let (state, stock) = (
-        world.place_order("pm_card_visa").await,
+        context.place_order("pm_card_visa").await,
         unreachable_stock_client(),
     );
-    process_payment(&world.orders, &world.stripe, &world.publisher, &state)
+    process_payment(&context.orders, &context.stripe, &context.publisher, &state)
         .await
         .unwrap();
-    complete_order(&world.orders, &state).await.unwrap();
-    // stock-service is not even asked, or the step would fail.
+    complete_order(&context.orders, &state).await.unwrap();
+    // The step does not call stock-service: the call would fail.
     assert_eq!(
-        release_stock(&world.orders, &stock, &state).await.unwrap().status,
+        release_stock(&context.orders, &stock, &state)
+            .await
+            .unwrap()
+            .status,
         "kept"
     );
 }
 
 #[tokio::test]
-async fn goods_for_an_order_that_does_not_exist_are_left_to_expire() {
-    let world = TestContext::new().await;
-    let (state, stock) = (world.nonexistent_order().await, unreachable_stock_client());
-    // The id may be that of a completed order of another customer.
+async fn stock_of_nonexistent_order_is_left_to_expire() {
+    let context = TestContext::new().await;
+    let (state, stock) = (context.nonexistent_order().await, unreachable_stock_client());
+    // The order id may belong to a completed order of another customer.
     assert_eq!(
-        release_stock(&world.orders, &stock, &state).await.unwrap().status,
+        release_stock(&context.orders, &stock, &state)
+            .await
+            .unwrap()
+            .status,
         "left_to_expire"
     );
 }

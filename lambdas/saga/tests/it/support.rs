@@ -1,4 +1,4 @@
-//! Tables, a bus and a payment provider of a test's own.
+//! The test context: DynamoDB tables, an event bus and a payment provider for one test.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct TestContext {
     pub aws: SdkConfig,
     pub orders: Orders,
     pub tables: Tables,
-    pub bus: String,
+    pub event_bus: String,
     pub publisher: OutboxPublisher,
     pub stripe: Stripe,
     pub stripe_url: String,
@@ -35,25 +35,25 @@ impl TestContext {
         };
         let dynamo = aws_sdk_dynamodb::Client::new(&aws);
         let orders = Orders::new(dynamo, tables.clone(), Clock::system());
-        let (provider, stripe_url, ledger) = start_payment_provider().await;
+        let (provider, stripe_url, data_dir) = start_payment_provider().await;
 
         let events = aws_sdk_eventbridge::Client::new(&aws);
-        let bus = tables.outbox.clone();
-        events.create_event_bus().name(&bus).send().await.unwrap();
+        let event_bus = tables.outbox.clone();
+        events.create_event_bus().name(&event_bus).send().await.unwrap();
         Self {
-            publisher: OutboxPublisher::new(orders.outbox().clone(), Publisher::new(events, &bus)),
+            publisher: OutboxPublisher::new(orders.outbox().clone(), Publisher::new(events, &event_bus)),
             stripe: Stripe::new(&stripe_url, &"sk_test_saga".into()).unwrap(),
             stripe_url,
             aws,
             orders,
             tables,
-            bus,
+            event_bus,
             provider,
-            _provider_data_dir: ledger,
+            _provider_data_dir: data_dir,
         }
     }
 
-    /// A placed order that pays with `payment_method`, as its saga sees it.
+    /// Places an order with `payment_method` and returns the input of its saga.
     pub async fn place_order(&self, payment_method: &str) -> SagaState {
         let now = Clock::system().now();
         let item = OrderItem {
@@ -64,7 +64,7 @@ impl TestContext {
         };
         let new = NewOrder {
             user_id: UserId::new(now),
-            contact_email: "someone@example.com".to_owned(),
+            contact_email: "hanako@example.com".to_owned(),
             items: vec![item.clone()],
             total: Money::new(1_500, Currency::JPY).unwrap(),
             payment_method: payment_method.to_owned(),
@@ -91,7 +91,7 @@ impl TestContext {
         }
     }
 
-    /// An order that nobody has placed.
+    /// The saga input of an order that does not exist.
     pub async fn nonexistent_order(&self) -> SagaState {
         SagaState {
             user_id: UserId::new(Clock::system().now()),
@@ -121,7 +121,7 @@ impl TestContext {
             .unwrap()
     }
 
-    /// Has the payment step come to its claim and no further.
+    /// Runs the payment step up to the claim, without the confirmation.
     pub async fn claim_for_payment(&self, state: &SagaState) -> PaymentId {
         use saga::payments::PaymentProvider;
         let total = state.total().unwrap();
@@ -137,18 +137,18 @@ impl TestContext {
         payment_id
     }
 
-    /// An announcer whose bus cannot be reached.
+    /// A publisher whose event bus is unreachable.
     pub fn publisher_without_event_bus(&self) -> OutboxPublisher {
         let config = aws_sdk_eventbridge::config::Builder::from(&self.aws).endpoint_url("http://127.0.0.1:9");
         let client = aws_sdk_eventbridge::Client::from_conf(config.build());
-        OutboxPublisher::new(self.outbox(), Publisher::new(client, &self.bus))
+        OutboxPublisher::new(self.outbox(), Publisher::new(client, &self.event_bus))
     }
 
     fn outbox(&self) -> DynamoOutbox {
         self.orders.outbox().clone()
     }
 
-    /// The detail types of the events that wait in the outbox, besides those of core-api.
+    /// The detail types of the saga's events in the outbox.
     pub async fn pending_events(&self) -> Vec<String> {
         let scan = aws_sdk_dynamodb::Client::new(&self.aws)
             .scan()
@@ -160,25 +160,25 @@ impl TestContext {
         events.into_iter().map(|event| event.detail_type).collect()
     }
 
-    /// What was charged and what was given back, in yen, over all payments.
+    /// The sums of all charges and of all refunds, in yen.
     pub fn charged_and_refunded(&self) -> (i64, i64) {
-        self.provider.with_state(|books| {
-            let charged = books
+        self.provider.with_state(|state| {
+            let charged = state
                 .intents()
                 .filter(|intent| intent.status == IntentStatus::Succeeded);
             (
                 charged.map(|intent| intent.amount).sum(),
-                books.refunds().map(|refund| refund.amount).sum(),
+                state.refunds().map(|refund| refund.amount).sum(),
             )
         })
     }
 }
 
 async fn start_payment_provider() -> (Provider, String, TempDir) {
-    let ledger = tempfile::tempdir().unwrap();
+    let data_dir = tempfile::tempdir().unwrap();
     let config = Config {
         address: ([127, 0, 0, 1], 0).into(),
-        data_dir: ledger.path().into(),
+        data_dir: data_dir.path().into(),
         unavailable_duration: Duration::from_millis(1),
         slow_duration: Duration::from_millis(300),
         log_level: "off".into(),
@@ -188,5 +188,5 @@ async fn start_payment_provider() -> (Provider, String, TempDir) {
     let provider = Provider::open(config, Clock::system()).unwrap();
     let app = router(provider.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (provider, url, ledger)
+    (provider, url, data_dir)
 }

@@ -1,5 +1,5 @@
-//! The payment port's contract, held against every server that speaks Stripe's wire protocol, and what each
-//! of them alone can show.
+//! The contract tests of the payment provider port, against every server with Stripe's API, and tests of what only
+//! one of the servers supports.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,

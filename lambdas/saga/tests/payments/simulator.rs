@@ -1,4 +1,4 @@
-//! Against our own payment provider, which has Stripe's idempotency keys and makes every trouble there is.
+//! Contract tests and failure modes against the payment simulator, which implements Stripe's idempotency keys.
 
 use std::{
     sync::{
@@ -18,9 +18,9 @@ use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Strip
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::contract::{create_payment, new_order, test_against, yen};
+use crate::contract::{contract_tests, create_payment, new_order, yen};
 
-/// A provider in this process, with a clock that the test turns.
+/// A payment simulator in this process, with a clock that the test advances.
 struct Simulator {
     stripe: Stripe,
     url: String,
@@ -60,28 +60,28 @@ async fn start_simulator() -> Simulator {
 }
 
 impl Simulator {
-    /// The payment as the provider has it in its books.
+    /// The payment in the provider's state.
     fn intent(&self, payment: &PaymentId) -> PaymentIntent {
         self.provider
-            .with_state(|books| books.find_intent(&payment.0).cloned())
+            .with_state(|state| state.find_intent(&payment.0).cloned())
             .unwrap()
     }
 
     fn intents(&self) -> Vec<PaymentIntent> {
         self.provider
-            .with_state(|books| books.intents().cloned().collect())
+            .with_state(|state| state.intents().cloned().collect())
     }
 
     fn refunds(&self) -> Vec<Refund> {
         self.provider
-            .with_state(|books| books.refunds().cloned().collect())
+            .with_state(|state| state.refunds().cloned().collect())
     }
 }
 
-test_against!(start_simulator());
+contract_tests!(start_simulator());
 
 #[tokio::test]
-async fn an_order_has_one_payment_of_its_amount() {
+async fn create_intent_is_idempotent_per_order_and_amount() {
     let server = start_simulator().await;
     let order = new_order();
     let first = server
@@ -112,13 +112,13 @@ async fn an_order_has_one_payment_of_its_amount() {
 }
 
 #[tokio::test]
-async fn money_is_given_back_once() {
+async fn payment_is_refunded_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_card_visa").await;
     server.stripe.confirm(order, &payment).await.unwrap();
     server.stripe.refund(order, &payment).await.unwrap();
     server.stripe.refund(order, &payment).await.unwrap();
-    // Under another key, as if the provider had forgotten the first in the meantime.
+    // With another idempotency key, as if the provider had forgotten the first one.
     server.stripe.refund(new_order(), &payment).await.unwrap();
     let refunds = server.refunds();
     assert_eq!(refunds.len(), 1);
@@ -129,7 +129,7 @@ async fn money_is_given_back_once() {
 }
 
 #[tokio::test]
-async fn declines_say_why() {
+async fn decline_contains_the_decline_code() {
     let server = start_simulator().await;
     let declines = [
         ("pm_card_chargeDeclined", "generic_decline"),
@@ -155,30 +155,30 @@ async fn declines_say_why() {
 }
 
 #[tokio::test]
-async fn a_method_that_does_not_exist_is_declined_and_a_sum_that_cannot_be_charged_is_rejected() {
+async fn unknown_method_is_declined_and_amount_out_of_range_is_rejected() {
     let server = start_simulator().await;
-    for method in ["pm_card_nobody", "pm_card_visa&amount=50", "決済"] {
-        let refused = server.stripe.create_intent(new_order(), yen(1500), method).await;
+    for method in ["pm_card_unknown", "pm_card_visa&amount=50", "決済"] {
+        let result = server.stripe.create_intent(new_order(), yen(1500), method).await;
         assert!(
-            matches!(&refused, Err(PaymentError::Declined { code }) if code == "resource_missing"),
-            "{refused:?}"
+            matches!(&result, Err(PaymentError::Declined { code }) if code == "resource_missing"),
+            "{result:?}"
         );
     }
     for (amount, reason) in [(49, "amount_too_small"), (100_000_000, "amount_too_large")] {
-        let refused = server
+        let result = server
             .stripe
             .create_intent(new_order(), yen(amount), "pm_card_visa")
             .await;
         assert!(
-            matches!(&refused, Err(PaymentError::Rejected { status: 400, code }) if code == reason),
-            "{refused:?}"
+            matches!(&result, Err(PaymentError::Rejected { status: 400, code }) if code == reason),
+            "{result:?}"
         );
     }
     assert!(server.intents().is_empty());
 }
 
 #[tokio::test]
-async fn an_error_before_the_effect_is_worth_a_retry() {
+async fn error_before_the_effect_is_retryable() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_error_before_effect").await;
     let first = server.stripe.confirm(order, &payment).await;
@@ -188,7 +188,7 @@ async fn an_error_before_the_effect_is_worth_a_retry() {
 }
 
 #[tokio::test]
-async fn after_a_lost_answer_the_retry_finds_the_charge_made() {
+async fn retry_after_a_lost_response_finds_the_charge() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_error_after_effect").await;
     let first = server.stripe.confirm(order, &payment).await;
@@ -200,26 +200,23 @@ async fn after_a_lost_answer_the_retry_finds_the_charge_made() {
     );
 
     server.stripe.confirm(order, &payment).await.unwrap();
-    assert_eq!(server.intent(&payment), charged, "there is one charge");
+    assert_eq!(server.intent(&payment), charged, "there must be only one charge");
 }
 
 #[tokio::test]
-async fn unavailability_passes() {
+async fn confirmation_succeeds_after_temporary_unavailability() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_unavailable").await;
     for _ in 0..3 {
-        let refused = server.stripe.confirm(order, &payment).await;
-        assert!(
-            matches!(refused, Err(PaymentError::Unavailable(_))),
-            "{refused:?}"
-        );
+        let result = server.stripe.confirm(order, &payment).await;
+        assert!(matches!(result, Err(PaymentError::Unavailable(_))), "{result:?}");
         server.elapsed_seconds.fetch_add(1, Ordering::Relaxed);
     }
     server.stripe.confirm(order, &payment).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_lasting_failure_can_still_be_undone() {
+async fn payment_can_be_cancelled_after_permanent_failure() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_broken").await;
     for _ in 0..3 {
@@ -233,14 +230,18 @@ async fn a_lasting_failure_can_still_be_undone() {
 }
 
 #[tokio::test]
-async fn two_attempts_at_once_are_one_charge() {
+async fn concurrent_confirmations_charge_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_slow").await;
-    let (one, other) = tokio::join!(
+    let (first, second) = tokio::join!(
         server.stripe.confirm(order, &payment),
         server.stripe.confirm(order, &payment)
     );
-    let (charged, in_flight) = if one.is_ok() { (one, other) } else { (other, one) };
+    let (charged, in_flight) = if first.is_ok() {
+        (first, second)
+    } else {
+        (second, first)
+    };
     charged.unwrap();
     assert!(
         matches!(in_flight, Err(PaymentError::Unavailable(_))),
@@ -250,13 +251,13 @@ async fn two_attempts_at_once_are_one_charge() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_is_no_reason_to_retry_and_is_not_shown() {
+async fn rejected_api_key_is_not_retried_and_not_shown() {
     let server = start_simulator().await;
     let stripe = Stripe::new(&server.url, &"sk_live_very_secret".into()).unwrap();
-    let refused = stripe.find(&PaymentId("pi_none".into())).await.unwrap_err();
+    let result = stripe.find(&PaymentId("pi_none".into())).await.unwrap_err();
     assert!(
-        matches!(refused, PaymentError::Rejected { status: 401, .. }),
-        "{refused:?}"
+        matches!(result, PaymentError::Rejected { status: 401, .. }),
+        "{result:?}"
     );
-    assert!(!format!("{refused:?} {refused}").contains("secret"));
+    assert!(!format!("{result:?} {result}").contains("secret"));
 }

@@ -1,5 +1,5 @@
-//! What goes over the wire, and the answers that no simulator gives: from gateways, from banks that ask for
-//! more, from nobody at all.
+//! Tests of the requests that the client sends, and of responses that no simulator returns: from proxies, from banks
+//! that require authentication, and no response at all.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,23 +19,23 @@ use crate::contract::{new_order, yen};
 
 type RecordedRequests = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
-/// A server that gives every request the same answer.
+/// A server that returns the same response to every request.
 async fn stub_server(status: u16, body: &'static str) -> (Stripe, RecordedRequests) {
     stub_server_with(move |_| (status, body)).await
 }
 
-/// A server whose answer depends on the method.
-async fn stub_server_with<F>(answer: F) -> (Stripe, RecordedRequests)
+/// A server whose response depends on the method.
+async fn stub_server_with<F>(respond: F) -> (Stripe, RecordedRequests)
 where
     F: Fn(&Method) -> (u16, &'static str) + Clone + Send + Sync + 'static,
 {
-    let seen = RecordedRequests::default();
+    let requests = RecordedRequests::default();
     let app = Router::new()
         .fallback(
-            move |State(seen): State<RecordedRequests>, request: Request| async move {
+            move |State(requests): State<RecordedRequests>, request: Request| async move {
                 let line = format!("{} {}", request.method(), request.uri());
-                seen.lock().unwrap().push((line, request.headers().clone()));
-                let (status, body) = answer(request.method());
+                requests.lock().unwrap().push((line, request.headers().clone()));
+                let (status, body) = respond(request.method());
                 (
                     StatusCode::from_u16(status).unwrap(),
                     [("location", "/elsewhere")],
@@ -43,11 +43,11 @@ where
                 )
             },
         )
-        .with_state(seen.clone());
+        .with_state(requests.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (Stripe::new(&url, &"sk_test_key".into()).unwrap(), seen)
+    (Stripe::new(&url, &"sk_test_key".into()).unwrap(), requests)
 }
 
 fn any_payment() -> PaymentId {
@@ -55,8 +55,8 @@ fn any_payment() -> PaymentId {
 }
 
 #[tokio::test]
-async fn what_moves_money_has_a_key_of_its_own_and_every_request_the_version() {
-    let (stripe, seen) = stub_server(200, r#"{"id":"pi_1","status":"succeeded"}"#).await;
+async fn requests_have_idempotency_keys_and_the_api_version() {
+    let (stripe, requests) = stub_server(200, r#"{"id":"pi_1","status":"succeeded"}"#).await;
     let order = new_order();
     stripe
         .create_intent(order, yen(500), "pm_card_visa")
@@ -67,8 +67,8 @@ async fn what_moves_money_has_a_key_of_its_own_and_every_request_the_version() {
     stripe.refund(order, &any_payment()).await.unwrap();
     stripe.find(&PaymentId("pi_1/../?x".into())).await.unwrap();
 
-    let seen = seen.lock().unwrap();
-    let lines: Vec<(&str, Option<&str>)> = seen
+    let requests = requests.lock().unwrap();
+    let lines: Vec<(&str, Option<&str>)> = requests
         .iter()
         .map(|(line, headers)| {
             (
@@ -93,15 +93,15 @@ async fn what_moves_money_has_a_key_of_its_own_and_every_request_the_version() {
             ("GET /v1/payment_intents/pi_1%2F..%2F%3Fx", None),
         ]
     );
-    for (line, headers) in seen.iter() {
+    for (line, headers) in requests.iter() {
         assert_eq!(headers["stripe-version"], API_VERSION, "{line}");
         assert_eq!(headers["authorization"], "Bearer sk_test_key", "{line}");
     }
 }
 
 #[tokio::test]
-async fn what_says_nothing_about_the_payment_is_worth_a_retry() {
-    let answers = [
+async fn ambiguous_responses_are_retryable() {
+    let responses = [
         (200, ""),
         (200, "{}"),
         (200, r#"{"id":"pi_1","status":"processing"}"#),
@@ -119,20 +119,20 @@ async fn what_says_nothing_about_the_payment_is_worth_a_retry() {
         (503, ""),
         (504, ""),
     ];
-    for (status, body) in answers {
+    for (status, body) in responses {
         let (stripe, _) = stub_server(status, body).await;
-        let answer = stripe.confirm(new_order(), &any_payment()).await;
+        let result = stripe.confirm(new_order(), &any_payment()).await;
         assert!(
-            matches!(answer, Err(PaymentError::Unavailable(_))),
-            "{status} {body}: {answer:?}"
+            matches!(result, Err(PaymentError::Unavailable(_))),
+            "{status} {body}: {result:?}"
         );
     }
 }
 
-/// Stripe keeps a 500 for the key it came with, whether or not the payment was charged.
+/// Stripe repeats a stored 500 for its idempotency key, whether or not the payment was charged.
 #[tokio::test]
-async fn an_error_that_is_repeated_does_not_hide_what_became_of_the_payment() {
-    let after = |payment: &'static str| {
+async fn repeated_error_response_does_not_hide_the_payment_status() {
+    let stub_returning = |payment: &'static str| {
         stub_server_with(move |method| {
             if *method == Method::GET {
                 (200, payment)
@@ -141,14 +141,14 @@ async fn an_error_that_is_repeated_does_not_hide_what_became_of_the_payment() {
             }
         })
     };
-    let (charged, _) = after(r#"{"id":"pi_1","status":"succeeded"}"#).await;
+    let (charged, _) = stub_returning(r#"{"id":"pi_1","status":"succeeded"}"#).await;
     charged.confirm(new_order(), &any_payment()).await.unwrap();
     assert_eq!(
         charged.cancel(&any_payment()).await.unwrap(),
         PaymentStatus::Charged
     );
 
-    let (open, _) = after(r#"{"id":"pi_1","status":"requires_confirmation"}"#).await;
+    let (open, _) = stub_returning(r#"{"id":"pi_1","status":"requires_confirmation"}"#).await;
     let confirmed = open.confirm(new_order(), &any_payment()).await;
     assert!(
         matches!(confirmed, Err(PaymentError::Unavailable(_))),
@@ -158,8 +158,8 @@ async fn an_error_that_is_repeated_does_not_hide_what_became_of_the_payment() {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_not() {
-    let answers = [
+async fn permanent_errors_are_not_retryable() {
+    let responses = [
         (400, r#"{"error":{"type":"idempotency_error"}}"#, "unspecified"),
         (401, "", "unspecified"),
         (
@@ -173,33 +173,33 @@ async fn what_is_refused_for_good_is_not() {
             "unspecified",
         ),
     ];
-    for (status, body, reason) in answers {
+    for (status, body, reason) in responses {
         let (stripe, _) = stub_server(status, body).await;
-        let answer = stripe.create_intent(new_order(), yen(500), "pm_card_visa").await;
+        let result = stripe.create_intent(new_order(), yen(500), "pm_card_visa").await;
         let Err(PaymentError::Rejected {
-            status: as_status,
+            status: actual_status,
             code,
-        }) = answer
+        }) = result
         else {
-            panic!("{answer:?}")
+            panic!("{result:?}")
         };
-        assert_eq!((as_status, code.as_str()), (status, reason));
+        assert_eq!((actual_status, code.as_str()), (status, reason));
     }
 }
 
 #[tokio::test]
-async fn a_bank_that_wants_to_see_the_customer_declines() {
+async fn required_authentication_is_a_decline() {
     let (stripe, _) = stub_server(200, r#"{"id":"pi_1","status":"requires_action"}"#).await;
-    let answer = stripe.confirm(new_order(), &any_payment()).await;
+    let result = stripe.confirm(new_order(), &any_payment()).await;
     assert!(
-        matches!(&answer, Err(PaymentError::Declined { code }) if code == "authentication_required"),
-        "{answer:?}"
+        matches!(&result, Err(PaymentError::Declined { code }) if code == "authentication_required"),
+        "{result:?}"
     );
     assert_eq!(stripe.find(&any_payment()).await.unwrap(), PaymentStatus::Open);
 }
 
 #[tokio::test]
-async fn a_refund_that_failed_is_not_taken_for_one() {
+async fn failed_refund_is_rejected() {
     for (body, succeeds) in [
         (r#"{"id":"re_1","status":"succeeded"}"#, true),
         (r#"{"id":"re_1","status":"pending"}"#, true),
@@ -207,64 +207,64 @@ async fn a_refund_that_failed_is_not_taken_for_one() {
         (r#"{"id":"re_1","status":"canceled"}"#, false),
     ] {
         let (stripe, _) = stub_server(200, body).await;
-        let answer = stripe.refund(new_order(), &any_payment()).await;
-        let as_expected = match &answer {
+        let result = stripe.refund(new_order(), &any_payment()).await;
+        let is_expected = match &result {
             Ok(()) => succeeds,
             Err(error) => !succeeds && matches!(error, PaymentError::Rejected { .. }),
         };
-        assert!(as_expected, "{body}: {answer:?}");
+        assert!(is_expected, "{body}: {result:?}");
     }
 }
 
 #[tokio::test]
-async fn nobody_there_is_worth_a_retry() {
+async fn refused_connection_is_retryable_and_keeps_its_cause() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let stripe = Stripe::new(&url, &"sk_test_key".into()).unwrap();
-    let answer = stripe.find(&any_payment()).await;
-    let Err(PaymentError::Unavailable(reason)) = answer else {
-        panic!("{answer:?}")
+    let result = stripe.find(&any_payment()).await;
+    let Err(PaymentError::Unavailable(reason)) = result else {
+        panic!("{result:?}")
     };
     assert!(
         reason.source().is_some(),
-        "the cause is kept for the log: {reason:?}"
+        "the source error must be kept for the log: {reason:?}"
     );
 }
 
-/// It waits for the real time limit, beside the other tests.
+/// Waits for the real timeout, concurrently with the other tests.
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_given_up_in_bounded_time() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn silent_provider_times_out() {
+    let silent_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stripe = Stripe::new(
-        &format!("http://{}", silent.local_addr().unwrap()),
+        &format!("http://{}", silent_listener.local_addr().unwrap()),
         &"sk_test_key".into(),
     )
     .unwrap();
-    let begin = Clock::system().now();
-    let answer = stripe.find(&any_payment()).await;
-    assert!(matches!(answer, Err(PaymentError::Unavailable(_))), "{answer:?}");
-    let waited = (Clock::system().now() - begin).num_seconds();
+    let started = Clock::system().now();
+    let result = stripe.find(&any_payment()).await;
+    assert!(matches!(result, Err(PaymentError::Unavailable(_))), "{result:?}");
+    let waited = (Clock::system().now() - started).num_seconds();
     assert!(
         (3..15).contains(&waited),
-        "longer than a slow charge, shorter than a function: {waited} s"
+        "the timeout must exceed a slow charge and stay below the function's timeout: {waited} s"
     );
 }
 
 #[test]
-fn a_wrong_address_or_key_is_refused_at_the_start() {
-    let make = |url: &str, key: &str| Stripe::new(url, &key.to_owned().into()).err();
+fn invalid_url_and_api_key_are_rejected() {
+    let config_error = |url: &str, key: &str| Stripe::new(url, &key.to_owned().into()).err();
     assert!(matches!(
-        make("api.stripe.com", "sk_test_key"),
+        config_error("api.stripe.com", "sk_test_key"),
         Some(StripeConfigError::InvalidUrl)
     ));
     assert!(matches!(
-        make("ftp://api.stripe.com", "sk_test_key"),
+        config_error("ftp://api.stripe.com", "sk_test_key"),
         Some(StripeConfigError::InvalidUrl)
     ));
     assert!(matches!(
-        make("https://api.stripe.com", "sk_test_key\n"),
+        config_error("https://api.stripe.com", "sk_test_key\n"),
         Some(StripeConfigError::InvalidKey)
     ));
-    assert!(make("https://api.stripe.com", "sk_test_key").is_none());
+    assert!(config_error("https://api.stripe.com", "sk_test_key").is_none());
 }
