@@ -23,13 +23,14 @@ use aws_smithy_runtime_api::client::{
 /// The region when the environment sets none: Tokyo.
 const DEFAULT_REGION: Region = Region::from_static("ap-northeast-1");
 
-/// The root certificates of Amazon Trust Services, which AWS recommends to clients that do not use the operating
-/// system's trust store (<https://www.amazontrust.com/repository/>). Parsing the system's 140 certificates took a
-/// considerable part of a function's cold start, and no other authority issues certificates for AWS endpoints.
+/// The root certificates of Amazon Trust Services, which AWS recommends to clients that do not use the
+/// operating system's trust store (<https://www.amazontrust.com/repository/>). Parsing the system's 140
+/// certificates took a considerable part of a function's cold start, and no other authority issues
+/// certificates for AWS endpoints.
 const AMAZON_ROOT_CERTIFICATES: &str = include_str!("amazon-trust-services.pem");
 
-/// The SDK configuration of a container. Reads the environment and may query the instance metadata service for
-/// credentials: call it once, at startup.
+/// The SDK configuration of a container. Reads the environment and may query the instance metadata service
+/// for credentials: call it once, at startup.
 pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .region(RegionProviderChain::default_provider().or_else(DEFAULT_REGION))
@@ -40,9 +41,9 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
-/// The SDK configuration of a Lambda function. Lambda passes the credentials in environment variables, so other
-/// credential providers (profiles, web identity, instance metadata) are left out: setting them up took a fifth of
-/// a cold start.
+/// The SDK configuration of a Lambda function. Lambda passes the credentials in environment variables, so
+/// other credential providers (profiles, web identity, instance metadata) are left out: setting them up took
+/// a fifth of a cold start.
 #[must_use]
 pub fn lambda_sdk_config(region: Option<String>, endpoint_url: Option<String>) -> SdkConfig {
     let mut config = SdkConfig::builder()
@@ -84,13 +85,14 @@ fn http_client() -> SharedHttp {
 }
 
 /// One connection pool and one set of trusted certificates for all SDK clients of a process. By default each
-/// client parses the system's certificates twice, for a connector that only validates the settings and for the one
-/// that it uses, which dominates a function's cold start.
+/// client parses the system's certificates twice, for a connector that only validates the settings and for
+/// the one that it uses, which dominates a function's cold start.
 #[derive(Debug)]
 struct SharedHttp(SharedHttpClient);
 
 impl HttpClient for SharedHttp {
-    // The trait's other methods only validate the settings with a connector of their own: the defaults skip it.
+    // The trait's other methods only validate the settings with a connector of their own: the defaults skip
+    // it.
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,

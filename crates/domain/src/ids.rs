@@ -1,4 +1,5 @@
-//! Ids: UUIDv7 with one type per entity, so that the compiler rejects an order id where a product id is expected.
+//! Ids: UUIDv7 with one type per entity, so that the compiler rejects an order id where a product id is
+//! expected.
 
 use std::{fmt, str::FromStr};
 
@@ -7,8 +8,8 @@ use uuid::{NoContext, Uuid};
 
 use crate::Timestamp;
 
-/// A new UUIDv7 with the time `at` (RFC 9562, section 5.7). A later `at` sorts later, to the millisecond. UUIDv7
-/// cannot represent times before 1970: they count as 1970.
+/// A new UUIDv7 with the time `at` (RFC 9562, section 5.7). A later `at` sorts later, to the millisecond.
+/// UUIDv7 cannot represent times before 1970: they count as 1970.
 #[must_use]
 pub fn uuid_v7(at: Timestamp) -> Uuid {
     let seconds = u64::try_from(at.timestamp()).unwrap_or(0);

@@ -134,7 +134,8 @@ mod tests {
         #[test]
         fn checked_mul_equals_repeated_addition(price in 0..=10_000_000_i64, units in 1..=50_u32) {
             let price = Money::new(price, Currency::JPY).unwrap();
-            let sum = (0..units).try_fold(Money::zero(Currency::JPY), |sum, _| sum.checked_add(price)).unwrap();
+            let zero = Money::zero(Currency::JPY);
+            let sum = (0..units).try_fold(zero, |sum, _| sum.checked_add(price)).unwrap();
             prop_assert_eq!(price.checked_mul(Quantity::new(units).unwrap()).unwrap(), sum);
         }
     }

@@ -153,7 +153,8 @@ mod tests {
             let ends: Vec<_> = history.iter().filter(|status| status.is_final()).collect();
             prop_assert!(ends.len() <= 1, "more than one final status: {ends:?}");
             for status in &history {
-                prop_assert_eq!(history.iter().filter(|other| *other == status).count(), 1, "{} twice", status);
+                let occurrences = history.iter().filter(|other| *other == status).count();
+                prop_assert_eq!(occurrences, 1, "{} twice", status);
                 prop_assert_eq!(status.is_final(), !OrderStatus::OPEN.contains(status));
             }
             // An order completes only after its payment started, and cannot be cancelled after that.

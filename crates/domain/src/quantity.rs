@@ -13,7 +13,8 @@ pub struct Quantity(u32);
 pub struct InvalidQuantity;
 
 impl Quantity {
-    /// The largest quantity of one line. It is far above what a retail order needs; wholesale is out of scope.
+    /// The largest quantity of one line. It is far above what a retail order needs; wholesale is out of
+    /// scope.
     pub const MAX: u32 = 9_999;
 
     /// A quantity of `units`.

@@ -1,7 +1,7 @@
 //! A `tracing` layer that writes each event as one line of JSON.
 //!
-//! The JSON formatter of `tracing-subscriber` parses and serialises the fields of all enclosing spans again for
-//! every event. This layer serialises them once, when they are recorded.
+//! The JSON formatter of `tracing-subscriber` parses and serialises the fields of all enclosing spans again
+//! for every event. This layer serialises them once, when they are recorded.
 
 use std::{error::Error, fmt, io::Write};
 
@@ -22,8 +22,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Writes each event as one line to `W`, with a single write: several processes may share the output, and their
-/// lines must not mix.
+/// Writes each event as one line to `W`, with a single write: several processes may share the output, and
+/// their lines must not mix.
 pub struct JsonLinesLayer<W>(pub W);
 
 /// A JSON object without its closing brace. Each span stores one in its extensions.

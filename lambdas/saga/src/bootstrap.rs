@@ -26,8 +26,8 @@ pub(crate) enum SecretError {
     NotText(String),
 }
 
-/// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does not
-/// exist.
+/// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does
+/// not exist.
 pub(crate) async fn order_store(context: &FunctionContext) -> Result<Orders, InitError> {
     let tables = Tables {
         orders: context.environment.required("ORDERS_TABLE")?,

@@ -1,4 +1,5 @@
-//! `complete-order`: marks the order completed and writes `OrderCompleted` to the outbox in the same transaction.
+//! `complete-order`: marks the order completed and writes `OrderCompleted` to the outbox in the same
+//! transaction.
 //!
 //! Idempotency: a completed order stays completed, and the step returns the id of the first run's event.
 

@@ -1,11 +1,12 @@
-//! `fail-order`: marks the order failed and writes `OrderFailed` to the outbox in the same transaction. The last
-//! compensation step.
+//! `fail-order`: marks the order failed and writes `OrderFailed` to the outbox in the same transaction. The
+//! last compensation step.
 //!
-//! Idempotency: a failed order keeps its first failure reason, and the step returns the id of the first run's event.
-//! A cancelled order stays cancelled and a completed order stays completed; the step then returns no event.
+//! Idempotency: a failed order keeps its first failure reason, and the step returns the id of the first run's
+//! event. A cancelled order stays cancelled and a completed order stays completed; the step then returns no
+//! event.
 //!
-//! The step does not fail an order whose payment was captured and not refunded: it returns `InvalidInput`, and the
-//! state machine parks the order for an operator.
+//! The step does not fail an order whose payment was captured and not refunded: it returns `InvalidInput`,
+//! and the state machine parks the order for an operator.
 
 use domain::FailureReason;
 use lambda_shared::{FunctionContext, Handler, InitError};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use reqwest::ClientBuilder;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
-/// A client builder that trusts Mozilla's root certificates. They are compiled in: by default the client would read
-/// and parse the system's certificates at each cold start.
+/// A client builder that trusts Mozilla's root certificates. They are compiled in: by default the client
+/// would read and parse the system's certificates at each cold start.
 pub(crate) fn client_builder() -> ClientBuilder {
     let roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),

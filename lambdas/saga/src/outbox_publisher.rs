@@ -6,7 +6,8 @@ use events::OutboxEvent;
 
 use crate::StepError;
 
-/// Publishes events from the outbox. core-api's outbox relay publishes the events that remain a few seconds later.
+/// Publishes events from the outbox. core-api's outbox relay publishes the events that remain a few seconds
+/// later.
 #[derive(Clone, Debug)]
 pub struct OutboxPublisher {
     outbox: DynamoOutbox,
@@ -30,8 +31,8 @@ impl OutboxPublisher {
         self.outbox.find(event_id).await
     }
 
-    /// Publishes an event and removes it from the outbox. Fails when EventBridge rejects it. If only the removal
-    /// fails, the relay publishes the event again and consumers detect the duplicate by its id.
+    /// Publishes an event and removes it from the outbox. Fails when EventBridge rejects it. If only the
+    /// removal fails, the relay publishes the event again and consumers detect the duplicate by its id.
     pub async fn publish(&self, event: &OutboxEvent) -> Result<(), StepError> {
         let delivery = self.publisher.publish(std::slice::from_ref(event)).await;
         if let Some(rejected) = delivery.failed.into_iter().next() {

@@ -1,16 +1,15 @@
 //! `process-payment`: charges the order's total.
 //!
-//! 1. The step creates a payment at the provider, which moves no money.
-//! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order or a
-//!    compensation has closed it. After the claim the payment can be found from the order, even when this process
-//!    dies.
-//! 3. The step confirms the payment, and the provider charges it.
-//! 4. The order records the payment, and the step publishes `PaymentProcessed`.
+//! 1. The step creates a payment at the provider, which moves no money. 2. The step claims the order for this
+//! payment. The claim fails when the customer has cancelled the order or a compensation has closed it. After
+//! the claim the payment can be found from the order, even when this process dies. 3. The step confirms the
+//! payment, and the provider charges it. 4. The order records the payment, and the step publishes
+//! `PaymentProcessed`.
 //!
-//! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim stays, and
-//! the order records the payment once. When the provider has forgotten the idempotency key of the first request, it
-//! creates a second payment or declines the payment method. The order still has the id of the first payment, and the
-//! step confirms that one.
+//! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim
+//! stays, and the order records the payment once. When the provider has forgotten the idempotency key of the
+//! first request, it creates a second payment or declines the payment method. The order still has the id of
+//! the first payment, and the step confirms that one.
 
 use std::sync::Arc;
 
@@ -46,8 +45,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     }))
 }
 
-/// With `PaymentDeclined` and `OrderCancelled`, no money has moved. After every other error money may have moved,
-/// and `refund-payment` determines whether it has.
+/// With `PaymentDeclined` and `OrderCancelled`, no money has moved. After every other error money may have
+/// moved, and `refund-payment` determines whether it has.
 pub async fn process_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,

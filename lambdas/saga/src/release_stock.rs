@@ -1,11 +1,11 @@
 //! `release-stock`: releases the order's stock reservation and returns committed stock. A compensation step.
 //!
-//! Idempotency: a released reservation stays released. A release without a reservation is safe: stock-service then
-//! rejects a delayed reservation with this id.
+//! Idempotency: a released reservation stays released. A release without a reservation is safe: stock-service
+//! then rejects a delayed reservation with this id.
 //!
-//! The step closes the order to payment before it releases the stock. Otherwise a second execution for the same
-//! order, failing where the first one succeeded, would put sold stock back on sale. An order that does not exist
-//! cannot be closed; its stock was never committed, and its reservation expires.
+//! The step closes the order to payment before it releases the stock. Otherwise a second execution for the
+//! same order, failing where the first one succeeded, would put sold stock back on sale. An order that does
+//! not exist cannot be closed; its stock was never committed, and its reservation expires.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::{CloseError, Orders};

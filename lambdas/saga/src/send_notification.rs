@@ -1,7 +1,7 @@
 //! `send-notification`: publishes the event of the order's final status and removes it from the outbox.
 //!
-//! Idempotency: an event that is no longer in the outbox has been published, and the step does nothing. If the
-//! removal from the outbox fails, the event is published twice with the same id.
+//! Idempotency: an event that is no longer in the outbox has been published, and the step does nothing. If
+//! the removal from the outbox fails, the event is published twice with the same id.
 
 use domain::EventId;
 use lambda_shared::{FunctionContext, Handler, InitError};
@@ -13,7 +13,8 @@ use crate::{OutboxPublisher, SagaState, StepError, bootstrap, state::step_handle
 /// The result of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct NotificationOutcome {
-    /// The event that this run published. `None` when the order has no final event or it was published before.
+    /// The event that this run published. `None` when the order has no final event or it was published
+    /// before.
     pub published: Option<EventId>,
 }
 
@@ -49,8 +50,8 @@ pub async fn send_notification(
     }
 }
 
-/// The event id that the previous step returned. If that response was lost, as when `refund-payment` finds the
-/// order completed, the id is read from the order.
+/// The event id that the previous step returned. If that response was lost, as when `refund-payment` finds
+/// the order completed, the id is read from the order.
 async fn final_event_id(orders: &Orders, state: &SagaState) -> Result<Option<EventId>, StepError> {
     match state.completion.or(state.failure) {
         Some(outcome) => Ok(outcome.event_id),

@@ -23,8 +23,8 @@ const SERVICE_NAME: &str = "saga";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long stock stays reserved for a saga that does not end. Exceeds the time of all retries of the steps up to
-/// the commit.
+/// How long stock stays reserved for a saga that does not end. Exceeds the time of all retries of the steps
+/// up to the commit.
 const RESERVATION_TTL_SECONDS: u32 = 900;
 
 /// The client of stock-service. Cloning is cheap.
@@ -211,7 +211,8 @@ mod tests {
     }
 
     fn problem(slug: &str) -> serde_json::Value {
-        json!({"type": format!("https://matsuri.dev/problems/{slug}"), "title": "", "status": 409, "detail": ""})
+        let problem_type = format!("https://matsuri.dev/problems/{slug}");
+        json!({"type": problem_type, "title": "", "status": 409, "detail": ""})
     }
 
     #[test]

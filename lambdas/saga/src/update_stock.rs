@@ -1,7 +1,7 @@
 //! `update-stock`: commits the stock reservation of a paid order.
 //!
-//! Idempotency: a committed reservation stays committed. If the response is lost and the saga compensates, the
-//! release also returns committed stock.
+//! Idempotency: a committed reservation stays committed. If the response is lost and the saga compensates,
+//! the release also returns committed stock.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 

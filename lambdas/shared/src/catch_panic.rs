@@ -21,8 +21,8 @@ impl FunctionError for PanicError {
     }
 }
 
-/// Runs `work` and returns its panic as an error. State that `work` shares with other tasks must stay consistent
-/// when `work` stops at any await point.
+/// Runs `work` and returns its panic as an error. State that `work` shares with other tasks must stay
+/// consistent when `work` stops at any await point.
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, PanicError> {
     AssertUnwindSafe(work)
         .catch_unwind()

@@ -14,7 +14,8 @@ use std::{collections::HashMap, fmt, str::FromStr};
 /// assert_eq!(environment.optional::<u16>("ADMIN_PORT").unwrap(), None);
 ///
 /// let invalid = environment.required::<u8>("RETRIES").unwrap_err();
-/// assert_eq!(invalid.to_string(), "the environment variable RETRIES is invalid: invalid digit found in string");
+/// let message = "the environment variable RETRIES is invalid: invalid digit found in string";
+/// assert_eq!(invalid.to_string(), message);
 /// let missing = environment.required::<String>("TABLE").unwrap_err();
 /// assert_eq!(missing.to_string(), "the environment variable TABLE is not set");
 /// ```

@@ -5,8 +5,8 @@ use lambda_runtime::Diagnostic;
 /// A function error with a stable name.
 ///
 /// Lambda reports a failed invocation as `{"errorType": …, "errorMessage": …}`, and Step Functions matches
-/// `ErrorEquals` against `errorType`. The Lambda runtime derives `errorType` from the Rust type path by default.
-/// This crate sets it to [`name`](Self::name), which does not change when the type is renamed.
+/// `ErrorEquals` against `errorType`. The Lambda runtime derives `errorType` from the Rust type path by
+/// default. This crate sets it to [`name`](Self::name), which does not change when the type is renamed.
 ///
 /// ```
 /// use lambda_shared::{FunctionError, InvocationFailure};

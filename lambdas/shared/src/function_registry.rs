@@ -1,7 +1,7 @@
 //! Several functions in one executable.
 //!
-//! The functions share a deployment artifact and stay separate in AWS, each with its own role, memory, timeout and
-//! alarms. Lambda passes the function's `Handler` setting to the process as `_HANDLER`.
+//! The functions share a deployment artifact and stay separate in AWS, each with its own role, memory,
+//! timeout and alarms. Lambda passes the function's `Handler` setting to the process as `_HANDLER`.
 
 use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
 
@@ -65,9 +65,9 @@ impl FunctionRegistry {
         Self::default()
     }
 
-    /// Adds the function that `_HANDLER=name` selects. `init` reads its configuration, creates its clients and
-    /// makes a first call with each. The first call of a client is far slower than the others, and Lambda gives
-    /// the initialisation more CPU than an invocation.
+    /// Adds the function that `_HANDLER=name` selects. `init` reads its configuration, creates its clients
+    /// and makes a first call with each. The first call of a client is far slower than the others, and Lambda
+    /// gives the initialisation more CPU than an invocation.
     #[must_use]
     pub fn register<F, Fut>(mut self, name: &'static str, init: F) -> Self
     where
@@ -81,13 +81,14 @@ impl FunctionRegistry {
         self
     }
 
-    /// Initialises the function that `_HANDLER` selects and serves its invocations one at a time. Returns only on
-    /// an error, which it logs: an invalid variable, an unknown `_HANDLER`, a failed initialisation.
+    /// Initialises the function that `_HANDLER` selects and serves its invocations one at a time. Returns
+    /// only on an error, which it logs: an invalid variable, an unknown `_HANDLER`, a failed initialisation.
     pub async fn run(self) -> ExitCode {
         let Err(error) = self.serve().await else {
             return ExitCode::SUCCESS;
         };
-        // If LOG_LEVEL was invalid, logging has not started yet. Otherwise this call fails and changes nothing.
+        // If LOG_LEVEL was invalid, logging has not started yet. Otherwise this call fails and changes
+        // nothing.
         let _ = telemetry::init(telemetry::DEFAULT_FILTER);
         tracing::error!(reason = error_chain(&error), "the function process stopped");
         ExitCode::FAILURE
@@ -152,7 +153,7 @@ mod tests {
         let init = |_| async { Err("not started in this test".into()) };
         let registry = FunctionRegistry::new()
             .register("reserve-stock", init)
-            .register("fail-order", init);
+            .register("refund", init);
         let message = registry
             .find("ship-order")
             .map(|function| function.name)
@@ -160,7 +161,7 @@ mod tests {
             .to_string();
         assert_eq!(
             message,
-            "_HANDLER is `ship-order`, but this executable has only these functions: reserve-stock, fail-order"
+            "_HANDLER is `ship-order`, but this executable has only these functions: reserve-stock, refund"
         );
     }
 }

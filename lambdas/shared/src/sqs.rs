@@ -1,9 +1,10 @@
 //! Handles batches of SQS messages with partial batch responses.
 //!
-//! Lambda deletes the messages that `batchItemFailures` in the response does not list. A valid batch never fails
-//! as a whole: an unreadable message, a panic and a timeout each fail only their own message. A failed message
-//! becomes visible again after the visibility timeout and moves to the dead-letter queue after the queue's maximum
-//! receive count. The event source mapping must set `FunctionResponseTypes: [ReportBatchItemFailures]`.
+//! Lambda deletes the messages that `batchItemFailures` in the response does not list. A valid batch never
+//! fails as a whole: an unreadable message, a panic and a timeout each fail only their own message. A failed
+//! message becomes visible again after the visibility timeout and moves to the dead-letter queue after the
+//! queue's maximum receive count. The event source mapping must set `FunctionResponseTypes:
+//! [ReportBatchItemFailures]`.
 //!
 //! Use it for standard queues only: the messages of a batch are processed concurrently, in no order.
 
@@ -17,8 +18,8 @@ use tracing::{Instrument, field::Empty, info_span};
 
 use crate::{FunctionError, Handler, Invocation, catch_panic::catch_panic, error::error_chain};
 
-/// How long before the invocation's deadline the unfinished messages are abandoned, so that the response still
-/// reaches Lambda and the finished messages are deleted.
+/// How long before the invocation's deadline the unfinished messages are abandoned, so that the response
+/// still reaches Lambda and the finished messages are deleted.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
 /// One message of a batch.
@@ -90,8 +91,8 @@ where
     })
 }
 
-/// Processes one message and returns its id when it failed. A message without an id (SQS always sends one) gets
-/// the empty id, which makes Lambda retry the whole batch.
+/// Processes one message and returns its id when it failed. A message without an id (SQS always sends one)
+/// gets the empty id, which makes Lambda retry the whole batch.
 async fn process_message<Fut, E>(
     record: SqsMessage,
     deadline: Timestamp,

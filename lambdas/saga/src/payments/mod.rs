@@ -1,12 +1,12 @@
 //! The payment provider port: charges, refunds and cancels payments.
 //!
-//! [`PaymentProvider`] is a trait because the provider is a third party; [`stripe::Stripe`] implements it. This
-//! module makes no decisions about orders.
+//! [`PaymentProvider`] is a trait because the provider is a third party; [`stripe::Stripe`] implements it.
+//! This module makes no decisions about orders.
 //!
 //! A payment has two steps, so that every charged payment can be found from its order.
-//! [`PaymentProvider::create_intent`] creates the payment at the provider and moves no money. The saga then stores
-//! the payment's id on the order and calls [`PaymentProvider::confirm`], which charges it. Every call is idempotent:
-//! the provider detects repetitions by an idempotency key derived from the order id.
+//! [`PaymentProvider::create_intent`] creates the payment at the provider and moves no money. The saga then
+//! stores the payment's id on the order and calls [`PaymentProvider::confirm`], which charges it. Every call
+//! is idempotent: the provider detects repetitions by an idempotency key derived from the order id.
 
 use async_trait::async_trait;
 use domain::{Money, OrderId, PaymentId};
@@ -16,8 +16,8 @@ pub mod stripe;
 /// A payment provider that charges customers.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
-    /// Creates a payment of `amount` with `payment_method`. No money moves. A repeated call for the same order
-    /// returns the same payment.
+    /// Creates a payment of `amount` with `payment_method`. No money moves. A repeated call for the same
+    /// order returns the same payment.
     ///
     /// Fails with [`PaymentError::Declined`] when the provider does not know the payment method.
     async fn create_intent(
@@ -29,8 +29,8 @@ pub trait PaymentProvider: Send + Sync {
 
     /// Charges the payment. Returns `Ok` only when the payment is charged, by this or an earlier call.
     ///
-    /// After [`PaymentError::Unavailable`] the payment may or may not be charged: repeat the call, or check with
-    /// [`find`](Self::find).
+    /// After [`PaymentError::Unavailable`] the payment may or may not be charged: repeat the call, or check
+    /// with [`find`](Self::find).
     async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
 
     /// The payment's current status.
@@ -39,9 +39,9 @@ pub trait PaymentProvider: Send + Sync {
     /// Refunds the whole payment. Returns `Ok` also when it has already been refunded.
     async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
 
-    /// Cancels an uncharged payment permanently and returns its status. [`PaymentStatus::Charged`] means that a
-    /// confirmation came first: refund the payment. [`PaymentStatus::Open`] means that it cannot be cancelled at the
-    /// moment: repeat the call.
+    /// Cancels an uncharged payment permanently and returns its status. [`PaymentStatus::Charged`] means that
+    /// a confirmation came first: refund the payment. [`PaymentStatus::Open`] means that it cannot be
+    /// cancelled at the moment: repeat the call.
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
 }
 

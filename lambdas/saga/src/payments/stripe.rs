@@ -1,8 +1,8 @@
-//! Implements [`PaymentProvider`] with Stripe's HTTP API, version [`API_VERSION`]. Also works with the compatible
-//! servers `simulators/payment-provider` (local development) and `localstripe` (tests).
+//! Implements [`PaymentProvider`] with Stripe's HTTP API, version [`API_VERSION`]. Also works with the
+//! compatible servers `simulators/payment-provider` (local development) and `localstripe` (tests).
 //!
-//! Stripe accepts the payment method when a PaymentIntent is created or when it is confirmed. This client sends it
-//! at the creation, so that Stripe checks it before the order is claimed for payment.
+//! Stripe accepts the payment method when a PaymentIntent is created or when it is confirmed. This client
+//! sends it at the creation, so that Stripe checks it before the order is claimed for payment.
 
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub enum StripeConfigError {
 }
 
 impl Stripe {
-    /// A client for the API at `base_url` (Stripe's is `https://api.stripe.com`) with the account's secret key.
+    /// A client for the API at `base_url` (Stripe's is `https://api.stripe.com`) with the account's secret
+    /// key.
     pub fn new(base_url: &str, key: &SecretString) -> Result<Self, StripeConfigError> {
         let base_url = Url::parse(base_url).map_err(|_| StripeConfigError::InvalidUrl)?;
         if !matches!(base_url.scheme(), "http" | "https") {
@@ -149,8 +150,8 @@ impl PaymentProvider for Stripe {
     }
 
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
-        // Without an idempotency key: a cancellation is idempotent, and with a key Stripe would repeat an error
-        // response (for a payment that was just being confirmed) for a day.
+        // Without an idempotency key: a cancellation is idempotent, and with a key Stripe would repeat an
+        // error response (for a payment that was just being confirmed) for a day.
         let request = self
             .http
             .post(self.url(&["payment_intents", &payment.0, "cancel"]));
@@ -236,9 +237,9 @@ enum RequestError {
 }
 
 impl RequestError {
-    /// Whether an earlier request may have had the effect in spite of this response. Stripe repeats the stored
-    /// response for a known idempotency key, even a 500. For a forgotten key it returns a 400, because the payment's
-    /// status has changed.
+    /// Whether an earlier request may have had the effect in spite of this response. Stripe repeats the
+    /// stored response for a known idempotency key, even a 500. For a forgotten key it returns a 400, because
+    /// the payment's status has changed.
     fn is_ambiguous(&self) -> bool {
         match self {
             Self::NoResponse(_) => false,
@@ -272,7 +273,8 @@ impl From<RequestError> for PaymentError {
                 _ => Self::NotFound,
             },
             StatusCode::NOT_FOUND => Self::NotFound,
-            // 409: an earlier attempt of the same request, which has timed out here, is still running at Stripe.
+            // 409: an earlier attempt of the same request, which has timed out here, is still running at
+            // Stripe.
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
                 Self::Unavailable(format!("status {}", status.as_u16()).into())
             }

@@ -1,4 +1,5 @@
-//! Tests of complete-order, fail-order and send-notification: an order ends once and publishes one final event.
+//! Tests of complete-order, fail-order and send-notification: an order ends once and publishes one final
+//! event.
 
 use domain::{FailureReason, OrderStatus};
 use lambda_shared::FunctionError;

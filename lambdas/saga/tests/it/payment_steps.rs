@@ -1,5 +1,5 @@
-//! Tests of process-payment and refund-payment: after each scenario the charged amount has been refunded, or the
-//! order can still complete.
+//! Tests of process-payment and refund-payment: after each scenario the charged amount has been refunded, or
+//! the order can still complete.
 
 use async_trait::async_trait;
 use domain::{Money, OrderId, OrderStatus, PaymentId};
@@ -28,8 +28,8 @@ fn error_name<T: std::fmt::Debug>(outcome: Result<T, StepError>) -> &'static str
     outcome.unwrap_err().name()
 }
 
-/// A provider that has forgotten the idempotency keys of the day before. It creates a second payment or declines the
-/// payment method, as `create_result` says.
+/// A provider that has forgotten the idempotency keys of the day before. It creates a second payment or
+/// declines the payment method, as `create_result` says.
 struct ExpiredIdempotencyKeys<'a> {
     stripe: &'a Stripe,
     create_result: Result<PaymentId, &'static str>,
@@ -254,7 +254,8 @@ async fn expired_idempotency_key_does_not_charge_twice() {
     let state = context.place_order("pm_card_visa").await;
     let first = context.pay(&state).await.unwrap();
 
-    // A day later the provider has forgotten the idempotency key: it creates a second payment or declines the method.
+    // A day later the provider has forgotten the idempotency key: it creates a second payment or declines the
+    // method.
     let other = context.place_order("pm_card_visa").await;
     let second = context.claim_for_payment(&other).await;
     for create_result in [Ok(second), Err("resource_missing")] {

@@ -1,4 +1,5 @@
-//! Tests of the steps that call stock-service, while it is unreachable. The end-to-end tests cover its responses.
+//! Tests of the steps that call stock-service, while it is unreachable. The end-to-end tests cover its
+//! responses.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, prelude::BASE64_STANDARD};

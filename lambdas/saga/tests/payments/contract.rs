@@ -100,8 +100,8 @@ pub async fn refund_is_idempotent(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     stripe.confirm(order, &payment).await.unwrap();
     for _ in 0..3 {
-        // localstripe refunds three times: it ignores idempotency keys and earlier refunds. Only the tests with
-        // the payment simulator check that the payment is refunded once.
+        // localstripe refunds three times: it ignores idempotency keys and earlier refunds. Only the tests
+        // with the payment simulator check that the payment is refunded once.
         stripe.refund(order, &payment).await.unwrap();
     }
     assert_eq!(stripe.find(&payment).await.unwrap(), PaymentStatus::Charged);

@@ -6,7 +6,8 @@
 //! - It does not accept a payment method in a confirmation (500).
 //! - It supports only the test methods `pm_card_visa`, `pm_card_visa_chargeDeclined` (which it charges) and
 //!   `pm_card_chargeCustomerFail`, and returns 404 for others.
-//! - Its errors have no `decline_code`, a `code` only for declines, and always the type `invalid_request_error`.
+//! - Its errors have no `decline_code`, a `code` only for declines, and always the type
+//!   `invalid_request_error`.
 //! - It refunds a charge repeatedly.
 //! - A refund of a payment that was never confirmed returns a 500.
 

@@ -1,5 +1,5 @@
-//! The contract tests of the payment provider port, against every server with Stripe's API, and tests of what only
-//! one of the servers supports.
+//! The contract tests of the payment provider port, against every server with Stripe's API, and tests of what
+//! only one of the servers supports.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,

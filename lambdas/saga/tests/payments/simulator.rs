@@ -1,4 +1,5 @@
-//! Contract tests and failure modes against the payment simulator, which implements Stripe's idempotency keys.
+//! Contract tests and failure modes against the payment simulator, which implements Stripe's idempotency
+//! keys.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Tests of the requests that the client sends, and of responses that no simulator returns: from proxies, from banks
-//! that require authentication, and no response at all.
+//! Tests of the requests that the client sends, and of responses that no simulator returns: from proxies,
+//! from banks that require authentication, and no response at all.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,8 +1,8 @@
 //! The idempotency store: runs an operation once per key.
 //!
-//! Queues deliver messages twice, functions time out after their effect, callers retry. [`Idempotency::run_once`]
-//! runs an operation for a key and stores its response in DynamoDB. A later call with the same key gets the stored
-//! response; a concurrent call gets an error and must retry.
+//! Queues deliver messages twice, functions time out after their effect, callers retry.
+//! [`Idempotency::run_once`] runs an operation for a key and stores its response in DynamoDB. A later call
+//! with the same key gets the stored response; a concurrent call gets an error and must retry.
 //!
 //! | state when a second call arrives | result of the second call |
 //! |---|---|
@@ -18,9 +18,9 @@
 //!
 //! # Limits
 //!
-//! A process can die after the effect and before its record; the operation then runs twice. If the called system
-//! detects duplicates itself (a conditional write, a payment provider's idempotency key, the name of a Step
-//! Functions execution), use that instead.
+//! A process can die after the effect and before its record; the operation then runs twice. If the called
+//! system detects duplicates itself (a conditional write, a payment provider's idempotency key, the name of a
+//! Step Functions execution), use that instead.
 //!
 //! # Table
 //!
@@ -81,11 +81,11 @@ pub enum IdempotencyError<E> {
 pub struct StoreError(String);
 
 impl Idempotency {
-    /// The store of the function `function` in the DynamoDB table `table`. A record expires `retention` after the
-    /// operation completed.
+    /// The store of the function `function` in the DynamoDB table `table`. A record expires `retention` after
+    /// the operation completed.
     ///
-    /// Choose a retention that exceeds the age of the latest possible duplicate: a queue keeps a message up to 14
-    /// days, and operators redrive dead-letter queues and replay event archives even later.
+    /// Choose a retention that exceeds the age of the latest possible duplicate: a queue keeps a message up
+    /// to 14 days, and operators redrive dead-letter queues and replay event archives even later.
     pub fn new(
         client: Client,
         table: impl Into<String>,
@@ -108,12 +108,12 @@ impl Idempotency {
 
     /// Runs `operation` once for `key`. Returns its response, or the stored response of the first call.
     ///
-    /// `payload` must be equal in each call with the same key. Payloads are compared by the hash of their JSON, so
-    /// a payload must not contain an unordered map. `deadline` is when this invocation times out: no other call
-    /// takes over the key before it.
+    /// `payload` must be equal in each call with the same key. Payloads are compared by the hash of their
+    /// JSON, so a payload must not contain an unordered map. `deadline` is when this invocation times out: no
+    /// other call takes over the key before it.
     ///
-    /// If the operation succeeded and its response cannot be stored, `run_once` logs a warning and returns the
-    /// response: an error would make the caller retry and repeat the effect.
+    /// If the operation succeeded and its response cannot be stored, `run_once` logs a warning and returns
+    /// the response: an error would make the caller retry and repeat the effect.
     ///
     /// ```no_run
     /// # use chrono::TimeDelta; use domain::{Clock, Timestamp};
@@ -168,7 +168,7 @@ impl Idempotency {
                 if let Err(store_error) = self.table.release(&claim).await {
                     tracing::warn!(
                         reason = error_chain(&store_error),
-                        "the idempotency key of a failed operation was not released: a retry has to wait until \
+                        "the idempotency key of a failed operation was not released: a retry waits until \
                          the deadline"
                     );
                 }
@@ -186,11 +186,11 @@ impl Idempotency {
         match recorded {
             Ok(true) => {}
             Ok(false) => tracing::warn!(
-                "the operation completed after its deadline, and another call had taken over its idempotency key"
+                "the operation completed after its deadline: another call has taken over its idempotency key"
             ),
             Err(store_error) => tracing::warn!(
                 reason = error_chain(&store_error),
-                "the operation completed but its response was not stored: a duplicate after the deadline runs it again"
+                "the operation's response was not stored: a duplicate after the deadline runs it again"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! The idempotency records in DynamoDB. Every write is conditional, and a write that the SDK repeats because its
-//! response was lost has the same result as the first one.
+//! The idempotency records in DynamoDB. Every write is conditional, and a write that the SDK repeats because
+//! its response was lost has the same result as the first one.
 
 use std::collections::HashMap;
 
@@ -58,8 +58,8 @@ impl RecordTable {
         missing_record.send().await.map(drop).map_err(store_error)
     }
 
-    /// Claims the key, unless an operation has completed or is running. Takes over the key of a call whose deadline
-    /// has passed, but only with the same payload, because that call may have had its effect.
+    /// Claims the key, unless an operation has completed or is running. Takes over the key of a call whose
+    /// deadline has passed, but only with the same payload, because that call may have had its effect.
     pub(super) async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<ClaimOutcome, StoreError> {
         let put = self
             .client
@@ -148,8 +148,8 @@ impl RecordTable {
     }
 }
 
-/// The result of a claim that `record` prevented. A record without a response counts as in progress, and so does
-/// an empty one: some DynamoDB emulators do not return the item when the condition fails.
+/// The result of a claim that `record` prevented. A record without a response counts as in progress, and so
+/// does an empty one: some DynamoDB emulators do not return the item when the condition fails.
 fn outcome_from_record(mut record: HashMap<String, AttributeValue>, claim: &Claim) -> ClaimOutcome {
     let is = |name: &str, value: &str| {
         record
@@ -157,7 +157,8 @@ fn outcome_from_record(mut record: HashMap<String, AttributeValue>, claim: &Clai
             .and_then(|v| v.as_s().ok())
             .is_some_and(|v| v == value)
     };
-    // The SDK repeats a write whose response was lost, and the repetition finds the record of the first write.
+    // The SDK repeats a write whose response was lost, and the repetition finds the record of the first
+    // write.
     if is("owner", &claim.owner) {
         return ClaimOutcome::Claimed;
     }

@@ -7,16 +7,17 @@ use aws_sdk_dynamodb::{
 };
 use domain::{Clock, ids::uuid_v7};
 
-/// Creates a table with the string keys `keys` (a partition key and optionally a sort key) and returns its name,
-/// which is unique.
+/// Creates a table with the string keys `keys` (a partition key and optionally a sort key) and returns its
+/// name, which is unique.
 ///
 /// # Panics
 ///
-/// When `AWS_ENDPOINT_URL` is not set (the test would use a real AWS account), or when DynamoDB returns an error.
+/// When `AWS_ENDPOINT_URL` is not set (the test would use a real AWS account), or when DynamoDB returns an
+/// error.
 pub async fn create_table(aws: &SdkConfig, keys: &[&str]) -> String {
     assert!(
         aws.endpoint_url().is_some(),
-        "AWS_ENDPOINT_URL is not set: set it to the local AWS emulator, or run the tests with `cargo xtask test`"
+        "AWS_ENDPOINT_URL is not set: run the tests with `cargo xtask test`, or set it to an AWS emulator"
     );
     let name = format!("test-{}", uuid_v7(Clock::system().now()));
     let mut table = Client::new(aws)

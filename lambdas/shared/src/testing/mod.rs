@@ -1,7 +1,7 @@
 //! Test support for functions, behind the feature `testing`. Functions must not use it.
 //!
-//! [`FunctionProcess`] runs a function's executable like Lambda does, with `_HANDLER` and the other variables that
-//! Lambda sets. [`create_table`] creates a DynamoDB table for one test.
+//! [`FunctionProcess`] runs a function's executable like Lambda does, with `_HANDLER` and the other variables
+//! that Lambda sets. [`create_table`] creates a DynamoDB table for one test.
 //!
 //! ```no_run
 //! # use lambda_shared::testing::FunctionProcess;

@@ -63,8 +63,8 @@ struct RuntimeApi {
 }
 
 impl FunctionProcess {
-    /// Starts `executable` as the function `handler` and waits until it polls for its first invocation. The process
-    /// gets the environment of this process and `variables`. Fails when the process exits.
+    /// Starts `executable` as the function `handler` and waits until it polls for its first invocation. The
+    /// process gets the environment of this process and `variables`. Fails when the process exits.
     ///
     /// # Panics
     ///
@@ -143,7 +143,9 @@ impl FunctionProcess {
         tokio::select! {
             Some(result) = response => result,
             _ = child.wait() => Err(platform_error("Runtime.ExitError", "the process exited")),
-            () = tokio::time::sleep(INVOCATION_TIMEOUT) => Err(platform_error("Sandbox.Timedout", "the invocation timed out")),
+            () = tokio::time::sleep(INVOCATION_TIMEOUT) => {
+                Err(platform_error("Sandbox.Timedout", "the invocation timed out"))
+            }
         }
     }
 
