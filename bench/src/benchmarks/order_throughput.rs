@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, BillingMode, Put, TransactWriteItem},
 };
-use domain::{Clock, Currency, Money, ProductId, Quantity, UserId, ids::uuid_v7};
+use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::{TraceParent, order::OrderLine};
 use futures::future::try_join_all;
 use orders::{NewOrder, Orders, Tables};
@@ -214,6 +214,8 @@ impl OrderTransaction {
             payment_method: "pm_card_visa".to_owned(),
             idempotency_key: uuid_v7(now).to_string(),
             traceparent: TraceParent::root(now),
+            order_mails: true,
+            mail_language: Language::En,
         };
         Orders::new(store.client.clone(), tables, context.clock.clone())
             .place(&new_order)

@@ -6,6 +6,7 @@ use events::{TraceParent, order::OrderLine};
 use http_server::JsonObject;
 use orders::{CancelError, NewOrder, Order, Orders, PlaceError};
 use serde::{Deserialize, Serialize};
+use users::Preferences;
 use utoipa::ToSchema;
 
 use crate::catalog::Catalog;
@@ -118,6 +119,8 @@ pub struct Buyer {
     pub id: UserId,
     /// The e-mail address for order mails.
     pub email: String,
+    /// Copied onto the order, where notification-sender reads them.
+    pub preferences: Preferences,
 }
 
 /// Why an order was not placed.
@@ -189,6 +192,8 @@ impl OrderService {
             payment_method,
             idempotency_key,
             traceparent,
+            order_mails: buyer.preferences.order_mails,
+            mail_language: buyer.preferences.language,
         };
         let (order, event) = self.orders.place(&new_order).await?;
         self.relay.notify_committed(event.into_iter().collect());

@@ -1,16 +1,18 @@
 //! The platform's value types, free of infrastructure: money, ids, quantities and the order state machine.
 //!
-//! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a random
-//! generator: both are arguments.
+//! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a
+//! random generator: both are arguments.
 
 pub mod clock;
 pub mod ids;
+pub mod language;
 pub mod money;
 pub mod order;
 pub mod quantity;
 
 pub use clock::{Clock, Timestamp};
 pub use ids::{EventId, OrderId, PaymentId, ProductId, UserId};
+pub use language::Language;
 pub use money::{Currency, Money};
 pub use order::{FailureReason, OrderStatus};
 pub use quantity::Quantity;

@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    Currency, FailureReason, Money, OrderId, OrderStatus, PaymentId, ProductId, Quantity, Timestamp, UserId,
+    Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentId, ProductId, Quantity,
+    Timestamp, UserId,
 };
 use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,12 @@ pub struct Order {
     pub traceparent: TraceParent,
     /// When DynamoDB may remove the item, in Unix seconds.
     pub ttl: i64,
+    /// Whether the customer wants order mails. `None` on orders from before this attribute: wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_mails: Option<bool>,
+    /// The language of order mails. `None` on orders from before this attribute: English and Japanese.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_language: Option<Language>,
 }
 
 /// Input of [`crate::Orders::place`].
@@ -102,6 +109,10 @@ pub struct NewOrder {
     /// Chosen by the client: repeating a request with the same key returns the same order.
     pub idempotency_key: String,
     pub traceparent: TraceParent,
+    /// Whether the customer wants order mails.
+    pub order_mails: bool,
+    /// The language of order mails.
+    pub mail_language: Language,
 }
 
 /// A page of a customer's orders, newest first.
@@ -141,6 +152,8 @@ impl Order {
             restarted_at: None,
             traceparent: new.traceparent,
             ttl: (at + RETENTION).timestamp(),
+            order_mails: Some(new.order_mails),
+            mail_language: Some(new.mail_language),
         }
     }
 

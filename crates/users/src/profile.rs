@@ -1,22 +1,12 @@
 //! What people see and change of their own accounts, and the end of an account.
 
+pub use domain::Language;
 use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{NewAuditEntry, User, Users, audit, token_validity::parse_role};
-
-/// In what language somebody is written to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Japanese.
-    Ja,
-}
 
 /// How somebody wants to be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

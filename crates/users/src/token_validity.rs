@@ -1,10 +1,11 @@
 //! Whether a token that was good when it was issued still is.
 
 use domain::{Timestamp, UserId};
+use sqlx::types::Json;
 use tokens::{Claims, Role};
 use uuid::Uuid;
 
-use crate::Users;
+use crate::{Preferences, Users};
 
 /// What is true of an account at this moment, whatever a token says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub struct AccountStatus {
     pub role: Role,
     /// Tokens issued before are refused.
     pub tokens_valid_from: Timestamp,
+    pub preferences: Preferences,
 }
 
 impl AccountStatus {
@@ -35,7 +37,8 @@ impl Users {
     /// How the account stands; none when there is none, or none any more.
     pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, sqlx::Error> {
         let row = sqlx::query!(
-            "SELECT role, tokens_valid_from FROM users WHERE id = $1 AND deleted_at IS NULL",
+            r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>"
+               FROM users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
         )
         .fetch_optional(&self.pool)
@@ -43,6 +46,7 @@ impl Users {
         Ok(row.map(|row| AccountStatus {
             role: parse_role(&row.role),
             tokens_valid_from: row.tokens_valid_from,
+            preferences: row.preferences.0,
         }))
     }
 }

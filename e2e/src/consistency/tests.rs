@@ -74,6 +74,8 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         restarts: 0,
         traceparent: TraceParent::root(at),
         ttl: 0,
+        order_mails: None,
+        mail_language: None,
     }
 }
 

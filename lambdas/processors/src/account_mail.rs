@@ -1,7 +1,7 @@
 //! Mails to users about their accounts, in English and Japanese.
 //!
-//! Anyone can register with any e-mail address, so these mails must not contain text that the sender of a request
-//! chose. The only exception is a name that consists of letters.
+//! Anyone can register with any e-mail address, so these mails must not contain text that the sender of a
+//! request chose. The only exception is a name that consists of letters.
 
 use askama::Template;
 use events::{AccountMail, AccountMailRequest, LinkToken};
@@ -64,8 +64,8 @@ impl StorefrontLinks {
         Some(format!("{}/{page}", self.base_url))
     }
 
-    /// The URL of a page with a token in its query. Tokens are base64url, so they need no escaping; any other text
-    /// is rejected.
+    /// The URL of a page with a token in its query. Tokens are base64url, so they need no escaping; any other
+    /// text is rejected.
     fn token_url(&self, page: &str, LinkToken(token): &LinkToken) -> Result<Option<String>, MailError> {
         let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if token.is_empty() || !token.bytes().all(is_base64url) {
@@ -106,9 +106,10 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
         AccountMail::RegistrationRepeated => MailCopy {
             subject: "You have an account at Matsuri / すでにご登録済みです",
             english: (
-                "Someone tried to register at Matsuri with this e-mail address, which already has an account.",
-                "If it was you, sign in, or reset your password if you have forgotten it. If it was not you, please \
-                 ignore this mail: your account has not changed.",
+                "Someone tried to register at Matsuri with this e-mail address, which already has an \
+                 account.",
+                "If it was you, sign in, or reset your password if you have forgotten it. If it was not you, \
+                 please ignore this mail: your account has not changed.",
             ),
             japanese: (
                 "このメールアドレスでMatsuriに新規登録しようとした方がいますが、すでにご登録いただいています。",
@@ -120,10 +121,10 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
         AccountMail::ResetPassword { token } => MailCopy {
             subject: "Choose a new password / パスワードの再設定",
             english: (
-                "A password reset was requested for your account. With this link you can choose a new password \
-                 within one hour.",
-                "If you did not request it, please ignore this mail: your password has not changed. Do not share \
-                 the link.",
+                "A password reset was requested for your account. With this link you can choose a new \
+                 password within one hour.",
+                "If you did not request it, please ignore this mail: your password has not changed. Do not \
+                 share the link.",
             ),
             japanese: (
                 "パスワードの再設定が申し込まれました。1時間以内に下のリンクを開き、新しいパスワードを設定してください。",
@@ -148,8 +149,8 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
             subject: "We have ended one of your sessions / セッションを終了しました",
             english: (
                 "One of your Matsuri sessions was used from two places at the same time, so we ended it.",
-                "Please sign in again. If you do not recognise this activity, reset your password: this ends all \
-                 your sessions.",
+                "Please sign in again. If you do not recognise this activity, reset your password: this ends \
+                 all your sessions.",
             ),
             japanese: (
                 "お客様のセッションが二か所から使われたため、安全のため終了しました。",

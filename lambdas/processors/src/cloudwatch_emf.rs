@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 /// A metric's name, CloudWatch unit and value.
 pub type Metric = (&'static str, &'static str, u64);
 
-/// Writes all metrics, without dimensions, as one log line. Uses a single write: several processes may share the
-/// output, and their lines must not mix.
+/// Writes all metrics, without dimensions, as one log line. Uses a single write: several processes may share
+/// the output, and their lines must not mix.
 pub fn emit(namespace: &str, at: Timestamp, metrics: &[Metric]) {
     let line = log_line(namespace, at, metrics).to_string() + "\n";
     // A log that cannot be written cannot be reported anywhere.

@@ -26,7 +26,8 @@ pub enum MailError {
     Template(#[from] askama::Error),
 }
 
-/// Accepts exactly one e-mail address: no list, no display name, no line break that would start another header.
+/// Accepts exactly one e-mail address: no list, no display name, no line break that would start another
+/// header.
 pub fn validate_address(text: &str) -> Result<String, MailError> {
     let is_plain = |part: &str| {
         !part.is_empty()

@@ -1,4 +1,5 @@
-//! The executable of order-processor, order-reconciler and notification-sender: `_HANDLER` selects the function.
+//! The executable of order-processor, order-reconciler and notification-sender: `_HANDLER` selects the
+//! function.
 
 mod account_mail;
 mod cloudwatch_emf;
@@ -14,8 +15,8 @@ use std::process::ExitCode;
 use chrono::TimeDelta;
 use lambda_shared::FunctionRegistry;
 
-/// How long idempotency records of processed events are kept. A queue keeps a message for 14 days and a dead-letter
-/// queue for 14 more; Step Functions remembers the name of an execution for 90 days.
+/// How long idempotency records of processed events are kept. A queue keeps a message for 14 days and a
+/// dead-letter queue for 14 more; Step Functions remembers the name of an execution for 90 days.
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(90);
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,9 +1,9 @@
 //! `notification-sender`: sends order mails (an order has completed or failed) and account mails with SES.
 //!
-//! SES does not detect duplicates, so the idempotency store makes sure that each event or request sends one mail. The
-//! content of an order mail comes from the stored order; the event contains only the order's id and failure reason.
-//! The content of an account mail comes from the request in the queue, which is never published on the event bus
-//! because it contains secrets.
+//! SES does not detect duplicates, so the idempotency store makes sure that each event or request sends one
+//! mail. The content of an order mail comes from the stored order; the event contains only the order's id and
+//! failure reason. The content of an account mail comes from the request in the queue, which is never
+//! published on the event bus because it contains secrets.
 
 use std::sync::Arc;
 
@@ -117,8 +117,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 
 impl NotificationSender {
     async fn process_message(&self, message: Message) -> Result<(), NotifyError> {
-        // Account mail requests are accepted only without an SNS envelope: SNS delivers events from the event bus,
-        // and requests must not be published there.
+        // Account mail requests are accepted only without an SNS envelope: SNS delivers events from the event
+        // bus, and requests must not be published there.
         if let Ok(request) = serde_json::from_str(&message.body) {
             return self.send_account_mail(&request, message.deadline).await;
         }
@@ -128,7 +128,8 @@ impl NotificationSender {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                self.send_order_mail(&event, order_key, message.deadline, order_mail::render_completed)
+                let render = |order: &Order| order_mail::render_completed(order).map(Some);
+                self.send_order_mail(&event, order_key, message.deadline, render)
                     .await
             }
             OrderFailed::DETAIL_TYPE => {
@@ -147,7 +148,7 @@ impl NotificationSender {
         event: &Envelope<D>,
         (user_id, order_id): (UserId, OrderId),
         deadline: domain::Timestamp,
-        render: impl Fn(&Order) -> Result<Mail, MailError>,
+        render: impl Fn(&Order) -> Result<Option<Mail>, MailError>,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&event.follow_up_context());
         let send = async || -> Result<Option<String>, SendError> {
@@ -160,7 +161,10 @@ impl NotificationSender {
             if order.contact_email.is_empty() {
                 return Ok(None);
             }
-            self.send(render(&order)?).await.map(Some)
+            match render(&order)? {
+                Some(mail) => self.send(mail).await.map(Some),
+                None => Ok(None),
+            }
         };
         let message_id = self
             .sent_mails
@@ -168,7 +172,9 @@ impl NotificationSender {
             .await?;
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
-            None => tracing::info!("no order mail was sent: the customer's account was deleted"),
+            None => {
+                tracing::info!("no order mail was sent: the customer has opted out or deleted the account")
+            }
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Mails to customers about the end of their orders, in English and Japanese.
 //!
-//! Product names are untrusted input. They appear only in the bodies, each on one line, and are escaped in HTML.
-//! Subjects are fixed texts.
+//! Product names are untrusted input. They appear only in the bodies, each on one line, and are escaped in
+//! HTML. Subjects are fixed texts.
 
 use askama::Template;
-use domain::{Currency, FailureReason, Money};
+use domain::{Currency, FailureReason, Language, Money};
 use orders::{Order, OrderItem, Payment};
 
 use crate::mail::{Mail, MailError, validate_address};
@@ -31,6 +31,7 @@ struct MailContent {
 struct Section {
     /// The value of the HTML attribute `lang`.
     language: &'static str,
+    subject: &'static str,
     greeting: &'static str,
     /// What happened to the order.
     message: &'static str,
@@ -44,37 +45,31 @@ struct LineItem {
     price: String,
 }
 
-/// The subject in both languages, and the sections.
-struct MailCopy {
-    subject: &'static str,
-    english: Section,
-    japanese: Section,
-}
-
-/// The receipt of a completed, that is paid, order.
+/// The receipt of a completed, that is paid, order. It is required by law, so it ignores the customer's
+/// preference `order_mails`.
 pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
-    render(
-        order,
-        MailCopy {
-            subject: "Your Matsuri order is complete / ご注文が確定しました",
-            english: Section {
-                language: "en",
-                greeting: "Thank you for your order!",
-                message: "Your order is complete, and your items are secured.",
-                payment_note: "We have received your payment.",
-            },
-            japanese: Section {
-                language: "ja",
-                greeting: "ご注文ありがとうございます。",
-                message: "ご注文が確定し、商品を確保いたしました。",
-                payment_note: "お支払いも確認いたしました。",
-            },
-        },
-    )
+    let english = Section {
+        language: "en",
+        subject: "Your Matsuri order is complete",
+        greeting: "Thank you for your order!",
+        message: "Your order is complete, and your items are secured.",
+        payment_note: "We have received your payment.",
+    };
+    let japanese = Section {
+        language: "ja",
+        subject: "ご注文が確定しました",
+        greeting: "ご注文ありがとうございます。",
+        message: "ご注文が確定し、商品を確保いたしました。",
+        payment_note: "お支払いも確認いたしました。",
+    };
+    render(order, english, japanese)
 }
 
-/// The notification of a failed order.
-pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Mail, MailError> {
+/// The notification of a failed order. `None` when the customer has opted out of order mails.
+pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail>, MailError> {
+    if order.order_mails == Some(false) {
+        return Ok(None);
+    }
     let (english_message, japanese_message) = match reason {
         FailureReason::InsufficientStock => (
             "An item of your order sold out before we could reserve it, so we could not complete your order.",
@@ -91,7 +86,7 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Mail, MailE
             "当店側の不具合により、ご注文を承ることができませんでした。お手数ですが、あらためてご注文ください。",
         ),
     };
-    let (english_payment, japanese_payment) = if order.payment == Some(Payment::Refunded) {
+    let (english_payment_note, japanese_payment_note) = if order.payment == Some(Payment::Refunded) {
         (
             "We have refunded your payment in full. Your bank may take a few days to show the refund.",
             "お支払いいただいた代金は全額返金いたしました。口座への反映には数日かかることがあります。",
@@ -99,27 +94,32 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Mail, MailE
     } else {
         ("You have not been charged.", "代金は請求されておりません。")
     };
-    render(
-        order,
-        MailCopy {
-            subject: "About your Matsuri order / ご注文についてのお知らせ",
-            english: Section {
-                language: "en",
-                greeting: "We are sorry.",
-                message: english_message,
-                payment_note: english_payment,
-            },
-            japanese: Section {
-                language: "ja",
-                greeting: "誠に申し訳ございません。",
-                message: japanese_message,
-                payment_note: japanese_payment,
-            },
-        },
-    )
+    let english = Section {
+        language: "en",
+        subject: "About your Matsuri order",
+        greeting: "We are sorry.",
+        message: english_message,
+        payment_note: english_payment_note,
+    };
+    let japanese = Section {
+        language: "ja",
+        subject: "ご注文についてのお知らせ",
+        greeting: "誠に申し訳ございません。",
+        message: japanese_message,
+        payment_note: japanese_payment_note,
+    };
+    render(order, english, japanese).map(Some)
 }
 
-fn render(order: &Order, copy: MailCopy) -> Result<Mail, MailError> {
+/// Renders the mail in the language of the order. An order without a language gets both.
+fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, MailError> {
+    let (sections, order_label, total_label) = match order.mail_language {
+        Some(Language::En) => (vec![english], "Order", "Total"),
+        Some(Language::Ja) => (vec![japanese], "ご注文番号", "合計"),
+        None => (vec![english, japanese], "Order / ご注文番号", "Total / 合計"),
+    };
+    let subjects: Vec<&str> = sections.iter().map(|section| section.subject).collect();
+    let subject = subjects.join(" / ");
     let line = |item: &OrderItem| -> Result<LineItem, MailError> {
         let price = Money::new(item.price, order.currency)?.checked_mul(item.quantity)?;
         Ok(LineItem {
@@ -129,16 +129,16 @@ fn render(order: &Order, copy: MailCopy) -> Result<Mail, MailError> {
         })
     };
     let content = MailContent {
-        sections: vec![copy.english, copy.japanese],
-        order_label: "Order / ご注文番号",
+        sections,
+        order_label,
         order_id: order.order_id.to_string(),
         lines: order.items.iter().map(line).collect::<Result<_, _>>()?,
-        total_label: "Total / 合計",
+        total_label,
         total: format_amount(Money::new(order.total_amount, order.currency)?),
     };
     Ok(Mail {
         to: validate_address(&order.contact_email)?,
-        subject: copy.subject.to_owned(),
+        subject,
         text: TextBody(&content).render()?,
         html: HtmlBody(&content).render()?,
     })
@@ -204,13 +204,19 @@ mod tests {
             restarted_at: None,
             traceparent: TraceParent::root(at),
             ttl: 0,
+            order_mails: None,
+            mail_language: None,
         }
     }
 
     #[test]
-    fn completed_order_mail_has_both_languages() {
+    fn mail_without_language_has_both_languages() {
         let mail = render_completed(&order(&["Paper lantern", "Yukata"])).unwrap();
         assert_eq!(mail.to, "hanako@example.com");
+        assert_eq!(
+            mail.subject,
+            "Your Matsuri order is complete / ご注文が確定しました"
+        );
         insta::assert_snapshot!(mail.text, @r"
         Thank you for your order!
 
@@ -239,7 +245,10 @@ mod tests {
     fn failed_order_mail_states_the_reason_and_the_refund() {
         let mut order = order(&["Paper lantern"]);
         order.payment = Some(Payment::Refunded);
-        insta::assert_snapshot!(render_failed(&order, FailureReason::InternalError).unwrap().text, @r"
+        let mail = render_failed(&order, FailureReason::InternalError)
+            .unwrap()
+            .unwrap();
+        insta::assert_snapshot!(mail.text, @r"
         We are sorry.
 
         We could not complete your order because of a technical problem. Please order again.
@@ -263,7 +272,7 @@ mod tests {
 
         order.payment = Some(Payment::Claimed);
         for reason in [FailureReason::InsufficientStock, FailureReason::PaymentDeclined] {
-            let mail = render_failed(&order, reason).unwrap();
+            let mail = render_failed(&order, reason).unwrap().unwrap();
             assert!(mail.text.contains("You have not been charged."), "{}", mail.text);
             assert!(
                 mail.html.contains("代金は請求されておりません。"),
@@ -271,6 +280,57 @@ mod tests {
                 mail.html
             );
         }
+    }
+
+    #[test]
+    fn mail_is_in_the_language_of_the_order() {
+        let mut order = order(&["Yukata"]);
+        order.mail_language = Some(Language::Ja);
+        let mail = render_completed(&order).unwrap();
+        assert_eq!(mail.subject, "ご注文が確定しました");
+        insta::assert_snapshot!(mail.text, @r"
+        ご注文ありがとうございます。
+
+        ご注文が確定し、商品を確保いたしました。
+        お支払いも確認いたしました。
+
+        ----------------------------------------
+        ご注文番号: 019a0000-0000-7000-8000-000000000001
+
+        Yukata × 2   ¥15,000
+
+        合計: ¥15,000
+        ----------------------------------------
+
+        Matsuri
+        ");
+        assert!(!mail.html.contains("lang=\"en\""), "{}", mail.html);
+
+        order.mail_language = Some(Language::En);
+        let mail = render_completed(&order).unwrap();
+        assert_eq!(mail.subject, "Your Matsuri order is complete");
+        assert!(
+            mail.text.contains("We have received your payment.\n\n-----"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.text.contains("\nTotal: ¥15,000\n"), "{}", mail.text);
+        assert!(!mail.html.contains("lang=\"ja\""), "{}", mail.html);
+    }
+
+    #[test]
+    fn opted_out_customer_gets_only_the_receipt() {
+        let mut order = order(&["Yukata"]);
+        order.order_mails = Some(false);
+        assert!(render_completed(&order).is_ok());
+        for payment in [Payment::Claimed, Payment::Refunded] {
+            order.payment = Some(payment);
+            let mail = render_failed(&order, FailureReason::InternalError).unwrap();
+            assert!(mail.is_none(), "{mail:?}");
+        }
+        order.order_mails = Some(true);
+        let mail = render_failed(&order, FailureReason::InternalError).unwrap();
+        assert!(mail.is_some());
     }
 
     #[test]

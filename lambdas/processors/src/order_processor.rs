@@ -1,8 +1,8 @@
 //! `order-processor`: starts a saga execution for each `OrderCreated` event.
 //!
-//! The order id is the execution's name. For a Standard state machine, Step Functions rejects a second execution with
-//! the same name for 90 days, so duplicate events are harmless. An Express state machine accepts duplicate names, so
-//! the function uses the idempotency store.
+//! The order id is the execution's name. For a Standard state machine, Step Functions rejects a second
+//! execution with the same name for 90 days, so duplicate events are harmless. An Express state machine
+//! accepts duplicate names, so the function uses the idempotency store.
 //!
 //! `order-reconciler` starts the sagas of orders whose event was lost, and restarts sagas that died.
 

@@ -1,20 +1,22 @@
 //! `order-reconciler`: finds stuck orders, restarts their sagas, and parks the orders that stay stuck.
 //!
-//! The function runs every minute. It reads the oldest orders that have been open longer than a threshold and the
-//! state of the latest saga execution of each:
+//! The function runs every minute. It reads the oldest orders that have been open longer than a threshold and
+//! the state of the latest saga execution of each:
 //!
 //! | latest execution | action |
 //! |---|---|
 //! | running | none |
 //! | missing | starts it: the `OrderCreated` event or the last start was lost |
-//! | ended, but the order is still open | restarts the saga with the next name, up to [`MAX_RESTARTS`] times |
+//! | ended, but the order is still open | starts the saga again, up to [`MAX_RESTARTS`] times |
 //! | ended after the last restart | sends the order to the parking queue, which raises an alarm |
 //!
-//! Step Functions does not report the state of Express executions. For an Express state machine the time since the
-//! last start decides. The threshold must then exceed the maximum duration of an Express execution, five minutes.
+//! Step Functions does not report the state of Express executions. For an Express state machine the time
+//! since the last start decides. The threshold must then exceed the maximum duration of an Express execution,
+//! five minutes.
 //!
-//! A redundant saga execution is harmless: the steps are idempotent, and conditional writes to the order item resolve
-//! conflicts between executions. `docs/adr/0004-reconciler.md` explains why every intermediate state is found.
+//! A redundant saga execution is harmless: the steps are idempotent, and conditional writes to the order item
+//! resolve conflicts between executions. `docs/adr/0004-reconciler.md` explains why every intermediate state
+//! is found.
 
 use std::sync::Arc;
 
@@ -61,8 +63,8 @@ struct Reconciler {
     clock: domain::Clock,
 }
 
-/// Why an order, or the whole run, could not be reconciled. The variants with a `String` contain the messages of an
-/// SDK error and all its sources.
+/// Why an order, or the whole run, could not be reconciled. The variants with a `String` contain the messages
+/// of an SDK error and all its sources.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
@@ -101,7 +103,8 @@ enum ExecutionState {
 }
 
 /// Initialises the function for orders in `ORDERS_TABLE` that have been open longer than
-/// `ORDER_STUCK_THRESHOLD_SECONDS`, the state machine `STATE_MACHINE_ARN` and the queue `ORDER_PARKING_QUEUE_URL`.
+/// `ORDER_STUCK_THRESHOLD_SECONDS`, the state machine `STATE_MACHINE_ARN` and the queue
+/// `ORDER_PARKING_QUEUE_URL`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let state_machine_arn: String = context.environment.required("STATE_MACHINE_ARN")?;
     let stuck_threshold: u32 = context.environment.required("ORDER_STUCK_THRESHOLD_SECONDS")?;
@@ -173,7 +176,8 @@ impl Reconciler {
         Ok(summary)
     }
 
-    /// Logs an error and returns `None`, so that one failing order does not block the others. The next run retries it.
+    /// Logs an error and returns `None`, so that one failing order does not block the others. The next run
+    /// retries it.
     async fn try_reconcile(&self, order_key: (UserId, OrderId), now: Timestamp) -> Option<Action> {
         let span = info_span!(
             "order",
@@ -265,8 +269,9 @@ impl Reconciler {
         }
     }
 
-    /// Sends the order to the parking queue, in the message format that the saga uses, and marks it for an operator.
-    /// If the process dies between the two, the next run sends a second message, and the order is not lost.
+    /// Sends the order to the parking queue, in the message format that the saga uses, and marks it for an
+    /// operator. If the process dies between the two, the next run sends a second message, and the order is
+    /// not lost.
     async fn park(&self, order: &Order, parked_by_saga: bool) -> Result<Action, ReconcileError> {
         if !parked_by_saga {
             let body = json!({

@@ -1,5 +1,5 @@
-//! The input of `order-saga`. order-processor builds it from the `OrderCreated` event and order-reconciler from the
-//! stored order; both give the same result for the same order.
+//! The input of `order-saga`. order-processor builds it from the `OrderCreated` event and order-reconciler
+//! from the stored order; both give the same result for the same order.
 
 use domain::{Currency, OrderId, ProductId, Quantity, UserId};
 use events::{

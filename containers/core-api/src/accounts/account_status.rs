@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use domain::UserId;
 use moka::future::Cache;
 use tokens::{Claims, Permission, Role};
-use users::{AccountStatus, Users};
+use users::{AccountStatus, Preferences, Users};
 
 use crate::order_service::Buyer;
 
@@ -31,6 +31,8 @@ pub struct AuthenticatedUser {
     pub role: Role,
     /// The e-mail address from the token.
     pub email: Option<String>,
+    /// The current notification preferences of the account.
+    pub preferences: Preferences,
 }
 
 /// Why a correctly signed token does not authenticate a user.
@@ -65,6 +67,7 @@ impl AccountStatusCache {
                 id,
                 role: status.role,
                 email: claims.email,
+                preferences: status.preferences,
             }),
             _ => Err(AuthenticationError::TokenRevoked),
         }
@@ -87,6 +90,10 @@ impl AuthenticatedUser {
     #[must_use]
     pub fn into_buyer(self) -> Option<Buyer> {
         let email = self.email?;
-        Some(Buyer { id: self.id, email })
+        Some(Buyer {
+            id: self.id,
+            email,
+            preferences: self.preferences,
+        })
     }
 }

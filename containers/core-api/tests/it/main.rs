@@ -17,6 +17,7 @@ mod input_validation;
 mod jwks_refresh;
 mod openapi;
 mod optimistic_concurrency;
+mod order_mail_preferences;
 mod orders;
 mod process;
 mod product_listing;

@@ -7,7 +7,9 @@ use aws_sdk_dynamodb::{
         ProjectionType, ScalarAttributeType,
     },
 };
-use domain::{Clock, Currency, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7};
+use domain::{
+    Clock, Currency, Language, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7,
+};
 use events::{OutboxEvent, TraceParent};
 use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
 
@@ -68,6 +70,8 @@ impl TestContext {
             payment_method: "pm_card_visa".to_owned(),
             idempotency_key: key.to_owned(),
             traceparent: TraceParent::root(at),
+            order_mails: true,
+            mail_language: Language::En,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Tests of notification-sender: one mail per final order event and account mail request.
 
 use aws_config::SdkConfig;
-use domain::{Clock, Currency, FailureReason, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
+use domain::{
+    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7,
+};
 use events::{
     AccountMail, AccountMailRequest, LinkToken, TraceParent,
     order::{OrderCompleted, OrderFailed},
@@ -62,7 +64,17 @@ impl TestContext {
             .unwrap();
     }
 
+    /// Places an order with order mails in English.
     async fn place_order(&self, contact_email: &str) -> Order {
+        self.place_order_with(contact_email, true, Language::En).await
+    }
+
+    async fn place_order_with(
+        &self,
+        contact_email: &str,
+        order_mails: bool,
+        mail_language: Language,
+    ) -> Order {
         let item = OrderItem {
             product_id: ProductId::new(now()),
             product_name: "Lantern <red> & small".to_owned(),
@@ -77,6 +89,8 @@ impl TestContext {
             payment_method: "pm_card_visa".to_owned(),
             idempotency_key: "key".to_owned(),
             traceparent: TraceParent::root(now()),
+            order_mails,
+            mail_language,
         };
         self.orders.place(&new).await.unwrap().0
     }
@@ -142,10 +156,7 @@ async fn completed_order_sends_one_mail() {
     let mails = context.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
     assert_eq!(mail["To"], json!(["hanako@example.com"]));
-    assert_eq!(
-        mail["Subject"],
-        "Your Matsuri order is complete / ご注文が確定しました"
-    );
+    assert_eq!(mail["Subject"], "Your Matsuri order is complete");
     let (text, html) = (
         mail["BodyText"].as_str().unwrap(),
         mail["BodyHtml"].as_str().unwrap(),
@@ -167,15 +178,53 @@ async fn failed_order_mail_states_the_reason() {
     );
     let mails = context.sent_mails().await;
     let [mail] = &mails[..] else { panic!("{mails:#?}") };
-    assert_eq!(
-        mail["Subject"],
-        "About your Matsuri order / ご注文についてのお知らせ"
-    );
+    assert_eq!(mail["Subject"], "About your Matsuri order");
     let text = mail["BodyText"].as_str().unwrap();
     assert!(
         text.contains("Your payment was declined") && text.contains("You have not been charged."),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn order_mail_is_in_the_language_of_the_order() {
+    let context = TestContext::new().await;
+    let order = context
+        .place_order_with("hanako@example.com", true, Language::Ja)
+        .await;
+    assert_eq!(
+        context.deliver(&order_completed(&order)).await,
+        batch_item_failures(&[])
+    );
+    let mails = context.sent_mails().await;
+    let [mail] = &mails[..] else { panic!("{mails:#?}") };
+    assert_eq!(mail["Subject"], "ご注文が確定しました");
+    let text = mail["BodyText"].as_str().unwrap();
+    assert!(!text.contains("Thank you"), "{text}");
+}
+
+#[tokio::test]
+async fn opted_out_customer_gets_only_the_receipt() {
+    let context = TestContext::new().await;
+    let failed = context
+        .place_order_with("hanako@example.com", false, Language::En)
+        .await;
+    assert_eq!(
+        context
+            .deliver(&order_failed(&failed, FailureReason::PaymentDeclined))
+            .await,
+        batch_item_failures(&[])
+    );
+    assert_eq!(context.sent_mails().await.len(), 0);
+
+    let completed = context
+        .place_order_with("hanako@example.com", false, Language::En)
+        .await;
+    assert_eq!(
+        context.deliver(&order_completed(&completed)).await,
+        batch_item_failures(&[])
+    );
+    assert_eq!(context.sent_mails().await.len(), 1);
 }
 
 #[tokio::test]

@@ -155,8 +155,8 @@ async fn duplicate_event_starts_no_second_saga() {
     );
 }
 
-/// MiniStack rejects duplicate execution names of Express state machines, unlike AWS. So the test also checks the
-/// idempotency record.
+/// MiniStack rejects duplicate execution names of Express state machines, unlike AWS. So the test also checks
+/// the idempotency record.
 #[tokio::test]
 async fn express_state_machine_uses_the_idempotency_store() {
     let context = TestContext::new(StateMachineType::Express).await;

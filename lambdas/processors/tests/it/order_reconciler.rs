@@ -13,7 +13,7 @@ use aws_sdk_sfn::{
     types::{ExecutionStatus, StateMachineType},
 };
 use chrono::TimeDelta;
-use domain::{Clock, Currency, Money, ProductId, Quantity, UserId, ids::uuid_v7};
+use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::TraceParent;
 use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
@@ -105,6 +105,8 @@ impl TestContext {
             payment_method: "pm_card_visa".to_owned(),
             idempotency_key: "key".to_owned(),
             traceparent: TraceParent::root(at),
+            order_mails: true,
+            mail_language: Language::En,
         };
         let (order, event) = self.orders_with_age(age).place(&new).await.unwrap();
         let event = event.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use domain::{Clock, Currency, Money, PaymentId, ProductId, Quantity, UserId};
+use domain::{Clock, Currency, Language, Money, PaymentId, ProductId, Quantity, UserId};
 use event_publishing::{DynamoOutbox, Publisher};
 use events::{OutboxEvent, TraceParent};
 use lambda_shared::testing::create_table;
@@ -70,6 +70,8 @@ impl TestContext {
             payment_method: payment_method.to_owned(),
             idempotency_key: "key".to_owned(),
             traceparent: TraceParent::root(now),
+            order_mails: true,
+            mail_language: Language::En,
         };
         let (order, created) = self.orders.place(&new).await.unwrap();
         SagaState {

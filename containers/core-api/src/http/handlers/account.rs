@@ -13,7 +13,7 @@ use tokens::Permission;
 use users::{Profile, Users};
 
 use crate::{
-    accounts::{self, ProfilePatch},
+    accounts::{self, AccountStatusCache, ProfilePatch},
     carts::CartId,
     http::{
         ApiError, AppState, SharedState,
@@ -53,6 +53,7 @@ pub async fn read_account(
 )]
 pub async fn update_account(
     State(users): State<Users>,
+    State(account_status): State<AccountStatusCache>,
     Authorized(user, ..): Authorized<permission::ManageOwnAccount>,
     if_match: IfMatchHeader,
     audit: AuditContext,
@@ -64,6 +65,8 @@ pub async fn update_account(
     let (name, preferences) = patch.apply_to(&profile.user.name, profile.preferences);
     let entry = audit.audit_entry(user.id, "profile_changed", user.id, details);
     let profile = users.update_profile(profile, name, preferences, &entry).await?;
+    // The next order must use the new preferences.
+    account_status.invalidate(user.id).await;
     Ok((etag_header(&profile), Json(AccountResponse::from(profile))))
 }
 
