@@ -1,10 +1,11 @@
 //! `process-payment`: charges the order's total.
 //!
-//! 1. The step creates a payment at the provider, which moves no money. 2. The step claims the order for this
-//! payment. The claim fails when the customer has cancelled the order or a compensation has closed it. After
-//! the claim the payment can be found from the order, even when this process dies. 3. The step confirms the
-//! payment, and the provider charges it. 4. The order records the payment, and the step publishes
-//! `PaymentProcessed`.
+//! 1. The step creates a payment at the provider, which moves no money.
+//! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order or
+//!    a compensation has closed it. After the claim the payment can be found from the order, even when this
+//!    process dies.
+//! 3. The step confirms the payment, and the provider charges it.
+//! 4. The order records the payment, and the step publishes `PaymentProcessed`.
 //!
 //! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim
 //! stays, and the order records the payment once. When the provider has forgotten the idempotency key of the

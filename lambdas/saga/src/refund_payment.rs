@@ -1,11 +1,12 @@
 //! `refund-payment`: makes sure that the customer is not charged. The first compensation step.
 //!
 //! 1. The step closes the order to payment permanently. After that no run of `process-payment` can claim the
-//! order, and only a run that has claimed it confirms a payment. So an order without a payment id was not
-//! charged. 2. The step reads the payment's status at the provider. It refunds a charged payment and cancels
-//! an open one, so that a delayed confirmation fails at the provider. If that confirmation arrives before the
-//! cancellation, the provider reports the payment as charged, and the step refunds it. 3. After a refund, the
-//! order records it and the step publishes `PaymentRefunded`.
+//!    order, and only a run that has claimed it confirms a payment. So an order without a payment id was not
+//!    charged.
+//! 2. The step reads the payment's status at the provider. It refunds a charged payment and cancels an open
+//!    one, so that a delayed confirmation fails at the provider. If that confirmation arrives before the
+//!    cancellation, the provider reports the payment as charged, and the step refunds it.
+//! 3. After a refund, the order records it and the step publishes `PaymentRefunded`.
 //!
 //! Idempotency: a closed order stays closed, a cancelled payment stays cancelled, and the provider refunds
 //! once.
