@@ -1,59 +1,62 @@
-//! Registering, being found by one's address, and proving that the address or the password is one's own.
+//! Registration, credential lookup, e-mail verification, password changes and token revocation.
 
 use chrono::TimeDelta;
-use domain::{Timestamp, UserId, clock::truncate_to_micros};
+use domain::{Timestamp, UserId};
 use event_publishing::PostgresOutbox;
 use events::{Envelope, EventContext, OutboxEvent, TraceParent, user::UserRegistered};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, error::UnexpectedNullError};
 use tokens::Role;
 use uuid::Uuid;
 
 use crate::{
-    DisplayName, EmailAddress, Identity, NewAuditEntry, User, Users, audit, identities,
-    token_validity::parse_role,
+    DisplayName, EmailAddress, Identity, NewAuditEntry, User, Users, audit, identities, role::parse_role,
 };
 
-/// A person who is not here yet.
+/// Bounds the retries of a registration whose conflicting account disappears before it can be read.
+const MAX_REGISTRATION_ATTEMPTS: usize = 3;
+
+/// A user to register.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// Where mail reaches them.
     pub email: EmailAddress,
-    /// How they want to be called.
     pub name: DisplayName,
-    /// By what they come in.
     pub credential: Credential,
 }
 
-/// By what a new person comes in.
+/// The credential that a new user signs in with.
 #[derive(Clone)]
 pub enum Credential {
-    /// A password, hashed: argon2id in the PHC format. That the address is theirs has yet to be shown.
+    /// An argon2id hash in the PHC format. The e-mail address still has to be verified.
     PasswordHash(String),
-    /// An account at a provider that says of the address that it is theirs. One that does not say so opens no
-    /// account here: its owner would hold another's address, and keep the key when that other comes.
+    /// An identity whose provider has verified the e-mail address.
+    ///
+    /// An identity with an unverified address must not create an account: otherwise an attacker could
+    /// register the address of another person and keep access when the owner of the address arrives.
     Identity(Identity),
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// The person is here now, and `UserRegistered` waits in the outbox.
+    /// The account exists now, and the outbox contains its `UserRegistered` event.
     Created(User),
-    /// Somebody with this address was here before. Nothing has changed.
+    /// This account has the e-mail address or the identity already. Nothing has changed.
     AlreadyRegistered(User),
+    /// In every attempt, another account had the address or the identity and was deleted before it could be
+    /// read. Nothing has changed. Callers answer as they do for [`Self::AlreadyRegistered`].
+    Conflict,
 }
 
-/// A person, and what their password is checked against.
+/// A user and the hash that their password is verified against.
 #[derive(Clone)]
 pub struct StoredCredentials {
-    /// The person.
     pub user: User,
-    /// argon2id in the PHC format; none when they only come by a provider.
+    /// An argon2id hash in the PHC format; `None` when the user signs in with identity providers only.
     pub password_hash: Option<String>,
 }
 
-/// A row of `users` as it is read here.
-struct Row {
+/// The columns of `users` that a [`User`] needs.
+struct UserRow {
     id: Uuid,
     email: Option<String>,
     name: String,
@@ -64,67 +67,82 @@ struct Row {
 }
 
 impl Users {
-    /// Takes a new person in: the account, the provider's identity if that is how they come, and the event, in
-    /// one transaction. An address is had by one person at a time, whoever registers at the same moment.
-    pub async fn register(&self, new: &NewUser, trace: TraceParent) -> Result<Registration, sqlx::Error> {
-        let now = truncate_to_micros(self.clock.now());
+    /// Creates the account, its linked identity if there is one, and the `UserRegistered` event in one
+    /// transaction.
+    ///
+    /// The unique constraint on the e-mail address decides between concurrent registrations.
+    pub async fn register(
+        &self,
+        new_user: &NewUser,
+        traceparent: TraceParent,
+    ) -> Result<Registration, sqlx::Error> {
+        for _ in 0..MAX_REGISTRATION_ATTEMPTS {
+            if let Some(registration) = self.try_register(new_user, traceparent).await? {
+                return Ok(registration);
+            }
+        }
+        Ok(Registration::Conflict)
+    }
+
+    /// Returns `None` when the insert conflicts with an account that is deleted before this method can read
+    /// it.
+    async fn try_register(
+        &self,
+        new_user: &NewUser,
+        traceparent: TraceParent,
+    ) -> Result<Option<Registration>, sqlx::Error> {
+        let now = self.now();
         let user_id = UserId::new(now);
-        let (password_hash, identity) = match &new.credential {
+        let (password_hash, identity) = match &new_user.credential {
             Credential::PasswordHash(hash) => (Some(hash.as_str()), None),
             Credential::Identity(identity) => (None, Some(identity)),
         };
         let mut transaction = self.pool.begin().await?;
-        let added = sqlx::query_as!(
-            Row,
+        let inserted = sqlx::query_as!(
+            UserRow,
             "INSERT INTO users (id, email, password_hash, name, email_verified_at, tokens_valid_from, created_at,
                                 updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $6, $6)
              ON CONFLICT (email) DO NOTHING
              RETURNING id, email, name, role, email_verified_at, created_at, updated_at",
             user_id.0,
-            new.email.as_str(),
+            new_user.email.as_str(),
             password_hash,
-            new.name.as_str(),
+            new_user.name.as_str(),
             identity.map(|_| now),
             now,
         )
         .fetch_optional(&mut *transaction)
         .await?;
-        let Some(row) = added else {
-            let found = find_credentials(&mut transaction, &new.email).await?;
+        let Some(row) = inserted else {
+            let credentials = find_credentials(&mut transaction, &new_user.email).await?;
             transaction.rollback().await?;
-            // The account may have been deleted between the two statements; then the address is free again.
-            return found
-                .map(|found| Registration::AlreadyRegistered(found.user))
-                .ok_or(sqlx::Error::RowNotFound);
+            return Ok(credentials.map(|found| Registration::AlreadyRegistered(found.user)));
         };
         if let Some(identity) = identity
             && !identities::insert(&mut transaction, identity, user_id, now).await?
         {
             transaction.rollback().await?;
-            let found = self.find_by_identity(identity).await?;
-            return found
-                .map(Registration::AlreadyRegistered)
-                .ok_or(sqlx::Error::RowNotFound);
+            let user = self.find_by_identity(identity).await?;
+            return Ok(user.map(Registration::AlreadyRegistered));
         }
-        PostgresOutbox::enqueue(
-            &mut transaction,
-            &[user_registered_event(user_id, now, trace)],
-            now,
-        )
-        .await?;
+        let event = user_registered_event(user_id, now, traceparent);
+        PostgresOutbox::enqueue(&mut transaction, &[event], now).await?;
         transaction.commit().await?;
-        Ok(Registration::Created(row.into()))
+        Ok(Some(Registration::Created(row.try_into()?)))
     }
 
-    /// Makes an account without its person, who comes in by `password-forgot`: the first administrator, say. An account that
-    /// has this id already gets the address, the name and the role. That it was made is noted in the same transaction.
+    /// Creates an account without a password, for example that of the first administrator. Its user sets the
+    /// password with the function `password-forgot`.
+    ///
+    /// An existing account with this id gets the e-mail address, the name and the role instead. The audit log
+    /// entry is written in the same transaction.
     pub async fn upsert_account(
         &self,
         user_id: UserId,
         email: &EmailAddress,
         name: &DisplayName,
-        as_role: Role,
+        role: Role,
     ) -> Result<(), sqlx::Error> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
@@ -138,7 +156,7 @@ impl Users {
             user_id.0,
             email.as_str(),
             name.as_str(),
-            as_role.to_string(),
+            role.to_string(),
             now,
         )
         .execute(&mut *transaction)
@@ -149,13 +167,12 @@ impl Users {
             subject: Some(user_id.to_string()),
             client_ip: None,
             trace_id: None,
-            details: serde_json::json!({"role": as_role}),
+            details: serde_json::json!({"role": role}),
         };
         audit::insert(&mut transaction, &entry, now).await?;
         transaction.commit().await
     }
 
-    /// The person with this address, and what their password is checked against.
     pub async fn find_by_email(
         &self,
         email: &EmailAddress,
@@ -163,24 +180,25 @@ impl Users {
         find_credentials(&mut *self.pool.acquire().await?, email).await
     }
 
-    /// A person who is here.
+    /// Returns `None` when the account does not exist or was deleted.
     pub async fn find_by_id(&self, user_id: UserId) -> Result<Option<User>, sqlx::Error> {
         let row = sqlx::query_as!(
-            Row,
+            UserRow,
             "SELECT id, email, name, role, email_verified_at, created_at, updated_at FROM users
              WHERE id = $1 AND deleted_at IS NULL",
             user_id.0,
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(User::from))
+        row.map(User::try_from).transpose()
     }
 
-    /// Notes that `email` was found to be the person's own. False when it is not their address any more; the
-    /// first time is kept.
+    /// Records that the user owns `email`. A repeated call keeps the time of the first verification.
+    ///
+    /// Returns `false` when `email` is no longer the account's address.
     pub async fn mark_email_verified(&self, user_id: UserId, email: &str) -> Result<bool, sqlx::Error> {
-        let now = truncate_to_micros(self.clock.now());
-        let written = sqlx::query!(
+        let now = self.now();
+        let updated = sqlx::query!(
             "UPDATE users SET updated_at = CASE WHEN email_verified_at IS NULL THEN $3 ELSE updated_at END,
                               email_verified_at = COALESCE(email_verified_at, $3)
              WHERE id = $1 AND email = $2",
@@ -190,42 +208,44 @@ impl Users {
         )
         .execute(&self.pool)
         .await?;
-        Ok(written.rows_affected() == 1)
+        Ok(updated.rows_affected() == 1)
     }
 
-    /// Gives the person another password, and ends all that they were signed in by: tokens from before are
-    /// refused. `proven` is the address by whose mail they have shown who they are, if that is how; it has then
-    /// been found to be theirs. False when there is no such person, or the address is not theirs any more.
+    /// Replaces the password hash and rejects all tokens that were issued before.
+    ///
+    /// `verified_email` is the address that the password reset link was sent to: following the link verifies
+    /// it. Returns `false` when the account does not exist, or when `verified_email` is no longer its
+    /// address.
     pub async fn change_password(
         &self,
         user_id: UserId,
         password_hash: &str,
-        proven: Option<&str>,
+        verified_email: Option<&str>,
     ) -> Result<bool, sqlx::Error> {
-        let now = truncate_to_micros(self.clock.now());
-        let written = sqlx::query!(
+        let now = self.now();
+        let updated = sqlx::query!(
             "UPDATE users SET password_hash = $2, tokens_valid_from = $5, updated_at = $4,
                               email_verified_at = CASE WHEN $3::text IS NULL THEN email_verified_at
                                                        ELSE COALESCE(email_verified_at, $4) END
              WHERE id = $1 AND deleted_at IS NULL AND ($3::text IS NULL OR email = $3)",
             user_id.0,
             password_hash,
-            proven,
+            verified_email,
             now,
             next_millisecond(now),
         )
         .execute(&self.pool)
         .await?;
-        Ok(written.rows_affected() == 1)
+        Ok(updated.rows_affected() == 1)
     }
 
-    /// Signs the person out everywhere: all tokens that were issued before are refused.
+    /// Signs the user out on all devices: the account rejects all tokens that were issued before.
     pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), sqlx::Error> {
-        let from = next_millisecond(truncate_to_micros(self.clock.now()));
+        let valid_from = next_millisecond(self.now());
         sqlx::query!(
             "UPDATE users SET tokens_valid_from = GREATEST(tokens_valid_from, $2) WHERE id = $1",
             user_id.0,
-            from,
+            valid_from,
         )
         .execute(&self.pool)
         .await?;
@@ -233,7 +253,7 @@ impl Users {
     }
 }
 
-/// From when on tokens are good if those of this millisecond are not.
+/// Token issue times have millisecond precision, so tokens of the current millisecond are rejected as well.
 fn next_millisecond(now: Timestamp) -> Timestamp {
     now + TimeDelta::milliseconds(1)
 }
@@ -249,45 +269,53 @@ async fn find_credentials(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| StoredCredentials {
-        user: User::from(Row {
-            id: row.id,
-            email: row.email,
-            name: row.name,
-            role: row.role,
-            email_verified_at: row.email_verified_at,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }),
-        password_hash: row.password_hash,
-    }))
+    row.map(|row| {
+        Ok(StoredCredentials {
+            user: User::try_from(UserRow {
+                id: row.id,
+                email: row.email,
+                name: row.name,
+                role: row.role,
+                email_verified_at: row.email_verified_at,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+            })?,
+            password_hash: row.password_hash,
+        })
+    })
+    .transpose()
 }
 
-fn user_registered_event(user_id: UserId, at: Timestamp, traceparent: TraceParent) -> OutboxEvent {
-    let cause = EventContext {
+fn user_registered_event(user_id: UserId, registered_at: Timestamp, traceparent: TraceParent) -> OutboxEvent {
+    let context = EventContext {
         correlation_id: user_id.0,
         causation_id: None,
         traceparent,
     };
     let data = UserRegistered {
         user_id,
-        registered_at: at,
+        registered_at,
     };
-    OutboxEvent::from(&Envelope::new(data, at, cause))
+    OutboxEvent::from(&Envelope::new(data, registered_at, context))
 }
 
-impl From<Row> for User {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<UserRow> for User {
+    type Error = sqlx::Error;
+
+    fn try_from(row: UserRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             id: UserId(row.id),
-            // A constraint of the table: only deleted accounts have none.
-            email: row.email.unwrap_or_default(),
+            // A table constraint allows no e-mail address for deleted accounts only.
+            email: row.email.ok_or_else(|| sqlx::Error::ColumnDecode {
+                index: "email".to_owned(),
+                source: Box::new(UnexpectedNullError),
+            })?,
             name: row.name,
-            role: parse_role(&row.role),
+            role: parse_role(&row.role)?,
             email_verified_at: row.email_verified_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
-        }
+        })
     }
 }
 

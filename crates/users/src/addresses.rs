@@ -1,4 +1,4 @@
-//! Where people have their orders sent.
+//! Postal addresses that users save for deliveries.
 
 use domain::{Timestamp, UserId, ids::uuid_v7};
 use sqlx::{Postgres, Transaction};
@@ -6,59 +6,50 @@ use uuid::Uuid;
 
 use crate::Users;
 
-/// How many addresses one account may have.
+/// Per account.
 pub const MAX_ADDRESSES: i64 = 20;
 
-/// What somebody says of an address.
+/// The postal address itself, as the user entered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressDetails {
-    /// To whom.
     pub recipient: String,
     /// ISO 3166-1 alpha-2.
     pub country: String,
-    /// In the country's own form.
+    /// In the format of the country.
     pub postal_code: String,
     /// Prefecture, state or province.
     pub region: String,
-    /// City or town.
     pub city: String,
-    /// Street and number.
+    /// Street and house number.
     pub line1: String,
-    /// Building and floor.
+    /// Building, floor or apartment.
     pub line2: Option<String>,
-    /// Whom the carrier calls.
+    /// The carrier calls this number about the delivery.
     pub phone: Option<String>,
 }
 
-/// An address of an account.
+/// A saved address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Which.
     pub id: Uuid,
-    /// What is said of it.
     pub details: AddressDetails,
-    /// Since when it is there.
     pub created_at: Timestamp,
-    /// When it changed last.
     pub updated_at: Timestamp,
 }
 
-/// Why an address was not added.
+/// The address was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// There are [`MAX_ADDRESSES`] already.
-    #[error("an account has at most {MAX_ADDRESSES} addresses")]
+    #[error("an account can have at most {MAX_ADDRESSES} addresses")]
     TooMany,
-    /// There is no such account, or none any more.
-    #[error("there is no such account")]
+    /// The account does not exist or was deleted.
+    #[error("the account does not exist")]
     AccountNotFound,
-    /// The database failed.
-    #[error("the accounts' database failed")]
+    #[error("the accounts database failed")]
     Database(#[from] sqlx::Error),
 }
 
-/// An address's row.
-struct Row {
+struct AddressRow {
     id: Uuid,
     recipient: String,
     country: String,
@@ -72,8 +63,8 @@ struct Row {
     updated_at: Timestamp,
 }
 
-impl From<Row> for Address {
-    fn from(row: Row) -> Self {
+impl From<AddressRow> for Address {
+    fn from(row: AddressRow) -> Self {
         Self {
             id: row.id,
             details: AddressDetails {
@@ -93,10 +84,10 @@ impl From<Row> for Address {
 }
 
 impl Users {
-    /// A person's addresses, oldest first.
+    /// The user's addresses, oldest first.
     pub async fn addresses(&self, user_id: UserId) -> Result<Vec<Address>, sqlx::Error> {
         let rows = sqlx::query_as!(
-            Row,
+            AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
              FROM user_addresses WHERE user_id = $1 ORDER BY id",
             user_id.0,
@@ -106,10 +97,10 @@ impl Users {
         Ok(rows.into_iter().map(Address::from).collect())
     }
 
-    /// One of a person's addresses. Another's is as good as none.
+    /// Returns `None` when the address does not exist or belongs to another user.
     pub async fn address(&self, user_id: UserId, id: Uuid) -> Result<Option<Address>, sqlx::Error> {
         let row = sqlx::query_as!(
-            Row,
+            AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
              FROM user_addresses WHERE user_id = $1 AND id = $2",
             user_id.0,
@@ -120,7 +111,6 @@ impl Users {
         Ok(row.map(Address::from))
     }
 
-    /// Adds an address.
     pub async fn add_address(
         &self,
         user_id: UserId,
@@ -168,7 +158,7 @@ impl Users {
         })
     }
 
-    /// Puts other details in the place of those of one of a person's addresses; none when there is no such address.
+    /// Returns `None` when the address does not exist or belongs to another user.
     pub async fn replace_address(
         &self,
         user_id: UserId,
@@ -202,7 +192,7 @@ impl Users {
         }))
     }
 
-    /// Removes one of a person's addresses. Returns whether it was there.
+    /// Returns `false` when the address does not exist or belongs to another user.
     pub async fn remove_address(&self, user_id: UserId, id: Uuid) -> Result<bool, sqlx::Error> {
         let removed = sqlx::query!(
             "DELETE FROM user_addresses WHERE user_id = $1 AND id = $2",
@@ -215,16 +205,17 @@ impl Users {
     }
 }
 
-/// Holds the account, so that two who add at once count one after the other, and none adds to what is deleted.
+/// Locks the account's row: concurrent requests then count the addresses one after the other, and the account
+/// cannot be deleted meanwhile. Returns `false` when the account does not exist.
 async fn lock_account(
     transaction: &mut Transaction<'_, Postgres>,
     user_id: UserId,
 ) -> Result<bool, sqlx::Error> {
-    let held = sqlx::query!(
+    let locked = sqlx::query!(
         "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         user_id.0
     )
     .fetch_optional(&mut **transaction)
     .await?;
-    Ok(held.is_some())
+    Ok(locked.is_some())
 }

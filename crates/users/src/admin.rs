@@ -1,57 +1,56 @@
-//! What those who run the shop see and change of people's accounts.
+//! Account administration: the list of accounts and role changes.
 
 use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use tokens::Role;
 
-use crate::{NewAuditEntry, Preferences, Profile, Users, audit, profile::Row, token_validity::parse_role};
+use crate::{NewAuditEntry, Preferences, Profile, Users, audit, profile::ProfileRow, role::parse_role};
 
-/// Which accounts; what is none filters nothing.
+/// Filters the list of accounts. A filter that is `None` matches every account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UserFilter {
-    /// Only the account with this address of mail.
+    /// Exact match.
     pub email: Option<String>,
 }
 
-/// Where an account stands in the list.
+/// The sort key of an account in the list (keyset pagination).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserPosition {
     created_at: Timestamp,
     id: UserId,
 }
 
-/// Some of the accounts, newest first.
+/// A page of accounts, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPage {
-    /// The accounts.
     pub profiles: Vec<Profile>,
-    /// After which account the next page begins; none when this is the last.
+    /// The position to pass as `after` for the next page; `None` on the last page.
     pub next: Option<UserPosition>,
 }
 
-/// Why somebody's role was not changed.
+/// The role was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetRoleError {
-    /// There is no such account, or none any more.
-    #[error("there is no such account")]
+    /// The account does not exist or was deleted.
+    #[error("the account does not exist")]
     NotFound,
-    /// Nobody changes their own.
-    #[error("nobody changes their own role")]
+    /// This way at least one administrator always remains.
+    #[error("administrators cannot change their own role")]
     OwnRole,
-    /// The one who asks was an administrator a moment ago.
-    #[error("only administrators change roles")]
+    /// The actor's token is still valid, but the account is no longer an administrator's.
+    #[error("only administrators can change roles")]
     NotAdministrator,
-    /// Programs have no accounts.
-    #[error("no person can have this role")]
+    /// Services have no accounts.
+    #[error("this role cannot be assigned to an account")]
     NotAssignable,
-    /// The database failed.
-    #[error("the accounts' database failed")]
+    #[error("the accounts database failed")]
     Database(#[from] sqlx::Error),
 }
 
 impl Users {
-    /// Up to `limit` accounts that the filter lets through, newest first, after the one named by `after`.
+    /// Returns up to `limit` accounts that match the filter, newest first, starting after the position
+    /// `after`.
     pub async fn list(
         &self,
         filter: &UserFilter,
@@ -59,7 +58,7 @@ impl Users {
         after: Option<UserPosition>,
     ) -> Result<UserPage, sqlx::Error> {
         let rows = sqlx::query_as!(
-            Row,
+            ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
                       preferences AS "preferences: Json<Preferences>", created_at, updated_at
                FROM users
@@ -69,68 +68,75 @@ impl Users {
             filter.email.as_deref(),
             after.map(|after| after.created_at),
             after.map(|after| after.id.0),
-            // One more than is shown tells whether there is another page.
+            // One row more than the page shows whether another page follows.
             i64::from(limit) + 1,
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut profiles: Vec<Profile> = rows.into_iter().map(Profile::from).collect();
-        let more = profiles.len() > limit as usize;
+        let mut profiles: Vec<Profile> = rows
+            .into_iter()
+            .map(Profile::try_from)
+            .collect::<Result<_, _>>()?;
+        let has_more = profiles.len() > limit as usize;
         profiles.truncate(limit as usize);
-        let next = profiles.last().filter(|_| more).map(|profile| UserPosition {
+        let next = profiles.last().filter(|_| has_more).map(|profile| UserPosition {
             created_at: profile.user.created_at,
             id: profile.user.id,
         });
         Ok(UserPage { profiles, next })
     }
 
-    /// Gives somebody another role. `entry` is completed by what the role was and is, and written in the same
-    /// transaction; the same role again changes nothing and is not written down.
+    /// Changes the role of another user's account.
     ///
-    /// Both accounts are held meanwhile, in the order of their ids: of two administrators who take the role from
-    /// each other at once, one is told that they may not.
+    /// The same transaction writes `entry`, with the old and the new role as its details. Setting the current
+    /// role again changes nothing and writes no entry.
+    ///
+    /// The transaction locks both accounts in the order of their ids. When two administrators demote each
+    /// other concurrently, the second one gets [`SetRoleError::NotAdministrator`].
     pub async fn set_role(
         &self,
         actor: UserId,
         user_id: UserId,
-        new: Role,
+        new_role: Role,
         mut entry: NewAuditEntry,
     ) -> Result<(), SetRoleError> {
         if actor == user_id {
             return Err(SetRoleError::OwnRole);
         }
-        if new == Role::Service {
+        if new_role == Role::Service {
             return Err(SetRoleError::NotAssignable);
         }
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
-        let held = sqlx::query!(
+        let accounts = sqlx::query!(
             "SELECT id, role FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR UPDATE",
             &[actor.0, user_id.0][..],
         )
         .fetch_all(&mut *transaction)
         .await?;
         let role_of = |id: UserId| {
-            held.iter()
+            accounts
+                .iter()
                 .find(|row| row.id == id.0)
                 .map(|row| parse_role(&row.role))
+                .transpose()
         };
-        if role_of(actor) != Some(Role::Admin) {
+        if role_of(actor)? != Some(Role::Admin) {
             return Err(SetRoleError::NotAdministrator);
         }
-        let old = role_of(user_id).ok_or(SetRoleError::NotFound)?;
-        if old == new {
+        let old_role = role_of(user_id)?.ok_or(SetRoleError::NotFound)?;
+        if old_role == new_role {
             return Ok(());
         }
         sqlx::query!(
             "UPDATE users SET role = $2, updated_at = GREATEST($3, updated_at + interval '1 microsecond') WHERE id = $1",
             user_id.0,
-            new.to_string(),
+            new_role.to_string(),
             now,
         )
         .execute(&mut *transaction)
         .await?;
-        entry.details = serde_json::json!({"from": old, "to": new});
+        entry.details = serde_json::json!({"from": old_role, "to": new_role});
         audit::insert(&mut transaction, &entry, now).await?;
         transaction.commit().await?;
         Ok(())

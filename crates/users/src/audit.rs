@@ -1,4 +1,6 @@
-//! Who did what to whom. Entries are added, never changed; the database itself refuses anything else.
+//! The audit log: who did what to which account.
+//!
+//! The table is append-only: database triggers reject updates and deletes.
 
 use domain::{Timestamp, UserId, ids::uuid_v7};
 use serde_json::Value;
@@ -7,72 +9,63 @@ use uuid::Uuid;
 
 use crate::Users;
 
-/// Something that was done, or tried. It holds no secret: no password, no token, no address of mail.
+/// An action, or an attempt at one, to add to the audit log.
+///
+/// It must not contain passwords, tokens or e-mail addresses.
 #[derive(Clone, Debug)]
 pub struct NewAuditEntry {
-    /// Who did it; none where nobody was signed in.
+    /// The signed-in user; `None` for unauthenticated requests and for operators' commands.
     pub actor: Option<UserId>,
-    /// What: `login`, `login_refused`, `role_changed`, …
+    /// For example `login`, `login_refused` or `role_changed`.
     pub action: &'static str,
-    /// Whom or what it was done to; a person by their id alone.
+    /// What the action affects. A user is identified by their id only.
     pub subject: Option<String>,
-    /// From where, as the front door saw it.
+    /// The client's IP address as the API gateway reports it.
     pub client_ip: Option<String>,
-    /// The trace of the request.
+    /// The W3C trace id of the request.
     pub trace_id: Option<String>,
-    /// What else there is to know.
     pub details: Value,
 }
 
-/// An entry as it is kept.
+/// An entry of the audit log. The fields have the meaning that they have in [`NewAuditEntry`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry {
-    /// Which: a UUIDv7, so a later entry sorts later, to the millisecond.
+    /// A UUIDv7: ids sort by time, with a precision of one millisecond.
     pub id: Uuid,
-    /// When.
     pub recorded_at: Timestamp,
-    /// Who did it.
     pub actor: Option<UserId>,
-    /// What.
     pub action: String,
-    /// Whom or what it was done to.
     pub subject: Option<String>,
-    /// From where.
     pub client_ip: Option<String>,
-    /// The trace of the request.
+    /// The W3C trace id of the request.
     pub trace_id: Option<String>,
-    /// What else there is to know.
     pub details: Value,
 }
 
-/// Which entries; what is none filters nothing.
+/// Filters the audit log. A filter that is `None` matches every entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Only what this person did.
     pub actor: Option<UserId>,
-    /// Only what was done to this.
     pub subject: Option<String>,
-    /// Only this action.
     pub action: Option<String>,
 }
 
-/// Some of the entries, newest first.
+/// A page of audit log entries, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditPage {
-    /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// After which entry the next page begins; none when this is the last.
+    /// The id to pass as `after` for the next page; `None` on the last page.
     pub next: Option<Uuid>,
 }
 
 impl Users {
-    /// Writes down what was done.
+    /// Adds an entry outside any other transaction.
     pub async fn record_audit(&self, entry: &NewAuditEntry) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, entry, self.now()).await
     }
 
-    /// Up to `limit` entries that the filter lets through, newest first, after the one named by `after`.
+    /// Returns up to `limit` entries that match the filter, newest first, starting after the entry `after`.
     pub async fn audit_log(
         &self,
         filter: &AuditFilter,
@@ -88,7 +81,7 @@ impl Users {
             filter.subject.as_deref(),
             filter.action.as_deref(),
             after,
-            // One more than is shown tells whether there is another page.
+            // One row more than the page shows whether another page follows.
             i64::from(limit) + 1,
         )
         .fetch_all(&self.pool)
@@ -106,17 +99,18 @@ impl Users {
                 details: row.details,
             })
             .collect();
-        let more = records.len() > limit as usize;
+        let has_more = records.len() > limit as usize;
         records.truncate(limit as usize);
-        let next = records.last().filter(|_| more).map(|record| record.id);
+        let next = records.last().filter(|_| has_more).map(|record| record.id);
         Ok(AuditPage {
             entries: records,
             next,
         })
     }
 
-    /// Every entry about a person, oldest first: what they did, and what was done to them. Where another did it,
-    /// that other's name and whereabouts are not theirs to know.
+    /// Returns every entry whose actor or subject is the user, oldest first.
+    ///
+    /// Where another user was the actor, the entry contains neither that user's id nor their IP address.
     pub async fn audit_log_about_user(&self, user_id: UserId) -> Result<Vec<AuditEntry>, sqlx::Error> {
         let rows = sqlx::query!(
             "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM audit_log
@@ -127,15 +121,16 @@ impl Users {
         .fetch_all(&self.pool)
         .await?;
         let records = rows.into_iter().map(|row| {
-            // Where nobody was signed in, it was somebody at the door in this person's name.
-            let theirs = row.actor_id.is_none_or(|actor| actor == user_id.0);
+            // Without an actor, the request was an unauthenticated one for this account, such as a failed
+            // login.
+            let is_own_request = row.actor_id.is_none_or(|actor| actor == user_id.0);
             AuditEntry {
                 id: row.id,
                 recorded_at: row.at,
-                actor: row.actor_id.filter(|_| theirs).map(UserId),
+                actor: row.actor_id.filter(|_| is_own_request).map(UserId),
                 action: row.action,
                 subject: row.subject,
-                client_ip: row.address.filter(|_| theirs),
+                client_ip: row.address.filter(|_| is_own_request),
                 trace_id: row.trace_id,
                 details: row.details,
             }
@@ -144,7 +139,7 @@ impl Users {
     }
 }
 
-/// Writes an entry where the change that it tells of is written: both or neither.
+/// Adds an entry in the transaction of the change that it describes.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     entry: &NewAuditEntry,

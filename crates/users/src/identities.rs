@@ -1,30 +1,36 @@
-//! By which providers' accounts people sign in.
+//! Accounts at identity providers (Google, GitHub) that users sign in with.
 
-use domain::{Timestamp, UserId, clock::truncate_to_micros};
+use std::str::FromStr;
+
+use domain::{Timestamp, UserId};
 use sqlx::PgConnection;
 
 use crate::{User, Users};
 
-/// Who vouches for people besides us.
+/// An identity provider that users may sign in with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
-    /// Google, by OpenID Connect.
+    /// Speaks OpenID Connect.
     Google,
-    /// GitHub, by its API.
+    /// Speaks OAuth 2.0; the profile comes from GitHub's own API.
     GitHub,
 }
 
-/// An account at a provider.
+/// The text names no supported identity provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown identity provider: expected `google` or `github`")]
+pub struct UnknownProvider;
+
+/// An account at an identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Whose.
     pub provider: Provider,
-    /// The provider's own name of the account, which never changes.
+    /// The provider's id of the account, which never changes.
     pub subject: String,
 }
 
 impl Provider {
-    /// The provider's name, in paths and in the database.
+    /// The provider's name in URL paths and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,20 +38,22 @@ impl Provider {
             Self::GitHub => "github",
         }
     }
+}
 
-    /// The provider of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+impl FromStr for Provider {
+    type Err = UnknownProvider;
+
+    fn from_str(name: &str) -> Result<Self, UnknownProvider> {
         match name {
-            "google" => Some(Self::Google),
-            "github" => Some(Self::GitHub),
-            _ => None,
+            "google" => Ok(Self::Google),
+            "github" => Ok(Self::GitHub),
+            _ => Err(UnknownProvider),
         }
     }
 }
 
 impl Users {
-    /// The person who signs in by this account at a provider.
+    /// Finds the user whose account is linked to this identity.
     pub async fn find_by_identity(&self, identity: &Identity) -> Result<Option<User>, sqlx::Error> {
         let row = sqlx::query!(
             "SELECT user_id FROM user_identities WHERE provider = $1 AND subject = $2",
@@ -60,10 +68,11 @@ impl Users {
         }
     }
 
-    /// Lets the person sign in by this account at a provider from now on. Whose it already is keeps it; false
-    /// when that is somebody else.
+    /// Links the identity to the user's account, so that the user can sign in with it.
+    ///
+    /// Returns `false` when the identity is linked to another account already; that link stays.
     pub async fn link_identity(&self, user_id: UserId, identity: &Identity) -> Result<bool, sqlx::Error> {
-        let now = truncate_to_micros(self.clock.now());
+        let now = self.now();
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, identity, user_id, now).await?;
         let row = sqlx::query!(
@@ -77,14 +86,14 @@ impl Users {
     }
 }
 
-/// Links the account to the person; false when it is linked already, to whomever.
+/// Returns `false` when the identity is linked to any account already.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     identity: &Identity,
     user_id: UserId,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let written = sqlx::query!(
+    let inserted = sqlx::query!(
         "INSERT INTO user_identities (provider, subject, user_id, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (provider, subject) DO NOTHING",
         identity.provider.as_str(),
@@ -94,5 +103,18 @@ pub(crate) async fn insert(
     )
     .execute(connection)
     .await?;
-    Ok(written.rows_affected() == 1)
+    Ok(inserted.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_parse_from_their_own_names() {
+        for provider in [Provider::Google, Provider::GitHub] {
+            assert_eq!(provider.as_str().parse(), Ok(provider));
+        }
+        assert_eq!("GitHub".parse::<Provider>(), Err(UnknownProvider));
+    }
 }

@@ -1,7 +1,7 @@
-//! People's accounts in PostgreSQL: who they are, how they come in, what they may do, and what was done to whom.
+//! User accounts in PostgreSQL: identity, sign-in credentials, role, addresses and the audit log.
 //!
-//! The functions of `lambdas/auth` and core-api share them. Passwords and tokens are made and checked there; here
-//! they are kept.
+//! core-api and the functions of `lambdas/auth` share this crate. They create and verify passwords and
+//! tokens; this crate only stores password hashes and the time from which an account accepts tokens.
 
 mod accounts;
 mod addresses;
@@ -9,6 +9,7 @@ mod admin;
 mod audit;
 mod identities;
 mod profile;
+mod role;
 mod token_validity;
 mod validation;
 
@@ -19,45 +20,41 @@ pub use accounts::{Credential, NewUser, Registration, StoredCredentials};
 pub use addresses::{Address, AddressDetails, AddressError, MAX_ADDRESSES};
 pub use admin::{SetRoleError, UserFilter, UserPage, UserPosition};
 pub use audit::{AuditEntry, AuditFilter, AuditPage, NewAuditEntry};
-pub use identities::{Identity, Provider};
+pub use identities::{Identity, Provider, UnknownProvider};
 pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
+pub use role::UnknownRole;
 pub use token_validity::AccountStatus;
 pub use validation::{DisplayName, EmailAddress, InvalidDisplayName, InvalidEmailAddress};
 
-/// The accounts. Cloning is cheap.
+/// The repository of user accounts. Clones share the connection pool.
 #[derive(Clone, Debug)]
 pub struct Users {
     pool: PgPool,
     clock: Clock,
 }
 
-/// A person.
+/// An account that exists and was not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Who.
     pub id: UserId,
-    /// Where mail reaches them, in small letters.
+    /// In lower case.
     pub email: String,
-    /// How they want to be called.
+    /// The display name.
     pub name: String,
-    /// What they may do.
     pub role: tokens::Role,
-    /// When the address was found to be theirs.
+    /// `None` until the user proves that they own the e-mail address.
     pub email_verified_at: Option<Timestamp>,
-    /// When they registered.
     pub created_at: Timestamp,
-    /// When anything here changed last.
     pub updated_at: Timestamp,
 }
 
 impl Users {
-    /// The accounts in the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 
-    /// A moment that reads back from the database as it was written.
+    /// The current time, truncated to the microseconds that PostgreSQL stores.
     fn now(&self) -> Timestamp {
         truncate_to_micros(self.clock.now())
     }

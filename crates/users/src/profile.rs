@@ -1,4 +1,4 @@
-//! What people see and change of their own accounts, and the end of an account.
+//! Profiles: what users read and change in their own account, and the deletion of an account.
 
 pub use domain::Language;
 use domain::{Timestamp, UserId};
@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{NewAuditEntry, User, Users, audit, token_validity::parse_role};
+use crate::{NewAuditEntry, User, Users, audit, role::parse_role};
 
-/// How somebody wants to be written to.
+/// Notification preferences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Preferences {
-    /// Whether mail about orders is sent.
     pub order_mails: bool,
-    /// In what language.
     pub language: Language,
 }
 
@@ -27,39 +25,35 @@ impl Default for Preferences {
     }
 }
 
-/// A person with what they prefer.
+/// A user and their notification preferences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The person.
     pub user: User,
-    /// What they prefer.
     pub preferences: Preferences,
 }
 
-/// A provider's account by which somebody may sign in.
+/// An account at an identity provider that the user can sign in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedIdentity {
-    /// Whose account: `google`, `github`.
+    /// `google` or `github`.
     pub provider: String,
-    /// The provider's own name of it.
+    /// The provider's id of the account.
     pub subject: String,
-    /// Since when.
     pub created_at: Timestamp,
 }
 
-/// Why an account was not changed.
+/// The profile was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// It is no longer as it was when the change was decided, or no longer there.
-    #[error("the account has changed meanwhile")]
+    /// Another request changed or deleted the account after the caller had read it.
+    #[error("the account was changed by another request")]
     Conflict,
-    /// The database failed.
-    #[error("the accounts' database failed")]
+    #[error("the accounts database failed")]
     Database(#[from] sqlx::Error),
 }
 
-/// An account's row, without what only signing in needs.
-pub(crate) struct Row {
+/// The columns of `users` that a [`Profile`] needs.
+pub(crate) struct ProfileRow {
     pub(crate) id: Uuid,
     pub(crate) email: String,
     pub(crate) name: String,
@@ -70,28 +64,30 @@ pub(crate) struct Row {
     pub(crate) updated_at: Timestamp,
 }
 
-impl From<Row> for Profile {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<ProfileRow> for Profile {
+    type Error = sqlx::Error;
+
+    fn try_from(row: ProfileRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             user: User {
                 id: UserId(row.id),
                 email: row.email,
                 name: row.name,
-                role: parse_role(&row.role),
+                role: parse_role(&row.role)?,
                 email_verified_at: row.email_verified_at,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
             },
             preferences: row.preferences.0,
-        }
+        })
     }
 }
 
 impl Users {
-    /// A person's account; none when there is none, or none any more.
+    /// Returns `None` when the account does not exist or was deleted.
     pub async fn profile(&self, user_id: UserId) -> Result<Option<Profile>, sqlx::Error> {
         let row = sqlx::query_as!(
-            Row,
+            ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
                       preferences AS "preferences: Json<Preferences>", created_at, updated_at
                FROM users WHERE id = $1 AND deleted_at IS NULL"#,
@@ -99,10 +95,14 @@ impl Users {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(Profile::from))
+        row.map(Profile::try_from).transpose()
     }
 
-    /// Gives `profile`, as the caller has read it, another name and other preferences. The same ones change nothing.
+    /// Replaces the name and the preferences of `profile`, which must be in the state that the caller has
+    /// read.
+    ///
+    /// The same transaction writes `entry`. Equal values change nothing and write no entry. Fails with
+    /// [`ProfileError::Conflict`] when another request changed the account meanwhile.
     pub async fn update_profile(
         &self,
         profile: Profile,
@@ -115,8 +115,8 @@ impl Users {
         }
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
-        // The moment of the last change is the version, so no two changes may have the same.
-        let changed = sqlx::query!(
+        // `updated_at` is the version of the row, so every change must increase it.
+        let updated = sqlx::query!(
             "UPDATE users SET name = $3, preferences = $4,
                               updated_at = GREATEST($5, updated_at + interval '1 microsecond')
              WHERE id = $1 AND updated_at = $2 AND deleted_at IS NULL RETURNING updated_at",
@@ -134,14 +134,13 @@ impl Users {
         Ok(Profile {
             user: User {
                 name,
-                updated_at: changed.updated_at,
+                updated_at: updated.updated_at,
                 ..profile.user
             },
             preferences,
         })
     }
 
-    /// The providers' accounts by which a person may sign in.
     pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
         sqlx::query_as!(
             LinkedIdentity,
@@ -153,12 +152,15 @@ impl Users {
         .await
     }
 
-    /// Empties an account: its address of mail is free again, and nobody signs in to it or comes with a token of it.
-    /// The row stays, because orders name it. Returns whether there was an account.
+    /// Deletes the personal data of an account and writes `entry` in the same transaction.
+    ///
+    /// The e-mail address becomes free, and the account accepts neither sign-ins nor tokens any more. The row
+    /// stays because orders reference it. Returns `false` when the account does not exist or was deleted
+    /// before.
     pub async fn delete(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<bool, sqlx::Error> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
-        let emptied = sqlx::query!(
+        let deleted = sqlx::query!(
             "UPDATE users SET email = NULL, password_hash = NULL, name = '', role = 'customer', preferences = '{}',
                               email_verified_at = NULL, tokens_valid_from = $2, updated_at = $2, deleted_at = $2
              WHERE id = $1 AND deleted_at IS NULL",
@@ -167,7 +169,7 @@ impl Users {
         )
         .execute(&mut *transaction)
         .await?;
-        if emptied.rows_affected() == 0 {
+        if deleted.rows_affected() == 0 {
             return Ok(false);
         }
         sqlx::query!("DELETE FROM user_identities WHERE user_id = $1", user_id.0)

@@ -1,40 +1,43 @@
-//! Whether a token that was good when it was issued still is.
+//! Decides whether the account still accepts a token that was valid when it was issued.
 
 use domain::{Timestamp, UserId};
 use sqlx::types::Json;
 use tokens::{Claims, Role};
 use uuid::Uuid;
 
-use crate::{Preferences, Users};
+use crate::{Preferences, Users, role::parse_role};
 
-/// What is true of an account at this moment, whatever a token says of it.
+/// The account's current state, which overrides what a token claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountStatus {
-    /// What the person may do.
     pub role: Role,
-    /// Tokens issued before are refused.
+    /// The account rejects tokens that were issued earlier.
     pub tokens_valid_from: Timestamp,
     pub preferences: Preferences,
 }
 
 impl AccountStatus {
-    /// Whether the token was issued since the account's tokens became invalid last. A token's id is a UUIDv7 and
-    /// tells when to the millisecond; `iat` tells the second, in which a password may have changed.
+    /// Whether the token was issued at or after `tokens_valid_from`.
+    ///
+    /// The token's id is a UUIDv7 and carries the issue time in milliseconds. `iat` has only seconds, and a
+    /// password may change within one.
     #[must_use]
     pub fn accepts_token(&self, claims: &Claims) -> bool {
-        let issued = claims
+        let issued_at = claims
             .jti
             .parse::<Uuid>()
             .ok()
             .and_then(|id| id.get_timestamp())
-            .map(|at| at.to_unix())
+            .map(|timestamp| timestamp.to_unix())
             .and_then(|(seconds, nanos)| Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos));
-        issued.is_some_and(|issued| issued.timestamp_millis() >= self.tokens_valid_from.timestamp_millis())
+        issued_at.is_some_and(|issued_at| {
+            issued_at.timestamp_millis() >= self.tokens_valid_from.timestamp_millis()
+        })
     }
 }
 
 impl Users {
-    /// How the account stands; none when there is none, or none any more.
+    /// Returns `None` when the account does not exist or was deleted.
     pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, sqlx::Error> {
         let row = sqlx::query!(
             r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>"
@@ -43,19 +46,13 @@ impl Users {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| AccountStatus {
-            role: parse_role(&row.role),
-            tokens_valid_from: row.tokens_valid_from,
-            preferences: row.preferences.0,
-        }))
-    }
-}
-
-/// The role by the name that the database's constraint lets through.
-pub(crate) fn parse_role(name: &str) -> Role {
-    match name {
-        "admin" => Role::Admin,
-        "support" => Role::Support,
-        _ => Role::Customer,
+        row.map(|row| {
+            Ok(AccountStatus {
+                role: parse_role(&row.role)?,
+                tokens_valid_from: row.tokens_valid_from,
+                preferences: row.preferences.0,
+            })
+        })
+        .transpose()
     }
 }

@@ -1,4 +1,4 @@
-//! An address and a name, which are valid because they exist.
+//! Validated text: an [`EmailAddress`] or a [`DisplayName`] that exists is valid.
 
 use std::fmt;
 
@@ -7,10 +7,9 @@ use serde::Deserialize;
 /// The longest address that SMTP carries (RFC 5321, 4.5.3.1.3, with its erratum).
 const MAX_EMAIL_BYTES: usize = 254;
 
-/// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 100;
 
-/// An address that mail may be sent to, in small letters.
+/// An e-mail address in lower case.
 ///
 /// ```
 /// use users::EmailAddress;
@@ -22,40 +21,39 @@ const MAX_NAME_CHARS: usize = 100;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
-/// Text that is no address of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not an e-mail address: one `@`, no spaces, at most 254 characters, in ASCII")]
+#[error("this is not an e-mail address: expected one `@`, no spaces and at most 254 ASCII characters")]
 pub struct InvalidEmailAddress;
 
-/// How a person wants to be called: one line of 1 to 100 characters.
+/// A user's display name: one line of 1 to 100 characters.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DisplayName(String);
 
-/// Text that is no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a name has 1 to 100 characters on one line")]
 pub struct InvalidDisplayName;
 
 impl EmailAddress {
-    /// Reads an address, whatever its case and the space around it.
+    /// Trims white space and converts the address to lower case.
     pub fn parse(text: &str) -> Result<Self, InvalidEmailAddress> {
         let text = text.trim();
-        let plain = |part: &str| {
+        let is_valid_part = |part: &str| {
             !part.is_empty()
                 && part
                     .chars()
                     .all(|c| c.is_ascii_graphic() && !"@,;:<>()[]\\\"".contains(c))
         };
         match text.split_once('@') {
-            Some((local, host)) if plain(local) && plain(host) && text.len() <= MAX_EMAIL_BYTES => {
+            Some((local, host))
+                if is_valid_part(local) && is_valid_part(host) && text.len() <= MAX_EMAIL_BYTES =>
+            {
                 Ok(Self(text.to_ascii_lowercase()))
             }
             _ => Err(InvalidEmailAddress),
         }
     }
 
-    /// The address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -63,17 +61,16 @@ impl EmailAddress {
 }
 
 impl DisplayName {
-    /// Reads a name, whatever the space around it.
+    /// Trims white space.
     pub fn parse(text: &str) -> Result<Self, InvalidDisplayName> {
         let text = text.trim();
-        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-        if text.is_empty() || text.chars().count() > MAX_NAME_CHARS || text.contains(breaks) {
+        let breaks_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        if text.is_empty() || text.chars().count() > MAX_NAME_CHARS || text.contains(breaks_line) {
             return Err(InvalidDisplayName);
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -89,16 +86,16 @@ impl TryFrom<String> for DisplayName {
 }
 
 impl fmt::Debug for EmailAddress {
-    /// Addresses stay out of logs.
+    /// Hides the address: logs must not contain e-mail addresses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EmailAddress")
     }
 }
 
 impl fmt::Debug for DisplayName {
-    /// Names stay out of logs.
+    /// Hides the name: logs must not contain names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PersonName")
+        f.write_str("DisplayName")
     }
 }
 
@@ -107,8 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_address_is_an_address() {
-        for wrong in [
+    fn email_address_rejects_invalid_text() {
+        for invalid in [
             "",
             "hanako",
             "@example.com",
@@ -121,18 +118,26 @@ mod tests {
             "花子@example.com",
             &format!("{}@example.com", "a".repeat(243)),
         ] {
-            assert_eq!(EmailAddress::parse(wrong), Err(InvalidEmailAddress), "{wrong}");
+            assert_eq!(
+                EmailAddress::parse(invalid),
+                Err(InvalidEmailAddress),
+                "{invalid}"
+            );
         }
         let longest = format!("{}@example.com", "a".repeat(242));
         assert_eq!(EmailAddress::parse(&longest).unwrap().as_str(), longest);
     }
 
     #[test]
-    fn a_name_is_one_line_of_a_hundred_characters_at_most() {
+    fn display_name_is_one_line_of_at_most_100_characters() {
         assert_eq!(DisplayName::parse(" 祭 花子 ").unwrap().as_str(), "祭 花子");
         assert!(DisplayName::parse(&"祭".repeat(100)).is_ok());
-        for wrong in ["", "  ", "a\nb", "a\u{2028}b", "a\0b", &"祭".repeat(101)] {
-            assert_eq!(DisplayName::parse(wrong), Err(InvalidDisplayName), "{wrong:?}");
+        for invalid in ["", "  ", "a\nb", "a\u{2028}b", "a\0b", &"祭".repeat(101)] {
+            assert_eq!(
+                DisplayName::parse(invalid),
+                Err(InvalidDisplayName),
+                "{invalid:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens: what one says, and how long.
+//! Issues access tokens to users (JWT, RS256).
 
 use chrono::TimeDelta;
 use domain::{Clock, ids::uuid_v7};
@@ -9,32 +9,29 @@ use users::User;
 
 use crate::signing_keys::{CachedSigningKeys, SigningKeysError};
 
-/// Whom tokens are for: everything of ours that people use.
+/// The `aud` claim: every API of this system that users call.
 pub const AUDIENCE: &str = "matsuri";
 
-/// How long a token is good for.
 pub const LIFETIME: TimeDelta = TimeDelta::minutes(15);
 
-/// Issues people's tokens. Cloning is cheap.
+/// Clones share the cached signing keys.
 #[derive(Clone, Debug)]
 pub struct UserTokenIssuer {
     signing_keys: CachedSigningKeys,
+    /// The `iss` claim.
     issuer: String,
     clock: Clock,
 }
 
-/// A token that could not be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueTokenError {
-    /// See [`KeysError`].
     #[error(transparent)]
     SigningKeys(#[from] SigningKeysError),
-    /// The key does not sign.
     #[error("an access token could not be signed")]
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 
-/// What a person's token says besides what all tokens say.
+/// The claims of a user's token: [`Claims`] and those that only clients read.
 #[derive(Serialize)]
 struct IssuedClaims {
     #[serde(flatten)]
@@ -43,7 +40,6 @@ struct IssuedClaims {
 }
 
 impl UserTokenIssuer {
-    /// Issues in the name of `name`, with `keys`.
     #[must_use]
     pub fn new(signing_keys: CachedSigningKeys, issuer: String, clock: Clock) -> Self {
         Self {
@@ -53,11 +49,10 @@ impl UserTokenIssuer {
         }
     }
 
-    /// A token that says who the person is.
     pub async fn issue(&self, user: &User) -> Result<String, IssueTokenError> {
-        let ring = self.signing_keys.current().await;
+        let signing_keys = self.signing_keys.current().await;
         let now = self.clock.now();
-        let key = ring.active_key(now)?;
+        let key = signing_keys.active_key(now)?;
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(key.kid.clone());
         let claims = IssuedClaims {

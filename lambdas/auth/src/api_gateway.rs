@@ -1,4 +1,4 @@
-//! HTTP by API Gateway's HTTP API, payload format 2.0.
+//! Requests and responses of API Gateway's HTTP API, payload format 2.0.
 
 use std::{future::Future, sync::Arc};
 
@@ -16,17 +16,16 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::AuthError;
 
-/// The longest body that is looked at. The longest that makes sense is a tenth of it.
+/// The largest accepted request body. No valid body reaches a tenth of it.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// A request.
 #[derive(Clone)]
 pub struct Request {
-    /// The path, without the query.
+    /// Without the query string.
     pub path: String,
-    /// From where, as the front door saw it.
+    /// The client's IP address as API Gateway reports it; empty when the event has none.
     pub client_ip: String,
-    /// The trace that its client began, or one of its own.
+    /// Continues the client's trace, or starts a new one.
     pub traceparent: TraceParent,
     path_parameters: Vec<(String, String)>,
     query_parameters: Vec<(String, String)>,
@@ -35,7 +34,7 @@ pub struct Request {
     body: Vec<u8>,
 }
 
-/// An answer. Nothing that is said here may be kept by a cache, unless the answer says so itself.
+/// Has `Cache-Control: no-store`, unless the function sets another value.
 #[derive(Clone, Debug)]
 pub struct Response {
     status: StatusCode,
@@ -44,24 +43,24 @@ pub struct Response {
     body: String,
 }
 
-/// The function was invoked with something else than a request, by hand perhaps.
+/// The event is not an HTTP request, for example because an operator invoked the function directly.
 #[derive(Debug, thiserror::Error)]
 enum InvalidEvent {
-    #[error("this function takes a request of an HTTP API in payload format 2.0")]
+    #[error("the event is not an HTTP API request in payload format 2.0")]
     UnsupportedPayload(#[source] serde_json::Error),
-    #[error("the request's body is not the base64 that it is said to be")]
+    #[error("the request body is not valid base64, although the event says so")]
     InvalidBase64(#[source] base64::DecodeError),
 }
 
-/// A function that answers each request with what `work` makes of it.
-pub fn handler<F, Fut>(clock: Clock, work: F) -> Handler
+/// Wraps `handle`, which answers one request, into a Lambda handler. Errors become problem documents.
+pub fn handler<F, Fut>(clock: Clock, handle: F) -> Handler
 where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AuthError>> + Send + 'static,
 {
-    let work = Arc::new(work);
+    let handle = Arc::new(handle);
     Handler::new(move |Invocation { payload, .. }| {
-        let (work, clock) = (Arc::clone(&work), clock.clone());
+        let (handle, clock) = (Arc::clone(&handle), clock.clone());
         async move {
             let event = serde_json::from_value(payload).map_err(InvalidEvent::UnsupportedPayload)?;
             let request = Request::from_event(event, &clock)?;
@@ -70,12 +69,12 @@ where
                 causation_id: None,
                 traceparent: request.traceparent,
             });
-            let reply = match work(request).await {
-                Ok(reply) => reply,
+            let response = match handle(request).await {
+                Ok(response) => response,
                 Err(error) => Response::from(Problem::from(error)),
             };
-            tracing::info!(status = reply.status.as_u16(), "answered");
-            Ok::<_, InvalidEvent>(ApiGatewayV2httpResponse::from(reply))
+            tracing::info!(status = response.status.as_u16(), "answered");
+            Ok::<_, InvalidEvent>(ApiGatewayV2httpResponse::from(response))
         }
     })
 }
@@ -90,27 +89,30 @@ impl Request {
                 .map_err(InvalidEvent::InvalidBase64)?,
         };
         let headers = event.headers;
-        let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
         let now = clock.now();
-        let trace = match traceparent.and_then(|text| text.parse::<TraceParent>().ok()) {
-            Some(client) => client.child(now),
+        let client_traceparent = headers
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse::<TraceParent>().ok());
+        let traceparent = match client_traceparent {
+            Some(client_traceparent) => client_traceparent.child(now),
             None => TraceParent::root(now),
         };
         let query = event.raw_query_string.unwrap_or_default();
         Ok(Self {
             path: event.raw_path.unwrap_or_default(),
             client_ip: event.request_context.http.source_ip.unwrap_or_default(),
-            traceparent: trace,
+            traceparent,
             path_parameters: event.path_parameters.into_iter().collect(),
             query_parameters: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-            // In AWS cookies are apart; elsewhere they are where the client put them.
+            // API Gateway moves cookies here. The local gateway leaves them in the header `Cookie`.
             cookies: event.cookies.unwrap_or_default(),
             headers,
             body,
         })
     }
 
-    /// The body. What is wrong with it is said in the same words as by our other programs.
+    /// Parses the body. The errors have the same problem documents as those of our HTTP services.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         if self.body.len() > MAX_BODY_BYTES {
             return Err(Problem::new(
@@ -120,7 +122,8 @@ impl Request {
             )
             .detail("A request body can have at most 16 KiB."));
         }
-        // A page elsewhere can have a browser send any body without asking, but not with this type.
+        // Cross-site request forgery: a foreign page can make a browser send any body without a CORS
+        // preflight, but not with this content type.
         if !self.has_json_content_type() {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -132,19 +135,16 @@ impl Request {
         Json::from_bytes(&self.body).map(|Json(value)| value)
     }
 
-    /// A parameter of the path.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         find_value(&self.path_parameters, name)
     }
 
-    /// A parameter of the query.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<&str> {
         find_value(&self.query_parameters, name)
     }
 
-    /// A cookie.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let header = self.headers.get_all(header::COOKIE).iter();
@@ -161,9 +161,10 @@ impl Request {
 
     fn has_json_content_type(&self) -> bool {
         let content_type = self.headers.get(header::CONTENT_TYPE);
-        let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or("");
-        let essence = text.split(';').next().unwrap_or("").trim();
-        essence.eq_ignore_ascii_case("application/json")
+        content_type
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.split(';').next())
+            .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
     }
 }
 
@@ -173,7 +174,7 @@ fn find_value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> 
 }
 
 impl Response {
-    /// An answer without a body.
+    /// Without a body.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
         let mut headers = HeaderMap::new();
@@ -190,22 +191,21 @@ impl Response {
         }
     }
 
-    /// An answer in JSON.
     #[must_use]
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        let mut reply = Self::empty(status);
-        reply.body = serde_json::to_string(body).expect("our answers have string keys");
-        reply.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        let mut response = Self::empty(status);
+        response.body = serde_json::to_string(body).expect("all map keys of our responses are strings");
+        response.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }
 
-    /// Sets a header.
+    /// Sets a header. It replaces an earlier value.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Sets a cookie, written as in `Set-Cookie`.
+    /// Adds a cookie, in the syntax of `Set-Cookie`.
     #[must_use]
     pub fn cookie(mut self, cookie: String) -> Self {
         self.cookies.push(cookie);
@@ -216,21 +216,21 @@ impl Response {
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let (status, headers, body) = problem.into_parts();
-        let mut reply = Self::empty(status);
-        reply.headers.extend(headers);
-        reply.body = body;
-        reply
+        let mut response = Self::empty(status);
+        response.headers.extend(headers);
+        response.body = body;
+        response
     }
 }
 
 impl From<Response> for ApiGatewayV2httpResponse {
-    fn from(reply: Response) -> Self {
-        let mut response = Self::default();
-        response.status_code = reply.status.as_u16().into();
-        response.headers = reply.headers;
-        response.cookies = reply.cookies;
-        response.body = Some(Body::Text(reply.body));
-        response
+    fn from(response: Response) -> Self {
+        let mut gateway_response = Self::default();
+        gateway_response.status_code = response.status.as_u16().into();
+        gateway_response.headers = response.headers;
+        gateway_response.cookies = response.cookies;
+        gateway_response.body = Some(Body::Text(response.body));
+        gateway_response
     }
 }
 
@@ -245,7 +245,7 @@ impl FunctionError for InvalidEvent {
 }
 
 impl std::fmt::Debug for Request {
-    /// Neither the body nor cookies nor the query: they hold passwords and tokens.
+    /// Omits the body, the cookies and the query string, because they contain passwords and tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Request")
             .field("path", &self.path)
@@ -263,8 +263,8 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Body {
-        #[allow(dead_code, reason = "it is read, and that is all")]
+    struct LoginBody {
+        #[allow(dead_code, reason = "the test only deserializes it")]
         email: String,
     }
 
@@ -287,48 +287,46 @@ mod tests {
         }))
     }
 
-    async fn status_of(outcome: Result<Body, Problem>) -> u16 {
+    fn status_of(outcome: Result<LoginBody, Problem>) -> u16 {
         outcome.map_or_else(|problem| problem.status().as_u16(), |_| 200)
     }
 
-    #[tokio::test]
-    async fn a_body_is_json_of_the_right_shape_and_size() {
-        let read = |kind: &str, body: &str| request_with_body(kind, body).json::<Body>();
-        let good = r#"{"email":"a@b"}"#;
-        assert_eq!(status_of(read("application/json", good)).await, 200);
-        assert_eq!(
-            status_of(read("Application/JSON; charset=utf-8", good)).await,
-            200
-        );
-        assert_eq!(status_of(read("text/plain", good)).await, 415);
-        assert_eq!(status_of(read("", good)).await, 415);
-        assert_eq!(status_of(read("application/json", "{")).await, 400);
-        assert_eq!(status_of(read("application/json", "")).await, 400);
-        assert_eq!(status_of(read("application/json", "{}")).await, 422);
-        let more = r#"{"email":"a@b","role":"admin"}"#;
-        assert_eq!(status_of(read("application/json", more)).await, 422);
-        let endless = format!(r#"{{"email":"{}"}}"#, "a".repeat(MAX_BODY_BYTES));
-        assert_eq!(status_of(read("application/json", &endless)).await, 413);
+    #[test]
+    fn body_must_be_json_of_the_expected_shape_and_size() {
+        let read = |content_type: &str, body: &str| request_with_body(content_type, body).json::<LoginBody>();
+        let valid = r#"{"email":"a@b"}"#;
+        assert_eq!(status_of(read("application/json", valid)), 200);
+        assert_eq!(status_of(read("Application/JSON; charset=utf-8", valid)), 200);
+        assert_eq!(status_of(read("text/plain", valid)), 415);
+        assert_eq!(status_of(read("", valid)), 415);
+        assert_eq!(status_of(read("application/json", "{")), 400);
+        assert_eq!(status_of(read("application/json", "")), 400);
+        assert_eq!(status_of(read("application/json", "{}")), 422);
+        let unknown_member = r#"{"email":"a@b","role":"admin"}"#;
+        assert_eq!(status_of(read("application/json", unknown_member)), 422);
+        let too_large = format!(r#"{{"email":"{}"}}"#, "a".repeat(MAX_BODY_BYTES));
+        assert_eq!(status_of(read("application/json", &too_large)), 413);
     }
 
     #[test]
-    fn cookies_are_found_where_aws_puts_them_and_where_the_client_does() {
+    fn cookies_are_read_from_the_event_and_from_the_header() {
         let context = json!({"http": {"method": "GET"}});
-        let apart = request(json!({"requestContext": context, "cookies": ["a=1", "__Host-b=2=3"]}));
+        let in_event = request(json!({"requestContext": context, "cookies": ["a=1", "__Host-b=2=3"]}));
         assert_eq!(
-            (apart.cookie("a"), apart.cookie("__Host-b")),
+            (in_event.cookie("a"), in_event.cookie("__Host-b")),
             (Some("1"), Some("2=3"))
         );
-        let header = request(json!({"requestContext": context, "headers": {"cookie": "a=1; __Host-b=2=3"}}));
+        let in_header =
+            request(json!({"requestContext": context, "headers": {"cookie": "a=1; __Host-b=2=3"}}));
         assert_eq!(
-            (header.cookie("a"), header.cookie("__Host-b")),
+            (in_header.cookie("a"), in_header.cookie("__Host-b")),
             (Some("1"), Some("2=3"))
         );
-        assert_eq!(header.cookie("b"), None);
+        assert_eq!(in_header.cookie("b"), None);
     }
 
     #[test]
-    fn the_query_is_decoded_and_the_trace_is_followed() {
+    fn query_is_decoded_and_trace_is_continued() {
         let request = request(json!({
             "rawPath": "/v1/auth/oauth/google",
             "rawQueryString": "redirect_to=https%3A%2F%2Fshop.test%2F%3Fa%3Db&x",
@@ -350,14 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_what_the_gateway_reads() {
-        let reply = Response::json(StatusCode::OK, &json!({"a": 1})).cookie("c=1; HttpOnly".to_owned());
-        let answer = serde_json::to_value(ApiGatewayV2httpResponse::from(reply)).unwrap();
-        assert_eq!(answer["statusCode"], 200);
-        assert_eq!(answer["body"], r#"{"a":1}"#);
-        assert_eq!(answer["isBase64Encoded"], false);
-        assert_eq!(answer["cookies"], json!(["c=1; HttpOnly"]));
-        assert_eq!(answer["headers"]["content-type"], "application/json");
-        assert_eq!(answer["headers"]["cache-control"], "no-store");
+    fn response_has_the_format_of_api_gateway() {
+        let response = Response::json(StatusCode::OK, &json!({"a": 1})).cookie("c=1; HttpOnly".to_owned());
+        let gateway_response = serde_json::to_value(ApiGatewayV2httpResponse::from(response)).unwrap();
+        assert_eq!(gateway_response["statusCode"], 200);
+        assert_eq!(gateway_response["body"], r#"{"a":1}"#);
+        assert_eq!(gateway_response["isBase64Encoded"], false);
+        assert_eq!(gateway_response["cookies"], json!(["c=1; HttpOnly"]));
+        assert_eq!(gateway_response["headers"]["content-type"], "application/json");
+        assert_eq!(gateway_response["headers"]["cache-control"], "no-store");
     }
 }

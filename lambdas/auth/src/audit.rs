@@ -1,4 +1,4 @@
-//! The audit log, as the functions write it.
+//! Writes the audit log entries of the auth functions.
 
 use domain::UserId;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use users::{NewAuditEntry, Users};
 
 use crate::api_gateway::Request;
 
-/// Notes what was done. An entry that cannot be written is logged, and what was done stays done.
+/// Adds an entry to the audit log. A failure is logged only: the action itself has succeeded already.
 pub async fn record(
     users: &Users,
     request: &Request,
@@ -25,6 +25,10 @@ pub async fn record(
     };
     if let Err(error) = users.record_audit(&entry).await {
         let error: &(dyn std::error::Error + 'static) = &error;
-        tracing::error!(error, action, "an entry of the audit log is lost");
+        tracing::error!(
+            error,
+            action,
+            "an audit log entry could not be written and is lost"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! The secrets of links in mails: each opens one thing, once, for a while. Only digests are kept.
+//! Links in account mails. Each link serves one purpose, works once and expires. Only digests of the tokens
+//! are stored.
 
-use chrono::TimeDelta;
-use domain::{Clock, UserId};
+use chrono::{TimeDelta, serde::ts_milliseconds};
+use domain::{Clock, Timestamp, UserId};
 use events::LinkToken;
 use serde::{Deserialize, Serialize};
 
@@ -10,27 +11,25 @@ use crate::{
     sessions_table::{SessionsTable, SessionsTableError},
 };
 
-/// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkPurpose {
-    /// To show that an address is one's own.
     VerifyEmail,
-    /// To choose a new password.
     ResetPassword,
 }
 
-/// What a link was sent for.
+/// A link as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailLink {
-    /// To whom.
     pub user_id: UserId,
-    /// The digest of the address that it was sent to. Another address than that it does not speak for.
-    pub email: String,
-    /// When, in milliseconds since 1970.
-    pub sent_at: i64,
+    /// The digest of the e-mail address that the link was sent to.
+    #[serde(rename = "email")]
+    pub email_digest: String,
+    /// Stored in milliseconds since 1970.
+    #[serde(with = "ts_milliseconds")]
+    pub sent_at: Timestamp,
 }
 
-/// The links that have been sent. Cloning is cheap.
+/// Clones share the DynamoDB client.
 #[derive(Clone, Debug)]
 pub struct EmailLinks {
     sessions_table: SessionsTable,
@@ -54,15 +53,15 @@ impl LinkPurpose {
 }
 
 impl EmailLink {
-    /// Whether it was sent to this address.
+    /// Whether the link was sent to this e-mail address. A link is not valid for an address that the user has
+    /// changed.
     #[must_use]
     pub fn matches_email(&self, email: &str) -> bool {
-        self.email == random_token::digest(email)
+        self.email_digest == random_token::digest(email)
     }
 }
 
 impl EmailLinks {
-    /// The links in `store`.
     #[must_use]
     pub fn new(sessions_table: SessionsTable, clock: Clock) -> Self {
         Self {
@@ -71,7 +70,7 @@ impl EmailLinks {
         }
     }
 
-    /// A new link's secret, to be sent to the address and nowhere else.
+    /// Creates a link. The returned token must go into a mail to `email` and nowhere else.
     pub async fn create(
         &self,
         purpose: LinkPurpose,
@@ -81,17 +80,17 @@ impl EmailLinks {
         let (token, now) = (random_token::generate(), self.clock.now());
         let link = EmailLink {
             user_id,
-            email: random_token::digest(email),
-            sent_at: now.timestamp_millis(),
+            email_digest: random_token::digest(email),
+            sent_at: now,
         };
-        let ends = now + purpose.lifetime();
+        let expires_at = now + purpose.lifetime();
         self.sessions_table
-            .insert(&item_key(purpose, &token), &link, ends)
+            .insert(&item_key(purpose, &token), &link, expires_at)
             .await?;
         Ok(LinkToken(token))
     }
 
-    /// What the link was sent for; none when its time is over or it has been used.
+    /// Returns `None` when the link does not exist, has expired or was used.
     pub async fn find(
         &self,
         purpose: LinkPurpose,
@@ -102,7 +101,7 @@ impl EmailLinks {
             .await
     }
 
-    /// Uses the link up. Of many who do so at once one succeeds.
+    /// Uses the link up. Of several concurrent calls, only one gets the link.
     pub async fn consume(
         &self,
         purpose: LinkPurpose,

@@ -1,4 +1,4 @@
-//! What each error is to the client.
+//! The errors of the auth functions, and the problem document (RFC 9457) that the client gets for each.
 
 use std::error::Error as StdError;
 
@@ -12,55 +12,47 @@ use crate::{
     sessions_table::SessionsTableError,
 };
 
-/// Why a request was not answered as its client hoped.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The request itself is at fault.
-    #[error("the request is refused")]
+    /// The request is invalid in a way that a problem document describes already.
+    #[error("the request is rejected")]
     Rejected(Problem),
-    /// A part of the body says what cannot be.
-    #[error("the body is not valid")]
+    #[error("the request body is invalid")]
     InvalidBody(Vec<FieldError>),
-    /// Invalid credentials. Which of them is not told.
-    #[error("the address or the password is wrong")]
+    /// The response does not tell whether the e-mail address or the password is wrong.
+    #[error("the e-mail address or the password is wrong")]
     InvalidCredentials,
-    /// The refresh token is good for nothing, or not any more.
+    /// The refresh token is invalid, has expired or was revoked.
     #[error("the refresh token is not valid")]
     SessionEnded,
-    /// The link of a mail is good for nothing, or not any more.
-    #[error("the link is not valid")]
+    /// The e-mail link does not exist, has expired or was used.
+    #[error("the e-mail link is not valid")]
     InvalidLink,
-    /// Too much was tried before.
-    #[error("too many tries")]
+    /// The client may try again after this time.
+    #[error("too many attempts")]
     TooManyAttempts(TimeDelta),
-    /// The sign-in at a provider did not begin in this browser, or long ago.
-    #[error("the sign-in was not begun here")]
+    /// The callback comes from another browser than the one that started the sign-in, or too late.
+    #[error("the sign-in was not started in this browser")]
     SignInNotStarted,
-    /// The person turned back at the provider.
-    #[error("the provider did not let the person in")]
+    /// The user cancelled at the provider, or the provider refused.
+    #[error("the provider denied the sign-in")]
     DeniedByProvider,
-    /// The provider does not say that the address is the person's.
-    #[error("the provider has not verified the address")]
+    #[error("the provider has not verified the e-mail address")]
     EmailNotVerifiedByProvider,
-    /// There is an account with the address, of which it is not certain that it is the same person's.
-    #[error("the address belongs to an account")]
+    /// An account has the e-mail address, and it is not certain that it belongs to the same person.
+    #[error("an account with the e-mail address exists")]
     AccountExists,
-    /// See [`StoreError`].
     #[error(transparent)]
     SessionsTable(#[from] SessionsTableError),
-    /// The accounts cannot be read or written.
-    #[error("the accounts' database failed")]
+    #[error("the accounts database failed")]
     Database(#[from] sqlx::Error),
-    /// See [`HashError`].
     #[error(transparent)]
     PasswordHash(#[from] PasswordHashError),
-    /// See [`IssueError`].
     #[error(transparent)]
     IssueToken(#[from] IssueTokenError),
-    /// See [`ProviderError`].
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// There are no signing keys yet.
+    /// The signing keys do not exist yet, or Secrets Manager is unreachable.
     #[error("the signing keys cannot be read")]
     SigningKeys(#[source] InitError),
 }
@@ -83,15 +75,12 @@ impl From<AuthError> for Problem {
             )
             .detail("The e-mail address or the password is wrong. Check both, or request a password reset."),
             AuthError::SessionEnded => {
-                Self::new(StatusCode::UNAUTHORIZED, "session-ended", "Session ended")
-                    .detail("Sign in again.")
+                Self::new(StatusCode::UNAUTHORIZED, "session-ended", "Session ended").detail("Sign in again.")
             }
-            AuthError::InvalidLink => Self::new(
-                StatusCode::BAD_REQUEST,
-                "invalid-link",
-                "Invalid or expired link",
-            )
-            .detail("A link works once and for a limited time. Request a new one."),
+            AuthError::InvalidLink => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-link", "Invalid or expired link")
+                    .detail("A link works once and for a limited time. Request a new one.")
+            }
             AuthError::TooManyAttempts(wait) => too_many_attempts(wait),
             AuthError::SignInNotStarted => Self::new(
                 StatusCode::BAD_REQUEST,
@@ -116,7 +105,10 @@ impl From<AuthError> for Problem {
                 "account-exists",
                 "An account with this e-mail address exists",
             )
-            .detail("Sign in with the account's password and verify its e-mail address, then repeat the sign-in with the provider."),
+            .detail(
+                "Sign in with the account's password and verify its e-mail address, then repeat the sign-in \
+                 with the provider.",
+            ),
             AuthError::SessionsTable(error) => service_unavailable(&error),
             AuthError::Database(error) => match error {
                 sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => service_unavailable(&error),
@@ -131,7 +123,7 @@ impl From<AuthError> for Problem {
 }
 
 fn too_many_attempts(wait: TimeDelta) -> Problem {
-    // A second begun is a second waited.
+    // Rounded up to whole seconds, so that the client does not return too early.
     let seconds = (wait.num_milliseconds() + 999) / 1000;
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -142,15 +134,15 @@ fn too_many_attempts(wait: TimeDelta) -> Problem {
     .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
-/// 503: a store is out of reach, which another attempt may find mended.
+/// 503: a store is unreachable. A retry may succeed.
 fn service_unavailable(error: &(dyn StdError + 'static)) -> Problem {
-    tracing::error!(error, "a store cannot be reached");
+    tracing::error!(error, "a data store is unavailable");
     Problem::unavailable()
 }
 
-/// 502: the provider did not answer as it should.
+/// 502: the identity provider is unreachable or sent an invalid response.
 fn bad_gateway(error: &(dyn StdError + 'static)) -> Problem {
-    tracing::error!(error, "a provider failed");
+    tracing::error!(error, "an identity provider failed");
     Problem::new(
         StatusCode::BAD_GATEWAY,
         "provider-failed",

@@ -1,13 +1,13 @@
-//! Mails, as far as `notification-queue`.
+//! Sends account mails: it puts requests into `notification-queue`, from which the function
+//! `notification-sender` takes them.
 
 use aws_sdk_sqs::{Client, error::DisplayErrorContext};
+use domain::Clock;
 use events::{AccountMail, AccountMailRequest};
 use users::User;
 
 use crate::api_gateway::Request;
-use domain::Clock;
 
-/// Puts mails into the queue. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Mailer {
     client: Client,
@@ -16,7 +16,6 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Puts them into the queue at `queue_url`.
     #[must_use]
     pub fn new(client: Client, queue_url: String, clock: Clock) -> Self {
         Self {
@@ -26,20 +25,21 @@ impl Mailer {
         }
     }
 
-    /// Has a mail sent. One that cannot be is logged: what it tells of has happened, and a link can be asked for
-    /// again.
+    /// Requests a mail. A failure is logged only: the action that the mail describes has succeeded already,
+    /// and a user can request a link again.
     pub async fn send(&self, user: &User, mail: AccountMail, request: &Request) {
         self.enqueue(&user.email, &user.name, mail, request).await;
     }
 
-    /// Does what [`Self::tell`] does, for nobody.
+    /// Takes as long as [`Self::send`] but causes no mail. Functions call it for e-mail addresses without an
+    /// account.
     pub async fn send_decoy(&self, request: &Request) {
         self.enqueue("", "", AccountMail::Decoy, request).await;
     }
 
     async fn enqueue(&self, to: &str, name: &str, mail: AccountMail, request: &Request) {
         let mail = AccountMailRequest::new(mail, to, name, request.traceparent, self.clock.now());
-        let body = serde_json::to_string(&mail).expect("a mail has string keys");
+        let body = serde_json::to_string(&mail).expect("all map keys of a mail request are strings");
         let sent = self
             .client
             .send_message()
@@ -49,7 +49,7 @@ impl Mailer {
             .await;
         if let Err(error) = sent {
             let reason = DisplayErrorContext(error).to_string();
-            tracing::error!(reason, ?mail, "a mail is lost");
+            tracing::error!(reason, ?mail, "an account mail could not be enqueued and is lost");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The auth family: `_HANDLER` says which function this process is.
+//! The entry point of all auth functions. The variable `_HANDLER` selects the function that this process
+//! runs.
 
 use std::process::ExitCode;
 
-use auth::{
+use auth::handlers::{
     email_verify, jwks, login, logout, oauth_callback, oauth_start, password_forgot, password_reset, refresh,
     register,
 };

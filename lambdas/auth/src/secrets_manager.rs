@@ -1,43 +1,40 @@
-//! Secrets Manager, as far as it is read.
+//! Reads secrets from AWS Secrets Manager.
 
-use aws_sdk_secretsmanager::{Client, error::DisplayErrorContext};
+use aws_sdk_secretsmanager::{
+    Client,
+    error::{DisplayErrorContext, SdkError},
+    operation::get_secret_value::GetSecretValueError,
+};
 use secrecy::SecretString;
 
-/// Where secrets are read. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct SecretsManager(Client);
 
-/// A secret that a function cannot do without.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadSecretError {
-    /// Secrets Manager refused or did not answer.
-    #[error("the secret {name} cannot be read: {reason}")]
+    /// The message contains the whole source chain, because `Display` of an SDK error omits its cause.
+    #[error("the secret {name} cannot be read: {}", DisplayErrorContext(&**source))]
     ReadFailed {
-        /// Its name.
         name: String,
-        /// The whole story.
-        reason: String,
+        source: Box<SdkError<GetSecretValueError>>,
     },
-    /// It holds no text.
-    #[error("the secret {0} holds no text")]
+    #[error("the secret {0} holds binary data instead of text")]
     NotText(String),
 }
 
 impl SecretsManager {
-    /// The secrets that `client` reaches.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self(client)
     }
 
-    /// The text of a secret.
     pub async fn read(&self, name: &str) -> Result<SecretString, ReadSecretError> {
-        let answer = self.0.get_secret_value().secret_id(name).send().await;
-        let answer = answer.map_err(|error| ReadSecretError::ReadFailed {
+        let response = self.0.get_secret_value().secret_id(name).send().await;
+        let response = response.map_err(|error| ReadSecretError::ReadFailed {
             name: name.to_owned(),
-            reason: DisplayErrorContext(error).to_string(),
+            source: Box::new(error),
         })?;
-        answer
+        response
             .secret_string
             .map(SecretString::from)
             .ok_or_else(|| ReadSecretError::NotText(name.to_owned()))

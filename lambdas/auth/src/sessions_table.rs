@@ -1,6 +1,8 @@
-//! The table `ecommerce-sessions`, key `session_id`: what lasts from minutes to weeks and is read by its key alone.
+//! The DynamoDB table `ecommerce-sessions` (partition key `session_id`): short-lived items that are only read
+//! by key.
 //!
-//! DynamoDB takes out what is past its `ttl` some time later, so each item's end is checked when it is read.
+//! It contains sessions, e-mail links, pending sign-ins and login attempts. DynamoDB deletes an item some
+//! time after its `ttl`, so every read checks the `ttl` itself.
 
 use std::collections::HashMap;
 
@@ -16,148 +18,163 @@ use aws_sdk_dynamodb::{
 use domain::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// An item without its key.
 type Attributes = HashMap<String, AttributeValue>;
 
-/// The table. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct SessionsTable {
     client: Client,
-    table: String,
+    name: String,
 }
 
-/// DynamoDB did not do it, or what is there cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the sessions' table failed: {0}")]
-pub struct SessionsTableError(String);
+pub enum SessionsTableError {
+    /// The message contains the whole source chain, because `Display` of an SDK error omits its cause.
+    #[error("a request to the sessions table failed: {}", DisplayErrorContext(&**.0))]
+    Request(#[source] Box<aws_sdk_dynamodb::Error>),
+    /// A value and an item of the table cannot be converted into each other.
+    #[error("an item of the sessions table is invalid: {0}")]
+    InvalidItem(#[from] serde_dynamo::Error),
+    #[error("the sessions table returned no attributes for an update that has no condition")]
+    NoAttributes,
+}
 
-/// What must hold of an item for it to be replaced.
+/// A DynamoDB condition expression for the replacement of an item.
 #[derive(Debug)]
 pub struct Condition<'a> {
-    /// In DynamoDB's own language.
     pub expression: &'a str,
-    /// What its placeholders stand for.
+    /// The expression's placeholders and their values.
     pub values: Vec<(&'a str, AttributeValue)>,
 }
 
 impl SessionsTable {
-    /// The table named `table`.
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
         Self {
             client,
-            table: table.into(),
+            name: name.into(),
         }
     }
 
-    /// Reads what is not there, so that the connection is made before it is needed.
+    /// Opens the connection before the first request, by reading a key that never exists.
     pub async fn warm_up(&self) -> Result<(), SessionsTableError> {
         self.get_item("#").await.map(drop)
     }
 
-    /// What is kept under `id`, if its time is not over.
+    /// Returns `None` when the item does not exist or has expired.
     pub async fn find<T: DeserializeOwned>(
         &self,
-        id: &str,
+        key: &str,
         now: Timestamp,
     ) -> Result<Option<T>, SessionsTableError> {
-        deserialize_unexpired(self.get_item(id).await?, now)
+        deserialize_unexpired(self.get_item(key).await?, now)
     }
 
-    /// Keeps `value` under `id`, which is new, until `ends`.
+    /// Writes an item that expires at `expires_at`. It replaces an item with the same key.
     pub async fn insert(
         &self,
-        id: &str,
+        key: &str,
         value: &impl Serialize,
-        ends: Timestamp,
+        expires_at: Timestamp,
     ) -> Result<(), SessionsTableError> {
-        self.put(id, value, ends, None).await.map(drop)
+        self.put(key, value, expires_at, None).await.map(drop)
     }
 
-    /// Keeps `value` under `id` if the condition holds of what is there. False when it does not.
+    /// Writes an item if the condition holds for the item that it replaces. Returns `false` when it does not
+    /// hold.
     pub async fn put(
         &self,
-        id: &str,
+        key: &str,
         value: &impl Serialize,
-        ends: Timestamp,
+        expires_at: Timestamp,
         condition: Option<Condition<'_>>,
     ) -> Result<bool, SessionsTableError> {
-        let mut item: Attributes = serde_dynamo::to_item(value).map_err(serde_error)?;
-        item.insert("session_id".to_owned(), string_attribute(id));
-        item.insert("ttl".to_owned(), number_attribute(ends.timestamp()));
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item));
+        let mut item: Attributes = serde_dynamo::to_item(value)?;
+        item.insert("session_id".to_owned(), string_attribute(key));
+        item.insert("ttl".to_owned(), number_attribute(expires_at.timestamp()));
+        let mut put = self.client.put_item().table_name(&self.name).set_item(Some(item));
         if let Some(condition) = condition {
             put = put.condition_expression(condition.expression);
             for (name, value) in condition.values {
                 put = put.expression_attribute_values(name, value);
             }
         }
-        match put.send().await.map_err(SdkError::into_service_error) {
+        match put.send().await {
             Ok(_) => Ok(true),
-            Err(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-            Err(error) => Err(sdk_error(error)),
+            Err(error)
+                if is_condition_failure(&error, PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(request_error(error)),
         }
     }
 
-    /// An update of what is kept under `id`, to be said and sent by the caller. It ends with [`Self::written`].
+    /// Starts an update of an item. Pass the result of `send` to [`Self::updated_item`], or to
+    /// [`Self::was_updated`] if the update has a condition.
     #[must_use]
-    pub fn update(&self, id: &str) -> UpdateItemFluentBuilder {
+    pub fn update(&self, key: &str) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
-            .table_name(&self.table)
-            .key("session_id", string_attribute(id))
+            .table_name(&self.name)
+            .key("session_id", string_attribute(key))
+            .return_values(ReturnValue::AllNew)
     }
 
-    /// The item as an update left it; none when its condition did not hold.
+    /// The item after an update that has no condition.
     pub fn updated_item<T: DeserializeOwned>(
         sent: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
-    ) -> Result<Option<T>, SessionsTableError> {
-        match sent.map_err(SdkError::into_service_error) {
-            Ok(answer) => {
-                let item = answer.attributes.unwrap_or_default();
-                serde_dynamo::from_item(item).map(Some).map_err(serde_error)
+    ) -> Result<T, SessionsTableError> {
+        let output = sent.map_err(request_error)?;
+        let attributes = output.attributes.ok_or(SessionsTableError::NoAttributes)?;
+        Ok(serde_dynamo::from_item(attributes)?)
+    }
+
+    /// Whether the condition of an update held, and the update was applied.
+    pub fn was_updated(
+        sent: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    ) -> Result<bool, SessionsTableError> {
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error)
+                if is_condition_failure(&error, UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
             }
-            Err(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-            Err(error) => Err(sdk_error(error)),
+            Err(error) => Err(request_error(error)),
         }
     }
 
-    /// Takes out what is kept under `id`. One of many who do so at once gets it, and the others nothing.
+    /// Deletes an item and returns it. Of several concurrent calls, only one gets the item.
     pub async fn remove<T: DeserializeOwned>(
         &self,
-        id: &str,
+        key: &str,
         now: Timestamp,
     ) -> Result<Option<T>, SessionsTableError> {
-        let deleted = self
+        let output = self
             .client
             .delete_item()
-            .table_name(&self.table)
-            .key("session_id", string_attribute(id))
+            .table_name(&self.name)
+            .key("session_id", string_attribute(key))
             .return_values(ReturnValue::AllOld)
             .send()
             .await
-            .map_err(sdk_error)?;
-        deserialize_unexpired(deleted.attributes, now)
+            .map_err(request_error)?;
+        deserialize_unexpired(output.attributes, now)
     }
 
-    async fn get_item(&self, id: &str) -> Result<Option<Attributes>, SessionsTableError> {
-        let got = self
+    async fn get_item(&self, key: &str) -> Result<Option<Attributes>, SessionsTableError> {
+        let output = self
             .client
             .get_item()
-            .table_name(&self.table)
-            .key("session_id", string_attribute(id))
+            .table_name(&self.name)
+            .key("session_id", string_attribute(key))
             .consistent_read(true)
             .send()
             .await
-            .map_err(sdk_error)?;
-        Ok(got.item)
+            .map_err(request_error)?;
+        Ok(output.item)
     }
 }
 
-/// The value in an item, if its time is not over.
 fn deserialize_unexpired<T: DeserializeOwned>(
     item: Option<Attributes>,
     now: Timestamp,
@@ -167,28 +184,25 @@ fn deserialize_unexpired<T: DeserializeOwned>(
         ttl: i64,
     }
     let Some(item) = item else { return Ok(None) };
-    let end: Expiry = serde_dynamo::from_item(item.clone()).map_err(serde_error)?;
-    if end.ttl <= now.timestamp() {
+    let expiry: Expiry = serde_dynamo::from_item(item.clone())?;
+    if expiry.ttl <= now.timestamp() {
         return Ok(None);
     }
-    serde_dynamo::from_item(item).map(Some).map_err(serde_error)
+    Ok(Some(serde_dynamo::from_item(item)?))
 }
 
-/// A text attribute.
 pub fn string_attribute(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-/// A number attribute.
 pub fn number_attribute(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The SDK's errors tell what happened only along their source chain.
-fn sdk_error(error: impl std::error::Error + Send + Sync + 'static) -> SessionsTableError {
-    SessionsTableError(DisplayErrorContext(error).to_string())
+fn is_condition_failure<E>(error: &SdkError<E>, is_condition_failure: fn(&E) -> bool) -> bool {
+    error.as_service_error().is_some_and(is_condition_failure)
 }
 
-fn serde_error(error: serde_dynamo::Error) -> SessionsTableError {
-    SessionsTableError(error.to_string())
+fn request_error(error: impl Into<aws_sdk_dynamodb::Error>) -> SessionsTableError {
+    SessionsTableError::Request(Box::new(error.into()))
 }

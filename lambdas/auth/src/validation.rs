@@ -1,18 +1,19 @@
-//! The parts of bodies, checked, with the place of each that is wrong.
+//! Validates the members of request bodies. An error names each invalid member with a JSON pointer.
 
 use http_server::FieldError;
 use users::{DisplayName, EmailAddress};
 
 use crate::{AuthError, password::Password};
 
-/// What a person says who registers.
+/// The validated body of a registration.
 pub(crate) struct ValidRegistration {
     pub(crate) email: EmailAddress,
     pub(crate) name: DisplayName,
     pub(crate) password: Password,
 }
 
-/// Checks everything, and tells everything that is wrong.
+/// Reports an invalid address and an invalid name together. The password is checked when both are valid,
+/// because the password policy depends on them.
 pub(crate) fn validate_registration(
     email: &str,
     name: &str,
@@ -32,12 +33,11 @@ pub(crate) fn validate_registration(
     }
 }
 
-/// An address.
 pub(crate) fn validate_email(text: &str) -> Result<EmailAddress, AuthError> {
     EmailAddress::parse(text).map_err(|error| AuthError::InvalidBody(vec![field_error("/email", &error)]))
 }
 
-/// A password for the person of this address and name.
+/// Checks a new password against the policy, for the user with this e-mail address and name.
 pub(crate) fn validate_password(
     text: &str,
     email: &EmailAddress,

@@ -1,21 +1,21 @@
-//! Registering, and proving who one is.
+//! Registration, e-mail verification, password changes, token revocation and the audit log.
 
 use domain::{UserId, ids::uuid_v7};
 use serde_json::json;
 use sqlx::PgPool;
 use tokens::Role;
-use users::{AuditFilter, DisplayName, NewAuditEntry, Registration, Users};
+use users::{AuditFilter, DisplayName, NewAuditEntry, Registration, UnknownRole, UserFilter, Users};
 
 use crate::support::{TestClock, email, new_user_with_password, outbox_events, register, traceparent};
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_person_and_the_event_are_there_together(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool.clone(), hands.clock());
+async fn register_creates_the_account_and_its_event(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool.clone(), test_clock.clock());
     let user = register(&users, &new_user_with_password("Hanako@Example.com")).await;
     assert_eq!(user.email, "hanako@example.com");
     assert_eq!((user.role, user.email_verified_at), (Role::Customer, None));
-    assert_eq!(user.created_at, hands.now());
+    assert_eq!(user.created_at, test_clock.now());
 
     let found = users
         .find_by_email(&email("hanako@example.com"))
@@ -34,25 +34,28 @@ async fn a_person_and_the_event_are_there_together(pool: PgPool) {
     );
 
     let events = outbox_events(&pool).await;
-    let [(kind, data)] = &events[..] else {
+    let [(detail_type, data)] = &events[..] else {
         panic!("{events:?}")
     };
-    assert_eq!(kind, "UserRegistered");
+    assert_eq!(detail_type, "UserRegistered");
     assert_eq!(data["user_id"], json!(user.id));
     assert!(!data.to_string().contains('@'), "{data}");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_first_administrator_is_made_and_noted(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool, hands.clock());
-    let (id, name) = (UserId::new(hands.now()), DisplayName::parse("Operator").unwrap());
-    let make = async |address: &str, role: Role| {
-        // Entries of one millisecond have no order.
-        hands.advance_millis(1);
+async fn upsert_account_creates_an_administrator_and_audits_it(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool, test_clock.clock());
+    let (id, name) = (
+        UserId::new(test_clock.now()),
+        DisplayName::parse("Operator").unwrap(),
+    );
+    let upsert = async |address: &str, role: Role| {
+        // The order of audit log entries within one millisecond is undefined.
+        test_clock.advance_millis(1);
         users.upsert_account(id, &email(address), &name, role).await
     };
-    make("root@example.com", Role::Admin).await.unwrap();
+    upsert("root@example.com", Role::Admin).await.unwrap();
     let user = users.find_by_id(id).await.unwrap().unwrap();
     assert_eq!(
         (user.role, user.email.as_str()),
@@ -60,56 +63,123 @@ async fn the_first_administrator_is_made_and_noted(pool: PgPool) {
     );
     assert_eq!(
         user.email_verified_at, None,
-        "nobody has shown that the address is theirs"
+        "an operator cannot verify the address for the user"
     );
-    let known = users.find_by_email(&email("root@example.com")).await.unwrap();
-    assert_eq!(known.unwrap().password_hash, None);
+    let credentials = users.find_by_email(&email("root@example.com")).await.unwrap();
+    assert_eq!(credentials.unwrap().password_hash, None);
 
-    let verified_at = hands.now();
+    let verified_at = test_clock.now();
     assert!(users.mark_email_verified(id, "root@example.com").await.unwrap());
-    make("root@example.com", Role::Support).await.unwrap();
-    let again = users.find_by_id(id).await.unwrap().unwrap();
+    upsert("root@example.com", Role::Support).await.unwrap();
+    let updated = users.find_by_id(id).await.unwrap().unwrap();
     assert_eq!(
-        (again.role, again.email_verified_at),
+        (updated.role, updated.email_verified_at),
         (Role::Support, Some(verified_at))
     );
-    make("other@example.com", Role::Support).await.unwrap();
+    upsert("other@example.com", Role::Support).await.unwrap();
     let moved = users.find_by_id(id).await.unwrap().unwrap();
     assert_eq!(
         moved.email_verified_at, None,
-        "another address is shown to be theirs anew"
+        "a new address must be verified again"
     );
     let log = users.audit_log(&AuditFilter::default(), 10, None).await.unwrap();
-    let noted: Vec<_> = log.entries.iter().map(|record| &record.details["role"]).collect();
-    assert_eq!(noted, ["support", "support", "admin"]);
+    let roles: Vec<_> = log.entries.iter().map(|entry| &entry.details["role"]).collect();
+    assert_eq!(roles, ["support", "support", "admin"]);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn of_many_who_register_with_one_address_at_once_one_does(pool: PgPool) {
+async fn concurrent_registrations_with_one_email_create_one_account(pool: PgPool) {
     let users = Users::new(pool.clone(), TestClock::new().clock());
-    let new = new_user_with_password("hanako@example.com");
-    let tries: Vec<_> = (0..8)
+    let new_user = new_user_with_password("hanako@example.com");
+    let registrations: Vec<_> = (0..8)
         .map(|_| {
-            let (users, new) = (users.clone(), new.clone());
-            tokio::spawn(async move { users.register(&new, traceparent()).await.unwrap() })
+            let (users, new_user) = (users.clone(), new_user.clone());
+            tokio::spawn(async move { users.register(&new_user, traceparent()).await.unwrap() })
         })
         .collect();
-    let (mut first, mut taken) = (Vec::new(), Vec::new());
-    for one in tries {
-        match one.await.unwrap() {
-            Registration::Created(user) => first.push(user),
-            Registration::AlreadyRegistered(user) => taken.push(user),
+    let (mut created, mut existing) = (Vec::new(), Vec::new());
+    for registration in registrations {
+        match registration.await.unwrap() {
+            Registration::Created(user) => created.push(user),
+            Registration::AlreadyRegistered(user) => existing.push(user),
+            Registration::Conflict => panic!("no account was deleted"),
         }
     }
-    assert_eq!((first.len(), taken.len()), (1, 7));
-    assert!(taken.iter().all(|user| *user == first[0]));
+    assert_eq!((created.len(), existing.len()), (1, 7));
+    assert!(existing.iter().all(|user| *user == created[0]));
     assert_eq!(outbox_events(&pool).await.len(), 1);
 }
 
+/// The account that conflicts with a registration may be deleted before the registration reads it.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_address_is_found_to_be_ones_own_once_and_only_if_it_is(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool, hands.clock());
+async fn registrations_that_race_with_deletions_do_not_fail(pool: PgPool) {
+    let users = Users::new(pool, TestClock::new().clock());
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let users = users.clone();
+            tokio::spawn(async move {
+                let new_user = new_user_with_password("hanako@example.com");
+                for _ in 0..25 {
+                    let registration = users.register(&new_user, traceparent()).await.unwrap();
+                    if let Registration::Created(user) = registration {
+                        assert!(users.delete(user.id, &deletion_entry(user.id)).await.unwrap());
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+fn deletion_entry(user_id: UserId) -> NewAuditEntry {
+    NewAuditEntry {
+        actor: Some(user_id),
+        action: "account_deleted",
+        subject: Some(user_id.to_string()),
+        client_ip: None,
+        trace_id: None,
+        details: json!({}),
+    }
+}
+
+/// A newer version may have added the role; a fallback to another role would grant or remove permissions.
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn unknown_role_in_the_database_is_an_error(pool: PgPool) {
+    let users = Users::new(pool.clone(), TestClock::new().clock());
+    let user = register(&users, &new_user_with_password("hanako@example.com")).await;
+    sqlx::query("ALTER TABLE users DROP CONSTRAINT users_role_check")
+        .execute(&pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE users SET role = 'owner'")
+        .execute(&pool)
+        .await
+        .unwrap();
+
+    let address = email(&user.email);
+    for error in [
+        users.find_by_id(user.id).await.unwrap_err(),
+        users.find_by_email(&address).await.map(drop).unwrap_err(),
+        users.account_status(user.id).await.unwrap_err(),
+        users.profile(user.id).await.unwrap_err(),
+        users.list(&UserFilter::default(), 10, None).await.unwrap_err(),
+    ] {
+        let sqlx::Error::ColumnDecode { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            source.downcast_ref::<UnknownRole>(),
+            Some(&UnknownRole("owner".to_owned()))
+        );
+    }
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn email_verification_keeps_the_first_time_and_needs_the_current_address(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool, test_clock.clock());
     let user = register(&users, &new_user_with_password("hanako@example.com")).await;
     assert!(
         !users
@@ -127,20 +197,20 @@ async fn an_address_is_found_to_be_ones_own_once_and_only_if_it_is(pool: PgPool)
         None
     );
 
-    hands.advance_millis(1_000);
-    let then = hands.now();
+    test_clock.advance_millis(1_000);
+    let verified_at = test_clock.now();
     assert!(users.mark_email_verified(user.id, &user.email).await.unwrap());
-    hands.advance_millis(1_000);
+    test_clock.advance_millis(1_000);
     assert!(users.mark_email_verified(user.id, &user.email).await.unwrap());
     let verified = users.find_by_id(user.id).await.unwrap().unwrap();
-    assert_eq!(verified.email_verified_at, Some(then));
-    assert_eq!(verified.updated_at, then);
+    assert_eq!(verified.email_verified_at, Some(verified_at));
+    assert_eq!(verified.updated_at, verified_at);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn another_password_ends_what_was_signed_in_before(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool, hands.clock());
+async fn password_change_revokes_earlier_tokens_and_needs_the_current_address(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool, test_clock.clock());
     let user = register(&users, &new_user_with_password("hanako@example.com")).await;
     let valid_from = async || {
         users
@@ -150,16 +220,16 @@ async fn another_password_ends_what_was_signed_in_before(pool: PgPool) {
             .unwrap()
             .tokens_valid_from
     };
-    assert_eq!(valid_from().await, hands.now());
+    assert_eq!(valid_from().await, test_clock.now());
 
-    hands.advance_millis(5_000);
+    test_clock.advance_millis(5_000);
     assert!(
         users
             .change_password(user.id, "another hash", None)
             .await
             .unwrap()
     );
-    assert!(valid_from().await > hands.now());
+    assert!(valid_from().await > test_clock.now());
     let changed = users.find_by_email(&email(&user.email)).await.unwrap().unwrap();
     assert_eq!(changed.password_hash.as_deref(), Some("another hash"));
     assert_eq!(changed.user.email_verified_at, None);
@@ -170,25 +240,33 @@ async fn another_password_ends_what_was_signed_in_before(pool: PgPool) {
             .await
             .unwrap()
     );
-    let proven = users.find_by_id(user.id).await.unwrap().unwrap();
-    assert_eq!(proven.email_verified_at, Some(hands.now()));
+    let verified = users.find_by_id(user.id).await.unwrap().unwrap();
+    assert_eq!(verified.email_verified_at, Some(test_clock.now()));
 
-    let elsewhere = users
+    let outdated_address = users
         .change_password(user.id, "a fourth", Some("taro@example.com"))
         .await;
-    assert!(!elsewhere.unwrap(), "the address is not theirs any more");
-    let nobody = UserId(uuid_v7(hands.now()));
-    assert!(!users.change_password(nobody, "a fifth", None).await.unwrap());
-    let kept = users.find_by_email(&email(&user.email)).await.unwrap().unwrap();
-    assert_eq!(kept.password_hash.as_deref(), Some("a third"));
+    assert!(
+        !outdated_address.unwrap(),
+        "the address no longer belongs to the account"
+    );
+    let unknown_user = UserId(uuid_v7(test_clock.now()));
+    assert!(
+        !users
+            .change_password(unknown_user, "a fifth", None)
+            .await
+            .unwrap()
+    );
+    let unchanged = users.find_by_email(&email(&user.email)).await.unwrap().unwrap();
+    assert_eq!(unchanged.password_hash.as_deref(), Some("a third"));
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn signing_out_everywhere_never_lets_older_tokens_in_again(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool, hands.clock());
+async fn token_revocation_never_moves_back_in_time(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool, test_clock.clock());
     let user = register(&users, &new_user_with_password("hanako@example.com")).await;
-    hands.advance_millis(5_000);
+    test_clock.advance_millis(5_000);
     users.revoke_tokens(user.id).await.unwrap();
     let revoked = users
         .account_status(user.id)
@@ -196,19 +274,19 @@ async fn signing_out_everywhere_never_lets_older_tokens_in_again(pool: PgPool) {
         .unwrap()
         .unwrap()
         .tokens_valid_from;
-    assert!(revoked > hands.now());
-    // A machine whose clock is behind.
-    hands.advance_millis(-3_000);
+    assert!(revoked > test_clock.now());
+    // The next call runs on a machine whose clock is behind.
+    test_clock.advance_millis(-3_000);
     users.revoke_tokens(user.id).await.unwrap();
-    let standing = users.account_status(user.id).await.unwrap().unwrap();
-    assert_eq!(standing.tokens_valid_from, revoked);
+    let status = users.account_status(user.id).await.unwrap().unwrap();
+    assert_eq!(status.tokens_valid_from, revoked);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_was_done_is_noted(pool: PgPool) {
-    let hands = TestClock::new();
-    let users = Users::new(pool.clone(), hands.clock());
-    let actor = UserId(uuid_v7(hands.now()));
+async fn record_audit_stores_the_entry(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool.clone(), test_clock.clock());
+    let actor = UserId(uuid_v7(test_clock.now()));
     let entry = NewAuditEntry {
         actor: Some(actor),
         action: "login",

@@ -1,4 +1,4 @@
-//! Providers' accounts.
+//! Sign-in identities at Google and GitHub.
 
 use sqlx::PgPool;
 use users::{Credential, Identity, NewUser, Provider, Registration, Users};
@@ -20,10 +20,13 @@ fn new_user_with_github(address: &str, subject: &str) -> NewUser {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_person_comes_by_the_account_that_they_registered_with(pool: PgPool) {
+async fn user_is_found_by_the_identity_that_they_registered_with(pool: PgPool) {
     let users = Users::new(pool, TestClock::new().clock());
     let user = register(&users, &new_user_with_github("hanako@example.com", "17")).await;
-    assert!(user.email_verified_at.is_some(), "the provider says so");
+    assert!(
+        user.email_verified_at.is_some(),
+        "the provider has verified the address"
+    );
     assert_eq!(
         users.find_by_identity(&github_identity("17")).await.unwrap(),
         Some(user)
@@ -40,7 +43,7 @@ async fn a_person_comes_by_the_account_that_they_registered_with(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_account_is_linked_to_one_person_and_stays_theirs(pool: PgPool) {
+async fn identity_stays_linked_to_the_first_account(pool: PgPool) {
     let users = Users::new(pool, TestClock::new().clock());
     let hanako = register(&users, &new_user_with_password("hanako@example.com")).await;
     let taro = register(&users, &new_user_with_password("taro@example.com")).await;
@@ -69,15 +72,15 @@ async fn an_account_is_linked_to_one_person_and_stays_theirs(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn whoever_has_an_account_already_gets_no_second_one(pool: PgPool) {
+async fn registration_with_a_known_identity_or_email_creates_no_second_account(pool: PgPool) {
     let users = Users::new(pool.clone(), TestClock::new().clock());
     let hanako = register(&users, &new_user_with_github("hanako@example.com", "17")).await;
-    let again = new_user_with_github("hanako.new@example.com", "17");
-    let again = users.register(&again, traceparent()).await.unwrap();
-    assert_eq!(again, Registration::AlreadyRegistered(hanako.clone()));
-    let address = new_user_with_github("hanako@example.com", "18");
-    let address = users.register(&address, traceparent()).await.unwrap();
-    assert_eq!(address, Registration::AlreadyRegistered(hanako));
+    let same_identity = new_user_with_github("hanako.new@example.com", "17");
+    let same_identity = users.register(&same_identity, traceparent()).await.unwrap();
+    assert_eq!(same_identity, Registration::AlreadyRegistered(hanako.clone()));
+    let same_email = new_user_with_github("hanako@example.com", "18");
+    let same_email = users.register(&same_email, traceparent()).await.unwrap();
+    assert_eq!(same_email, Registration::AlreadyRegistered(hanako));
     assert_eq!(
         users.find_by_identity(&github_identity("18")).await.unwrap(),
         None

@@ -1,4 +1,5 @@
-//! Accounts in a real PostgreSQL, a database for each test. `cargo xtask test` says where it is (`DATABASE_URL`).
+//! Integration tests against a real PostgreSQL; every test gets its own database. `cargo xtask test` starts
+//! PostgreSQL and sets `DATABASE_URL`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! People who register in these tests, in a time that the test moves.
+//! Shared by the tests: a clock that the test moves, users to register, and the events in the outbox.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use events::TraceParent;
 use sqlx::PgPool;
 use users::{Credential, DisplayName, EmailAddress, NewUser, Registration, User, Users};
 
-/// A clock that the test moves, in milliseconds.
+/// A clock that moves only when the test moves it. It counts milliseconds.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicI64>);
 
@@ -20,16 +20,16 @@ impl TestClock {
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = self.0.clone();
-        Clock::from_fn(move || Timestamp::from_timestamp_millis(hands.load(Ordering::SeqCst)).unwrap())
+        let millis = self.0.clone();
+        Clock::from_fn(move || Timestamp::from_timestamp_millis(millis.load(Ordering::SeqCst)).unwrap())
     }
 
     pub fn now(&self) -> Timestamp {
         self.clock().now()
     }
 
-    pub fn advance_millis(&self, milliseconds: i64) {
-        self.0.fetch_add(milliseconds, Ordering::SeqCst);
+    pub fn advance_millis(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
@@ -49,14 +49,15 @@ pub fn new_user_with_password(address: &str) -> NewUser {
     }
 }
 
-pub async fn register(users: &Users, new: &NewUser) -> User {
-    match users.register(new, traceparent()).await.unwrap() {
+/// Registers a user who must be new.
+pub async fn register(users: &Users, new_user: &NewUser) -> User {
+    match users.register(new_user, traceparent()).await.unwrap() {
         Registration::Created(user) => user,
-        Registration::AlreadyRegistered(user) => panic!("{user:?} was here before"),
+        other => panic!("expected a new account, got {other:?}"),
     }
 }
 
-/// The types and data of the events that wait in the outbox.
+/// The type and the data of each event in the outbox.
 pub async fn outbox_events(pool: &PgPool) -> Vec<(String, serde_json::Value)> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT detail_type, detail FROM event_outbox ORDER BY event_id")
@@ -65,6 +66,6 @@ pub async fn outbox_events(pool: &PgPool) -> Vec<(String, serde_json::Value)> {
             .unwrap();
     let data = |detail: String| serde_json::from_str::<serde_json::Value>(&detail).unwrap()["data"].clone();
     rows.into_iter()
-        .map(|(kind, detail)| (kind, data(detail)))
+        .map(|(detail_type, detail)| (detail_type, data(detail)))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! GitHub, by its own API: it speaks OAuth 2.0 and no OpenID Connect.
+//! Sign-in with GitHub, which supports OAuth 2.0 but not OpenID Connect: the profile comes from its REST API.
 
 use reqwest::header::ACCEPT;
 use secrecy::ExposeSecret;
@@ -6,7 +6,6 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{ClientCredentials, PendingSignIn, ProviderError, ProviderProfile};
 
-/// GitHub, as an application of ours sees it.
 pub(crate) struct GitHubProvider {
     http: reqwest::Client,
     site_url: String,
@@ -16,12 +15,13 @@ pub(crate) struct GitHubProvider {
 
 #[derive(Deserialize)]
 struct TokenResponse {
+    /// Absent in an error response.
     access_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct GitHubUser {
-    /// It never changes; the login may.
+    /// The id never changes. The login may.
     id: u64,
     login: String,
     name: Option<String>,
@@ -60,10 +60,10 @@ impl GitHubProvider {
     pub(crate) async fn fetch_profile(
         &self,
         code: &str,
-        callback: &str,
-        begun: &PendingSignIn,
+        callback_url: &str,
+        pending: &PendingSignIn,
     ) -> Result<ProviderProfile, ProviderError> {
-        let answer: TokenResponse = self
+        let response: TokenResponse = self
             .http
             .post(format!("{}/login/oauth/access_token", self.site_url))
             .header(ACCEPT, "application/json")
@@ -71,36 +71,36 @@ impl GitHubProvider {
                 ("client_id", self.credentials.id.as_str()),
                 ("client_secret", self.credentials.secret.expose_secret()),
                 ("code", code),
-                ("redirect_uri", callback),
-                ("code_verifier", begun.verifier.as_str()),
+                ("redirect_uri", callback_url),
+                ("code_verifier", pending.code_verifier.as_str()),
             ])
             .send()
             .await?
             .error_for_status()?
             .json()
             .await?;
-        // A code that is wrong is answered with 200 and an error.
-        let token = answer
-            .access_token
-            .ok_or(ProviderError::InvalidResponse("it gives no token"))?;
-        let account: GitHubUser = self.get_json("/user", &token).await?;
+        // GitHub answers an invalid code with status 200 and an error in the body.
+        let token = response.access_token.ok_or(ProviderError::InvalidResponse(
+            "the token response has no access token",
+        ))?;
+        let user: GitHubUser = self.get_json("/user", &token).await?;
         let emails: Vec<GitHubEmail> = self.get_json("/user/emails", &token).await?;
         let email = emails.into_iter().find(|email| email.primary && email.verified);
         Ok(ProviderProfile {
-            subject: account.id.to_string(),
+            subject: user.id.to_string(),
             verified_email: email.map(|email| email.email),
-            name: account.name.or(Some(account.login)),
+            name: user.name.or(Some(user.login)),
         })
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, ProviderError> {
-        let answer = self
+        let response = self
             .http
             .get(format!("{}{path}", self.api_url))
             .bearer_auth(token)
             .header(ACCEPT, "application/vnd.github+json")
             .send()
             .await?;
-        Ok(answer.error_for_status()?.json().await?)
+        Ok(response.error_for_status()?.json().await?)
     }
 }

@@ -1,76 +1,45 @@
-//! Signing in by a provider: authorization code with PKCE (RFC 6749, RFC 7636), bound to the browser it began in.
+//! Sign-in with an identity provider: authorization code flow with PKCE (RFC 6749, RFC 7636).
 
 mod github;
 mod openid_connect;
+mod pending_sign_in;
 
 use lambda_shared::{FunctionContext, InitError};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use url::Url;
 use users::Provider;
 
-use crate::{bootstrap, random_token};
+use crate::bootstrap;
 use github::GitHubProvider;
 use openid_connect::OpenIdConnectProvider;
+pub use pending_sign_in::{NewSignIn, PendingSignIn, SIGN_IN_COOKIE, pending_sign_in_key};
 
-/// The cookie that binds a sign-in to its browser. No other host can set one of this name.
-pub const SIGN_IN_COOKIE: &str = "__Host-matsuri-sign-in";
-
-/// A provider that does not answer for so long has not answered.
+/// For each request to a provider.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// A provider did not answer as its protocol has it.
+/// The provider failed, or its response violates the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// It could not be reached, or its answer could not be read.
-    #[error("the provider cannot be reached")]
+    /// The provider is unreachable, answered with an error status, or its response could not be parsed.
+    #[error("a request to the provider failed")]
     Unreachable(#[from] reqwest::Error),
-    /// Its answer is not to be believed.
-    #[error("the provider's answer is not valid: {0}")]
+    #[error("the provider's response is invalid: {0}")]
     InvalidResponse(&'static str),
-    /// Its token is not what a token of its is.
-    #[error("the provider's token is not valid")]
+    #[error("the provider's ID token is invalid")]
     InvalidToken(#[from] jsonwebtoken::errors::Error),
 }
 
-/// What a provider says of a person.
+/// The user's profile at the provider.
 #[derive(Clone, Debug)]
 pub struct ProviderProfile {
-    /// Its own name of the account.
+    /// The provider's id of the account.
     pub subject: String,
-    /// The address of mail, and only one that it has found to be theirs.
+    /// `None` when the provider has not verified the e-mail address.
     pub verified_email: Option<String>,
-    /// How they call themselves there.
     pub name: Option<String>,
 }
 
-/// A sign-in that was begun. Only digests of what the browser and the provider carry are kept, and what we need
-/// ourselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingSignIn {
-    /// With which provider.
-    pub provider: String,
-    /// The digest of the browser's cookie.
-    pub browser: String,
-    /// What proves to the provider that it is we who come for the code.
-    pub verifier: String,
-    /// What the provider says again in its token.
-    pub nonce: String,
-    /// Where the person goes in the end.
-    pub redirect_to: Option<String>,
-}
-
-/// The secrets of a sign-in that begins.
-pub struct NewSignIn {
-    /// What goes around by the provider.
-    pub state: String,
-    /// What stays in the browser.
-    pub cookie: String,
-    /// What is kept.
-    pub pending: PendingSignIn,
-}
-
-/// The providers that are configured.
+/// The configured identity providers.
 pub struct Providers {
     google: Option<OpenIdConnectProvider>,
     github: Option<GitHubProvider>,
@@ -78,30 +47,37 @@ pub struct Providers {
     allowed_redirects: Vec<String>,
 }
 
-/// By which name a provider knows us.
+/// Our registration as a client at a provider.
 pub(crate) struct ClientCredentials {
     id: String,
     secret: SecretString,
 }
 
 impl Providers {
-    /// Those whose client ids are there: `GOOGLE_CLIENT_ID` at `GOOGLE_ISSUER`, `GITHUB_CLIENT_ID` at `GITHUB_URL`
-    /// and `GITHUB_API_URL`. `GOOGLE_CLIENT_SECRET` and `GITHUB_CLIENT_SECRET` name the secrets that hold theirs; if they
-    /// do not, it is `ecommerce/oauth-google` and `ecommerce/oauth-github`. They send people back to `OAUTH_CALLBACK_BASE_URL`/{provider}/callback, and we send them on to
-    /// one of `OAUTH_ALLOWED_REDIRECTS`, which has commas between them.
-    pub async fn from_env(init: &FunctionContext) -> Result<Self, InitError> {
+    /// Reads the providers from the environment. A provider without a client id is not configured.
+    ///
+    /// | variable | meaning and default |
+    /// |---|---|
+    /// | `GOOGLE_CLIENT_ID`, `GITHUB_CLIENT_ID` | our client ids; optional |
+    /// | `GOOGLE_CLIENT_SECRET` | name of the secret with the client secret; `ecommerce/oauth-google` |
+    /// | `GITHUB_CLIENT_SECRET` | the same; `ecommerce/oauth-github` |
+    /// | `GOOGLE_ISSUER` | `https://accounts.google.com` |
+    /// | `GITHUB_URL`, `GITHUB_API_URL` | `https://github.com`, `https://api.github.com` |
+    /// | `OAUTH_CALLBACK_BASE_URL` | the providers redirect to `{this}/{provider}/callback`; required |
+    /// | `OAUTH_ALLOWED_REDIRECTS` | allowed values of `redirect_to`, separated by commas; none |
+    pub async fn from_env(context: &FunctionContext) -> Result<Self, InitError> {
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent("matsuri")
             .build()?;
-        let url = |name: &'static str, usual: &str| -> Result<String, InitError> {
-            let configured: Option<String> = init.environment.optional(name)?;
-            let url = configured.unwrap_or_else(|| usual.to_owned());
+        let url = |name: &'static str, default: &str| -> Result<String, InitError> {
+            let configured: Option<String> = context.environment.optional(name)?;
+            let url = configured.unwrap_or_else(|| default.to_owned());
             Ok(url.trim_end_matches('/').to_owned())
         };
         let google = client_credentials(
-            init,
+            context,
             "GOOGLE_CLIENT_ID",
             "GOOGLE_CLIENT_SECRET",
             "ecommerce/oauth-google",
@@ -109,24 +85,25 @@ impl Providers {
         .await?;
         let issuer = url("GOOGLE_ISSUER", "https://accounts.google.com")?;
         let github = client_credentials(
-            init,
+            context,
             "GITHUB_CLIENT_ID",
             "GITHUB_CLIENT_SECRET",
             "ecommerce/oauth-github",
         )
         .await?;
-        let (site, api) = (
+        let (site_url, api_url) = (
             url("GITHUB_URL", "https://github.com")?,
             url("GITHUB_API_URL", "https://api.github.com")?,
         );
-        let redirects: Option<String> = init.environment.optional("OAUTH_ALLOWED_REDIRECTS")?;
-        let callbacks: String = init.environment.required("OAUTH_CALLBACK_BASE_URL")?;
+        let allowed_redirects: Option<String> = context.environment.optional("OAUTH_ALLOWED_REDIRECTS")?;
+        let callback_base_url: String = context.environment.required("OAUTH_CALLBACK_BASE_URL")?;
+        let clock = context.clock.clone();
         Ok(Self {
             google: google
-                .map(|client| OpenIdConnectProvider::new(http.clone(), issuer, client, init.clock.clone())),
-            github: github.map(|client| GitHubProvider::new(http, site, api, client)),
-            callback_base_url: callbacks.trim_end_matches('/').to_owned(),
-            allowed_redirects: redirects
+                .map(|credentials| OpenIdConnectProvider::new(http.clone(), issuer, credentials, clock)),
+            github: github.map(|credentials| GitHubProvider::new(http, site_url, api_url, credentials)),
+            callback_base_url: callback_base_url.trim_end_matches('/').to_owned(),
+            allowed_redirects: allowed_redirects
                 .unwrap_or_default()
                 .split(',')
                 .map(|url| url.trim().to_owned())
@@ -135,13 +112,12 @@ impl Providers {
         })
     }
 
-    /// Whether people may be sent there: only to what is on the list, letter by letter.
+    /// Whether the sign-in may end at this URL. It must equal an allowed URL exactly.
     #[must_use]
     pub fn is_allowed_redirect(&self, url: &str) -> bool {
-        self.allowed_redirects.iter().any(|known| known == url)
+        self.allowed_redirects.iter().any(|allowed| allowed == url)
     }
 
-    /// Whether people may come by this provider.
     #[must_use]
     pub fn is_configured(&self, provider: Provider) -> bool {
         match provider {
@@ -150,13 +126,14 @@ impl Providers {
         }
     }
 
-    /// Where the person tells the provider that they want to come in; none where it is not configured.
+    /// The URL at which the user signs in at the provider. Returns `None` when the provider is not
+    /// configured.
     pub async fn authorization_url(
         &self,
         provider: Provider,
-        beginning: &NewSignIn,
+        sign_in: &NewSignIn,
     ) -> Result<Option<Url>, ProviderError> {
-        let (door, client, scope) = match provider {
+        let (endpoint, client_id, scope) = match provider {
             Provider::Google => match &self.google {
                 Some(google) => (
                     google.authorization_endpoint().await?,
@@ -174,34 +151,35 @@ impl Providers {
                 None => return Ok(None),
             },
         };
-        let mut door =
-            Url::parse(&door).map_err(|_| ProviderError::InvalidResponse("its authorization endpoint"))?;
-        door.query_pairs_mut()
+        let mut url = Url::parse(&endpoint)
+            .map_err(|_| ProviderError::InvalidResponse("the authorization endpoint is not a URL"))?;
+        url.query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", client)
+            .append_pair("client_id", client_id)
             .append_pair("redirect_uri", &self.callback_url(provider))
             .append_pair("scope", scope)
-            .append_pair("state", &beginning.state)
-            .append_pair("nonce", &beginning.pending.nonce)
-            .append_pair("code_challenge", &code_challenge(&beginning.pending.verifier))
+            .append_pair("state", &sign_in.state)
+            .append_pair("nonce", &sign_in.pending.nonce)
+            .append_pair("code_challenge", &sign_in.pending.code_challenge())
             .append_pair("code_challenge_method", "S256");
-        Ok(Some(door))
+        Ok(Some(url))
     }
 
-    /// What the provider says of the person who came back with `code`.
+    /// Redeems the authorization code and returns the user's profile. Returns `None` when the provider is not
+    /// configured.
     pub async fn fetch_profile(
         &self,
         provider: Provider,
         code: &str,
-        begun: &PendingSignIn,
+        pending: &PendingSignIn,
     ) -> Result<Option<ProviderProfile>, ProviderError> {
-        let callback = self.callback_url(provider);
+        let callback_url = self.callback_url(provider);
         match (provider, &self.google, &self.github) {
             (Provider::Google, Some(google), _) => {
-                google.fetch_profile(code, &callback, begun).await.map(Some)
+                google.fetch_profile(code, &callback_url, pending).await.map(Some)
             }
             (Provider::GitHub, _, Some(github)) => {
-                github.fetch_profile(code, &callback, begun).await.map(Some)
+                github.fetch_profile(code, &callback_url, pending).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -212,57 +190,18 @@ impl Providers {
     }
 }
 
-impl NewSignIn {
-    /// Fresh secrets.
-    #[must_use]
-    pub fn new(provider: Provider, redirect_to: Option<String>) -> Self {
-        let cookie = random_token::generate();
-        Self {
-            state: random_token::generate(),
-            pending: PendingSignIn {
-                provider: provider.as_str().to_owned(),
-                browser: random_token::digest(&cookie),
-                verifier: random_token::generate(),
-                nonce: random_token::generate(),
-                redirect_to,
-            },
-            cookie,
-        }
-    }
-}
-
-impl PendingSignIn {
-    /// Whether it was begun by whoever has this cookie, with this provider.
-    #[must_use]
-    pub fn matches(&self, cookie: Option<&str>, provider: Provider) -> bool {
-        cookie.is_some_and(|cookie| random_token::digest(cookie) == self.browser)
-            && self.provider == provider.as_str()
-    }
-}
-
-/// Under what a sign-in is kept.
-#[must_use]
-pub fn pending_sign_in_key(state: &str) -> String {
-    format!("oauth#{}", random_token::digest(state))
-}
-
-/// What the provider is told of the verifier beforehand (RFC 7636, 4.2).
-fn code_challenge(verifier: &str) -> String {
-    random_token::digest(verifier)
-}
-
-/// The client whose id is in one variable, and whose secret in the secret that another names.
+/// Reads the client id from one variable, and the name of the client secret's secret from another.
 async fn client_credentials(
-    init: &FunctionContext,
-    id: &'static str,
-    secret: &'static str,
-    usual: &str,
+    context: &FunctionContext,
+    id_variable: &'static str,
+    secret_variable: &'static str,
+    default_secret_name: &str,
 ) -> Result<Option<ClientCredentials>, InitError> {
-    let Some(id) = init.environment.optional(id)? else {
+    let Some(id) = context.environment.optional(id_variable)? else {
         return Ok(None);
     };
-    let name = bootstrap::secret_name(init, secret, usual)?;
-    let secret = bootstrap::secrets_manager(init).read(&name).await?;
+    let secret_name = bootstrap::secret_name(context, secret_variable, default_secret_name)?;
+    let secret = bootstrap::secrets_manager(context).read(&secret_name).await?;
     Ok(Some(ClientCredentials { id, secret }))
 }
 
@@ -270,56 +209,53 @@ async fn client_credentials(
 mod tests {
     use super::*;
 
-    fn providers(redirects: &[&str]) -> Providers {
-        let client = ClientCredentials {
+    fn providers(allowed_redirects: &[&str]) -> Providers {
+        let credentials = ClientCredentials {
             id: "our-id".to_owned(),
             secret: "hunter2".to_owned().into(),
         };
-        let site = "https://github.test".to_owned();
+        let site_url = "https://github.test".to_owned();
         Providers {
             google: None,
             github: Some(GitHubProvider::new(
                 reqwest::Client::new(),
-                site.clone(),
-                site,
-                client,
+                site_url.clone(),
+                site_url,
+                credentials,
             )),
             callback_base_url: "https://api.test/v1/auth/oauth".to_owned(),
-            allowed_redirects: redirects.iter().map(|url| (*url).to_owned()).collect(),
+            allowed_redirects: allowed_redirects.iter().map(|url| (*url).to_owned()).collect(),
         }
     }
 
     #[tokio::test]
-    async fn the_door_takes_all_that_binds_the_way_back() {
-        let beginning = NewSignIn::new(Provider::GitHub, None);
+    async fn authorization_url_binds_the_callback_and_contains_no_secret() {
+        let sign_in = NewSignIn::new(Provider::GitHub, None);
         let providers = providers(&[]);
-        let door = providers
-            .authorization_url(Provider::GitHub, &beginning)
+        let url = providers
+            .authorization_url(Provider::GitHub, &sign_in)
             .await
             .unwrap()
             .unwrap();
         assert_eq!(
-            &door[..url::Position::AfterPath],
+            &url[..url::Position::AfterPath],
             "https://github.test/login/oauth/authorize"
         );
-        let asked: std::collections::HashMap<_, _> = door.query_pairs().collect();
-        assert_eq!(asked["client_id"], "our-id");
+        let parameters: std::collections::HashMap<_, _> = url.query_pairs().collect();
+        assert_eq!(parameters["client_id"], "our-id");
         assert_eq!(
-            asked["redirect_uri"],
+            parameters["redirect_uri"],
             "https://api.test/v1/auth/oauth/github/callback"
         );
-        assert_eq!(asked["state"], beginning.state);
-        assert_eq!(asked["code_challenge_method"], "S256");
-        assert_eq!(
-            asked["code_challenge"],
-            code_challenge(&beginning.pending.verifier)
-        );
-        for secret in ["hunter2", &beginning.cookie, &beginning.pending.verifier] {
-            assert!(!door.as_str().contains(secret), "{door}");
+        assert_eq!(parameters["state"], sign_in.state);
+        assert_eq!(parameters["code_challenge_method"], "S256");
+        assert_eq!(parameters["code_challenge"], sign_in.pending.code_challenge());
+        for secret in ["hunter2", &sign_in.cookie, &sign_in.pending.code_verifier] {
+            assert!(!url.as_str().contains(secret), "{url}");
         }
         assert!(
             providers
-                .authorization_url(Provider::Google, &beginning)
+                .authorization_url(Provider::Google, &sign_in)
                 .await
                 .unwrap()
                 .is_none()
@@ -327,10 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn people_are_sent_on_only_to_what_is_on_the_list() {
+    fn redirect_must_equal_an_allowed_url() {
         let providers = providers(&["https://shop.test/signed-in"]);
         assert!(providers.is_allowed_redirect("https://shop.test/signed-in"));
-        for elsewhere in [
+        for other in [
             "",
             "https://shop.test/",
             "https://shop.test/signed-in/",
@@ -340,29 +276,7 @@ mod tests {
             "//evil.example",
             "javascript:alert(1)",
         ] {
-            assert!(!providers.is_allowed_redirect(elsewhere), "{elsewhere}");
+            assert!(!providers.is_allowed_redirect(other), "{other}");
         }
-    }
-
-    #[test]
-    fn a_sign_in_is_of_the_browser_that_began_it() {
-        let NewSignIn {
-            cookie,
-            pending: begun,
-            ..
-        } = NewSignIn::new(Provider::GitHub, None);
-        assert!(begun.matches(Some(&cookie), Provider::GitHub));
-        assert!(!begun.matches(Some(&cookie), Provider::Google));
-        assert!(!begun.matches(Some("another"), Provider::GitHub));
-        assert!(!begun.matches(None, Provider::GitHub));
-    }
-
-    /// The example of RFC 7636, appendix B.
-    #[test]
-    fn the_challenge_is_that_of_the_standard() {
-        assert_eq!(
-            code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
-            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! A provider of OpenID Connect, found by its discovery document.
+//! Sign-in with an OpenID Connect provider. The endpoints come from the provider's discovery document.
 
 use domain::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
@@ -7,10 +7,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{ClientCredentials, PendingSignIn, ProviderError, ProviderProfile};
 
-/// How far the provider's clock and ours may be apart, in seconds.
+/// The tolerated difference between the provider's clock and ours.
 const CLOCK_SKEW_SECONDS: i64 = 60;
 
-/// A provider, as a client of its sees it.
 pub(crate) struct OpenIdConnectProvider {
     http: reqwest::Client,
     issuer: String,
@@ -18,7 +17,7 @@ pub(crate) struct OpenIdConnectProvider {
     clock: Clock,
 }
 
-/// As much of the discovery document as is used.
+/// The used part of the discovery document (OpenID Connect Discovery 1.0).
 #[derive(Deserialize)]
 struct DiscoveryDocument {
     issuer: String,
@@ -38,7 +37,7 @@ struct IdTokenClaims {
     exp: i64,
     nonce: Option<String>,
     email: Option<String>,
-    /// A provider that does not say so has not.
+    /// A provider that omits the claim has not verified the address.
     #[serde(default)]
     email_verified: bool,
     name: Option<String>,
@@ -70,73 +69,78 @@ impl OpenIdConnectProvider {
     pub(crate) async fn fetch_profile(
         &self,
         code: &str,
-        callback: &str,
-        begun: &PendingSignIn,
+        callback_url: &str,
+        pending: &PendingSignIn,
     ) -> Result<ProviderProfile, ProviderError> {
-        let configuration = self.fetch_discovery_document().await?;
-        let answer: TokenResponse = self
+        let discovery = self.fetch_discovery_document().await?;
+        let response: TokenResponse = self
             .http
-            .post(&configuration.token_endpoint)
+            .post(&discovery.token_endpoint)
             .form(&[
                 ("grant_type", "authorization_code"),
                 ("client_id", self.credentials.id.as_str()),
                 ("client_secret", self.credentials.secret.expose_secret()),
                 ("code", code),
-                ("redirect_uri", callback),
-                ("code_verifier", begun.verifier.as_str()),
+                ("redirect_uri", callback_url),
+                ("code_verifier", pending.code_verifier.as_str()),
             ])
             .send()
             .await?
             .error_for_status()?
             .json()
             .await?;
-        let keys: JwkSet = self.get_json(&configuration.jwks_uri).await?;
-        let told = self.verify_id_token(&answer.id_token, &keys, &configuration.issuer)?;
-        // A token of another sign-in has another nonce.
-        if told.nonce.as_deref() != Some(&*begun.nonce) {
-            return Err(ProviderError::InvalidResponse("its token is of another sign-in"));
+        let jwks: JwkSet = self.get_json(&discovery.jwks_uri).await?;
+        let claims = self.verify_id_token(&response.id_token, &jwks, &discovery.issuer)?;
+        // The nonce rejects an ID token that was issued for another sign-in.
+        if claims.nonce.as_deref() != Some(&*pending.nonce) {
+            return Err(ProviderError::InvalidResponse(
+                "the ID token belongs to another sign-in",
+            ));
         }
         Ok(ProviderProfile {
-            subject: told.sub,
-            verified_email: told.email.filter(|_| told.email_verified),
-            name: told.name,
+            subject: claims.sub,
+            verified_email: claims.email.filter(|_| claims.email_verified),
+            name: claims.name,
         })
     }
 
     async fn fetch_discovery_document(&self) -> Result<DiscoveryDocument, ProviderError> {
-        let document = format!("{}/.well-known/openid-configuration", self.issuer);
-        let configuration: DiscoveryDocument = self.get_json(&document).await?;
-        if configuration.issuer.trim_end_matches('/') != self.issuer {
-            return Err(ProviderError::InvalidResponse("its document is another issuer's"));
+        let url = format!("{}/.well-known/openid-configuration", self.issuer);
+        let discovery: DiscoveryDocument = self.get_json(&url).await?;
+        if discovery.issuer.trim_end_matches('/') != self.issuer {
+            return Err(ProviderError::InvalidResponse(
+                "the discovery document names another issuer",
+            ));
         }
-        Ok(configuration)
+        Ok(discovery)
     }
 
     fn verify_id_token(
         &self,
         token: &str,
-        keys: &JwkSet,
+        jwks: &JwkSet,
         issuer: &str,
     ) -> Result<IdTokenClaims, ProviderError> {
         let header = decode_header(token)?;
-        let key = match &header.kid {
-            Some(kid) => keys.find(kid),
-            // With one key there is no need to name it (OpenID Connect Core, 10.1).
-            None => keys.keys.first().filter(|_| keys.keys.len() == 1),
+        let jwk = match &header.kid {
+            Some(kid) => jwks.find(kid),
+            // A JWKS with a single key needs no key id (OpenID Connect Core, 10.1).
+            None => jwks.keys.first().filter(|_| jwks.keys.len() == 1),
         };
-        let key =
-            DecodingKey::from_jwk(key.ok_or(ProviderError::InvalidResponse("its token's key is unknown"))?)?;
+        let key = DecodingKey::from_jwk(jwk.ok_or(ProviderError::InvalidResponse(
+            "the JWKS does not contain the key of the ID token",
+        ))?)?;
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[&self.credentials.id]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Time is ours to ask for.
+        // The crate would read the system clock. The check below uses ours.
         validation.validate_exp = false;
-        let told = decode::<IdTokenClaims>(token, &key, &validation)?.claims;
-        if told.exp + CLOCK_SKEW_SECONDS <= self.clock.now().timestamp() {
-            return Err(ProviderError::InvalidResponse("its token has expired"));
+        let claims = decode::<IdTokenClaims>(token, &key, &validation)?.claims;
+        if claims.exp + CLOCK_SKEW_SECONDS <= self.clock.now().timestamp() {
+            return Err(ProviderError::InvalidResponse("the ID token has expired"));
         }
-        Ok(told)
+        Ok(claims)
     }
 
     async fn get_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {

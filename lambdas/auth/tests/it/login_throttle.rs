@@ -1,4 +1,4 @@
-//! Guessing at passwords, one after the other and a thousand at once.
+//! The login throttle under sequential and concurrent password guessing.
 
 use auth::{
     login_throttle::{AttemptPermit, LoginThrottle, ThrottleDecision},
@@ -22,17 +22,17 @@ impl TestContext {
     async fn new() -> Self {
         let aws = aws_client::sdk_config().await;
         let table = create_table(&aws, &["session_id"]).await;
-        let hands = TestClock::default();
-        let store = SessionsTable::new(Client::new(&aws), table);
+        let clock = TestClock::default();
+        let sessions_table = SessionsTable::new(Client::new(&aws), table);
         Self {
-            throttle: LoginThrottle::new(store, 100, hands.clock()),
-            clock: hands,
+            throttle: LoginThrottle::new(sessions_table, 100, clock.clock()),
+            clock,
         }
     }
 
-    /// The permit, or for how many seconds there is none.
-    async fn check(&self, email: &str, address: &str) -> Result<AttemptPermit, i64> {
-        match self.throttle.check(email, address).await.unwrap() {
+    /// The permit, or the number of seconds to wait for one.
+    async fn check(&self, email: &str, ip: &str) -> Result<AttemptPermit, i64> {
+        match self.throttle.check(email, ip).await.unwrap() {
             ThrottleDecision::Allowed(permit) => Ok(permit),
             ThrottleDecision::Blocked(wait) => Err((wait.num_milliseconds() + 999) / 1_000),
         }
@@ -40,96 +40,111 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn after_five_failures_strangers_wait_longer_each_time() {
-    let world = TestContext::new().await;
-    for at in 0..5 {
-        assert!(world.check(EMAIL, &format!("203.0.113.{at}")).await.is_ok());
+async fn backoff_from_untrusted_addresses_grows_after_five_failures() {
+    let context = TestContext::new().await;
+    for index in 0..5 {
+        assert!(context.check(EMAIL, &format!("203.0.113.{index}")).await.is_ok());
     }
     for wait in [15, 30, 60] {
-        assert_eq!(world.check(EMAIL, "203.0.113.9").await.unwrap_err(), wait);
-        world.clock.advance_seconds(wait);
-        assert!(world.check(EMAIL, "203.0.113.9").await.is_ok());
+        assert_eq!(context.check(EMAIL, "203.0.113.9").await.unwrap_err(), wait);
+        context.clock.advance_seconds(wait);
+        assert!(context.check(EMAIL, "203.0.113.9").await.is_ok());
     }
     assert!(
-        world.check("taro@example.com", "203.0.113.9").await.is_ok(),
+        context.check("taro@example.com", "203.0.113.9").await.is_ok(),
         "another account"
     );
 }
 
 #[tokio::test]
-async fn nobody_is_locked_out_of_where_they_have_signed_in_before() {
-    let world = TestContext::new().await;
-    let permit = world.check(EMAIL, OWNER_IP).await.unwrap();
-    world.throttle.record_success(permit).await.unwrap();
-    for at in 0..5 {
-        world.check(EMAIL, &format!("203.0.113.{at}")).await.unwrap();
+async fn trusted_address_is_not_locked_out_by_others() {
+    let context = TestContext::new().await;
+    let permit = context.check(EMAIL, OWNER_IP).await.unwrap();
+    context.throttle.record_success(permit).await.unwrap();
+    for index in 0..5 {
+        context.check(EMAIL, &format!("203.0.113.{index}")).await.unwrap();
     }
-    assert!(world.check(EMAIL, "203.0.113.9").await.is_err());
-    let permit = world.check(EMAIL, OWNER_IP).await.unwrap();
-    world.throttle.record_success(permit).await.unwrap();
+    assert!(context.check(EMAIL, "203.0.113.9").await.is_err());
+    let permit = context.check(EMAIL, OWNER_IP).await.unwrap();
+    context.throttle.record_success(permit).await.unwrap();
 
-    // It has a count of its own, which is as strict.
+    // The trusted address has its own counter with the same limits.
     for _ in 0..5 {
-        world.check(EMAIL, OWNER_IP).await.unwrap();
+        context.check(EMAIL, OWNER_IP).await.unwrap();
     }
-    assert_eq!(world.check(EMAIL, OWNER_IP).await.unwrap_err(), 15);
-    world.clock.advance_seconds(15);
-    let permit = world.check(EMAIL, OWNER_IP).await.unwrap();
-    world.throttle.record_success(permit).await.unwrap();
+    assert_eq!(context.check(EMAIL, OWNER_IP).await.unwrap_err(), 15);
+    context.clock.advance_seconds(15);
+    let permit = context.check(EMAIL, OWNER_IP).await.unwrap();
+    context.throttle.record_success(permit).await.unwrap();
     assert!(
-        world.check(EMAIL, OWNER_IP).await.is_ok(),
-        "success makes it forget"
+        context.check(EMAIL, OWNER_IP).await.is_ok(),
+        "a success resets the counter"
     );
 
-    // Who comes by a link in a mail is known as well.
-    world.throttle.trust_ip(EMAIL, "192.0.2.7").await.unwrap();
-    assert!(world.check(EMAIL, "192.0.2.7").await.is_ok());
+    // A link in a mail makes an address trusted as well.
+    context.throttle.trust_ip(EMAIL, "192.0.2.7").await.unwrap();
+    assert!(context.check(EMAIL, "192.0.2.7").await.is_ok());
 }
 
 #[tokio::test]
-async fn whoever_knows_the_password_is_not_counted() {
-    let world = TestContext::new().await;
-    for at in 0..20 {
-        let permit = world.check(EMAIL, &format!("198.51.100.{at}")).await.unwrap();
-        world.throttle.record_success(permit).await.unwrap();
+async fn successful_logins_are_not_counted() {
+    let context = TestContext::new().await;
+    for index in 0..20 {
+        let permit = context
+            .check(EMAIL, &format!("198.51.100.{index}"))
+            .await
+            .unwrap();
+        context.throttle.record_success(permit).await.unwrap();
     }
     for _ in 0..150 {
-        let permit = world.check(EMAIL, OWNER_IP).await.unwrap();
-        world.throttle.record_success(permit).await.unwrap();
+        let permit = context.check(EMAIL, OWNER_IP).await.unwrap();
+        context.throttle.record_success(permit).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn of_many_guesses_at_once_five_are_looked_at() {
-    let world = TestContext::new().await;
-    let guesses = join_all((0..60).map(|_| world.check(EMAIL, "203.0.113.9"))).await;
-    let looked_at = guesses.iter().filter(|guess| guess.is_ok()).count();
-    assert!((1..=5).contains(&looked_at), "{looked_at}");
+async fn at_most_five_concurrent_guesses_are_allowed() {
+    let context = TestContext::new().await;
+    let decisions = join_all((0..60).map(|_| context.check(EMAIL, "203.0.113.9"))).await;
+    let allowed = decisions.iter().filter(|decision| decision.is_ok()).count();
+    assert!((1..=5).contains(&allowed), "{allowed}");
 }
 
 #[tokio::test]
-async fn an_address_has_a_hundred_failures_an_hour_at_all_accounts_together() {
-    let world = TestContext::new().await;
-    let email = |at: usize| format!("person-{at}@example.com");
-    let guesses: Vec<String> = (0..120).map(email).collect();
-    let answers = join_all(guesses.iter().map(|email| world.check(email, "203.0.113.9"))).await;
-    assert_eq!(answers.iter().filter(|guess| guess.is_ok()).count(), 100);
-    let wait = world
+async fn an_ip_address_has_100_failures_per_hour_over_all_accounts() {
+    let context = TestContext::new().await;
+    let email = |index: usize| format!("user-{index}@example.com");
+    let emails: Vec<String> = (0..120).map(email).collect();
+    let decisions = join_all(emails.iter().map(|email| context.check(email, "203.0.113.9"))).await;
+    assert_eq!(decisions.iter().filter(|decision| decision.is_ok()).count(), 100);
+    let wait = context
         .check("another@example.com", "203.0.113.9")
         .await
         .unwrap_err();
     assert!((1..=3_600).contains(&wait));
-    assert!(world.check("another@example.com", "203.0.113.10").await.is_ok());
-    world.clock.advance_seconds(wait);
-    assert!(world.check("another@example.com", "203.0.113.9").await.is_ok());
+    assert!(context.check("another@example.com", "203.0.113.10").await.is_ok());
+    context.clock.advance_seconds(wait);
+    assert!(context.check("another@example.com", "203.0.113.9").await.is_ok());
 }
 
 #[tokio::test]
-async fn a_mailbox_is_not_flooded() {
-    let world = TestContext::new().await;
-    let may = join_all((0..20).map(|_| world.throttle.check_mail_quota(EMAIL))).await;
-    assert_eq!(may.into_iter().filter(|may| matches!(may, Ok(true))).count(), 5);
-    assert!(world.throttle.check_mail_quota("taro@example.com").await.unwrap());
-    world.clock.advance_seconds(3_600);
-    assert!(world.throttle.check_mail_quota(EMAIL).await.unwrap());
+async fn mails_per_address_are_limited_to_five_per_hour() {
+    let context = TestContext::new().await;
+    let within_quota = join_all((0..20).map(|_| context.throttle.check_mail_quota(EMAIL))).await;
+    assert_eq!(
+        within_quota
+            .into_iter()
+            .filter(|result| matches!(result, Ok(true)))
+            .count(),
+        5
+    );
+    assert!(
+        context
+            .throttle
+            .check_mail_quota("taro@example.com")
+            .await
+            .unwrap()
+    );
+    context.clock.advance_seconds(3_600);
+    assert!(context.throttle.check_mail_quota(EMAIL).await.unwrap());
 }

@@ -1,5 +1,5 @@
-//! The functions as they are deployed, and what they keep, against the PostgreSQL of `DATABASE_URL` and the local
-//! AWS of `AWS_ENDPOINT_URL`. `cargo xtask test` says where they are.
+//! Integration tests of the deployed functions and of their data stores, against PostgreSQL (`DATABASE_URL`)
+//! and a local AWS (`AWS_ENDPOINT_URL`). `cargo xtask test` starts both and sets the variables.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Coming in by a provider, with one of our own making behind both protocols.
+//! Sign-in with an identity provider. A stub plays Google (OpenID Connect) and GitHub (OAuth 2.0).
 
 use std::{
     collections::HashMap,
@@ -24,12 +24,12 @@ use crate::support::{EMAIL, TestContext, TestFunction, TestResponse};
 
 const REDIRECT_URL: &str = "https://shop.test/signed-in";
 
-/// A provider that takes for a code what binds the sign-in: `<challenge>.<nonce>`.
+/// A provider stub. Its authorization codes are `<code challenge>.<nonce>`.
 #[derive(Clone)]
 struct ProviderStub {
     origin: String,
     key: EncodingKey,
-    /// What it says of whoever comes.
+    /// The profile of every user who signs in: `sub`, `email` and `verified`.
     profile: Arc<Mutex<Value>>,
 }
 
@@ -40,7 +40,7 @@ struct OauthContext {
     oauth_callback: TestFunction,
 }
 
-/// A browser at the provider's door.
+/// A sign-in after the redirect to the provider.
 struct StartedSignIn {
     state: String,
     code: String,
@@ -50,68 +50,69 @@ struct StartedSignIn {
 impl OauthContext {
     async fn new(pool: PgPool) -> Self {
         let stub = ProviderStub::start().await;
-        let mut world = TestContext::new(pool).await;
-        world.set_variable("GOOGLE_ISSUER", &stub.origin);
-        world.set_variable("GOOGLE_CLIENT_ID", "our-id");
-        world.set_variable("GOOGLE_CLIENT_SECRET", world.create_secret("hunter2").await);
-        world.set_variable("GITHUB_URL", &stub.origin);
-        world.set_variable("GITHUB_API_URL", &stub.origin);
-        world.set_variable("GITHUB_CLIENT_ID", "our-id");
-        world.set_variable("GITHUB_CLIENT_SECRET", world.create_secret("hunter2").await);
-        world.set_variable("OAUTH_CALLBACK_BASE_URL", "https://api.test/v1/auth/oauth");
-        world.set_variable(
+        let mut context = TestContext::new(pool).await;
+        context.set_variable("GOOGLE_ISSUER", &stub.origin);
+        context.set_variable("GOOGLE_CLIENT_ID", "our-id");
+        context.set_variable("GOOGLE_CLIENT_SECRET", context.create_secret("hunter2").await);
+        context.set_variable("GITHUB_URL", &stub.origin);
+        context.set_variable("GITHUB_API_URL", &stub.origin);
+        context.set_variable("GITHUB_CLIENT_ID", "our-id");
+        context.set_variable("GITHUB_CLIENT_SECRET", context.create_secret("hunter2").await);
+        context.set_variable("OAUTH_CALLBACK_BASE_URL", "https://api.test/v1/auth/oauth");
+        context.set_variable(
             "OAUTH_ALLOWED_REDIRECTS",
             format!("{REDIRECT_URL},https://shop.test/other"),
         );
         Self {
-            oauth_start: world.function("oauth-start").await,
-            oauth_callback: world.function("oauth-callback").await,
+            oauth_start: context.function("oauth-start").await,
+            oauth_callback: context.function("oauth-callback").await,
             provider: stub,
-            context: world,
+            context,
         }
     }
 
     fn set_profile(&self, subject: &str, email: &str, verified: bool) {
-        let says = json!({"sub": subject, "email": email, "verified": verified});
-        *self.provider.profile.lock().unwrap() = says;
+        let profile = json!({"sub": subject, "email": email, "verified": verified});
+        *self.provider.profile.lock().unwrap() = profile;
     }
 
     async fn start_sign_in(&self, provider: &str, query: &str) -> StartedSignIn {
         let path = format!("/v1/auth/oauth/{provider}");
-        let answer = self.oauth_start.get_with(&path, query, Some(provider), "").await;
-        assert_eq!(answer.status, 303, "{answer:?}");
-        let door = Url::parse(&answer.headers["location"]).unwrap();
-        let asked: HashMap<_, _> = door.query_pairs().into_owned().collect();
-        let cookie = &answer.cookies[0];
+        let response = self.oauth_start.get_with(&path, query, Some(provider), "").await;
+        assert_eq!(response.status, 303, "{response:?}");
+        let url = Url::parse(&response.headers["location"]).unwrap();
+        let parameters: HashMap<_, _> = url.query_pairs().into_owned().collect();
+        let cookie = &response.cookies[0];
         assert!(
             cookie.starts_with("__Host-")
                 && cookie.ends_with("; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax"),
             "{cookie}"
         );
         StartedSignIn {
-            state: asked["state"].clone(),
-            code: format!("{}.{}", asked["code_challenge"], asked["nonce"]),
+            state: parameters["state"].clone(),
+            code: format!("{}.{}", parameters["code_challenge"], parameters["nonce"]),
             cookie: cookie.split(';').next().unwrap().to_owned(),
         }
     }
 
-    async fn complete_sign_in(&self, provider: &str, door: &StartedSignIn) -> TestResponse {
+    async fn complete_sign_in(&self, provider: &str, sign_in: &StartedSignIn) -> TestResponse {
         let path = format!("/v1/auth/oauth/{provider}/callback");
-        let query = format!("code={}&state={}", door.code, door.state);
+        let query = format!("code={}&state={}", sign_in.code, sign_in.state);
         self.oauth_callback
-            .get_with(&path, &query, Some(provider), &door.cookie)
+            .get_with(&path, &query, Some(provider), &sign_in.cookie)
             .await
     }
 
     async fn sign_in(&self, provider: &str) -> TestResponse {
-        let door = self.start_sign_in(provider, "").await;
-        self.complete_sign_in(provider, &door).await
+        let sign_in = self.start_sign_in(provider, "").await;
+        self.complete_sign_in(provider, &sign_in).await
     }
 
-    async fn user_id(&self, answer: &TestResponse) -> String {
-        assert_eq!(answer.status, 200, "{answer:?}");
+    /// Verifies the access token and returns its `sub` claim.
+    async fn user_id(&self, response: &TestResponse) -> String {
+        assert_eq!(response.status, 200, "{response:?}");
         self.context
-            .verified_claims(&answer.string("access_token"))
+            .verified_claims(&response.string("access_token"))
             .await
             .unwrap()
             .sub
@@ -160,12 +161,13 @@ impl ProviderStub {
 
 type TokenForm = Form<HashMap<String, String>>;
 
-/// The nonce in the code, if whoever comes for it is who sent the person here.
+/// Returns the code's nonce if the request has our client secret and the matching PKCE code verifier.
 fn verify_code(fields: &HashMap<String, String>) -> Option<String> {
     let (challenge, nonce) = fields["code"].split_once('.')?;
     let verifier = digest::digest(&digest::SHA256, fields["code_verifier"].as_bytes());
-    let ours = fields["client_secret"] == "hunter2" && BASE64_URL_SAFE_NO_PAD.encode(verifier) == challenge;
-    ours.then(|| nonce.to_owned())
+    let is_our_client =
+        fields["client_secret"] == "hunter2" && BASE64_URL_SAFE_NO_PAD.encode(verifier) == challenge;
+    is_our_client.then(|| nonce.to_owned())
 }
 
 async fn configuration(State(stub): State<ProviderStub>) -> Json<Value> {
@@ -180,7 +182,7 @@ async fn configuration(State(stub): State<ProviderStub>) -> Json<Value> {
 
 async fn jwks(State(stub): State<ProviderStub>) -> Json<Value> {
     let mut jwk = Jwk::from_encoding_key(&stub.key, Algorithm::RS256).unwrap();
-    jwk.common.key_id = Some("theirs".to_owned());
+    jwk.common.key_id = Some("provider-key".to_owned());
     Json(json!({"keys": [jwk]}))
 }
 
@@ -191,11 +193,18 @@ async fn id_token(
     let nonce = verify_code(&fields).ok_or(StatusCode::BAD_REQUEST)?;
     let now = Clock::system().now().timestamp();
     let claims = json!({
-        "iss": stub.origin, "aud": "our-id", "sub": stub.profile_field("sub"), "nonce": nonce, "iat": now, "exp": now + 60,
-        "email": stub.profile_field("email"), "email_verified": stub.profile_field("verified"), "name": "Hanako",
+        "iss": stub.origin,
+        "aud": "our-id",
+        "sub": stub.profile_field("sub"),
+        "nonce": nonce,
+        "iat": now,
+        "exp": now + 60,
+        "email": stub.profile_field("email"),
+        "email_verified": stub.profile_field("verified"),
+        "name": "Hanako",
     });
     let mut header = Header::new(Algorithm::RS256);
-    header.kid = Some("theirs".to_owned());
+    header.kid = Some("provider-key".to_owned());
     let token = encode(&header, &claims, &stub.key).unwrap();
     Ok(Json(
         json!({"id_token": token, "access_token": "unused", "token_type": "Bearer"}),
@@ -217,12 +226,16 @@ async fn user(State(stub): State<ProviderStub>) -> Json<Value> {
 async fn emails(State(stub): State<ProviderStub>) -> Json<Value> {
     Json(json!([
         {"email": "other@example.com", "primary": false, "verified": true},
-        {"email": stub.profile_field("email"), "primary": true, "verified": stub.profile_field("verified")},
+        {
+            "email": stub.profile_field("email"),
+            "primary": true,
+            "verified": stub.profile_field("verified"),
+        },
     ]))
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn who_comes_by_a_provider_is_the_same_person_each_time(pool: PgPool) {
+async fn repeated_sign_ins_with_an_identity_are_the_same_user(pool: PgPool) {
     let oauth = OauthContext::new(pool).await;
     for (provider, subject, email) in [
         ("google", "17", "google@example.com"),
@@ -230,57 +243,59 @@ async fn who_comes_by_a_provider_is_the_same_person_each_time(pool: PgPool) {
     ] {
         oauth.set_profile(subject, email, true);
         let first = oauth.user_id(&oauth.sign_in(provider).await).await;
-        // The address at the provider may change; the account does not.
+        // The e-mail address at the provider may change. The identity stays linked to the account.
         oauth.set_profile(subject, "another@example.com", false);
         assert_eq!(oauth.user_id(&oauth.sign_in(provider).await).await, first);
     }
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_page_of_the_shop_gets_a_token_that_is_good_once(pool: PgPool) {
+async fn redirect_carries_a_refresh_token_and_must_be_allowed(pool: PgPool) {
     let oauth = OauthContext::new(pool).await;
     oauth.set_profile("17", "hanako@example.com", true);
-    let door = oauth
+    let sign_in = oauth
         .start_sign_in("google", "redirect_to=https%3A%2F%2Fshop.test%2Fsigned-in")
         .await;
-    let answer = oauth.complete_sign_in("google", &door).await;
-    assert_eq!(answer.status, 303, "{answer:?}");
-    let (page, token) = answer.headers["location"].split_once("#refresh_token=").unwrap();
+    let response = oauth.complete_sign_in("google", &sign_in).await;
+    assert_eq!(response.status, 303, "{response:?}");
+    let (page, token) = response.headers["location"]
+        .split_once("#refresh_token=")
+        .unwrap();
     assert_eq!(page, REDIRECT_URL);
-    assert!(answer.cookies[0].contains("Max-Age=0"), "{answer:?}");
+    assert!(response.cookies[0].contains("Max-Age=0"), "{response:?}");
     let refresh = oauth.context.function("refresh").await;
-    let next = refresh
+    let refreshed = refresh
         .post("/v1/auth/refresh", &json!({"refresh_token": token}))
         .await;
-    assert_eq!(next.status, 200, "{next:?}");
+    assert_eq!(refreshed.status, 200, "{refreshed:?}");
 
-    for elsewhere in [
+    for not_allowed in [
         "https%3A%2F%2Fevil.example",
         "%2F%2Fevil.example",
         "https%3A%2F%2Fshop.test%2Fsigned-in%3Fx",
         "",
     ] {
-        let query = format!("redirect_to={elsewhere}");
-        let answer = oauth
+        let query = format!("redirect_to={not_allowed}");
+        let response = oauth
             .oauth_start
             .get_with("/v1/auth/oauth/google", &query, Some("google"), "")
             .await;
         assert_eq!(
-            (answer.status, answer.problem_slug()),
+            (response.status, response.problem_slug()),
             (400, "invalid-redirect"),
-            "{elsewhere}"
+            "{not_allowed}"
         );
-        assert!(!answer.headers.contains_key("location"));
+        assert!(!response.headers.contains_key("location"));
     }
-    let unknown = oauth
+    let unknown_provider = oauth
         .oauth_start
         .get_with("/v1/auth/oauth/evil", "", Some("evil"), "")
         .await;
-    assert_eq!(unknown.status, 404);
+    assert_eq!(unknown_provider.status, 404);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_sign_in_ends_in_the_browser_in_which_it_began_and_once(pool: PgPool) {
+async fn sign_in_completes_once_and_only_in_its_browser(pool: PgPool) {
     let oauth = OauthContext::new(pool).await;
     oauth.set_profile("17", "hanako@example.com", true);
     let (mine, theirs) = (
@@ -296,28 +311,35 @@ async fn a_sign_in_ends_in_the_browser_in_which_it_began_and_once(pool: PgPool) 
             ..mine.with_cookie(&mine.cookie)
         },
     ] {
-        let answer = oauth.complete_sign_in("google", &forged).await;
+        let response = oauth.complete_sign_in("google", &forged).await;
         assert_eq!(
-            (answer.status, answer.problem_slug()),
+            (response.status, response.problem_slug()),
             (400, "sign-in-not-started")
         );
     }
-    let crossed = oauth.complete_sign_in("github", &mine).await;
+    let other_provider = oauth.complete_sign_in("github", &mine).await;
     assert_eq!(
-        crossed.problem_slug(),
+        other_provider.problem_slug(),
         "sign-in-not-started",
-        "begun with another provider"
+        "the sign-in was started with another provider"
     );
 
-    // Another's code in one's own sign-in: PKCE and the nonce tell.
+    // PKCE and the nonce reject a code that belongs to another sign-in.
     let swapped = StartedSignIn {
         code: theirs.code.clone(),
         ..mine.with_cookie(&mine.cookie)
     };
-    let answer = oauth.complete_sign_in("google", &swapped).await;
-    assert_eq!((answer.status, answer.problem_slug()), (502, "provider-failed"));
+    let response = oauth.complete_sign_in("google", &swapped).await;
+    assert_eq!(
+        (response.status, response.problem_slug()),
+        (502, "provider-failed")
+    );
     let again = oauth.complete_sign_in("google", &mine).await;
-    assert_eq!(again.problem_slug(), "sign-in-not-started", "it is used up");
+    assert_eq!(
+        again.problem_slug(),
+        "sign-in-not-started",
+        "the failed attempt has used the sign-in up"
+    );
 
     assert_eq!(oauth.complete_sign_in("google", &theirs).await.status, 200);
     assert_eq!(
@@ -327,28 +349,31 @@ async fn a_sign_in_ends_in_the_browser_in_which_it_began_and_once(pool: PgPool) 
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_unverified_address_never_takes_an_account_over(pool: PgPool) {
+async fn unverified_email_never_gives_access_to_an_account(pool: PgPool) {
     let oauth = OauthContext::new(pool).await;
     let link = oauth.context.register_user().await;
     for provider in ["google", "github"] {
         oauth.set_profile("17", EMAIL, false);
-        let answer = oauth.sign_in(provider).await;
+        let response = oauth.sign_in(provider).await;
         assert_eq!(
-            (answer.status, answer.problem_slug()),
+            (response.status, response.problem_slug()),
             (409, "email-not-verified")
         );
         oauth.set_profile("17", "new@example.com", false);
-        let answer = oauth.sign_in(provider).await;
+        let response = oauth.sign_in(provider).await;
         assert_eq!(
-            answer.problem_slug(),
+            response.problem_slug(),
             "email-not-verified",
-            "nor does it make one"
+            "no account is created"
         );
 
-        // Whoever registered here may be anybody until the address is verified.
+        // Our account is not verified, so its owner may be another person.
         oauth.set_profile("17", EMAIL, true);
-        let answer = oauth.sign_in(provider).await;
-        assert_eq!((answer.status, answer.problem_slug()), (409, "account-exists"));
+        let response = oauth.sign_in(provider).await;
+        assert_eq!(
+            (response.status, response.problem_slug()),
+            (409, "account-exists")
+        );
     }
 
     let verify = oauth.context.function("email-verify").await;

@@ -1,9 +1,8 @@
-//! Sessions, used by several at once and by those who have no right to them.
+//! Sessions under concurrent refreshes and refresh token theft, and e-mail links.
 
 use auth::{
     email_link::{EmailLinks, LinkPurpose},
-    refresh_token::RefreshToken,
-    sessions::{LogoutOutcome, RefreshOutcome, Sessions},
+    sessions::{LogoutOutcome, RefreshOutcome, RefreshToken, Sessions},
     sessions_table::SessionsTable,
 };
 use aws_sdk_dynamodb::Client;
@@ -27,25 +26,25 @@ impl TestContext {
     async fn new() -> Self {
         let aws = aws_client::sdk_config().await;
         let table = create_table(&aws, &["session_id"]).await;
-        let (store, hands) = (SessionsTable::new(Client::new(&aws), table), TestClock::default());
+        let sessions_table = SessionsTable::new(Client::new(&aws), table);
+        let clock = TestClock::default();
         let pepper = BASE64_STANDARD.encode([7; 32]).parse().unwrap();
         Self {
-            sessions: Sessions::new(store.clone(), pepper, hands.clock()),
-            user_id: UserId(uuid_v7(hands.now())),
-            sessions_table: store,
-            clock: hands,
+            sessions: Sessions::new(sessions_table.clone(), pepper, clock.clock()),
+            user_id: UserId(uuid_v7(clock.now())),
+            sessions_table,
+            clock,
         }
     }
 
+    /// Refreshes the session. Returns the next token, or `None` when the token is not valid.
     async fn successor(&self, token: &RefreshToken) -> Option<RefreshToken> {
         match self.sessions.refresh(token).await.unwrap() {
             RefreshOutcome::Refreshed {
-                user_id,
-                successor: next,
-                ..
+                user_id, successor, ..
             } => {
                 assert_eq!(user_id, self.user_id);
-                Some(next)
+                Some(successor)
             }
             _ => None,
         }
@@ -53,106 +52,113 @@ impl TestContext {
 }
 
 #[tokio::test]
-async fn a_session_goes_on_for_as_long_as_it_is_used() {
-    let world = TestContext::new().await;
-    let mut token = world.sessions.create(world.user_id).await.unwrap();
+async fn session_lasts_while_it_is_refreshed_within_30_days() {
+    let context = TestContext::new().await;
+    let mut token = context.sessions.create(context.user_id).await.unwrap();
     for _ in 0..4 {
-        world.clock.advance_seconds(29 * SECONDS_PER_DAY);
-        let next = world.successor(&token).await.unwrap();
-        assert_ne!(next, token);
-        token = next;
+        context.clock.advance_seconds(29 * SECONDS_PER_DAY);
+        let successor = context.successor(&token).await.unwrap();
+        assert_ne!(successor, token);
+        token = successor;
     }
-    world.clock.advance_seconds(30 * SECONDS_PER_DAY + 1);
+    context.clock.advance_seconds(30 * SECONDS_PER_DAY + 1);
     assert!(matches!(
-        world.sessions.refresh(&token).await.unwrap(),
+        context.sessions.refresh(&token).await.unwrap(),
         RefreshOutcome::NotFound
     ));
 }
 
 #[tokio::test]
-async fn all_who_show_a_token_at_once_get_the_same_successor_and_it_is_good() {
-    let world = TestContext::new().await;
-    let mut token = world.sessions.create(world.user_id).await.unwrap();
+async fn concurrent_refreshes_get_the_same_valid_successor() {
+    let context = TestContext::new().await;
+    let mut token = context.sessions.create(context.user_id).await.unwrap();
     for _ in 0..5 {
-        let successors = join_all((0..10).map(|_| world.successor(&token))).await;
+        let successors = join_all((0..10).map(|_| context.successor(&token))).await;
         let first = successors[0].clone().unwrap();
-        assert!(successors.iter().all(|next| next.as_ref() == Some(&first)));
+        assert!(
+            successors
+                .iter()
+                .all(|successor| successor.as_ref() == Some(&first))
+        );
         token = first;
     }
-    assert!(world.successor(&token).await.is_some());
+    assert!(context.successor(&token).await.is_some());
 }
 
 #[tokio::test]
-async fn the_token_before_is_good_for_ten_seconds_more_and_then_it_betrays() {
-    let world = TestContext::new().await;
-    let first = world.sessions.create(world.user_id).await.unwrap();
-    let second = world.successor(&first).await.unwrap();
-    world.clock.advance_seconds(9);
-    assert_eq!(world.successor(&first).await, Some(second.clone()));
-    world.clock.advance_seconds(2);
-    let reused = world.sessions.refresh(&first).await.unwrap();
-    assert!(matches!(reused, RefreshOutcome::ReuseDetected { user_id } if user_id == world.user_id));
+async fn previous_token_is_accepted_for_ten_seconds_and_then_ends_the_session() {
+    let context = TestContext::new().await;
+    let first = context.sessions.create(context.user_id).await.unwrap();
+    let second = context.successor(&first).await.unwrap();
+    context.clock.advance_seconds(9);
+    assert_eq!(context.successor(&first).await, Some(second.clone()));
+    context.clock.advance_seconds(2);
+    let reused = context.sessions.refresh(&first).await.unwrap();
+    assert!(matches!(reused, RefreshOutcome::ReuseDetected { user_id } if user_id == context.user_id));
     assert!(matches!(
-        world.sessions.refresh(&second).await.unwrap(),
+        context.sessions.refresh(&second).await.unwrap(),
         RefreshOutcome::NotFound
     ));
     assert!(
         matches!(
-            world.sessions.refresh(&first).await.unwrap(),
+            context.sessions.refresh(&first).await.unwrap(),
             RefreshOutcome::NotFound
         ),
-        "it is told once"
+        "the reuse is reported once"
     );
 }
 
 #[tokio::test]
-async fn an_older_token_betrays_at_once_and_one_of_many_tells() {
-    let world = TestContext::new().await;
-    let first = world.sessions.create(world.user_id).await.unwrap();
-    let second = world.successor(&first).await.unwrap();
-    let third = world.successor(&second).await.unwrap();
-    let shown = join_all((0..10).map(|_| world.sessions.refresh(&first))).await;
-    let told = shown
+async fn older_token_ends_the_session_and_is_reported_once() {
+    let context = TestContext::new().await;
+    let first = context.sessions.create(context.user_id).await.unwrap();
+    let second = context.successor(&first).await.unwrap();
+    let third = context.successor(&second).await.unwrap();
+    let outcomes = join_all((0..10).map(|_| context.sessions.refresh(&first))).await;
+    let reported = outcomes
         .into_iter()
-        .filter(|shown| matches!(shown, Ok(RefreshOutcome::ReuseDetected { .. })));
-    assert_eq!(told.count(), 1);
-    assert!(world.successor(&third).await.is_none());
+        .filter(|outcome| matches!(outcome, Ok(RefreshOutcome::ReuseDetected { .. })));
+    assert_eq!(reported.count(), 1);
+    assert!(context.successor(&third).await.is_none());
 }
 
 #[tokio::test]
-async fn one_persons_theft_ends_no_other_session() {
-    let world = TestContext::new().await;
-    let one = world.sessions.create(world.user_id).await.unwrap();
-    let other = world.sessions.create(world.user_id).await.unwrap();
-    let second = world.successor(&one).await.unwrap();
-    world.successor(&second).await.unwrap();
+async fn token_reuse_ends_only_its_own_session() {
+    let context = TestContext::new().await;
+    let one = context.sessions.create(context.user_id).await.unwrap();
+    let other = context.sessions.create(context.user_id).await.unwrap();
+    let second = context.successor(&one).await.unwrap();
+    context.successor(&second).await.unwrap();
     assert!(matches!(
-        world.sessions.refresh(&one).await.unwrap(),
+        context.sessions.refresh(&one).await.unwrap(),
         RefreshOutcome::ReuseDetected { .. }
     ));
-    assert!(world.successor(&other).await.is_some());
+    assert!(context.successor(&other).await.is_some());
 }
 
 #[tokio::test]
-async fn whoever_leaves_has_left() {
-    let world = TestContext::new().await;
-    let first = world.sessions.create(world.user_id).await.unwrap();
-    let second = world.successor(&first).await.unwrap();
-    assert_eq!(world.sessions.owner(&second).await.unwrap(), Some(world.user_id));
-    let left = LogoutOutcome {
-        user_id: world.user_id,
+async fn logout_is_idempotent() {
+    let context = TestContext::new().await;
+    let first = context.sessions.create(context.user_id).await.unwrap();
+    let second = context.successor(&first).await.unwrap();
+    assert_eq!(
+        context.sessions.owner(&second).await.unwrap(),
+        Some(context.user_id)
+    );
+    let outcome = LogoutOutcome {
+        user_id: context.user_id,
         reuse_detected: false,
     };
-    assert_eq!(world.sessions.logout(&second).await.unwrap(), Some(left));
-    assert_eq!(world.sessions.logout(&second).await.unwrap(), None);
-    assert!(world.successor(&second).await.is_none());
+    assert_eq!(context.sessions.logout(&second).await.unwrap(), Some(outcome));
+    assert_eq!(context.sessions.logout(&second).await.unwrap(), None);
+    assert!(context.successor(&second).await.is_none());
 
-    let first = world.sessions.create(world.user_id).await.unwrap();
-    let second = world.successor(&first).await.unwrap();
-    world.successor(&second).await.unwrap();
-    assert_eq!(world.sessions.owner(&first).await.unwrap(), None);
+    let first = context.sessions.create(context.user_id).await.unwrap();
+    let second = context.successor(&first).await.unwrap();
+    context.successor(&second).await.unwrap();
+    assert_eq!(context.sessions.owner(&first).await.unwrap(), None);
     assert!(
-        world
+        context
             .sessions
             .logout(&first)
             .await
@@ -163,74 +169,74 @@ async fn whoever_leaves_has_left() {
 }
 
 #[tokio::test]
-async fn a_link_is_good_once_for_its_purpose_and_its_time() {
-    let world = TestContext::new().await;
-    let links = EmailLinks::new(world.sessions_table.clone(), world.clock.clock());
-    let issue = async |purpose| {
-        links
-            .create(purpose, world.user_id, "hanako@example.com")
+async fn link_works_once_for_its_purpose_until_it_expires() {
+    let context = TestContext::new().await;
+    let email_links = EmailLinks::new(context.sessions_table.clone(), context.clock.clock());
+    let create = async |purpose| {
+        email_links
+            .create(purpose, context.user_id, "hanako@example.com")
             .await
             .unwrap()
             .0
     };
 
-    let reset = issue(LinkPurpose::ResetPassword).await;
+    let reset = create(LinkPurpose::ResetPassword).await;
     assert!(
-        links
+        email_links
             .consume(LinkPurpose::VerifyEmail, &reset)
             .await
             .unwrap()
             .is_none()
     );
     assert!(
-        links
+        email_links
             .consume(LinkPurpose::ResetPassword, "another")
             .await
             .unwrap()
             .is_none()
     );
     assert!(
-        links
+        email_links
             .find(LinkPurpose::ResetPassword, &reset)
             .await
             .unwrap()
             .is_some()
     );
-    let taken = join_all((0..10).map(|_| links.consume(LinkPurpose::ResetPassword, &reset))).await;
-    let taken: Vec<_> = taken.into_iter().filter_map(Result::unwrap).collect();
-    let [link] = &taken[..] else { panic!("{taken:?}") };
-    assert_eq!(link.user_id, world.user_id);
+    let consumed = join_all((0..10).map(|_| email_links.consume(LinkPurpose::ResetPassword, &reset))).await;
+    let links: Vec<_> = consumed.into_iter().filter_map(Result::unwrap).collect();
+    let [link] = &links[..] else { panic!("{links:?}") };
+    assert_eq!(link.user_id, context.user_id);
     assert!(link.matches_email("hanako@example.com") && !link.matches_email("taro@example.com"));
 
     let (reset, verify) = (
-        issue(LinkPurpose::ResetPassword).await,
-        issue(LinkPurpose::VerifyEmail).await,
+        create(LinkPurpose::ResetPassword).await,
+        create(LinkPurpose::VerifyEmail).await,
     );
-    world.clock.advance_seconds(3_601);
+    context.clock.advance_seconds(3_601);
     assert!(
-        links
+        email_links
             .find(LinkPurpose::ResetPassword, &reset)
             .await
             .unwrap()
             .is_none()
     );
     assert!(
-        links
+        email_links
             .consume(LinkPurpose::ResetPassword, &reset)
             .await
             .unwrap()
             .is_none()
     );
     assert!(
-        links
+        email_links
             .find(LinkPurpose::VerifyEmail, &verify)
             .await
             .unwrap()
             .is_some()
     );
-    world.clock.advance_seconds(SECONDS_PER_DAY);
+    context.clock.advance_seconds(SECONDS_PER_DAY);
     assert!(
-        links
+        email_links
             .consume(LinkPurpose::VerifyEmail, &verify)
             .await
             .unwrap()

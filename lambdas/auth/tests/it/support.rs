@@ -1,4 +1,5 @@
-//! A shop's people: a database, a table, a queue and secrets of a test's own, and the functions as they are deployed.
+//! The environment of one test: its own database, table, queue and secrets, and the functions as they are
+//! deployed.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ pub const ISSUER: &str = "https://auth.test";
 pub const EMAIL: &str = "hanako@example.com";
 pub const PASSWORD: &str = "correct horse";
 
-/// What everything is made of.
+/// The resources of one test, and the environment of the functions that it starts.
 pub struct TestContext {
     pub pool: PgPool,
     aws: SdkConfig,
@@ -27,10 +28,10 @@ pub struct TestContext {
     signing_keys_secret: String,
 }
 
-/// A function that runs.
+/// A function's running process.
 pub struct TestFunction(FunctionProcess);
 
-/// What a function answers.
+/// The HTTP response of a function.
 #[derive(Debug)]
 pub struct TestResponse {
     pub status: u64,
@@ -43,7 +44,7 @@ impl TestContext {
     pub async fn new(pool: PgPool) -> Self {
         let aws = aws_client::sdk_config().await;
         let name = format!("auth-{}", uuid_v7(Clock::system().now()));
-        let queue = aws_sdk_sqs::Client::new(&aws)
+        let queue_url = aws_sdk_sqs::Client::new(&aws)
             .create_queue()
             .queue_name(&name)
             .send()
@@ -51,35 +52,36 @@ impl TestContext {
             .unwrap()
             .queue_url
             .unwrap();
-        let [keys, pepper, database] = ["keys", "pepper", "database"].map(|of| format!("{name}-{of}"));
-        create_secret(&aws, &keys, &signing_keys(&["k1"])).await;
-        create_secret(&aws, &pepper, &BASE64_STANDARD.encode([7; 32])).await;
+        let [signing_keys_secret, pepper_secret, database_secret] =
+            ["keys", "pepper", "database"].map(|kind| format!("{name}-{kind}"));
+        create_secret(&aws, &signing_keys_secret, &signing_keys(&["k1"])).await;
+        create_secret(&aws, &pepper_secret, &BASE64_STANDARD.encode([7; 32])).await;
         let credentials =
             json!({"url": pool.connect_options().to_url_lossy().to_string(), "engine": "postgres"});
-        create_secret(&aws, &database, &credentials.to_string()).await;
+        create_secret(&aws, &database_secret, &credentials.to_string()).await;
         let variables = vec![
-            ("DATABASE_CREDENTIALS_SECRET", database),
+            ("DATABASE_CREDENTIALS_SECRET", database_secret),
             ("SESSIONS_TABLE", create_table(&aws, &["session_id"]).await),
-            ("NOTIFICATION_QUEUE_URL", queue.clone()),
+            ("NOTIFICATION_QUEUE_URL", queue_url.clone()),
             ("AUTH_ISSUER", ISSUER.to_owned()),
-            ("USER_SIGNING_KEYS_SECRET", keys.clone()),
-            ("REFRESH_PEPPER_SECRET", pepper),
+            ("USER_SIGNING_KEYS_SECRET", signing_keys_secret.clone()),
+            ("REFRESH_PEPPER_SECRET", pepper_secret),
         ];
         Self {
             pool,
             aws,
             variables,
-            queue_url: queue,
-            signing_keys_secret: keys,
+            queue_url,
+            signing_keys_secret,
         }
     }
 
-    /// Another variable for the functions that start from now on.
+    /// Sets an environment variable for the functions that the test starts later.
     pub fn set_variable(&mut self, name: &'static str, value: impl Into<String>) {
         self.variables.push((name, value.into()));
     }
 
-    /// A secret of this test's own that holds `value`; gives its name.
+    /// Creates a secret and returns its name.
     pub async fn create_secret(&self, value: &str) -> String {
         let name = format!("auth-{}", uuid_v7(Clock::system().now()));
         create_secret(&self.aws, &name, value).await;
@@ -99,21 +101,21 @@ impl TestContext {
         )
     }
 
-    /// Registers the person of [`EMAIL`] and [`PASSWORD`], and gives the secret of their first mail.
+    /// Registers a user with [`EMAIL`] and [`PASSWORD`], and returns the link token of the welcome mail.
     pub async fn register_user(&self) -> String {
         let register = self.function("register").await;
         let body = json!({"email": EMAIL, "password": PASSWORD, "name": "Hanako"});
-        let answer = register.post("/v1/auth/register", &body).await;
-        assert_eq!(answer.status, 202, "{answer:?}");
+        let response = register.post("/v1/auth/register", &body).await;
+        assert_eq!(response.status, 202, "{response:?}");
         let mail = self.next_mail().await;
         assert_eq!(mail["mail"], "welcome");
         mail["token"].as_str().unwrap().to_owned()
     }
 
-    /// The next mail in the queue.
+    /// Takes the next mail request from the queue.
     pub async fn next_mail(&self) -> Value {
         let sqs = aws_sdk_sqs::Client::new(&self.aws);
-        let received = sqs
+        let output = sqs
             .receive_message()
             .queue_url(&self.queue_url)
             .wait_time_seconds(5)
@@ -121,10 +123,10 @@ impl TestContext {
             .send()
             .await
             .unwrap();
-        let message = received
+        let message = output
             .messages()
             .first()
-            .expect("a mail is in the queue")
+            .expect("the queue contains a mail request")
             .clone();
         sqs.delete_message()
             .queue_url(&self.queue_url)
@@ -133,11 +135,11 @@ impl TestContext {
             .await
             .unwrap();
         let body = message.body.unwrap();
-        serde_json::from_str::<AccountMailRequest>(&body).expect("it is what notification-sender reads");
+        serde_json::from_str::<AccountMailRequest>(&body).expect("notification-sender can parse it");
         serde_json::from_str(&body).unwrap()
     }
 
-    /// What was noted, as actions and whether an actor and a subject are with them.
+    /// The audit log: each entry's action, and whether it has an actor and a subject.
     pub async fn audit_actions(&self) -> Vec<(String, bool, bool)> {
         let rows: Vec<(String, bool, bool)> = sqlx::query_as(
             "SELECT action, actor_id IS NOT NULL, subject IS NOT NULL FROM audit_log ORDER BY id",
@@ -148,7 +150,7 @@ impl TestContext {
         rows
     }
 
-    /// All that is kept of what was done, as text, to look for what should not be in it.
+    /// The whole audit log as text, to search it for secrets.
     pub async fn audit_log_text(&self) -> String {
         let rows: Vec<(Value,)> = sqlx::query_as("SELECT to_jsonb(audit_log) FROM audit_log")
             .fetch_all(&self.pool)
@@ -157,7 +159,7 @@ impl TestContext {
         rows.into_iter().map(|(row,)| row.to_string()).collect()
     }
 
-    /// Puts other signing keys in the place of those that there are.
+    /// Replaces the signing keys in the existing secret.
     pub async fn replace_signing_keys(&self, kids: &[&str]) {
         aws_sdk_secretsmanager::Client::new(&self.aws)
             .put_secret_value()
@@ -168,17 +170,17 @@ impl TestContext {
             .unwrap();
     }
 
-    /// Signing keys in a secret of this name, which was not there.
+    /// Creates a secret with signing keys.
     pub async fn create_signing_keys(&self, name: &str, kids: &[&str]) {
         create_secret(&self.aws, name, &signing_keys(kids)).await;
     }
 
-    /// What an access token says, once the function `jwks` has vouched for it.
+    /// Verifies an access token with the JWKS of the function `jwks`.
     pub async fn verified_claims(&self, access_token: &str) -> Result<Claims, TokenError> {
         let jwks = self.function("jwks").await;
-        let keys = jwks.get("/.well-known/jwks.json", "").await;
-        assert_eq!(keys.status, 200, "{keys:?}");
-        TokenVerifier::from_jwks(&keys.body.to_string(), ISSUER, "matsuri", Clock::system())
+        let response = jwks.get("/.well-known/jwks.json", "").await;
+        assert_eq!(response.status, 200, "{response:?}");
+        TokenVerifier::from_jwks(&response.body.to_string(), ISSUER, "matsuri", Clock::system())
             .unwrap()
             .verify(access_token)
     }
@@ -189,14 +191,14 @@ impl TestFunction {
         self.post_from("203.0.113.9", path, body).await
     }
 
-    pub async fn post_from(&self, address: &str, path: &str, body: &Value) -> TestResponse {
+    pub async fn post_from(&self, ip: &str, path: &str, body: &Value) -> TestResponse {
         let event = json!({
             "version": "2.0",
             "routeKey": format!("POST {path}"),
             "rawPath": path,
             "rawQueryString": "",
             "headers": {"content-type": "application/json"},
-            "requestContext": {"http": {"method": "POST", "path": path, "sourceIp": address}},
+            "requestContext": {"http": {"method": "POST", "path": path, "sourceIp": ip}},
             "body": body.to_string(),
             "isBase64Encoded": false,
         });
@@ -227,24 +229,24 @@ impl TestFunction {
         self.invoke(event).await
     }
 
-    /// Every line that it has logged that has `text` in it.
+    /// The log lines that contain `text`.
     pub async fn log_lines(&self, text: &str) -> String {
         self.0.wait_for_log(text).await.concat()
     }
 
     async fn invoke(&self, event: Value) -> TestResponse {
-        let answer = self.0.invoke(event).await.unwrap();
+        let response = self.0.invoke(event).await.unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let body = answer["body"].as_str().unwrap_or("");
+        let body = response["body"].as_str().unwrap_or("");
         TestResponse {
-            status: answer["statusCode"].as_u64().unwrap(),
-            headers: answer["headers"]
+            status: response["statusCode"].as_u64().unwrap(),
+            headers: response["headers"]
                 .as_object()
                 .unwrap()
                 .iter()
                 .map(|(name, value)| (name.clone(), text(value)))
                 .collect(),
-            cookies: answer["cookies"].as_array().unwrap().iter().map(text).collect(),
+            cookies: response["cookies"].as_array().unwrap().iter().map(text).collect(),
             body: serde_json::from_str(body).unwrap_or(Value::Null),
         }
     }
@@ -258,12 +260,14 @@ impl TestResponse {
             .to_owned()
     }
 
-    /// The slug of the problem that it is.
+    /// The slug of the problem document.
     pub fn problem_slug(&self) -> &str {
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], self.status);
-        let kind = self.body["type"].as_str().unwrap();
-        kind.strip_prefix("https://matsuri.dev/problems/").unwrap()
+        let problem_type = self.body["type"].as_str().unwrap();
+        problem_type
+            .strip_prefix("https://matsuri.dev/problems/")
+            .unwrap()
     }
 }
 
@@ -277,14 +281,14 @@ async fn create_secret(aws: &SdkConfig, name: &str, value: &str) {
         .unwrap();
 }
 
-/// Keys of which the last signs.
+/// The content of the signing keys' secret. The last key signs.
 fn signing_keys(kids: &[&str]) -> String {
     let keys: Vec<Value> = kids
         .iter()
         .enumerate()
-        .map(|(at, kid)| {
-            let from = format!("2026-01-0{}T00:00:00Z", at + 1);
-            json!({"kid": kid, "private_key_pem": private_key_pem(), "signs_from": from})
+        .map(|(index, kid)| {
+            let signs_from = format!("2026-01-0{}T00:00:00Z", index + 1);
+            json!({"kid": kid, "private_key_pem": private_key_pem(), "signs_from": signs_from})
         })
         .collect();
     json!({"keys": keys}).to_string()

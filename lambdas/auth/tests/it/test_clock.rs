@@ -1,4 +1,4 @@
-//! A clock that a test moves.
+//! A clock that the test can advance.
 
 use std::sync::{
     Arc,
@@ -8,24 +8,25 @@ use std::sync::{
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp};
 
-/// It runs with the machine's, ahead of it by as much as the test says: the local AWS takes out what is past its
-/// end by the machine's. It begins ten minutes past an hour, so that no hour ends by chance.
+/// Runs ahead of the system clock by the time that the test has advanced it. It never runs behind, because
+/// the local AWS deletes expired items by the system clock. It starts ten minutes after a full hour, so that
+/// hourly counters do not change during a test by chance.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicI64>);
 
 impl Default for TestClock {
     fn default() -> Self {
-        let past = Clock::system().now().timestamp().rem_euclid(3_600);
-        let ahead = (600 - past).rem_euclid(3_600);
-        Self(Arc::new(AtomicI64::new(ahead * 1_000)))
+        let past_hour = Clock::system().now().timestamp().rem_euclid(3_600);
+        let seconds_ahead = (600 - past_hour).rem_euclid(3_600);
+        Self(Arc::new(AtomicI64::new(seconds_ahead * 1_000)))
     }
 }
 
 impl TestClock {
     pub fn clock(&self) -> Clock {
-        let ahead = self.0.clone();
+        let millis_ahead = self.0.clone();
         let system = Clock::system();
-        Clock::from_fn(move || system.now() + TimeDelta::milliseconds(ahead.load(Ordering::SeqCst)))
+        Clock::from_fn(move || system.now() + TimeDelta::milliseconds(millis_ahead.load(Ordering::SeqCst)))
     }
 
     pub fn now(&self) -> Timestamp {

@@ -1,4 +1,5 @@
-//! `email-verify`: `{"token"}` shows that an address is its reader's own; `{"email"}` has such a link sent once more.
+//! `email-verify`: with `{"token"}`, verifies the e-mail address that a link was sent to; with `{"email"}`,
+//! sends such a link again.
 
 use std::sync::Arc;
 
@@ -36,18 +37,18 @@ struct RequestBody {
     email: Option<String>,
 }
 
-/// Makes the function; see [`crate`] for its variables.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let store = bootstrap::sessions_table(&init).await?;
-    let verify = Arc::new(EmailVerifyHandler {
-        users: bootstrap::users(&init).await?,
-        email_links: bootstrap::email_links(&init, store.clone()),
-        throttle: bootstrap::login_throttle(&init, store)?,
-        mailer: bootstrap::mailer(&init)?,
+/// Creates the function. The crate documentation lists its environment variables.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let sessions_table = bootstrap::sessions_table(&context).await?;
+    let handler = Arc::new(EmailVerifyHandler {
+        users: bootstrap::users(&context).await?,
+        email_links: bootstrap::email_links(&context, sessions_table.clone()),
+        throttle: bootstrap::login_throttle(&context, sessions_table)?,
+        mailer: bootstrap::mailer(&context)?,
     });
-    Ok(api_gateway::handler(init.clock, move |request| {
-        let verify = Arc::clone(&verify);
-        async move { verify.handle(&request).await }
+    Ok(api_gateway::handler(context.clock, move |request| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(&request).await }
     }))
 }
 
@@ -59,7 +60,7 @@ impl EmailVerifyHandler {
             (None, Some(email)) => self.resend_link(&email, request).await,
             _ => Err(AuthError::InvalidBody(vec![FieldError {
                 pointer: String::new(),
-                detail: "give either the `token` of a link or the `email` to send one to".to_owned(),
+                detail: "send either the `token` of a link, or the `email` to send a link to".to_owned(),
             }])),
         }
     }
@@ -74,33 +75,43 @@ impl EmailVerifyHandler {
         if !self.users.mark_email_verified(user.id, &user.email).await? {
             return Err(AuthError::InvalidLink);
         }
-        let who = Some(user.id);
-        audit::record(&self.users, request, "email_verified", who, who, json!({})).await;
+        let user_id = Some(user.id);
+        audit::record(
+            &self.users,
+            request,
+            "email_verified",
+            user_id,
+            user_id,
+            json!({}),
+        )
+        .await;
         Ok(Response::empty(StatusCode::NO_CONTENT))
     }
 
-    /// The same answer, after the same work, whether the address is somebody's or not.
+    /// The response and its duration are the same whether the e-mail address has an account or not.
     async fn resend_link(&self, email: &str, request: &Request) -> Result<Response, AuthError> {
         let email = validation::validate_email(email)?;
-        let may_mail = self.throttle.check_mail_quota(email.as_str()).await?;
-        let found = self.users.find_by_email(&email).await?.map(|found| found.user);
-        match found.filter(|user| may_mail && user.email_verified_at.is_none()) {
+        let has_mail_quota = self.throttle.check_mail_quota(email.as_str()).await?;
+        let credentials = self.users.find_by_email(&email).await?;
+        let user = credentials.map(|credentials| credentials.user);
+        match user.filter(|user| has_mail_quota && user.email_verified_at.is_none()) {
             Some(user) => {
                 let token = self
                     .email_links
                     .create(LinkPurpose::VerifyEmail, user.id, &user.email)
                     .await?;
-                let link = AccountMail::VerifyAddress { token };
-                self.mailer.send(&user, link, request).await;
+                let mail = AccountMail::VerifyAddress { token };
+                self.mailer.send(&user, mail, request).await;
             }
             None => {
+                // This link is never sent. Its creation takes as long as that of a real one.
                 self.email_links
                     .create(LinkPurpose::VerifyEmail, UserId(Uuid::nil()), "")
                     .await?;
                 self.mailer.send_decoy(request).await;
             }
         }
-        let answer = json!({"detail": "If the address waits for it, a mail is on its way."});
-        Ok(Response::json(StatusCode::ACCEPTED, &answer))
+        let body = json!({"detail": "If the address has to be verified, a mail is on its way."});
+        Ok(Response::json(StatusCode::ACCEPTED, &body))
     }
 }

@@ -1,4 +1,6 @@
-//! `refresh`: the next tokens of a session. An old token that comes again ends the session, and its person is told.
+//! `refresh`: exchanges the refresh token of a session for new tokens.
+//!
+//! The reuse of an old refresh token ends the session, and the user gets a mail about it.
 
 use std::sync::Arc;
 
@@ -16,9 +18,7 @@ use crate::{
     api_gateway::{self, Request, Response},
     audit, bootstrap,
     mailer::Mailer,
-    refresh_token::RefreshToken,
-    sessions::{RefreshOutcome, Sessions},
-    token_response::TokenResponse,
+    sessions::{RefreshOutcome, RefreshToken, Sessions, TokenResponse},
 };
 
 struct RefreshHandler {
@@ -34,18 +34,18 @@ struct RequestBody {
     refresh_token: String,
 }
 
-/// Makes the function; see [`crate`] for its variables.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let store = bootstrap::sessions_table(&init).await?;
-    let refresh = Arc::new(RefreshHandler {
-        users: bootstrap::users(&init).await?,
-        sessions: bootstrap::sessions(&init, store).await?,
-        token_issuer: bootstrap::issuer(&init).await?,
-        mailer: bootstrap::mailer(&init)?,
+/// Creates the function. The crate documentation lists its environment variables.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let sessions_table = bootstrap::sessions_table(&context).await?;
+    let handler = Arc::new(RefreshHandler {
+        users: bootstrap::users(&context).await?,
+        sessions: bootstrap::sessions(&context, sessions_table).await?,
+        token_issuer: bootstrap::user_token_issuer(&context).await?,
+        mailer: bootstrap::mailer(&context)?,
     });
-    Ok(api_gateway::handler(init.clock, move |request| {
-        let refresh = Arc::clone(&refresh);
-        async move { refresh.handle(&request).await }
+    Ok(api_gateway::handler(context.clock, move |request| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(&request).await }
     }))
 }
 
@@ -61,37 +61,38 @@ impl RefreshHandler {
             }
             RefreshOutcome::Refreshed {
                 user_id,
-                signed_in_at: began_at,
-                successor: next,
+                signed_in_at,
+                successor,
             } => {
-                let Some(user) = self.find_active_user(user_id, began_at).await? else {
+                let Some(user) = self.find_active_user(user_id, signed_in_at).await? else {
                     self.sessions.revoke(token.family_id()).await?;
                     return Err(AuthError::SessionEnded);
                 };
-                let tokens = TokenResponse::new(self.token_issuer.issue(&user).await?, next);
+                let tokens = TokenResponse::new(self.token_issuer.issue(&user).await?, successor);
                 Ok(Response::json(StatusCode::OK, &tokens))
             }
         }
     }
 
-    /// The person, unless the account is gone or everything from before a later moment was ended.
+    /// Returns `None` when the account was deleted, or when it has revoked all sessions since this one
+    /// started.
     async fn find_active_user(
         &self,
         user_id: UserId,
-        began_at: Timestamp,
+        signed_in_at: Timestamp,
     ) -> Result<Option<User>, AuthError> {
-        let Some(standing) = self.users.account_status(user_id).await? else {
+        let Some(status) = self.users.account_status(user_id).await? else {
             return Ok(None);
         };
-        if began_at.timestamp_millis() < standing.tokens_valid_from.timestamp_millis() {
+        if signed_in_at.timestamp_millis() < status.tokens_valid_from.timestamp_millis() {
             return Ok(None);
         }
         Ok(self.users.find_by_id(user_id).await?)
     }
 }
 
-/// Tells the person that one of their sessions was ended because two had its token.
-pub(crate) async fn report_session_revoked(
+/// Tells the user by mail that the reuse of a refresh token has ended a session, and audits it.
+pub(super) async fn report_session_revoked(
     users: &Users,
     mailer: &Mailer,
     user_id: UserId,

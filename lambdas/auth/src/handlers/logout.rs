@@ -1,5 +1,6 @@
-//! `logout`: ends a session, or all that its person has. Whatever the token, there is nothing more to say than
-//! that it is good for nothing any more.
+//! `logout`: ends a session, or all sessions of its user.
+//!
+//! The response is the same for every token, valid or not: afterwards, the token is invalid.
 
 use std::sync::Arc;
 
@@ -9,14 +10,13 @@ use serde::Deserialize;
 use serde_json::json;
 use users::Users;
 
+use super::refresh::report_session_revoked;
 use crate::{
     AuthError,
     api_gateway::{self, Request, Response},
     audit, bootstrap,
     mailer::Mailer,
-    refresh::report_session_revoked,
-    refresh_token::RefreshToken,
-    sessions::{LogoutOutcome, Sessions},
+    sessions::{LogoutOutcome, RefreshToken, Sessions},
 };
 
 struct LogoutHandler {
@@ -29,33 +29,33 @@ struct LogoutHandler {
 #[serde(deny_unknown_fields)]
 struct RequestBody {
     refresh_token: String,
-    /// On all devices.
+    /// Ends the user's sessions on all devices.
     #[serde(default)]
     everywhere: bool,
 }
 
-/// Makes the function; see [`crate`] for its variables.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let store = bootstrap::sessions_table(&init).await?;
-    let logout = Arc::new(LogoutHandler {
-        users: bootstrap::users(&init).await?,
-        sessions: bootstrap::sessions(&init, store).await?,
-        mailer: bootstrap::mailer(&init)?,
+/// Creates the function. The crate documentation lists its environment variables.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let sessions_table = bootstrap::sessions_table(&context).await?;
+    let handler = Arc::new(LogoutHandler {
+        users: bootstrap::users(&context).await?,
+        sessions: bootstrap::sessions(&context, sessions_table).await?,
+        mailer: bootstrap::mailer(&context)?,
     });
-    Ok(api_gateway::handler(init.clock, move |request| {
-        let logout = Arc::clone(&logout);
-        async move { logout.handle(&request).await }
+    Ok(api_gateway::handler(context.clock, move |request| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(&request).await }
     }))
 }
 
 impl LogoutHandler {
     async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
         let body: RequestBody = request.json()?;
-        let done = Response::empty(StatusCode::NO_CONTENT);
+        let response = Response::empty(StatusCode::NO_CONTENT);
         let Ok(token) = body.refresh_token.parse::<RefreshToken>() else {
-            return Ok(done);
+            return Ok(response);
         };
-        // Before the session ends: what fails here is tried again with the same token.
+        // This comes before the end of the session: when it fails, the client can retry with the same token.
         if body.everywhere
             && let Some(user_id) = self.sessions.owner(&token).await?
         {
@@ -73,10 +73,10 @@ impl LogoutHandler {
                 user_id,
                 reuse_detected: false,
             }) => {
-                let (who, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
-                audit::record(&self.users, request, "logout", who, who, details).await;
+                let (user_id, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
+                audit::record(&self.users, request, "logout", user_id, user_id, details).await;
             }
         }
-        Ok(done)
+        Ok(response)
     }
 }

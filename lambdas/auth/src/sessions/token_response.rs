@@ -1,21 +1,21 @@
-//! What a person gets who has signed in.
+//! The response body of a sign-in and of a refresh.
 
 use serde::Serialize;
 
-use crate::{access_token, refresh_token::RefreshToken};
+use super::RefreshToken;
+use crate::access_token;
 
-/// The tokens of a session, as RFC 6749 (5.1) writes them.
+/// The tokens of a session, in the format of RFC 6749, section 5.1.
 #[derive(Serialize)]
 pub struct TokenResponse {
     access_token: String,
     refresh_token: String,
     token_type: &'static str,
-    /// Seconds for which the access token is good.
+    /// The lifetime of the access token in seconds.
     expires_in: i64,
 }
 
 impl TokenResponse {
-    /// Both tokens of a session.
     #[must_use]
     pub fn new(access_token: String, refresh_token: RefreshToken) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! `jwks`: what those need to know who verify our tokens: `/.well-known/jwks.json` and
+//! `jwks`: the documents for verifiers of our access tokens, `/.well-known/jwks.json` and
 //! `/.well-known/openid-configuration`.
 
 use std::{error::Error, sync::Arc};
@@ -16,7 +16,7 @@ use crate::{
     signing_keys::CachedSigningKeys,
 };
 
-/// A new key is published an hour and more before it signs; five minutes are nothing to that.
+/// A new key is published at least an hour before it signs, so verifiers may cache the JWKS for five minutes.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 struct JwksHandler {
@@ -25,55 +25,54 @@ struct JwksHandler {
     openid_configuration: Value,
 }
 
-/// Makes the function: it tells of `AUTH_ISSUER`, whose keys are found at `AUTH_JWKS_URI`, or else below the issuer.
+/// Creates the function. The crate documentation lists its environment variables.
 ///
-/// Who the issuer is, it tells before there are any keys: API Gateway asks for it when the front door is first deployed,
-/// and the keys are put into their secret after that.
-pub async fn init(init: FunctionContext) -> Result<Handler, InitError> {
-    let issuer: String = init.environment.required("AUTH_ISSUER")?;
-    let jwks_uri = init.environment.optional("AUTH_JWKS_URI")?;
+/// The function starts without signing keys: API Gateway reads the issuer's configuration when the system is
+/// deployed for the first time, and the keys are created after that.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let issuer: String = context.environment.required("AUTH_ISSUER")?;
+    let jwks_uri = context.environment.optional("AUTH_JWKS_URI")?;
     let jwks_uri =
         jwks_uri.unwrap_or_else(|| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
-    let jwks = Arc::new(JwksHandler {
+    let handler = Arc::new(JwksHandler {
         signing_keys: OnceCell::new(),
         openid_configuration: openid_configuration(&issuer, &jwks_uri),
-        context: init,
+        context,
     });
-    if let Err(error) = jwks.signing_keys().await {
+    if let Err(error) = handler.signing_keys().await {
         let error: &(dyn Error + 'static) = &error;
-        tracing::warn!(error, "there are no keys to publish yet");
+        tracing::warn!(error, "there are no signing keys to publish yet");
     }
-    let clock = jwks.context.clock.clone();
+    let clock = handler.context.clock.clone();
     Ok(api_gateway::handler(clock, move |request| {
-        let jwks = Arc::clone(&jwks);
-        async move { jwks.handle(&request).await }
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(&request).await }
     }))
 }
 
 impl JwksHandler {
     async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let reply = if request.path.ends_with("/.well-known/jwks.json") {
-            Response::json(
-                StatusCode::OK,
-                &self.signing_keys().await?.current().await.jwk_set(),
-            )
+        let response = if request.path.ends_with("/.well-known/jwks.json") {
+            let signing_keys = self.signing_keys().await?.current().await;
+            Response::json(StatusCode::OK, &signing_keys.jwk_set())
         } else if request.path.ends_with("/.well-known/openid-configuration") {
             Response::json(StatusCode::OK, &self.openid_configuration)
         } else {
             return Err(Problem::not_found().into());
         };
-        Ok(reply.header(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL)))
+        Ok(response.header(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL)))
     }
 
+    /// Loads the keys on first use. After a failure, the next request tries again.
     async fn signing_keys(&self) -> Result<&CachedSigningKeys, AuthError> {
-        let read = self
-            .signing_keys
-            .get_or_try_init(|| bootstrap::signing_keys(&self.context));
-        read.await.map_err(AuthError::SigningKeys)
+        self.signing_keys
+            .get_or_try_init(|| bootstrap::signing_keys(&self.context))
+            .await
+            .map_err(AuthError::SigningKeys)
     }
 }
 
-/// As much of OpenID Connect Discovery as those need who only verify: nobody else signs in by us.
+/// The members of OpenID Connect Discovery that verifiers need. We do not offer sign-in to other systems.
 fn openid_configuration(issuer: &str, jwks_uri: &str) -> Value {
     json!({
         "issuer": issuer,

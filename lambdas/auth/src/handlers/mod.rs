@@ -1,0 +1,13 @@
+//! The Lambda functions, one module each. Every module has an `init`, which reads the environment and creates
+//! the clients once per process, and a handler struct, which handles the requests.
+
+pub mod email_verify;
+pub mod jwks;
+pub mod login;
+pub mod logout;
+pub mod oauth_callback;
+pub mod oauth_start;
+pub mod password_forgot;
+pub mod password_reset;
+pub mod refresh;
+pub mod register;
