@@ -101,16 +101,14 @@ mod tests {
 
     #[test]
     fn length_is_limited_and_email_and_name_are_rejected() {
-        let unusual: String = ('!'..='~').chain('\u{4e00}'..='\u{4e40}').collect();
-        let longest: String = unusual.chars().take(128).collect();
-        let too_long: String = unusual.chars().take(129).collect();
+        let random: String = (0..129).map(|i| char::from(33 + (i * 37 % 90) as u8)).collect();
         assert!(validate("xk7 quit").is_ok());
         assert!(validate("祭り囃子と太鼓の音").is_ok());
-        assert!(validate(&longest).is_ok());
+        assert!(validate(&random[..128]).is_ok());
         for (text, error) in [
             ("1234567", PasswordPolicyError::TooShort),
             ("祭り囃子と太鼓", PasswordPolicyError::TooShort),
-            (&*too_long, PasswordPolicyError::TooLong),
+            (&*random, PasswordPolicyError::TooLong),
             (&*"👨‍👩‍👧‍👦".repeat(21), PasswordPolicyError::TooLong),
             ("Hanako.M@Example.com", PasswordPolicyError::Guessable),
             (" hanako matsuri", PasswordPolicyError::Guessable),
