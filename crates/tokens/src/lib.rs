@@ -1,7 +1,7 @@
-//! Access tokens: verifying everybody's, and issuing those of our own programs.
+//! Access tokens: verifies user tokens and service tokens, and issues service tokens.
 //!
-//! There are two issuers with a key each, and nothing trusts both: people's tokens open core-api, our own
-//! programs' tokens open stock-service. How a token reaches a handler is the crate `web`'s business.
+//! There are two issuers, each with its own key, and no service trusts both: core-api accepts user tokens,
+//! stock-service accepts service tokens. The crate `http-server` extracts tokens from requests.
 
 mod permission;
 mod service_token;
@@ -15,17 +15,17 @@ pub use permission::Permission;
 pub use service_token::{ServiceSigningKey, ServiceTokenIssuer, SigningKeyError};
 pub use verifier::{JwksError, KeyRefreshRequest, TokenError, TokenVerifier};
 
-/// What the one who asks may do.
+/// The role of a user or service. It determines the [`Permission`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Buys.
+    /// Places orders.
     Customer,
-    /// Helps customers: sees what is theirs, changes nothing.
+    /// Helps customers: reads their accounts, changes nothing.
     Support,
-    /// Runs the shop.
+    /// Administers products and users.
     Admin,
-    /// Is one of our own programs.
+    /// One of our own services. No user has this role.
     Service,
 }
 
@@ -40,24 +40,24 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a verified token says of its bearer.
+/// The claims of an access token (RFC 7519).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who: a person's UUID or a program's name.
+    /// Subject: a user's UUID or a service's name.
     pub sub: String,
-    /// What they may do.
+    /// The role at the time the token was issued.
     pub role: Role,
-    /// Where mail reaches a person.
+    /// The user's e-mail address. Service tokens have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Who issued the token.
+    /// Issuer.
     pub iss: String,
-    /// What it is for.
+    /// Audience.
     pub aud: String,
-    /// When it was issued, in seconds since 1970.
+    /// When the token was issued, in seconds since the Unix epoch.
     pub iat: i64,
-    /// When it ends, in seconds since 1970.
+    /// When the token expires, in seconds since the Unix epoch.
     pub exp: i64,
-    /// The token's own id.
+    /// The token's id.
     pub jti: String,
 }

@@ -1,29 +1,28 @@
-//! What may be done, and which role may do it. Nowhere else is a role asked for its name.
+//! Permissions, and the one table of which role has which. All other code checks permissions, never roles.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Role;
 
-/// Something that not everybody may do.
+/// An action that requires a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
-    /// Reading, changing and deleting what is one's own: account, addresses, preferences.
+    /// Read, change and delete the user's own account, addresses and preferences.
     ManageOwnAccount,
-    /// Filling a cart, ordering, and seeing what one has ordered.
+    /// Fill a cart, place orders, and read the user's own orders.
     PlaceOrders,
-    /// Adding, changing and removing products.
+    /// Add, change and remove products.
     ManageCatalog,
-    /// Looking up people's accounts.
+    /// Read the accounts of all users.
     ReadUsers,
-    /// Saying who has which role.
+    /// Assign roles to users.
     AssignRoles,
-    /// Reading who did what to whom.
+    /// Read the audit log.
     ReadAuditLog,
 }
 
 impl Permission {
-    /// Every permission.
     pub const ALL: [Self; 6] = [
         Self::ManageOwnAccount,
         Self::PlaceOrders,
@@ -35,27 +34,24 @@ impl Permission {
 }
 
 impl Role {
-    /// Every role.
     pub const ALL: [Self; 4] = [Self::Customer, Self::Support, Self::Admin, Self::Service];
 
-    /// What the role permits: the one table of it.
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
         match self {
             Self::Customer => &[Permission::ManageOwnAccount, Permission::PlaceOrders],
-            // Whoever works for the shop may buy in it.
+            // Employees may place orders as well.
             Self::Support => &[
                 Permission::ManageOwnAccount,
                 Permission::PlaceOrders,
                 Permission::ReadUsers,
             ],
             Self::Admin => &Permission::ALL,
-            // Our programs ask each other elsewhere, with another issuer's tokens.
+            // Services call stock-service only, which trusts another issuer and checks no permissions.
             Self::Service => &[],
         }
     }
 
-    /// Whether the role permits this.
     #[must_use]
     pub fn has_permission(self, permission: Permission) -> bool {
         self.permissions().contains(&permission)
@@ -67,14 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_may_more_may_all_that_the_others_may() {
-        for (less, more) in [(Role::Customer, Role::Support), (Role::Support, Role::Admin)] {
+    fn higher_roles_include_all_permissions_of_lower_roles() {
+        for (lower, higher) in [(Role::Customer, Role::Support), (Role::Support, Role::Admin)] {
             assert!(
-                less.permissions()
+                lower
+                    .permissions()
                     .iter()
-                    .all(|&permission| more.has_permission(permission))
+                    .all(|&permission| higher.has_permission(permission))
             );
-            assert!(less.permissions().len() < more.permissions().len());
+            assert!(lower.permissions().len() < higher.permissions().len());
         }
         assert!(Role::Service.permissions().is_empty());
         assert!(

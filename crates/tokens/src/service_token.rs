@@ -1,4 +1,5 @@
-//! The credential of our own programs: a short-lived token that each signs for itself.
+//! Service tokens: short-lived access tokens that each of our own services signs for its calls to other
+//! services.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,30 +11,29 @@ use serde::Deserialize;
 
 use crate::{Claims, Role};
 
-/// How long a program's token is good for.
 const TOKEN_LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
-/// A token this near its end is not sent any more.
+/// A token that expires within this time is replaced before it is used again.
 const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
-/// A program's signing key, as Secrets Manager keeps it.
+/// A service's private signing key, in the format of the secret in Secrets Manager.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ServiceSigningKey {
-    /// By which verifiers find the public half.
+    /// The key id under which verifiers find the public key.
     pub kid: String,
-    /// Ed25519, PKCS#8, PEM.
+    /// An Ed25519 key in PKCS#8, PEM-encoded.
     pub private_key_pem: SecretString,
 }
 
-/// A signing key that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the service signing key is not an Ed25519 key in PEM, or cannot sign")]
+#[error("the service signing key is not an Ed25519 private key in PEM format, or signing failed")]
 pub struct SigningKeyError(#[from] jsonwebtoken::errors::Error);
 
-/// Signs one program's tokens, and keeps each until shortly before its end. Cloning is cheap.
+/// Issues the tokens of one service, and reuses each token until shortly before it expires. Cloning is cheap.
 ///
-/// By Ed25519, because a function signs once in each cold start, of which reading an RSA key and signing with it was a
-/// quarter. People's tokens are RS256, which is all that API Gateway verifies; it never sees these.
+/// Signs with Ed25519: a function signs once in each cold start, and parsing an RSA key and signing with it
+/// took a quarter of that time. User tokens are RS256, the only algorithm that API Gateway verifies; it never
+/// sees service tokens.
 #[derive(Clone)]
 pub struct ServiceTokenIssuer(Arc<Inner>);
 
@@ -44,16 +44,17 @@ struct Inner {
     audience: String,
     service_name: String,
     clock: Clock,
+    /// The current token and when it expires.
     cached_token: Mutex<Option<(String, Timestamp)>>,
 }
 
 impl ServiceTokenIssuer {
-    /// A signer for the program named `program`.
+    /// Fails when `key` is not an Ed25519 private key.
     pub fn new(
         key: &ServiceSigningKey,
         issuer: &str,
         audience: &str,
-        program: &str,
+        service_name: &str,
         clock: Clock,
     ) -> Result<Self, SigningKeyError> {
         let mut header = Header::new(Algorithm::EdDSA);
@@ -63,25 +64,25 @@ impl ServiceTokenIssuer {
             header,
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
-            service_name: program.to_owned(),
+            service_name: service_name.to_owned(),
             clock,
             cached_token: Mutex::new(None),
         })))
     }
 
-    /// A token that is good for at least another minute.
+    /// Returns a token that is valid for at least one more minute.
     pub fn token(&self) -> Result<String, SigningKeyError> {
         let Inner {
             key, header, clock, ..
         } = &*self.0;
         let now = clock.now();
-        let mut current = self.0.cached_token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((token, ends)) = &*current
-            && now < *ends - RENEWAL_MARGIN
+        let mut cached_token = self.0.cached_token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, expires_at)) = &*cached_token
+            && now < *expires_at - RENEWAL_MARGIN
         {
             return Ok(token.clone());
         }
-        let ends = now + TOKEN_LIFETIME;
+        let expires_at = now + TOKEN_LIFETIME;
         let claims = Claims {
             sub: self.0.service_name.clone(),
             role: Role::Service,
@@ -89,19 +90,19 @@ impl ServiceTokenIssuer {
             iss: self.0.issuer.clone(),
             aud: self.0.audience.clone(),
             iat: now.timestamp(),
-            exp: ends.timestamp(),
+            exp: expires_at.timestamp(),
             jti: uuid_v7(now).to_string(),
         };
         let token = encode(header, &claims, key)?;
-        *current = Some((token.clone(), ends));
+        *cached_token = Some((token.clone(), expires_at));
         Ok(token)
     }
 }
 
 impl std::fmt::Debug for ServiceTokenIssuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServiceSigner")
-            .field("program", &self.0.service_name)
+        f.debug_struct("ServiceTokenIssuer")
+            .field("service_name", &self.0.service_name)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Verifying a token against its issuer's public keys.
+//! Verifies access tokens with the public keys (JWKS) of their issuer.
 
 use std::{
     collections::HashMap,
@@ -19,35 +19,35 @@ use tokio::{
 
 use crate::Claims;
 
-/// How far the clocks of two machines may be apart, in seconds.
+/// How far the clocks of issuer and verifier may differ.
 const CLOCK_LEEWAY_SECONDS: i64 = 30;
 
-/// Longer than any token of ours; what is longer is not looked at.
+/// Longer tokens are rejected before parsing. Our own tokens are shorter.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// How many tokens are recognised without checking their signature again, of 4 KiB at most each.
+/// How many verified tokens the cache holds, at most 4 KiB each.
 const VERIFIED_TOKENS_CAPACITY: u64 = 1000;
 
-/// How many may wait at once for keys to be read again. Whoever comes on top of them is refused at once.
+/// How many requests may wait for a key refresh at once. Further ones are rejected immediately.
 const MAX_PENDING_KEY_REFRESHES: usize = 64;
 
-/// How long each of them waits at most.
+/// How long a request waits for a key refresh.
 const KEY_REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Knows an issuer's keys, and with each the one algorithm that it is for: RS256 or EdDSA. The token has no say in that.
-/// Cloning is cheap.
+/// Verifies the tokens of one issuer. Each key is bound to one algorithm, RS256 or EdDSA; the token cannot
+/// choose it. Cloning is cheap.
 #[derive(Clone)]
 pub struct TokenVerifier(Arc<Inner>);
 
 struct Inner {
     keys: RwLock<HashMap<String, VerificationKey>>,
-    /// What is asked of a token by any key.
+    /// The checks that apply to a token with any key.
     validation: Validation,
     clock: Clock,
-    /// What tokens say whose signature, issuer and audience were right: the same text says the same again, and a
-    /// program comes with one token for minutes. Time is asked each time.
+    /// The claims of tokens whose signature, issuer and audience were verified, by the token's full text. A
+    /// client sends the same token for minutes. Expiry is checked on every use.
     verified_tokens: Cache<String, Claims>,
-    /// Where the keys are asked for again, if somebody reads them.
+    /// Sends requests for a key refresh, if the verifier was created with one.
     key_refresh: Option<mpsc::Sender<KeyRefreshRequest>>,
 }
 
@@ -56,64 +56,62 @@ struct VerificationKey {
     decoding_key: DecodingKey,
 }
 
-/// Somebody's wish that the keys be read again: answered, or dropped, when they were or will not be.
+/// A request to read the issuer's keys again. Sending a value reports that they were read; dropping the
+/// sender reports that they will not be read now.
 pub type KeyRefreshRequest = oneshot::Sender<()>;
 
-/// Why a token opens nothing. The bearer is told no more than that it is invalid or has expired.
+/// Why a token was rejected. A response to the client says only that the token is invalid or has expired.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Its time is over, or has not come.
     #[error("the access token has expired")]
     Expired,
-    /// No key of this issuer has been read yet, so that nothing can be said of any token.
-    #[error("the keys that verify access tokens are not here yet")]
+    /// The issuer's keys have not been read yet, so no token can be verified.
+    #[error("the issuer's keys are not available yet")]
     NoKeys,
-    /// It names a key that is not among the issuer's, or not yet.
-    #[error("the access token is signed by an unknown key")]
+    /// The token names a key that is not in the key set, or was not when it was last read.
+    #[error("the access token is signed with an unknown key")]
     UnknownKey,
-    /// Everything else.
-    #[error("the access token is not valid")]
+    /// The token is malformed, or its signature, issuer, audience or time of issue is wrong.
+    #[error("the access token is invalid")]
     Invalid,
 }
 
-/// A key set that cannot be used.
+/// The issuer's key set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JwksError {
-    /// Not a JWK set.
-    #[error("the key set is not valid JSON of RFC 7517")]
+    #[error("the key set is not a valid JWK set (RFC 7517)")]
     Malformed(#[from] serde_json::Error),
-    /// A key in it cannot be used.
-    #[error("key {kid} verifies neither RS256 nor EdDSA")]
+    #[error("key {kid} in the key set is neither an RSA nor an Ed25519 key, or is malformed")]
     UnusableKey {
-        /// The key's id.
         kid: String,
-        /// What is wrong with it.
+        /// `None` when the key's type is not supported.
         #[source]
         source: Option<jsonwebtoken::errors::Error>,
     },
-    /// Without a key nobody could come in.
-    #[error("the key set holds no key with an id")]
+    #[error("the key set contains no key with a key id")]
     Empty,
 }
 
 impl TokenVerifier {
-    /// A verifier of tokens that `issuer` makes for `audience` with one of the keys in `jwks` (RFC 7517).
+    /// Verifies tokens that `issuer` issues for `audience` and signs with one of the keys in `jwks` (RFC
+    /// 7517).
     pub fn from_jwks(jwks: &str, issuer: &str, audience: &str, clock: Clock) -> Result<Self, JwksError> {
         Ok(Self::new(parse_jwks(jwks)?, issuer, audience, clock, None))
     }
 
-    /// A verifier of an issuer whose keys change: it has none yet, and wishes for them here when a token names one that it
-    /// does not know. Whoever reads them hands them over by [`Self::replace_keys`].
+    /// A verifier for an issuer that rotates its keys. It starts without keys, and sends a
+    /// [`KeyRefreshRequest`] to the returned receiver when a token names an unknown key. The receiver reads
+    /// the keys and calls [`Self::replace_keys`].
     #[must_use]
     pub fn with_key_refresh(
         issuer: &str,
         audience: &str,
         clock: Clock,
     ) -> (Self, mpsc::Receiver<KeyRefreshRequest>) {
-        let (reader, wishes) = mpsc::channel(MAX_PENDING_KEY_REFRESHES);
+        let (key_refresh, requests) = mpsc::channel(MAX_PENDING_KEY_REFRESHES);
         (
-            Self::new(HashMap::new(), issuer, audience, clock, Some(reader)),
-            wishes,
+            Self::new(HashMap::new(), issuer, audience, clock, Some(key_refresh)),
+            requests,
         )
     }
 
@@ -122,26 +120,26 @@ impl TokenVerifier {
         issuer: &str,
         audience: &str,
         clock: Clock,
-        reader: Option<mpsc::Sender<KeyRefreshRequest>>,
+        key_refresh: Option<mpsc::Sender<KeyRefreshRequest>>,
     ) -> Self {
         let mut validation = Validation::new(Algorithm::RS256);
-        // Each key brings its own.
+        // `verify_signature` sets the algorithm of the token's key.
         validation.algorithms.clear();
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Time is ours to ask for, below.
+        // `verify` checks the time with our own clock.
         validation.validate_exp = false;
         Self(Arc::new(Inner {
             keys: RwLock::new(keys),
             validation,
             clock,
             verified_tokens: Cache::new(VERIFIED_TOKENS_CAPACITY),
-            key_refresh: reader,
+            key_refresh,
         }))
     }
 
-    /// Whether there are keys at all.
+    /// Whether the issuer's keys have been read.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         !self
@@ -152,34 +150,35 @@ impl TokenVerifier {
             .is_empty()
     }
 
-    /// Takes the issuer's keys of today. Tokens signed by a key that is gone are not recognised any more.
+    /// Replaces the key set. When a key was removed, tokens verified with it lose their place in the cache.
     pub fn replace_keys(&self, jwks: &str) -> Result<(), JwksError> {
         let keys = parse_jwks(jwks)?;
         let mut current = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let gone = current.keys().any(|kid| !keys.contains_key(kid));
+        let key_removed = current.keys().any(|kid| !keys.contains_key(kid));
         *current = keys;
-        if gone {
+        if key_removed {
             self.0.verified_tokens.invalidate_all();
         }
         Ok(())
     }
 
-    /// As [`Self::verify`], but a token whose key is not known waits a moment until the keys have been read again.
+    /// Like [`Self::verify`], but for a token with an unknown key it requests a key refresh and waits, at
+    /// most two seconds, before it decides.
     pub async fn verify_with_refresh(&self, token: &str) -> Result<Claims, TokenError> {
         match (self.verify(token), &self.0.key_refresh) {
-            (Err(TokenError::UnknownKey | TokenError::NoKeys), Some(reader)) => {
-                let (wish, done) = oneshot::channel();
-                if reader.try_send(wish).is_ok() {
-                    // Read or not: what is known then decides.
+            (Err(TokenError::UnknownKey | TokenError::NoKeys), Some(key_refresh)) => {
+                let (request, done) = oneshot::channel();
+                if key_refresh.try_send(request).is_ok() {
+                    // Whether or not the refresh succeeded, the keys that are known now decide.
                     let _ = timeout(KEY_REFRESH_TIMEOUT, done).await;
                 }
                 self.verify(token)
             }
-            (answer, _) => answer,
+            (result, _) => result,
         }
     }
 
-    /// What the token says, once its signature, issuer, audience and time have been found right.
+    /// Verifies signature, issuer, audience, expiry and time of issue, and returns the claims.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -192,7 +191,7 @@ impl TokenVerifier {
         if now >= claims.exp.saturating_add(CLOCK_LEEWAY_SECONDS) {
             return Err(TokenError::Expired);
         }
-        // A token from the future comes from a clock, or a signer, that is not to be believed.
+        // A token from the future means that a clock or the issuer is wrong.
         if claims.iat > now + CLOCK_LEEWAY_SECONDS {
             return Err(TokenError::Invalid);
         }
@@ -201,11 +200,12 @@ impl TokenVerifier {
 }
 
 impl Inner {
-    /// Checks all but the time, which changes.
+    /// Verifies signature, issuer and audience, but not the time, and caches the result.
     fn verify_signature(&self, token: &str) -> Result<Claims, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
         let kid = header.kid.ok_or(TokenError::Invalid)?;
-        // Held until the token is recognised, so that a key that goes meanwhile takes it along.
+        // The lock is held until the token is in the cache, so that a concurrent `replace_keys` also
+        // invalidates it.
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         if keys.is_empty() {
             return Err(TokenError::NoKeys);
@@ -223,7 +223,7 @@ impl Inner {
     }
 }
 
-/// The keys of a set, by their ids.
+/// The keys of a JWK set by key id. Skips keys without an id.
 fn parse_jwks(jwks: &str) -> Result<HashMap<String, VerificationKey>, JwksError> {
     let set: JwkSet = serde_json::from_str(jwks)?;
     let mut keys = HashMap::new();
@@ -247,7 +247,7 @@ fn parse_jwks(jwks: &str) -> Result<HashMap<String, VerificationKey>, JwksError>
     Ok(keys)
 }
 
-/// What a key is for.
+/// The one algorithm that a key may verify, by its type. Returns `None` for an unsupported type.
 fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
@@ -260,6 +260,6 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
 
 impl std::fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier").finish_non_exhaustive()
+        f.debug_struct("TokenVerifier").finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens that open the door and tokens that must not.
+//! Issuing service tokens, and verifying service tokens and user tokens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -22,39 +22,40 @@ const ISSUER: &str = "https://services.test";
 const AUDIENCE: &str = "test";
 const START: i64 = 1_800_000_000;
 
-/// A key of an issuer, for tokens by one algorithm.
+/// An issuer's key pair, for tokens with one algorithm.
 struct TestKeys {
     pem: String,
     signing_key: EncodingKey,
     algorithm: Algorithm,
     jwks: String,
-    /// What everybody can read of it.
+    /// The bytes of the public key.
     public_key: Vec<u8>,
 }
 
-/// As our own programs have it.
+/// A key pair like that of service tokens.
 fn ed25519_keys() -> TestKeys {
     let pair = Ed25519KeyPair::generate().unwrap();
-    let public = pair.public_key().as_ref().to_vec();
+    let public_key = pair.public_key().as_ref().to_vec();
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
-                     "x": BASE64_URL_SAFE_NO_PAD.encode(&public)});
+                     "x": BASE64_URL_SAFE_NO_PAD.encode(&public_key)});
     let pem = private_pem(&pair);
     TestKeys {
         signing_key: EncodingKey::from_ed_pem(pem.as_bytes()).unwrap(),
         pem,
         algorithm: Algorithm::EdDSA,
         jwks: json!({"keys": [jwk]}).to_string(),
-        public_key: public,
+        public_key,
     }
 }
 
-/// As people's issuer has it.
+/// A key pair like that of user tokens.
 fn rsa_keys() -> TestKeys {
     let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
     let modulus = pair.public_key().modulus().big_endian_without_leading_zero();
     let exponent = pair.public_key().exponent().big_endian_without_leading_zero();
     let jwk = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
-                     "n": BASE64_URL_SAFE_NO_PAD.encode(modulus), "e": BASE64_URL_SAFE_NO_PAD.encode(exponent)});
+                     "n": BASE64_URL_SAFE_NO_PAD.encode(modulus),
+                     "e": BASE64_URL_SAFE_NO_PAD.encode(exponent)});
     let pem = private_pem(&pair);
     TestKeys {
         signing_key: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
@@ -70,14 +71,14 @@ fn private_pem(pair: &impl AsDer<Pkcs8V1Der<'static>>) -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")
 }
 
-/// A clock that the test moves, in seconds since [`START`].
+/// A clock that stands still until the test sets it, in seconds since [`START`].
 #[derive(Clone, Default)]
 struct TestClock(Arc<AtomicI64>);
 
 impl TestClock {
     fn clock(&self) -> Clock {
-        let hands = self.0.clone();
-        Clock::from_fn(move || Timestamp::from_timestamp(START + hands.load(Ordering::SeqCst), 0).unwrap())
+        let seconds = self.0.clone();
+        Clock::from_fn(move || Timestamp::from_timestamp(START + seconds.load(Ordering::SeqCst), 0).unwrap())
     }
 
     fn set(&self, seconds: i64) {
@@ -85,16 +86,16 @@ impl TestClock {
     }
 }
 
-fn verifier(keys: &TestKeys, hands: &TestClock) -> TokenVerifier {
-    TokenVerifier::from_jwks(&keys.jwks, ISSUER, AUDIENCE, hands.clock()).unwrap()
+fn verifier(keys: &TestKeys, clock: &TestClock) -> TokenVerifier {
+    TokenVerifier::from_jwks(&keys.jwks, ISSUER, AUDIENCE, clock.clock()).unwrap()
 }
 
-fn issuer(keys: &TestKeys, hands: &TestClock) -> ServiceTokenIssuer {
+fn issuer(keys: &TestKeys, clock: &TestClock) -> ServiceTokenIssuer {
     let key = ServiceSigningKey {
         kid: "k1".into(),
         private_key_pem: keys.pem.clone().into(),
     };
-    ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", hands.clock()).unwrap()
+    ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", clock.clock()).unwrap()
 }
 
 fn claims() -> Value {
@@ -106,7 +107,7 @@ fn sign(header: &Header, claims: &Value, keys: &TestKeys) -> String {
     encode(header, claims, &keys.signing_key).unwrap()
 }
 
-/// A token as it should be.
+/// A valid token.
 fn token(keys: &TestKeys) -> String {
     sign(&header(keys.algorithm), &claims(), keys)
 }
@@ -118,7 +119,7 @@ fn header(algorithm: Algorithm) -> Header {
     }
 }
 
-/// A token by a key that nobody published.
+/// A token that names a key which is not in the key set.
 fn token_with_unknown_kid(keys: &TestKeys) -> String {
     let header = Header {
         kid: Some("k2".into()),
@@ -128,188 +129,192 @@ fn token_with_unknown_kid(keys: &TestKeys) -> String {
 }
 
 #[test]
-fn a_program_is_let_in_by_the_token_it_signs() {
-    let (keys, hands) = (ed25519_keys(), TestClock::default());
-    let claims = verifier(&keys, &hands)
-        .verify(&issuer(&keys, &hands).token().unwrap())
+fn accepts_token_of_service_token_issuer() {
+    let (keys, clock) = (ed25519_keys(), TestClock::default());
+    let claims = verifier(&keys, &clock)
+        .verify(&issuer(&keys, &clock).token().unwrap())
         .unwrap();
     assert_eq!((claims.sub.as_str(), claims.role), ("saga", Role::Service));
 }
 
 #[test]
-fn a_program_renews_its_token_before_the_old_one_ends() {
-    let (keys, hands) = (ed25519_keys(), TestClock::default());
-    let (signer, verifier) = (issuer(&keys, &hands), verifier(&keys, &hands));
-    let first = signer.token().unwrap();
-    hands.set(239);
-    assert_eq!(signer.token().unwrap(), first);
-    hands.set(240);
-    let second = signer.token().unwrap();
+fn issuer_renews_its_token_before_it_expires() {
+    let (keys, clock) = (ed25519_keys(), TestClock::default());
+    let (issuer, verifier) = (issuer(&keys, &clock), verifier(&keys, &clock));
+    let first = issuer.token().unwrap();
+    clock.set(239);
+    assert_eq!(issuer.token().unwrap(), first);
+    clock.set(240);
+    let second = issuer.token().unwrap();
     assert_ne!(second, first);
-    hands.set(330);
+    clock.set(330);
     assert_eq!(verifier.verify(&first), Err(TokenError::Expired));
     assert!(verifier.verify(&second).is_ok());
 }
 
-/// The signature is checked once, the time whenever the token comes.
 #[test]
-fn a_token_that_was_let_in_before_ends_all_the_same() {
-    let (keys, hands) = (ed25519_keys(), TestClock::default());
-    let verifier = verifier(&keys, &hands);
+fn checks_expiry_of_cached_tokens_on_every_use() {
+    let (keys, clock) = (ed25519_keys(), TestClock::default());
+    let verifier = verifier(&keys, &clock);
     let token = token(&keys);
     assert!(verifier.verify(&token).is_ok());
-    hands.set(329);
+    clock.set(329);
     assert!(verifier.verify(&token).is_ok());
-    hands.set(330);
+    clock.set(330);
     assert_eq!(verifier.verify(&token), Err(TokenError::Expired));
-    hands.set(-31);
+    clock.set(-31);
     assert_eq!(verifier.verify(&token), Err(TokenError::Invalid));
 }
 
 #[test]
-fn whatever_is_wrong_with_a_token_keeps_its_bearer_out() {
-    let (programs, people) = (ed25519_keys(), rsa_keys());
-    assert_rejects_invalid_tokens(&programs, &ed25519_keys(), &people);
-    assert_rejects_invalid_tokens(&people, &rsa_keys(), &programs);
-    let rs384 = sign(&header(Algorithm::RS384), &claims(), &people);
+fn rejects_invalid_tokens_of_both_algorithms() {
+    let (service_keys, user_keys) = (ed25519_keys(), rsa_keys());
+    assert_rejects_invalid_tokens(&service_keys, &ed25519_keys(), &user_keys);
+    assert_rejects_invalid_tokens(&user_keys, &rsa_keys(), &service_keys);
+    let rs384 = sign(&header(Algorithm::RS384), &claims(), &user_keys);
     assert_eq!(
-        verifier(&people, &TestClock::default()).verify(&rs384),
+        verifier(&user_keys, &TestClock::default()).verify(&rs384),
         Err(TokenError::Invalid),
-        "another algorithm"
+        "RS384 instead of RS256"
     );
 }
 
-/// `stranger` has a key of the same kind, `of_another_kind` one for the other algorithm.
-fn assert_rejects_invalid_tokens(ours: &TestKeys, stranger: &TestKeys, of_another_kind: &TestKeys) {
-    let verifier = verifier(ours, &TestClock::default());
-    let good = token(ours);
-    assert!(verifier.verify(&good).is_ok());
+/// `untrusted` has the same algorithm as `trusted`, `other_algorithm` has the other one.
+fn assert_rejects_invalid_tokens(trusted: &TestKeys, untrusted: &TestKeys, other_algorithm: &TestKeys) {
+    let verifier = verifier(trusted, &TestClock::default());
+    let valid = token(trusted);
+    assert!(verifier.verify(&valid).is_ok());
 
-    let with = |field: &str, value: Value| {
+    let with_claim = |name: &str, value: Value| {
         let mut claims = claims();
-        claims[field] = value;
-        sign(&header(ours.algorithm), &claims, ours)
+        claims[name] = value;
+        sign(&header(trusted.algorithm), &claims, trusted)
     };
-    let none = format!(
+    let alg_none = format!(
         "{}.{}.",
         BASE64_URL_SAFE_NO_PAD.encode(json!({"alg": "none", "typ": "JWT", "kid": "k1"}).to_string()),
         BASE64_URL_SAFE_NO_PAD.encode(claims().to_string())
     );
-    let (rest, _) = good.rsplit_once('.').unwrap();
-    let secret = EncodingKey::from_secret(&ours.public_key);
-    let confused = encode(&header(Algorithm::HS256), &claims(), &secret).unwrap();
+    let (without_signature, _) = valid.rsplit_once('.').unwrap();
+    let public_key_as_secret = EncodingKey::from_secret(&trusted.public_key);
+    let hmac = encode(&header(Algorithm::HS256), &claims(), &public_key_as_secret).unwrap();
 
-    for (what, token) in [
-        ("signed by a stranger", token(stranger)),
-        ("signed by another algorithm", token(of_another_kind)),
-        ("alg none", none),
-        ("the public key taken for a shared secret", confused),
+    for (case, token) in [
+        ("signed with an untrusted key", token(untrusted)),
+        ("signed with another algorithm", token(other_algorithm)),
+        ("alg none", alg_none),
+        ("HMAC with the public key as the secret", hmac),
         (
-            "no key named",
-            sign(&Header::new(ours.algorithm), &claims(), ours),
+            "no key id",
+            sign(&Header::new(trusted.algorithm), &claims(), trusted),
         ),
-        ("another issuer", with("iss", json!("https://elsewhere.test"))),
-        ("another audience", with("aud", json!("elsewhere"))),
-        ("a role that there is not", with("role", json!("root"))),
-        ("issued in the future", with("iat", json!(START + 3600))),
-        ("no signature", format!("{rest}.")),
+        ("wrong issuer", with_claim("iss", json!("https://elsewhere.test"))),
+        ("wrong audience", with_claim("aud", json!("elsewhere"))),
+        ("unknown role", with_claim("role", json!("root"))),
+        ("issued in the future", with_claim("iat", json!(START + 3600))),
+        ("no signature", format!("{without_signature}.")),
         ("not a token", "token".to_owned()),
-        ("endless", format!("{good}{}", "A".repeat(5000))),
+        ("too long", format!("{valid}{}", "A".repeat(5000))),
     ] {
-        let answer = verifier.verify(&token);
-        assert_eq!(answer, Err(TokenError::Invalid), "{what}, {:?}", ours.algorithm);
+        let result = verifier.verify(&token);
+        assert_eq!(
+            result,
+            Err(TokenError::Invalid),
+            "{case}, {:?}",
+            trusted.algorithm
+        );
     }
     assert_eq!(
-        verifier.verify(&with("exp", json!(START - 31))),
+        verifier.verify(&with_claim("exp", json!(START - 31))),
         Err(TokenError::Expired)
     );
     assert_eq!(
-        verifier.verify(&token_with_unknown_kid(ours)),
+        verifier.verify(&token_with_unknown_kid(trusted)),
         Err(TokenError::UnknownKey)
     );
 }
 
 #[test]
-fn a_program_signs_by_ed25519_or_not_at_all() {
+fn issuer_accepts_ed25519_keys_only() {
     let key = ServiceSigningKey {
         kid: "k1".into(),
         private_key_pem: rsa_keys().pem.into(),
     };
-    let signer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", TestClock::default().clock());
-    assert!(signer.is_err());
+    let issuer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", TestClock::default().clock());
+    assert!(issuer.is_err());
 }
 
 #[tokio::test]
-async fn a_token_by_an_unknown_key_waits_for_the_keys_to_be_read_again() {
-    let (keys, hands) = (ed25519_keys(), TestClock::default());
-    let (verifier, mut wishes) = TokenVerifier::with_key_refresh(ISSUER, AUDIENCE, hands.clock());
+async fn unknown_kid_waits_for_key_refresh() {
+    let (keys, clock) = (ed25519_keys(), TestClock::default());
+    let (verifier, mut requests) = TokenVerifier::with_key_refresh(ISSUER, AUDIENCE, clock.clock());
     let token = token(&keys);
     assert!(!verifier.has_keys());
     assert_eq!(verifier.verify(&token), Err(TokenError::NoKeys));
 
-    let reader = verifier.clone();
-    let reading = tokio::spawn(async move {
-        let first = wishes.recv().await.unwrap();
-        reader.replace_keys(&keys.jwks).unwrap();
+    let refreshed_verifier = verifier.clone();
+    let refresher = tokio::spawn(async move {
+        let first = requests.recv().await.unwrap();
+        refreshed_verifier.replace_keys(&keys.jwks).unwrap();
         first.send(()).unwrap();
-        // The second wish finds nothing new.
-        drop(wishes.recv().await.unwrap());
-        (keys, wishes)
+        // The second refresh finds no new keys.
+        drop(requests.recv().await.unwrap());
+        (keys, requests)
     });
     assert!(verifier.verify_with_refresh(&token).await.is_ok());
     assert!(verifier.has_keys());
     assert!(
         verifier.verify_with_refresh(&token).await.is_ok(),
-        "a known key is not asked for"
+        "a known key needs no refresh"
     );
-    let of_another = token_with_unknown_kid(&ed25519_keys());
+    let unknown_kid = token_with_unknown_kid(&ed25519_keys());
     assert_eq!(
-        verifier.verify_with_refresh(&of_another).await,
+        verifier.verify_with_refresh(&unknown_kid).await,
         Err(TokenError::UnknownKey)
     );
 
-    // Without anybody who reads, it is refused at once.
-    let (_, wishes) = reading.await.unwrap();
-    drop(wishes);
+    // Once the receiver is gone, the verifier rejects the token without waiting.
+    let (_, requests) = refresher.await.unwrap();
+    drop(requests);
     assert_eq!(
-        verifier.verify_with_refresh(&of_another).await,
+        verifier.verify_with_refresh(&unknown_kid).await,
         Err(TokenError::UnknownKey)
     );
 }
 
 #[test]
-fn a_key_set_without_a_usable_key_is_refused_at_start() {
+fn rejects_key_sets_without_usable_keys() {
     let load = |jwks: &str| TokenVerifier::from_jwks(jwks, ISSUER, AUDIENCE, TestClock::default().clock());
     assert!(matches!(load("{}"), Err(JwksError::Malformed(_))));
     assert!(matches!(load(r#"{"keys":[]}"#), Err(JwksError::Empty)));
-    let shared = r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#;
-    assert!(matches!(load(shared), Err(JwksError::UnusableKey { .. })));
+    let symmetric = r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#;
+    assert!(matches!(load(symmetric), Err(JwksError::UnusableKey { .. })));
     let other_curve = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","x":"AA","y":"AA"}]}"#;
     assert!(matches!(load(other_curve), Err(JwksError::UnusableKey { .. })));
 }
 
 #[test]
-fn a_token_that_was_good_is_no_good_after_its_end_nor_with_a_letter_changed() {
-    let (keys, hands) = (ed25519_keys(), TestClock::default());
-    let verifier = verifier(&keys, &hands);
+fn cached_token_is_rejected_once_expired_or_altered() {
+    let (keys, clock) = (ed25519_keys(), TestClock::default());
+    let verifier = verifier(&keys, &clock);
     let token = token(&keys);
     let first = verifier.verify(&token).unwrap();
     assert_eq!(
         verifier.verify(&token),
         Ok(first),
-        "the second time it is recognised"
+        "the second verification uses the cache"
     );
 
-    let mut forged = token.clone();
-    let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
-    forged.push(last);
-    assert_eq!(verifier.verify(&forged), Err(TokenError::Invalid));
-    hands.set(330);
+    let mut altered = token.clone();
+    let last = if altered.pop() == Some('A') { 'Q' } else { 'A' };
+    altered.push(last);
+    assert_eq!(verifier.verify(&altered), Err(TokenError::Invalid));
+    clock.set(330);
     assert_eq!(verifier.verify(&token), Err(TokenError::Expired));
-    hands.set(-31);
+    clock.set(-31);
     assert_eq!(
         verifier.verify(&token),
         Err(TokenError::Invalid),
-        "before its time"
+        "issued in the future"
     );
 }
