@@ -1,4 +1,4 @@
-//! Who is asking: the bearer of a token in `Authorization` (RFC 6750).
+//! Authenticates a request by the bearer token in its `Authorization` header (RFC 6750).
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -8,12 +8,13 @@ use tokens::{Claims, TokenError, TokenVerifier};
 
 use crate::Problem;
 
-/// The claims of a token that was found valid.
+/// Extracts the claims of a valid access token. Rejects a request without one with 401.
 #[derive(Clone, Debug)]
 pub struct Bearer(pub Claims);
 
 impl Bearer {
-    /// The refusal of a token that is in order and opens nothing any more. It tells no more than that of any other.
+    /// 401 for a valid token that no longer grants access, for example because its account was deleted. The
+    /// response is the same as for an invalid token.
     #[must_use]
     pub fn unauthorized() -> Problem {
         invalid_token(TokenError::Invalid)
@@ -37,7 +38,7 @@ where
     }
 }
 
-/// The token that a request brings, whatever it may be worth.
+/// The bearer token of a request, not yet verified.
 #[must_use]
 pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(header::AUTHORIZATION)?;

@@ -1,7 +1,9 @@
-//! A circuit breaker: what has just failed again and again is not asked for a moment, so that nobody waits for it.
+//! A circuit breaker: stops calls to a dependency that keeps failing, so that requests fail fast instead of
+//! waiting for a timeout.
 //!
-//! The crates that there are for this are either not kept up any more or want to own the call and the clock. This is
-//! the whole of it: closed; open for a while after so many failures in a row; then one attempt on trial, which decides.
+//! States: closed; open for a fixed duration after a number of consecutive failures; then half-open, where
+//! one probe call decides between closed and open. The existing crates are either unmaintained or insist on
+//! owning the call and the clock, hence our own code.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,10 +12,10 @@ use std::{
 
 use ::metrics::{describe_gauge, gauge};
 
-/// 1 while a dependency is not asked, else 0.
+/// The gauge's name: 1 while the circuit breaker of a dependency is open, else 0.
 const OPEN_GAUGE: &str = "circuit_breaker_open";
 
-/// Stands before one dependency. Cloning shares it.
+/// The circuit breaker of one dependency. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker(Arc<Inner>);
 
@@ -27,17 +29,18 @@ struct Inner {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Asked; so many failed since the last that did not.
+    /// Calls are allowed. Holds the number of consecutive failures.
     Closed(u32),
-    /// Not asked until then.
+    /// Calls are refused until this instant.
     Open(Instant),
-    /// One is asking.
+    /// One probe call is in progress; all others are refused.
     HalfOpen,
 }
 
-/// Leave to ask the dependency once. Dropped without a word about its outcome, it counts for nothing.
+/// The permission to call the dependency once. The caller reports the outcome; an attempt that is dropped
+/// without a report counts neither as a success nor as a failure.
 #[derive(Debug)]
-#[must_use = "the breaker learns from what became of it"]
+#[must_use = "the circuit breaker needs the outcome of the call"]
 pub struct Attempt {
     breaker: CircuitBreaker,
     started_at: Instant,
@@ -46,37 +49,38 @@ pub struct Attempt {
 }
 
 impl CircuitBreaker {
-    /// Opens after so many `failures` in a row, and lets one attempt through after every `rest`.
+    /// A closed circuit breaker. It opens after `failure_threshold` consecutive failures, and allows one
+    /// probe call after every `open_duration`.
     #[must_use]
-    pub fn new(dependency: &'static str, failures: u32, rest: Duration) -> Self {
+    pub fn new(dependency: &'static str, failure_threshold: u32, open_duration: Duration) -> Self {
         describe_gauge!(
             OPEN_GAUGE,
-            "Whether a dependency is not asked at the moment, because it failed."
+            "1 while the circuit breaker of a dependency is open, else 0."
         );
         gauge!(OPEN_GAUGE, "dependency" => dependency).set(0.0);
         Self(Arc::new(Inner {
             dependency,
-            failure_threshold: failures,
-            open_duration: rest,
+            failure_threshold,
+            open_duration,
             state: Mutex::new(State::Closed(0)),
         }))
     }
 
-    /// Leave to ask; none while the breaker is open.
+    /// Allows one call, or returns `None` while the circuit breaker is open.
     pub fn try_acquire(&self, now: Instant) -> Option<Attempt> {
         let mut state = self.lock_state();
-        let on_trial = match *state {
+        let is_half_open_probe = match *state {
             State::Closed(_) => false,
             State::Open(until) if until <= now => true,
             State::Open(_) | State::HalfOpen => return None,
         };
-        if on_trial {
+        if is_half_open_probe {
             *state = State::HalfOpen;
         }
         Some(Attempt {
             breaker: self.clone(),
             started_at: now,
-            is_half_open_probe: on_trial,
+            is_half_open_probe,
             reported: false,
         })
     }
@@ -91,7 +95,7 @@ impl CircuitBreaker {
 }
 
 impl Attempt {
-    /// The dependency has answered, whatever it said.
+    /// The dependency responded, even if with an error of its own.
     pub fn record_success(mut self) {
         self.reported = true;
         let mut state = self.breaker.lock_state();
@@ -102,14 +106,15 @@ impl Attempt {
                 drop(state);
                 let dependency = self.breaker.0.dependency;
                 gauge!(OPEN_GAUGE, "dependency" => dependency).set(0.0);
-                tracing::info!(dependency, "a dependency is back");
+                tracing::info!(dependency, "circuit breaker closed");
             }
-            // It was asked before the others failed, and proves nothing of now.
+            // This call started before the circuit breaker opened, so it says nothing about the dependency
+            // now.
             State::Open(_) | State::HalfOpen => {}
         }
     }
 
-    /// The dependency has not answered, or not in time.
+    /// The dependency did not respond, or not before the timeout.
     pub fn record_failure(mut self, now: Instant) {
         self.reported = true;
         let mut state = self.breaker.lock_state();
@@ -122,7 +127,7 @@ impl Attempt {
                 drop(state);
                 let dependency = self.breaker.0.dependency;
                 gauge!(OPEN_GAUGE, "dependency" => dependency).set(1.0);
-                tracing::warn!(dependency, "a dependency fails and is not asked for a while");
+                tracing::warn!(dependency, "circuit breaker opened");
             }
             State::HalfOpen if self.is_half_open_probe => self.breaker.open(now, &mut state),
             State::Open(_) | State::HalfOpen => {}
@@ -131,7 +136,7 @@ impl Attempt {
 }
 
 impl Drop for Attempt {
-    /// Who asked has gone before there was an answer: the next may try at once.
+    /// A probe that was cancelled without an outcome lets the next call probe immediately.
     fn drop(&mut self) {
         if self.is_half_open_probe && !self.reported {
             *self.breaker.lock_state() = State::Open(self.started_at);
@@ -151,17 +156,23 @@ mod tests {
 
     fn record_failures(breaker: &CircuitBreaker, at: Instant, times: u32) {
         for _ in 0..times {
-            breaker.try_acquire(at).expect("it is closed").record_failure(at);
+            breaker
+                .try_acquire(at)
+                .expect("the circuit breaker is closed")
+                .record_failure(at);
         }
     }
 
     #[test]
-    fn it_opens_after_failures_in_a_row_only() {
+    fn opens_only_after_consecutive_failures() {
         let (breaker, now) = breaker();
         record_failures(&breaker, now, 2);
         breaker.try_acquire(now).unwrap().record_success();
         record_failures(&breaker, now, 2);
-        assert!(breaker.try_acquire(now).is_some(), "a success began the row anew");
+        assert!(
+            breaker.try_acquire(now).is_some(),
+            "a success resets the failure count"
+        );
         record_failures(&breaker, now, 1);
         assert!(breaker.try_acquire(now).is_none());
         assert!(
@@ -172,36 +183,45 @@ mod tests {
     }
 
     #[test]
-    fn one_attempt_on_trial_decides() {
+    fn one_half_open_probe_decides_the_next_state() {
         let (breaker, now) = breaker();
         record_failures(&breaker, now, 3);
-        let trial = breaker.try_acquire(now + OPEN_DURATION).expect("one may try");
-        assert!(breaker.try_acquire(now + OPEN_DURATION).is_none(), "and one only");
-        trial.record_failure(now + OPEN_DURATION);
+        let probe = breaker
+            .try_acquire(now + OPEN_DURATION)
+            .expect("a probe is allowed");
+        assert!(
+            breaker.try_acquire(now + OPEN_DURATION).is_none(),
+            "only one probe at a time"
+        );
+        probe.record_failure(now + OPEN_DURATION);
         assert!(breaker.try_acquire(now + OPEN_DURATION).is_none());
 
-        let trial = breaker
+        let probe = breaker
             .try_acquire(now + OPEN_DURATION * 2)
-            .expect("the next one may try");
-        trial.record_success();
+            .expect("the next probe is allowed");
+        probe.record_success();
         assert!(breaker.try_acquire(now + OPEN_DURATION * 2).is_some());
         record_failures(&breaker, now + OPEN_DURATION * 2, 2);
         assert!(
             breaker.try_acquire(now + OPEN_DURATION * 2).is_some(),
-            "it counts from the beginning"
+            "closing resets the failure count"
         );
     }
 
     #[test]
-    fn a_trial_that_is_given_up_leaves_the_next_one_a_try() {
+    fn cancelled_probe_allows_the_next_probe() {
         let (breaker, now) = breaker();
         record_failures(&breaker, now, 3);
-        drop(breaker.try_acquire(now + OPEN_DURATION).expect("one may try"));
+        drop(
+            breaker
+                .try_acquire(now + OPEN_DURATION)
+                .expect("a probe is allowed"),
+        );
         assert!(breaker.try_acquire(now + OPEN_DURATION).is_some());
     }
 
     #[test]
-    fn what_began_before_it_opened_changes_nothing() {
+    fn ignores_outcomes_of_calls_that_started_before_it_opened() {
         let (breaker, now) = breaker();
         let (slow, slower) = (
             breaker.try_acquire(now).unwrap(),
@@ -210,9 +230,9 @@ mod tests {
         record_failures(&breaker, now, 3);
         slow.record_success();
         assert!(breaker.try_acquire(now).is_none());
-        let trial = breaker.try_acquire(now + OPEN_DURATION).unwrap();
+        let probe = breaker.try_acquire(now + OPEN_DURATION).unwrap();
         slower.record_failure(now + OPEN_DURATION);
-        trial.record_success();
+        probe.record_success();
         assert!(breaker.try_acquire(now + OPEN_DURATION).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! From where a request comes.
+//! Determines the client's IP address, also behind trusted proxies (`X-Forwarded-For` and similar headers).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -6,35 +6,34 @@ use std::{
     sync::Arc,
 };
 
-use axum::http::{Extensions, HeaderMap, HeaderName};
+use axum::{
+    extract::ConnectInfo,
+    http::{Extensions, HeaderMap, HeaderName},
+};
 use ipnet::IpNet;
 
-/// Who is at the other end of the connection: an extension of every request that [`crate::serve`] takes.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddr(pub SocketAddr);
-
-/// A proxy, or a whole network of them: `10.0.0.0/8`, or one address.
+/// An IP network such as `10.0.0.0/8`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// Text that names no network.
+/// The text is neither an IP network nor an IP address.
 #[derive(Debug, thiserror::Error)]
-#[error("expected an address, or a network such as 10.0.0.0/8")]
+#[error("expected an IP address, or an IP network such as 10.0.0.0/8")]
 pub struct ParseNetworkError;
 
 impl FromStr for Network {
     type Err = ParseNetworkError;
 
     fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
-        let one = |address: IpAddr| IpNet::from(address);
+        let single_address = |address: IpAddr| IpNet::from(address);
         text.parse()
-            .or_else(|_| text.parse().map(one))
+            .or_else(|_| text.parse().map(single_address))
             .map(Self)
             .map_err(|_| ParseNetworkError)
     }
 }
 
-/// What is in front of us and may be believed when it says who asked. Cloning is cheap.
+/// The proxies whose forwarding header is trusted. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct TrustedProxies {
     networks: Arc<[Network]>,
@@ -42,28 +41,33 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// These say in `header` who asked them.
+    /// Proxies in `networks` send the client's address in `forwarded_header`.
     #[must_use]
-    pub fn new(trusted: Vec<Network>, forwarded_header: HeaderName) -> Self {
+    pub fn new(networks: Vec<Network>, forwarded_header: HeaderName) -> Self {
         Self {
-            networks: trusted.into(),
+            networks: networks.into(),
             forwarded_header,
         }
     }
 
-    /// The address that a request comes from: what a trusted proxy says, and otherwise whoever sent it to us. Of what a
-    /// proxy says, the last entry is its own; all that stands before it, the client may have made up.
+    /// The client's address: the one that a trusted proxy reports, otherwise the address of the connection's
+    /// peer. Reads only the last entry of the header, which the proxy itself wrote; a client can forge the
+    /// entries before it.
+    ///
+    /// Returns `None` when [`crate::serve_connections`] did not accept the connection, so that `ConnectInfo`
+    /// is missing.
     #[must_use]
     pub fn client_ip(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
-        let PeerAddr(peer) = extensions.get()?;
+        let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
         let peer = peer.ip().to_canonical();
         if !self.networks.iter().any(|network| network.0.contains(&peer)) {
             return Some(peer);
         }
-        let said = headers.get_all(&self.forwarded_header).iter().next_back();
-        let last = said.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        // A proxy that says nothing asks for itself.
-        Some(last.map_or(peer, |address: IpAddr| address.to_canonical()))
+        let last_header = headers.get_all(&self.forwarded_header).iter().next_back();
+        let forwarded =
+            last_header.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        // Without a valid header the proxy itself is the client, for example when it checks our health.
+        Some(forwarded.map_or(peer, |address: IpAddr| address.to_canonical()))
     }
 }
 
@@ -73,20 +77,21 @@ mod tests {
 
     use super::*;
 
-    fn client_ip(trusted: &[&str], peer: &str, said: &[&str]) -> String {
-        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        let proxies = TrustedProxies::new(trusted, HeaderName::from_static("x-forwarded-for"));
+    fn client_ip(trusted: &[&str], peer: &str, forwarded_for: &[&str]) -> String {
+        let networks = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let proxies = TrustedProxies::new(networks, HeaderName::from_static("x-forwarded-for"));
         let mut headers = HeaderMap::new();
-        for value in said {
+        for value in forwarded_for {
             headers.append("x-forwarded-for", HeaderValue::from_str(value).unwrap());
         }
+        let peer: SocketAddr = format!("{peer}:1234").parse().unwrap();
         let mut extensions = Extensions::new();
-        extensions.insert(PeerAddr(format!("{peer}:1234").parse().unwrap()));
+        extensions.insert(ConnectInfo(peer));
         proxies.client_ip(&headers, &extensions).unwrap().to_string()
     }
 
     #[test]
-    fn nobody_is_believed_who_is_not_trusted() {
+    fn ignores_forwarded_header_from_untrusted_peer() {
         assert_eq!(client_ip(&[], "203.0.113.7", &["198.51.100.1"]), "203.0.113.7");
         assert_eq!(
             client_ip(&["10.0.0.0/8"], "203.0.113.7", &["198.51.100.1"]),
@@ -111,16 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_proxys_word_is_taken_for_an_address() {
-        let seen = |said: &[&str]| client_ip(&["127.0.0.1"], "127.0.0.1", said);
-        assert_eq!(seen(&[]), "127.0.0.1");
-        assert_eq!(seen(&["10.0.0.1, 203.0.113.7"]), "203.0.113.7");
-        assert_eq!(seen(&["10.0.0.1", "2001:db8::1"]), "2001:db8::1");
-        assert_eq!(seen(&["203.0.113.7, 'drop table"]), "127.0.0.1");
+    fn uses_only_the_last_forwarded_entry() {
+        let client_ip = |forwarded_for: &[&str]| client_ip(&["127.0.0.1"], "127.0.0.1", forwarded_for);
+        assert_eq!(client_ip(&[]), "127.0.0.1");
+        assert_eq!(client_ip(&["10.0.0.1, 203.0.113.7"]), "203.0.113.7");
+        assert_eq!(client_ip(&["10.0.0.1", "2001:db8::1"]), "2001:db8::1");
+        assert_eq!(client_ip(&["203.0.113.7, 'drop table"]), "127.0.0.1");
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn rejects_invalid_networks() {
         for text in ["", "localhost", "10.0.0.0/33", "10.0.0"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Input, bounded and checked; whatever is wrong with it is answered with a problem document.
+//! Extractors for JSON bodies, paths and queries that reject invalid input with a problem document.
 
 use axum::{
     body::Bytes,
@@ -14,7 +14,7 @@ use serde_path_to_error::Segment;
 
 use crate::{FieldError, JsonObject, Problem};
 
-/// A JSON body, in and out. What comes in is an object.
+/// A JSON request or response body. A request body must be a JSON object.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -39,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 impl<T: DeserializeOwned> Json<T> {
-    /// Reads a body that is already here. What is wrong with it is said as it is for a request's.
+    /// Parses a body that was already read. Fails with the same problems as the extractor.
     pub fn from_bytes(body: &[u8]) -> Result<Self, Problem> {
         let mut reader = serde_json::Deserializer::from_slice(body);
         let JsonObject(value) =
@@ -49,19 +49,23 @@ impl<T: DeserializeOwned> Json<T> {
     }
 }
 
-/// `application/json` or a type with the suffix `+json`, with whatever parameters.
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
+/// Whether `Content-Type` is `application/json`, or an `application` type with the suffix `+json` (RFC 6839),
+/// with any parameters.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or("")
+    else {
+        return false;
+    };
+    let media_type = content_type
+        .split_once(';')
+        .map_or(content_type, |(media_type, _parameters)| media_type)
         .trim()
         .to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 fn body_read_error(rejection: BytesRejection) -> Problem {
@@ -81,16 +85,17 @@ fn body_read_error(rejection: BytesRejection) -> Problem {
     .detail("The connection closed before the whole body was received.")
 }
 
-/// What is not JSON at all is a bad request; JSON of the wrong shape is named by its place.
+/// 400 when the body is not JSON; 422 with a JSON pointer when it is JSON of the wrong shape.
 fn deserialize_error(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let inner = error.inner();
     if !inner.is_data() {
         return malformed_json(inner);
     }
     let detail = inner.to_string();
-    // The pointer says where, also for a body that was put together from parts.
-    let place = format!(" at line {} column {}", inner.line(), inner.column());
-    let detail = detail.strip_suffix(&place).unwrap_or(&detail).to_owned();
+    // The JSON pointer already locates the error, and it also fits a body that was assembled from several
+    // parts.
+    let position = format!(" at line {} column {}", inner.line(), inner.column());
+    let detail = detail.strip_suffix(&position).unwrap_or(&detail).to_owned();
     Problem::invalid_body(&[FieldError {
         pointer: json_pointer(error.path()),
         detail,
@@ -119,7 +124,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// A path's parameters. What does not parse names nothing that there is, so it is not found.
+/// Path parameters. A parameter that does not parse cannot name an existing resource, so it is rejected with
+/// 404.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
 
@@ -135,7 +141,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-/// A query's parameters.
+/// Query parameters. An invalid query string is rejected with 400.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -150,5 +156,39 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                 Problem::new(StatusCode::BAD_REQUEST, "invalid-query", "Invalid query string")
                     .detail(format!("{}.", error.body_text()))
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn accepts_json_media_types_only() {
+        let accepts = |content_type: &'static str| {
+            let value = HeaderValue::from_static(content_type);
+            is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, value)]))
+        };
+        for json in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "Application/JSON ;charset=utf-8",
+            "application/merge-patch+json",
+        ] {
+            assert!(accepts(json), "{json}");
+        }
+        for other in [
+            "",
+            "text/plain",
+            "text/json",
+            "text/json+json",
+            "application/jsonp",
+            "text/plain; application/json",
+        ] {
+            assert!(!accepts(other), "{other}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
     }
 }

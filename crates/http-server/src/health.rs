@@ -1,4 +1,4 @@
-//! `GET /health` (alive) and `GET /ready` (each dependency by its name).
+//! `GET /health` (liveness) and `GET /ready` (readiness, with the state of each dependency).
 
 use std::{
     sync::{
@@ -14,18 +14,18 @@ use serde_json::{Map, Value, json};
 
 use crate::Json;
 
-/// How long a dependency may take to answer before it counts as down.
+/// A dependency that does not respond within this time counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks a dependency whether it is there. The error is logged and not shown.
+/// Checks whether a dependency is available. `/ready` logs the error and does not return it.
 pub type ReadinessCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// Whether this program wants to be sent requests. Cloning shares it.
+/// Whether the load balancer should send requests to this service. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// From now on `/ready` answers 503, so that the load balancer turns elsewhere.
+    /// From now on `/ready` responds with 503, so that the load balancer sends requests to other instances.
     pub fn mark_unready(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -35,7 +35,7 @@ impl Readiness {
     }
 }
 
-/// The two routes. `checks` are asked, all at once, whenever `/ready` is.
+/// The routes `/health` and `/ready`. Each request to `/ready` runs all `checks` concurrently.
 pub fn health_routes(readiness: Readiness, checks: Vec<(&'static str, ReadinessCheck)>) -> Router {
     Router::new()
         .route("/health", get(async || Json(json!({"status": "alive"}))))
@@ -46,30 +46,29 @@ pub fn health_routes(readiness: Readiness, checks: Vec<(&'static str, ReadinessC
 type ReadyState = (Readiness, Arc<Vec<(&'static str, ReadinessCheck)>>);
 
 async fn ready(State((readiness, checks)): State<ReadyState>) -> (StatusCode, Json<Value>) {
-    let answers = join_all(checks.iter().map(async |(name, check)| {
-        let answer = tokio::time::timeout(CHECK_TIMEOUT, check()).await;
-        let reason = match answer {
+    let results = join_all(checks.iter().map(async |(name, check)| {
+        let reason = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
             Ok(Ok(())) => return (*name, "up"),
             Ok(Err(reason)) => reason,
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => "timed out".to_owned(),
         };
-        tracing::warn!(dependency = name, reason, "a dependency is down");
+        tracing::warn!(dependency = name, reason, "readiness check failed");
         (*name, "down")
     }))
     .await;
 
-    let all_up = answers.iter().all(|(_, state)| *state == "up");
-    let dependencies: Map<String, Value> = answers
+    let all_up = results.iter().all(|(_, state)| *state == "up");
+    let dependencies: Map<String, Value> = results
         .into_iter()
         .map(|(name, state)| (name.to_owned(), state.into()))
         .collect();
-    let (status, word) = match (readiness.is_marked_unready(), all_up) {
+    let (status_code, status) = match (readiness.is_marked_unready(), all_up) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
         (false, true) => (StatusCode::OK, "ready"),
     };
     (
-        status,
-        Json(json!({"status": word, "dependencies": dependencies})),
+        status_code,
+        Json(json!({"status": status, "dependencies": dependencies})),
     )
 }

@@ -1,4 +1,4 @@
-//! JSON objects, and nothing that might be taken for one.
+//! Deserialises structs from JSON objects only.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,27 +7,28 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A value that was sent as an object. By itself serde takes a list for a struct as well, member by member.
+/// A value that was sent as a JSON object. Without this wrapper, serde also accepts an array for a struct and
+/// reads its fields by position.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonObject<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
+        struct ObjectVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
             type Value = T;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
             }
         }
 
-        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
     }
 }
 
@@ -43,16 +44,17 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_object() {
-        let read = |text| serde_json::from_str::<JsonObject<Patch>>(text).map(|JsonObject(patch)| patch.name);
-        assert_eq!(read(r#"{"name": "x"}"#).unwrap().as_deref(), Some("x"));
-        assert_eq!(read("{}").unwrap(), None);
-        for odd in ["[]", r#"["x"]"#, "null", "1", r#"{"role": "admin"}"#] {
-            assert!(read(odd).is_err(), "{odd}");
+    fn rejects_arrays_and_scalars_for_a_struct() {
+        let parse =
+            |text| serde_json::from_str::<JsonObject<Patch>>(text).map(|JsonObject(patch)| patch.name);
+        assert_eq!(parse(r#"{"name": "x"}"#).unwrap().as_deref(), Some("x"));
+        assert_eq!(parse("{}").unwrap(), None);
+        for invalid in ["[]", r#"["x"]"#, "null", "1", r#"{"role": "admin"}"#] {
+            assert!(parse(invalid).is_err(), "{invalid}");
         }
         assert!(
             serde_json::from_str::<Patch>(r#"["x"]"#).is_ok(),
-            "which serde takes by itself"
+            "serde accepts an array without JsonObject"
         );
     }
 }

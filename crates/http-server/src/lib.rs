@@ -1,16 +1,17 @@
-//! What both HTTP services share: every error as a problem document, bounded and checked input, the bearer's
-//! token, where a request comes from, how many there may be, one trace, one log line and one measurement of each,
-//! health, and an orderly end; and what they stand on when something else fails.
+//! HTTP server building blocks that core-api and stock-service share: problem documents, validating
+//! extractors, bearer tokens, client IP addresses, request limits, security headers, load shedding, circuit
+//! breakers, traces, metrics, health routes and graceful shutdown.
 
 mod bearer_token;
 mod circuit_breaker;
 mod client_ip;
-mod extract;
+pub mod extract;
 mod health;
 mod json_object;
 mod load_shed;
 mod metrics;
 mod problem;
+mod request_limits;
 mod router;
 mod security_headers;
 mod serve;
@@ -18,7 +19,7 @@ mod trace;
 
 pub use bearer_token::{Bearer, bearer_token};
 pub use circuit_breaker::{Attempt, CircuitBreaker};
-pub use client_ip::{Network, ParseNetworkError, PeerAddr, TrustedProxies};
+pub use client_ip::{Network, ParseNetworkError, TrustedProxies};
 pub use extract::{Json, Path, Query};
 pub use health::{Readiness, ReadinessCheck, health_routes};
 pub use json_object::JsonObject;

@@ -1,4 +1,5 @@
-//! How many requests are worked on at once. One more is refused at once, which is kinder than to let all of them wait.
+//! Load shedding: limits concurrent requests and refuses the excess immediately with 503 instead of queueing
+//! it.
 //!
 //! tower's `ConcurrencyLimit` under `LoadShed` would do the same with two boxed futures for each request.
 
@@ -22,26 +23,25 @@ use tower_service::Service;
 
 use crate::Problem;
 
-/// How many a program works on at once. Each holds its body, 64 KiB at most, and waits for one of ten connections to the
-/// database: the thousandth would wait for seconds.
+/// Each request holds its body, 64 KiB at most, and shares ten database connections with the others: with
+/// more concurrent requests than this, the last one would wait for seconds.
 const DEFAULT_MAX_CONCURRENT_REQUESTS: usize = 1000;
 
-/// How many requests were refused because there was no room.
+/// The counter of requests that load shedding refused.
 const SHED_REQUESTS: &str = "http_requests_shed_total";
 
-/// Room for requests. Cloning shares it.
+/// Limits concurrent requests. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct LoadShedLayer(Arc<Semaphore>);
 
 impl LoadShedLayer {
-    /// Room for so many.
     #[must_use]
-    pub fn new(requests: usize) -> Self {
+    pub fn new(max_concurrent_requests: usize) -> Self {
         describe_counter!(
             SHED_REQUESTS,
-            "Requests refused because too many were being worked on."
+            "Requests refused because too many were in progress."
         );
-        Self(Arc::new(Semaphore::new(requests)))
+        Self(Arc::new(Semaphore::new(max_concurrent_requests)))
     }
 }
 
@@ -62,7 +62,7 @@ impl<S> Layer<S> for LoadShedLayer {
     }
 }
 
-/// A service within a [`Capacity`].
+/// A service whose concurrent requests [`LoadShedLayer`] limits.
 #[derive(Clone, Debug)]
 pub struct LoadShed<S> {
     inner: S,
@@ -79,21 +79,21 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The place is given back when there is an answer, and also when whoever asked has gone.
+        // The future owns the permit, so that a response and a disconnected client both release it.
         let permit = self.semaphore.clone().try_acquire_owned().ok();
         LoadShedFuture {
-            answer: permit.is_some().then(|| self.inner.call(request)),
+            response: permit.is_some().then(|| self.inner.call(request)),
             _permit: permit,
         }
     }
 }
 
 pin_project! {
-    /// The answer, or the refusal of a request that there is no room for.
+    /// Resolves to the inner service's response, or to 503 when the limit is reached.
     #[derive(Debug)]
     pub struct LoadShedFuture<F> {
         #[pin]
-        answer: Option<F>,
+        response: Option<F>,
         _permit: Option<OwnedSemaphorePermit>,
     }
 }
@@ -102,8 +102,8 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for LoadShedFuture
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().answer.as_pin_mut() {
-            Some(answer) => Poll::Ready(ready!(answer.poll(context))),
+        match self.project().response.as_pin_mut() {
+            Some(response) => Poll::Ready(ready!(response.poll(context))),
             None => {
                 counter!(SHED_REQUESTS).increment(1);
                 Poll::Ready(Ok(Problem::overloaded().into_response()))

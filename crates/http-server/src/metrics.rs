@@ -1,7 +1,8 @@
-//! `GET /metrics`: what operators watch, in Prometheus' text format.
+//! `GET /metrics`: metrics for operators, in Prometheus' text format.
 //!
-//! Anything in the program may record with the crate `metrics`; without [`metrics_routes`] that costs nothing and
-//! goes nowhere. The page names routes and counts, no customers; it is for the inside of the network.
+//! Any code in the process may record metrics with the crate `metrics`; until [`metrics_routes`] installs the
+//! recorder, recording is a no-op. The page contains routes and counts, no customer data, and is for the
+//! internal network only.
 
 use std::time::Duration;
 
@@ -13,30 +14,28 @@ use axum::{
 };
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusRecorder};
 
-/// The upper bounds of the durations' buckets, in seconds: from a read of the cache to the longest request.
+/// Upper bounds of the histogram's buckets, in seconds: from a cache hit to the request timeout.
 const DURATION_BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 25.0,
 ];
 
-/// How often durations move into their buckets. Until then each takes eight bytes.
+/// How often the recorder sorts recorded durations into buckets. Until then each duration takes eight bytes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The name of the one metric of requests: its `_count` is how many there were.
+/// The histogram of request durations. Its `_count` series is the number of requests.
 const REQUEST_DURATION: &str = "http_request_duration_seconds";
 
-/// Why nothing can be recorded.
+/// The metrics recorder cannot be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
-    /// The recorder cannot be made.
-    #[error("the metrics' recorder cannot be made")]
+    #[error("failed to build the metrics recorder")]
     Build(#[from] BuildError),
-    /// The program has one already.
-    #[error("metrics are being recorded already")]
+    #[error("a metrics recorder is already installed")]
     AlreadyInstalled(#[from] SetRecorderError<PrometheusRecorder>),
 }
 
-/// Starts recording, for the whole program, and gives the route that shows what was recorded. Call it within
-/// a tokio runtime, before anything is recorded.
+/// Installs the metrics recorder of the process and returns the route `/metrics`. Call it inside a tokio
+/// runtime, before anything records a metric.
 pub fn metrics_routes() -> Result<Router, MetricsError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets(&DURATION_BUCKETS)?
@@ -46,24 +45,24 @@ pub fn metrics_routes() -> Result<Router, MetricsError> {
     describe_histogram!(
         REQUEST_DURATION,
         Unit::Seconds,
-        "Requests by method, route and status."
+        "Duration of requests by method, route and status."
     );
 
     let upkeep = handle.clone();
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
+        let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
-            tick.tick().await;
+            interval.tick().await;
             upkeep.run_upkeep();
         }
     });
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    let show = move || async move { (content_type, handle.render()) };
-    Ok(Router::new().route("/metrics", get(show)))
+    let render = move || async move { (content_type, handle.render()) };
+    Ok(Router::new().route("/metrics", get(render)))
 }
 
-/// Records a request. `route` is the pattern, because ids would make a series of every request.
-pub(crate) fn record_request(method: &Method, route: Option<&str>, status: u16, took: Duration) {
+/// Records a request. `route` is the route's pattern: a path with ids would create a series for each request.
+pub(crate) fn record_request(method: &Method, route: Option<&str>, status: u16, duration: Duration) {
     let route = route.map_or(SharedString::const_str("unmatched"), |route| {
         SharedString::from(route.to_owned())
     });
@@ -72,10 +71,10 @@ pub(crate) fn record_request(method: &Method, route: Option<&str>, status: u16, 
         ("route", route),
         ("status", SharedString::from(status.to_string())),
     ];
-    histogram!(REQUEST_DURATION, &labels).record(took);
+    histogram!(REQUEST_DURATION, &labels).record(duration);
 }
 
-/// A client may make up methods, and each would be a series of its own.
+/// Maps unknown methods to `other`: a client may invent methods, and each would create a series.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

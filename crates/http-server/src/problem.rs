@@ -1,4 +1,4 @@
-//! Problem documents: RFC 9457, for every error of every route and of the framework itself.
+//! Problem documents (RFC 9457): the format of every error response.
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -7,10 +7,10 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Where a problem type's slug hangs.
+/// A problem's `type` is this URL followed by its slug.
 const TYPE_BASE: &str = "https://matsuri.dev/problems/";
 
-/// An error as a client sees it.
+/// An error response.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -21,17 +21,17 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What is wrong with one part of a body.
+/// One error in a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where: a JSON pointer (RFC 6901).
+    /// The JSON pointer (RFC 6901) of the invalid value.
     pub pointer: String,
-    /// What, and what would be right.
+    /// What is wrong with the value, or what was expected.
     pub detail: String,
 }
 
 impl Problem {
-    /// A problem of the type `slug`, with the title that all problems of this type have.
+    /// A problem of the type `slug`. All problems of one type have the same title.
     #[must_use]
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
         Self {
@@ -44,34 +44,33 @@ impl Problem {
         }
     }
 
-    /// What happened this time, and what to do about it.
+    /// Sets `detail`: what is wrong with this request, and what the client can do about it.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// A member of this type's own.
+    /// Adds an extension member. It cannot replace the members that RFC 9457 defines.
     #[must_use]
     pub fn extension(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(member.to_owned(), value.into());
         self
     }
 
-    /// A header that goes with it.
+    /// Adds a response header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The status it is answered with.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// 422: the body is JSON, but says what cannot be.
+    /// 422: the body is JSON with invalid values. The extension `errors` lists them.
     #[must_use]
     pub fn invalid_body(errors: &[FieldError]) -> Self {
         let errors: Vec<Value> = errors
@@ -87,21 +86,21 @@ impl Problem {
         .extension("errors", errors)
     }
 
-    /// 404, also for what exists but is not the asker's.
+    /// 404: the resource does not exist, or belongs to another user.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found")
             .detail("The resource does not exist, or you may not access it.")
     }
 
-    /// 403: known, and not allowed.
+    /// 403: the caller is authenticated and lacks the permission.
     #[must_use]
     pub fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden")
             .detail("Your role does not have the required permission.")
     }
 
-    /// 503: something that this needs is down or too busy. Worth another try after `Retry-After` seconds.
+    /// 503: a dependency is down or too slow. The client may retry after `Retry-After` seconds.
     #[must_use]
     pub fn unavailable() -> Self {
         Self::new(
@@ -113,7 +112,7 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// 503: there is no room for another request at the moment.
+    /// 503: load shedding refused the request.
     #[must_use]
     pub fn overloaded() -> Self {
         Self::new(
@@ -125,12 +124,13 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// 500: logs the error with all that led to it, and shows none of it.
+    /// 500: logs the error with its source chain. The response contains none of it.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error, "a request failed");
+        tracing::error!(error, "request failed with an internal error");
         Self::internal_error()
     }
 
+    /// 500, without logging.
     pub(crate) fn internal_error() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -142,11 +142,10 @@ impl Problem {
 }
 
 impl Problem {
-    /// The parts of an answer, for programs that are no axum service: status, headers and body. The body's type
-    /// is among the headers.
+    /// Status, headers (`Content-Type` included) and body, for services that do not use axum.
     #[must_use]
     pub fn into_parts(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, String) {
-        // The standard's members win over extensions of the same name.
+        // Inserted last, so that the members of RFC 9457 replace extensions of the same name.
         let mut members = self.extensions;
         members.insert("type".into(), format!("{TYPE_BASE}{}", self.slug).into());
         members.insert("title".into(), self.title.into());
@@ -154,8 +153,8 @@ impl Problem {
         members.insert("detail".into(), self.detail.into());
         let body = Value::Object(members).to_string();
         let mut headers = self.headers;
-        let kind = HeaderValue::from_static("application/problem+json");
-        headers.push((header::CONTENT_TYPE, kind));
+        let content_type = HeaderValue::from_static("application/problem+json");
+        headers.push((header::CONTENT_TYPE, content_type));
         (self.status, headers, body)
     }
 }
@@ -164,7 +163,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, headers, body) = self.into_parts();
         let mut response = (status, body).into_response();
-        // The body's own type is text/plain otherwise.
+        // axum sets text/plain for a String body.
         response.headers_mut().remove(header::CONTENT_TYPE);
         response.headers_mut().extend(headers);
         response

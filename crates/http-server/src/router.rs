@@ -1,4 +1,4 @@
-//! What is around every route.
+//! The middleware that every HTTP service puts around its routes.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -12,16 +12,18 @@ use axum::{
 use domain::Clock;
 use futures::FutureExt;
 
-use crate::{Problem, security_headers::SecurityHeadersLayer, trace::trace_request};
+use crate::{
+    Problem, request_limits::RequestLimitsLayer, security_headers::SecurityHeadersLayer, trace::trace_request,
+};
 
-/// The largest body: an order of a hundred lines has a tenth of it.
+/// The largest request body. An order of a hundred lines needs a tenth of it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The longest that a request may take. API Gateway gives up at 30 s.
+/// API Gateway gives up after 30 s; our own response must come before that.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Puts around `routes` what every service of ours has: a trace, a log line, limits of size and time, and a
-/// problem document for each of the framework's own refusals.
+/// Adds to `routes`: a trace, a log line and a metric for each request, security headers, limits of size and
+/// time, and problem documents for unknown routes and methods.
 pub fn with_common_middleware(routes: Router, clock: Clock) -> Router {
     routes
         .fallback(async || Problem::not_found())
@@ -33,23 +35,26 @@ pub fn with_common_middleware(routes: Router, clock: Clock) -> Router {
             )
             .detail("The header Allow lists the supported methods.")
         })
-        // In one step, from the outermost in: each step more costs every request a copy of all that is within it.
+        // One `layer` call, outermost first: with each further call, every request would copy the services
+        // inside it.
         .layer((
             from_fn_with_state(clock, trace_request),
             SecurityHeadersLayer,
+            RequestLimitsLayer,
             from_fn(timeout_and_catch_panic),
             DefaultBodyLimit::max(MAX_BODY_BYTES),
         ))
 }
 
-/// There is an answer to everything, in time.
+/// Responds with 503 when a handler exceeds the timeout, and with 500 when it panics.
 async fn timeout_and_catch_panic(request: Request, next: Next) -> Response {
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => answer,
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(REQUEST_TIMEOUT, response).await {
+        Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            // The panic's message and place are on standard error already; the client is shown neither.
-            tracing::error!("a handler panicked");
+            // The panic hook has already written message and location to standard error; the client sees
+            // neither.
+            tracing::error!("request handler panicked");
             Problem::internal_error().into_response()
         }
         Err(_) => Problem::unavailable().into_response(),

@@ -1,8 +1,10 @@
-//! Serving until told to stop, and stopping in order.
+//! Accepts connections, and shuts down gracefully on SIGTERM or SIGINT.
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{Router, body::Body, http::Request, routing::future::RouteFuture, serve::Listener};
+use axum::{
+    Router, body::Body, extract::ConnectInfo, http::Request, routing::future::RouteFuture, serve::Listener,
+};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -13,21 +15,26 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-use crate::{Readiness, client_ip::PeerAddr};
+use crate::Readiness;
 
-/// How long requests that run may take to end once no new ones are taken.
+/// How long running requests may take to finish after the server has stopped accepting connections.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(27);
 
-/// How long a connection may go without a whole head of a request: longer than a load balancer keeps one that it does not
-/// use (60 s by default), or it would send a request into one that we are closing.
+/// How long a connection may take to send a complete request head. Longer than the idle timeout of a load
+/// balancer's connection (60 s by default), or the load balancer would send a request into a connection that
+/// we are closing.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The most bytes of a head that are read at all. What is larger than it should be and smaller than this is told so by a
-/// problem document; what is larger still, by the status alone. hyper refuses more than a hundred header lines likewise.
+/// The largest request head that hyper reads. A smaller head above our own limits gets a problem document; a
+/// larger one gets the bare status 431, as does a request with more than a hundred header lines.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// Serves until SIGTERM or SIGINT. Then: unready; `drain` for the load balancer to notice, during which
-/// requests are still served; no new connections; what runs is finished, in bounded time.
+/// Serves requests until SIGTERM or SIGINT, then shuts down:
+///
+/// 1. `/ready` responds with 503. Requests are still served for the duration of `drain`, in which the load
+///    balancer stops sending them.
+/// 2. The server stops accepting connections and waits, at most [`SHUTDOWN_TIMEOUT`], for running requests to
+///    finish.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -44,20 +51,22 @@ pub async fn serve(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!(drain_seconds = drain.as_secs(), "stopping");
+    tracing::info!(drain_seconds = drain.as_secs(), "shutting down");
     readiness.mark_unready();
     tokio::time::sleep(drain).await;
     stop.cancel();
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, server).await {
-        Ok(ended) => ended.map_err(io::Error::other),
+        Ok(result) => result.map_err(io::Error::other),
         Err(_) => {
-            tracing::warn!("requests were still running at the end");
+            tracing::warn!("shutdown timed out with requests still running");
             Ok(())
         }
     }
 }
 
-/// Takes connections until `stop`, and returns when those that there were have ended. HTTP/1.1, as load balancers speak it.
+/// Accepts connections until `stop` is cancelled, and returns when all open connections have finished their
+/// requests. Speaks HTTP/1.1, as load balancers do. Each request carries its peer's address as
+/// `ConnectInfo<SocketAddr>`.
 pub async fn serve_connections(mut listener: TcpListener, router: Router, stop: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -78,7 +87,7 @@ pub async fn serve_connections(mut listener: TcpListener, router: Router, stop: 
         let stop = stop.clone();
         connections.spawn(async move {
             let mut connection = pin!(connection);
-            // How a connection ends is its client's business.
+            // Ignore connection errors: the client may disconnect at any time.
             tokio::select! {
                 biased;
                 _ = connection.as_mut() => {}
@@ -93,7 +102,7 @@ pub async fn serve_connections(mut listener: TcpListener, router: Router, stop: 
     while connections.join_next().await.is_some() {}
 }
 
-/// The routes for one connection.
+/// The routes, for the requests of one connection.
 struct ConnectionService {
     router: Router,
     peer: SocketAddr,
@@ -106,7 +115,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(PeerAddr(self.peer));
+        request.extensions_mut().insert(ConnectInfo(self.peer));
         self.router.clone().call(request)
     }
 }

@@ -1,4 +1,4 @@
-//! One trace, one log line and one measurement a request.
+//! Request tracing: one span, one log line and one metric for each request.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -14,7 +14,8 @@ use tracing::Instrument;
 
 use crate::metrics;
 
-/// The span of the request in the trace that its client began, or in one of its own.
+/// Extracts the W3C trace context of the request's span, which continues the client's trace if the client
+/// sent one.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceContext(pub TraceParent);
 
@@ -22,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TraceContext {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // Every router of ours runs `follow`; a trace from the epoch is seen at once if one does not.
+        // `trace_request` runs in every router and sets it. A router without it shows as a trace of 1970.
         Ok(parts
             .extensions
             .get()
@@ -31,23 +32,24 @@ impl<S: Send + Sync> FromRequestParts<S> for TraceContext {
     }
 }
 
-/// Continues the client's trace, opens the request's span and logs its end.
+/// Middleware: continues the client's trace, opens the request's span, and logs and measures the request when
+/// it ends.
 pub(crate) async fn trace_request(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let trace = continue_or_start_trace(&request, clock.now());
     let method = request.method().clone();
-    // The route's pattern, not the path: ids would make a name of their own of every request.
+    // The route's pattern, not the path: ids would make a span name of their own for each request.
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let pattern = route.as_ref().map(MatchedPath::as_str);
-    let span = tracing::info_span!("request", trace_id = trace.trace_id(), %method, route = pattern);
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let span = tracing::info_span!("request", trace_id = trace.trace_id(), %method, route);
     request.extensions_mut().insert(TraceContext(trace));
 
     async {
         let response = next.run(request).await;
-        let (status, took) = (response.status().as_u16(), started.elapsed());
-        metrics::record_request(&method, pattern, status, took);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status, duration_ms, "answered");
+        let (status, duration) = (response.status().as_u16(), started.elapsed());
+        metrics::record_request(&method, route, status, duration);
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(status, duration_ms, "request completed");
         response
     }
     .instrument(span)
