@@ -1,4 +1,4 @@
-//! One's own addresses.
+//! The user's own addresses.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{
-    authentication::TestUser,
     support::{RequestBuilderExt, TestApp, TestResponse},
+    test_user::TestUser,
 };
 
 const ADDRESSES_PATH: &str = "/v1/me/addresses";
@@ -20,9 +20,9 @@ fn valid_address() -> Value {
     })
 }
 
-async fn create_address(app: &TestApp, person: &TestUser, address: &Value) -> TestResponse {
+async fn create_address(app: &TestApp, user: &TestUser, address: &Value) -> TestResponse {
     app.post(ADDRESSES_PATH)
-        .bearer_auth(person.token())
+        .bearer_auth(user.token())
         .json(address)
         .fetch()
         .await
@@ -31,9 +31,9 @@ async fn create_address(app: &TestApp, person: &TestUser, address: &Value) -> Te
 #[sqlx::test(migrator = "database::MIGRATOR")]
 async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = app.customer().await;
-    let token = someone.token();
-    let added = create_address(&app, &someone, &valid_address()).await;
+    let user = app.customer().await;
+    let token = user.token();
+    let added = create_address(&app, &user, &valid_address()).await;
     assert_json_snapshot!(added, {
         ".headers.location" => "[location]", ".body.id" => "[id]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]",
@@ -59,27 +59,27 @@ async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
       }
     }
     "#);
-    let place = added.header("location").to_owned();
-    assert_eq!(place, format!("{ADDRESSES_PATH}/{}", added.body_str("id")));
-    let read = app.get(&place).bearer_auth(&token).fetch().await;
+    let path = added.header("location").to_owned();
+    assert_eq!(path, format!("{ADDRESSES_PATH}/{}", added.body_str("id")));
+    let read = app.get(&path).bearer_auth(&token).fetch().await;
     assert_eq!((read.status, &read.body), (200, &added.body));
 
     let mut moved = valid_address();
     moved["line1"] = json!("道玄坂4-5-6");
     moved.as_object_mut().unwrap().remove("line2");
-    let replaced = app.put(&place).bearer_auth(&token).json(&moved).fetch().await;
+    let replaced = app.put(&path).bearer_auth(&token).json(&moved).fetch().await;
     assert_eq!(
         (replaced.status, &replaced.body["line1"], &replaced.body["line2"]),
         (200, &json!("道玄坂4-5-6"), &Value::Null)
     );
     assert_eq!(replaced.body["created_at"], added.body["created_at"]);
 
-    create_address(&app, &someone, &valid_address()).await;
+    create_address(&app, &user, &valid_address()).await;
     let list = app.get(ADDRESSES_PATH).bearer_auth(&token).fetch().await;
     assert_eq!(list.body["items"].as_array().unwrap().len(), 2);
     assert_eq!(list.body["items"][0], replaced.body);
     for expected in [204, 404] {
-        let removal = app.delete(&place).bearer_auth(&token).fetch().await;
+        let removal = app.delete(&path).bearer_auth(&token).fetch().await;
         assert_eq!(removal.status, expected);
     }
     let list = app.get(ADDRESSES_PATH).bearer_auth(&token).fetch().await;
@@ -87,56 +87,56 @@ async fn addresses_are_added_read_replaced_and_removed(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn anothers_address_is_as_good_as_none(pool: PgPool) {
+async fn another_users_address_is_not_found(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let (owner, stranger) = (app.customer().await, app.customer().await);
+    let (owner, other) = (app.customer().await, app.customer().await);
     let added = create_address(&app, &owner, &valid_address()).await;
-    let place = added.header("location");
-    for token in [stranger.token(), app.admin_token.clone()] {
-        let mut answers = Vec::new();
-        for place in [
-            place,
+    let path = added.header("location");
+    for token in [other.token(), app.admin_token.clone()] {
+        let mut responses = Vec::new();
+        for path in [
+            path,
             &format!("{ADDRESSES_PATH}/00000000-0000-7000-8000-000000000000"),
         ] {
-            answers.push((
-                app.get(place).bearer_auth(&token).fetch().await,
-                app.put(place)
+            responses.push((
+                app.get(path).bearer_auth(&token).fetch().await,
+                app.put(path)
                     .bearer_auth(&token)
                     .json(&valid_address())
                     .fetch()
                     .await,
-                app.delete(place).bearer_auth(&token).fetch().await,
+                app.delete(path).bearer_auth(&token).fetch().await,
             ));
         }
-        assert_eq!(format!("{:?}", answers[0]), format!("{:?}", answers[1]));
-        assert_eq!(answers[0].0.problem(), "404 not-found");
+        assert_eq!(format!("{:?}", responses[0]), format!("{:?}", responses[1]));
+        assert_eq!(responses[0].0.problem(), "404 not-found");
     }
-    let read = app.get(place).bearer_auth(owner.token()).fetch().await;
-    assert_eq!(read.body, added.body, "it is untouched");
+    let read = app.get(path).bearer_auth(owner.token()).fetch().await;
+    assert_eq!(read.body, added.body, "the address is unchanged");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn there_are_twenty_at_most_also_when_they_are_added_at_once(pool: PgPool) {
+async fn limits_addresses_to_twenty_under_concurrency(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = app.customer().await;
+    let user = app.customer().await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..25 {
         let request = app
             .post(ADDRESSES_PATH)
-            .bearer_auth(someone.token())
+            .bearer_auth(user.token())
             .json(&valid_address());
         tasks.spawn(request.fetch());
     }
-    let mut answers: Vec<u16> = tasks
+    let mut responses: Vec<u16> = tasks
         .join_all()
         .await
         .into_iter()
-        .map(|answer| answer.status)
+        .map(|response| response.status)
         .collect();
-    answers.sort_unstable();
-    assert_eq!(answers, [vec![201; 20], vec![409; 5]].concat());
+    responses.sort_unstable();
+    assert_eq!(responses, [vec![201; 20], vec![409; 5]].concat());
     assert_eq!(
-        create_address(&app, &someone, &valid_address()).await.problem(),
+        create_address(&app, &user, &valid_address()).await.problem(),
         "409 too-many-addresses"
     );
     assert_eq!(
@@ -144,14 +144,14 @@ async fn there_are_twenty_at_most_also_when_they_are_added_at_once(pool: PgPool)
             .await
             .status,
         201,
-        "each their own"
+        "the limit applies per user"
     );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn addresses_that_make_no_sense(pool: PgPool) {
+async fn rejects_invalid_addresses(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let someone = app.customer().await;
+    let user = app.customer().await;
     let with = |member: &str, value: Value| {
         let mut address = valid_address();
         address[member] = value;
@@ -163,33 +163,33 @@ async fn addresses_that_make_no_sense(pool: PgPool) {
         ("two lines", with("recipient", json!("Hanako\nX-Evil: 1"))),
         ("NUL", with("city", json!("nul\u{0}"))),
         ("long line", with("line1", json!("あ".repeat(101)))),
-        ("country in words", with("country", json!("Japan"))),
-        ("small country", with("country", json!("jp"))),
-        ("odd postal code", with("postal_code", json!("〒150"))),
-        ("odd phone", with("phone", json!("call me"))),
-        ("no city", with("city", Value::Null)),
+        ("country name", with("country", json!("Japan"))),
+        ("lower-case country", with("country", json!("jp"))),
+        ("postal code symbol", with("postal_code", json!("〒150"))),
+        ("phone in words", with("phone", json!("call me"))),
+        ("city null", with("city", Value::Null)),
         (
-            "an owner",
+            "user id",
             with("user_id", json!("00000000-0000-7000-8000-000000000000")),
         ),
-        ("an id", with("id", json!("00000000-0000-7000-8000-000000000000"))),
+        ("id", with("id", json!("00000000-0000-7000-8000-000000000000"))),
     ] {
-        let answer = create_address(&app, &someone, &address).await;
-        writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
+        let response = create_address(&app, &user, &address).await;
+        writeln!(table, "{case:<18} {}", response.problem()).unwrap();
     }
     assert_snapshot!(table, @r"
     no recipient       422 invalid-body /recipient: expected 1 to 100 characters on one line
     two lines          422 invalid-body /recipient: expected 1 to 100 characters on one line
     NUL                422 invalid-body /city: expected 1 to 100 characters on one line
     long line          422 invalid-body /line1: expected 1 to 100 characters on one line
-    country in words   422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
-    small country      422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
-    odd postal code    422 invalid-body /postal_code: expected 1 to 16 letters, digits, blanks and hyphens
-    odd phone          422 invalid-body /phone: expected a telephone number of 3 to 30 digits, blanks, hyphens and brackets, after a plus or not
-    no city            422 invalid-body /city: invalid type: null, expected a string
-    an owner           422 invalid-body /user_id: unknown field `user_id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
-    an id              422 invalid-body /id: unknown field `id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
+    country name       422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
+    lower-case country 422 invalid-body /country: expected a country of ISO 3166-1 in two capital letters
+    postal code symbol 422 invalid-body /postal_code: expected 1 to 16 letters, digits, blanks and hyphens
+    phone in words     422 invalid-body /phone: expected a telephone number of 3 to 30 digits, blanks, hyphens and brackets, after a plus or not
+    city null          422 invalid-body /city: invalid type: null, expected a string
+    user id            422 invalid-body /user_id: unknown field `user_id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
+    id                 422 invalid-body /id: unknown field `id`, expected one of `recipient`, `country`, `postal_code`, `region`, `city`, `line1`, `line2`, `phone`
     ");
-    let list = app.get(ADDRESSES_PATH).bearer_auth(someone.token()).fetch().await;
+    let list = app.get(ADDRESSES_PATH).bearer_auth(user.token()).fetch().await;
     assert_eq!(list.body["items"], json!([]));
 }

@@ -1,4 +1,4 @@
-//! What those who run the shop, and those who help in it, see and do of others' accounts.
+//! The admin API: accounts of all users, roles, and the audit log.
 
 use std::{fmt::Write, time::Duration};
 
@@ -9,16 +9,16 @@ use tokens::Role;
 use users::NewAuditEntry;
 
 use crate::{
-    authentication::TestUser,
     support::{RequestBuilderExt, TestApp, TestResponse},
+    test_user::TestUser,
 };
 
 async fn get(app: &TestApp, token: &str, path: &str) -> TestResponse {
     app.get(path).bearer_auth(token).fetch().await
 }
 
-async fn change_role(app: &TestApp, token: &str, person: &TestUser, role: &Value) -> TestResponse {
-    app.put(format!("/v1/users/{}/role", person.id()))
+async fn change_role(app: &TestApp, token: &str, user: &TestUser, role: &Value) -> TestResponse {
+    app.put(format!("/v1/users/{}/role", user.id()))
         .bearer_auth(token)
         .header("X-Forwarded-For", "198.51.100.1, 203.0.113.7")
         .json(&json!({"role": role}))
@@ -27,48 +27,52 @@ async fn change_role(app: &TestApp, token: &str, person: &TestUser, role: &Value
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn accounts_are_listed_newest_first_and_found_by_their_address(pool: PgPool) {
+async fn lists_accounts_newest_first_and_finds_them_by_email(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let support = app.user_with_role(Role::Support).await.token();
-    let mut people = Vec::new();
+    let mut user_ids = Vec::new();
     for _ in 0..5 {
-        people.insert(0, app.customer().await.id().to_string());
+        user_ids.insert(0, app.customer().await.id().to_string());
     }
-    let (mut met, mut query) = (Vec::new(), "?limit=2".to_owned());
+    let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
     loop {
         let page = get(&app, &support, &format!("/v1/users{query}")).await;
         assert_eq!(page.status, 200, "{page:?}");
         for account in page.body["items"].as_array().unwrap() {
-            met.push(account["id"].as_str().unwrap().to_owned());
+            seen.push(account["id"].as_str().unwrap().to_owned());
         }
         let Some(next) = page.body["next_cursor"].as_str() else {
             break;
         };
         query = format!("?limit=2&cursor={next}");
-        // Whoever comes in between stands before the page.
+        // A new account sorts before this page, so it must not shift the next one.
         app.customer().await;
     }
-    assert_eq!(met[..5], people);
-    assert_eq!(met.len(), 7, "with the administrator and the one who asks");
+    assert_eq!(seen[..5], user_ids);
+    assert_eq!(
+        seen.len(),
+        7,
+        "the five customers, the administrator and the support user"
+    );
 
-    let email = format!("{}%40EXAMPLE.com", people[2]);
+    let email = format!("{}%40EXAMPLE.com", user_ids[2]);
     let found = get(&app, &support, &format!("/v1/users?email=%20{email}")).await;
     assert_eq!(found.body["items"].as_array().unwrap().len(), 1);
-    assert_eq!(found.body["items"][0]["id"], json!(people[2]));
-    let read = get(&app, &support, &format!("/v1/users/{}", people[2])).await;
+    assert_eq!(found.body["items"][0]["id"], json!(user_ids[2]));
+    let read = get(&app, &support, &format!("/v1/users/{}", user_ids[2])).await;
     assert_eq!(read.body, found.body["items"][0]);
 
-    let gone = app.customer().await;
-    let removal = app.delete("/v1/me").bearer_auth(gone.token());
+    let deleted_user = app.customer().await;
+    let removal = app.delete("/v1/me").bearer_auth(deleted_user.token());
     assert_eq!(removal.fetch().await.status, 204);
-    let path = format!("/v1/users/{}", gone.id());
+    let path = format!("/v1/users/{}", deleted_user.id());
     assert_eq!(get(&app, &support, &path).await.problem(), "404 not-found");
 
     let first = get(&app, &support, "/v1/users?limit=1").await;
-    let foreign = format!("/v1/users?email=a%40b.c&cursor={}", first.body_str("next_cursor"));
+    let cursor_of_another_list = format!("/v1/users?email=a%40b.c&cursor={}", first.body_str("next_cursor"));
     let mut table = String::new();
     for query in [
-        foreign.as_str(),
+        cursor_of_another_list.as_str(),
         "/v1/users?limit=0",
         "/v1/users?limit=101",
         "/v1/users?email=",
@@ -98,24 +102,24 @@ async fn accounts_are_listed_newest_first_and_found_by_their_address(pool: PgPoo
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
+async fn admins_change_roles_and_the_audit_log_records_it(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let (someone, support) = (app.customer().await, app.user_with_role(Role::Support).await);
+    let (user, support) = (app.customer().await, app.user_with_role(Role::Support).await);
     assert_eq!(
-        get(&app, &someone.token(), "/v1/users").await.problem(),
+        get(&app, &user.token(), "/v1/users").await.problem(),
         "403 forbidden"
     );
 
-    let raised = change_role(&app, &app.admin_token, &someone, &json!("support")).await;
+    let promoted = change_role(&app, &app.admin_token, &user, &json!("support")).await;
     assert_eq!(
-        (raised.status, raised.body_str("role")),
+        (promoted.status, promoted.body_str("role")),
         (200, "support".to_owned())
     );
-    // The token that says `customer` opens at once what the role permits.
-    assert_eq!(get(&app, &someone.token(), "/v1/users").await.status, 200);
-    // The same again is nothing to write down.
+    // The new role takes effect at once, although the token still says `customer`.
+    assert_eq!(get(&app, &user.token(), "/v1/users").await.status, 200);
+    // Assigning the same role again creates no audit log entry.
     assert_eq!(
-        change_role(&app, &app.admin_token, &someone, &json!("support"))
+        change_role(&app, &app.admin_token, &user, &json!("support"))
             .await
             .status,
         200
@@ -124,7 +128,7 @@ async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
     let log = get(
         &app,
         &app.admin_token,
-        &format!("/v1/audit?subject={}", someone.id()),
+        &format!("/v1/audit?subject={}", user.id()),
     )
     .await;
     assert_json_snapshot!(log.body, {
@@ -150,33 +154,36 @@ async fn a_role_is_changed_by_administrators_and_written_down(pool: PgPool) {
       "next_cursor": null
     }
     "#);
-    assert_eq!(log.body["items"][0]["subject"], json!(someone.id()));
+    assert_eq!(log.body["items"][0]["subject"], json!(user.id()));
 
-    let helper = support.token();
+    let support_token = support.token();
     assert_eq!(
-        change_role(&app, &helper, &someone, &json!("admin"))
+        change_role(&app, &support_token, &user, &json!("admin"))
             .await
             .problem(),
         "403 forbidden"
     );
     assert_eq!(
-        change_role(&app, &helper, &support, &json!("admin"))
+        change_role(&app, &support_token, &support, &json!("admin"))
             .await
             .problem(),
         "403 forbidden"
     );
-    assert_eq!(get(&app, &helper, "/v1/audit").await.problem(), "403 forbidden");
+    assert_eq!(
+        get(&app, &support_token, "/v1/audit").await.problem(),
+        "403 forbidden"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn nobody_changes_their_own_role_nor_gives_one_that_there_is_not(pool: PgPool) {
+async fn rejects_own_role_change_and_unassignable_roles(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let (admin, someone) = (app.user_with_role(Role::Admin).await, app.customer().await);
-    let own = change_role(&app, &admin.token(), &admin, &json!("customer")).await;
-    assert_eq!(own.problem(), "403 own-role");
-    let nobody = TestUser::with_role(Role::Customer);
+    let (admin, user) = (app.user_with_role(Role::Admin).await, app.customer().await);
+    let own_role = change_role(&app, &admin.token(), &admin, &json!("customer")).await;
+    assert_eq!(own_role.problem(), "403 own-role-change");
+    let without_account = TestUser::with_role(Role::Customer);
     assert_eq!(
-        change_role(&app, &admin.token(), &nobody, &json!("admin"))
+        change_role(&app, &admin.token(), &without_account, &json!("admin"))
             .await
             .problem(),
         "404 not-found"
@@ -190,8 +197,8 @@ async fn nobody_changes_their_own_role_nor_gives_one_that_there_is_not(pool: PgP
         Value::Null,
         json!(["admin"]),
     ] {
-        let answer = change_role(&app, &admin.token(), &someone, &role).await;
-        writeln!(table, "{role:<10} {}", answer.problem()).unwrap();
+        let response = change_role(&app, &admin.token(), &user, &role).await;
+        writeln!(table, "{role:<10} {}", response.problem()).unwrap();
     }
     assert_snapshot!(table, @r#"
     "service" 422 invalid-body /role: expected customer, support or admin
@@ -205,44 +212,44 @@ async fn nobody_changes_their_own_role_nor_gives_one_that_there_is_not(pool: PgP
     assert_eq!(log.body["items"], json!([]));
 }
 
-/// Each of two administrators takes the role from the other at the same moment: one of them stays.
+/// Two administrators revoke each other's role concurrently. One stays administrator.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn of_two_who_take_the_role_from_each_other_one_keeps_it(pool: PgPool) {
+async fn concurrent_mutual_demotion_leaves_one_admin(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     for _ in 0..10 {
-        let (one, other) = (
+        let (first, second) = (
             app.user_with_role(Role::Admin).await,
             app.user_with_role(Role::Admin).await,
         );
-        let (first, second) = (one.token(), other.token());
+        let (first_token, second_token) = (first.token(), second.token());
         let customer = json!("customer");
-        let (by_one, by_other) = tokio::join!(
-            change_role(&app, &first, &other, &customer),
-            change_role(&app, &second, &one, &customer)
+        let (by_first, by_second) = tokio::join!(
+            change_role(&app, &first_token, &second, &customer),
+            change_role(&app, &second_token, &first, &customer)
         );
-        let mut statuses = [by_one.status, by_other.status];
+        let mut statuses = [by_first.status, by_second.status];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 403]);
     }
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPool) {
+async fn audit_log_is_paginated_filtered_and_append_only(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let (someone, other) = (app.customer().await, app.customer().await);
+    let (user, other) = (app.customer().await, app.customer().await);
     for number in 0..5 {
         app.users
             .record_audit(&NewAuditEntry {
-                actor: Some(if number == 4 { other.id() } else { someone.id() }),
+                actor: Some(if number == 4 { other.id() } else { user.id() }),
                 action: if number % 2 == 0 { "login" } else { "logout" },
-                subject: Some(someone.id().to_string()),
+                subject: Some(user.id().to_string()),
                 client_ip: None,
                 trace_id: None,
                 details: json!({"number": number}),
             })
             .await
             .unwrap();
-        // Entries of one millisecond are in no order.
+        // Entries of the same millisecond have no defined order.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let numbers = |page: &TestResponse| -> Vec<i64> {
@@ -254,25 +261,25 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
             .collect()
     };
     let admin = app.admin_token.clone();
-    let (mut met, mut query) = (Vec::new(), String::new());
+    let (mut seen, mut query) = (Vec::new(), String::new());
     loop {
         let page = get(
             &app,
             &admin,
-            &format!("/v1/audit?subject={}&limit=2{query}", someone.id()),
+            &format!("/v1/audit?subject={}&limit=2{query}", user.id()),
         )
         .await;
-        met.extend(numbers(&page));
+        seen.extend(numbers(&page));
         let Some(next) = page.body["next_cursor"].as_str() else {
             break;
         };
         query = format!("&cursor={next}");
     }
-    assert_eq!(met, [4, 3, 2, 1, 0], "newest first");
+    assert_eq!(seen, [4, 3, 2, 1, 0], "newest first");
     for (query, expected) in [
-        (format!("actor={}", someone.id()), vec![3, 2, 1, 0]),
-        (format!("actor={}&action=login", someone.id()), vec![2, 0]),
-        (format!("subject={}&actor={}", someone.id(), other.id()), vec![4]),
+        (format!("actor={}", user.id()), vec![3, 2, 1, 0]),
+        (format!("actor={}&action=login", user.id()), vec![2, 0]),
+        (format!("subject={}&actor={}", user.id(), other.id()), vec![4]),
         (format!("subject={}", other.id()), vec![]),
     ] {
         let page = get(&app, &admin, &format!("/v1/audit?{query}")).await;
@@ -287,8 +294,8 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
         "after=1",
         "cursor=x",
     ] {
-        let answer = get(&app, &admin, &format!("/v1/audit?{query}")).await;
-        writeln!(table, "{query:<12} {}", answer.problem()).unwrap();
+        let response = get(&app, &admin, &format!("/v1/audit?{query}")).await;
+        writeln!(table, "{query:<12} {}", response.problem()).unwrap();
     }
     assert_snapshot!(table, @r"
     actor=me     400 invalid-query
@@ -299,7 +306,7 @@ async fn the_audit_log_is_read_page_by_page_and_by_what_is_looked_for(pool: PgPo
     cursor=x     400 invalid-cursor
     ");
 
-    // The database itself keeps it as it is.
+    // The database refuses to change or delete entries.
     for statement in [
         "UPDATE audit_log SET action = 'x'",
         "DELETE FROM audit_log",

@@ -1,6 +1,6 @@
-//! Every route × every role, from the description that the program gives of itself.
+//! The permissions of every route for every role, from the OpenAPI document.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeSet, fmt::Write};
 
 use insta::assert_snapshot;
 use reqwest::Method;
@@ -9,17 +9,17 @@ use sqlx::PgPool;
 use tokens::{Permission, Role};
 
 use crate::{
-    authentication::TestUser,
     support::{RequestBuilderExt, TestApp, TestResponse},
+    test_user::TestUser,
 };
 
-/// An operation of the description, and what it says of who may use it.
+/// An operation of the OpenAPI document, and who may call it according to the document.
 struct Operation {
     method: Method,
     path: String,
-    /// None: anyone may.
+    /// `None` for a public operation.
     permission: Option<Permission>,
-    /// Whether it is there also for those who are not signed in.
+    /// Whether it can be called without an access token.
     allows_anonymous: bool,
 }
 
@@ -28,16 +28,16 @@ impl Operation {
         format!("{} {}", self.method, self.path)
     }
 
-    /// Sends it to things that are not there, with nothing in it.
+    /// Calls the operation with ids that do not exist and without a body.
     async fn send(&self, app: &TestApp, token: Option<&str>) -> TestResponse {
         let path = self
             .path
             .split('/')
-            .map(|part| {
-                if part.starts_with('{') {
+            .map(|segment| {
+                if segment.starts_with('{') {
                     "00000000-0000-7000-8000-000000000000"
                 } else {
-                    part
+                    segment
                 }
             })
             .collect::<Vec<_>>()
@@ -50,7 +50,7 @@ impl Operation {
     }
 }
 
-/// Every operation. One that does not say what it needs ends the test.
+/// All operations. Panics when an operation does not declare its permission.
 fn operations() -> Vec<Operation> {
     let document = serde_json::to_value(core_api::http::openapi_document()).unwrap();
     let mut operations = Vec::new();
@@ -61,18 +61,18 @@ fn operations() -> Vec<Operation> {
                 Value::String(anyone) if anyone == "anyone" => None,
                 Value::String(permission) => Some(
                     serde_json::from_value(json!(permission))
-                        .unwrap_or_else(|_| panic!("{name} needs what there is not: {permission}")),
+                        .unwrap_or_else(|_| panic!("{name} declares an unknown permission: {permission}")),
                 ),
-                other => panic!("nobody has decided who may use {name}: x-permission is {other}"),
+                other => panic!("{name} declares no permission: x-permission is {other}"),
             };
             let open = match &operation["security"] {
                 Value::Null => true,
-                Value::Array(ways) => ways.contains(&json!({})),
+                Value::Array(alternatives) => alternatives.contains(&json!({})),
                 other => panic!("{name}: {other}"),
             };
             assert!(
                 permission.is_some() || open,
-                "{name} is for anyone, and wants a token"
+                "{name} is public, but requires a token"
             );
             operations.push(Operation {
                 method: method.to_uppercase().parse().unwrap(),
@@ -85,12 +85,12 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// Who may use each operation, as the table in `access_tokens` has it. A new route is a line here.
+/// The roles that may call each operation, by the table in the crate `tokens`. A new route adds a line here.
 #[test]
-fn who_may_what() {
+fn roles_of_every_route() {
     let mut table = String::new();
     for operation in operations() {
-        let mut who: Vec<String> = match operation.permission {
+        let mut callers: Vec<String> = match operation.permission {
             None => vec!["anyone".to_owned()],
             Some(permission) => Role::ALL
                 .into_iter()
@@ -99,44 +99,44 @@ fn who_may_what() {
                 .collect(),
         };
         if operation.allows_anonymous && operation.permission.is_some() {
-            who.insert(0, "nobody".to_owned());
+            callers.insert(0, "unauthenticated".to_owned());
         }
-        writeln!(table, "{:<44} {}", operation.name(), who.join(" ")).unwrap();
+        writeln!(table, "{:<40} {}", operation.name(), callers.join(" ")).unwrap();
     }
     assert_snapshot!(table, @r"
-    GET /v1/audit                                admin
-    GET /v1/cart                                 nobody customer support admin
-    POST /v1/cart/checkout                       customer support admin
-    DELETE /v1/cart/items/{product_id}           nobody customer support admin
-    PUT /v1/cart/items/{product_id}              nobody customer support admin
-    GET /v1/categories                           anyone
-    DELETE /v1/me                                customer support admin
-    GET /v1/me                                   customer support admin
-    PATCH /v1/me                                 customer support admin
-    GET /v1/me/addresses                         customer support admin
-    POST /v1/me/addresses                        customer support admin
-    DELETE /v1/me/addresses/{id}                 customer support admin
-    GET /v1/me/addresses/{id}                    customer support admin
-    PUT /v1/me/addresses/{id}                    customer support admin
-    GET /v1/me/export                            customer support admin
-    GET /v1/orders                               customer support admin
-    POST /v1/orders                              customer support admin
-    GET /v1/orders/{id}                          customer support admin
-    POST /v1/orders/{id}/cancel                  customer support admin
-    GET /v1/products                             anyone
-    POST /v1/products                            admin
-    DELETE /v1/products/{id}                     admin
-    GET /v1/products/{id}                        anyone
-    PATCH /v1/products/{id}                      admin
-    GET /v1/users                                support admin
-    GET /v1/users/{id}                           support admin
-    PUT /v1/users/{id}/role                      admin
+    GET /v1/audit                            admin
+    GET /v1/cart                             unauthenticated customer support admin
+    POST /v1/cart/checkout                   customer support admin
+    DELETE /v1/cart/items/{product_id}       unauthenticated customer support admin
+    PUT /v1/cart/items/{product_id}          unauthenticated customer support admin
+    GET /v1/categories                       anyone
+    DELETE /v1/me                            customer support admin
+    GET /v1/me                               customer support admin
+    PATCH /v1/me                             customer support admin
+    GET /v1/me/addresses                     customer support admin
+    POST /v1/me/addresses                    customer support admin
+    DELETE /v1/me/addresses/{id}             customer support admin
+    GET /v1/me/addresses/{id}                customer support admin
+    PUT /v1/me/addresses/{id}                customer support admin
+    GET /v1/me/export                        customer support admin
+    GET /v1/orders                           customer support admin
+    POST /v1/orders                          customer support admin
+    GET /v1/orders/{id}                      customer support admin
+    POST /v1/orders/{id}/cancel              customer support admin
+    GET /v1/products                         anyone
+    POST /v1/products                        admin
+    DELETE /v1/products/{id}                 admin
+    GET /v1/products/{id}                    anyone
+    PATCH /v1/products/{id}                  admin
+    GET /v1/users                            support admin
+    GET /v1/users/{id}                       support admin
+    PUT /v1/users/{id}/role                  admin
     ");
 }
 
-/// What the description says is what the handlers do.
+/// The handlers require the permissions that the OpenAPI document declares.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn every_route_keeps_out_everybody_who_may_not(pool: PgPool) {
+async fn every_route_enforces_its_declared_permission(pool: PgPool) {
     let app = TestApp::start(pool).await;
     for operation in operations() {
         let name = operation.name();
@@ -144,50 +144,50 @@ async fn every_route_keeps_out_everybody_who_may_not(pool: PgPool) {
         assert_eq!(
             anonymous.status == 401,
             !operation.allows_anonymous,
-            "{name}, nobody: {anonymous:?}"
+            "{name}, unauthenticated: {anonymous:?}"
         );
-        assert_ne!(anonymous.status, 403, "{name}, nobody");
+        assert_ne!(anonymous.status, 403, "{name}, unauthenticated");
 
         for role in Role::ALL {
-            // Somebody new each time: one of the operations ends accounts.
-            let person = match role {
+            // A new user each time, because one of the operations deletes the account.
+            let user = match role {
                 Role::Service => TestUser::with_role(role),
                 role => app.user_with_role(role).await,
             };
-            let answer = operation.send(&app, Some(&person.token())).await;
-            let may = operation
+            let response = operation.send(&app, Some(&user.token())).await;
+            let permitted = operation
                 .permission
-                .is_none_or(|needed| role.has_permission(needed));
-            assert_eq!(answer.status == 403, !may, "{name}, {role}: {answer:?}");
-            assert_ne!(answer.status, 401, "{name}, {role}: {answer:?}");
-            assert!(answer.status < 500, "{name}, {role}: {answer:?}");
-            if !may {
-                // So that handler and description cannot mean two permissions that the same roles have.
+                .is_none_or(|permission| role.has_permission(permission));
+            assert_eq!(response.status == 403, !permitted, "{name}, {role}: {response:?}");
+            assert_ne!(response.status, 401, "{name}, {role}: {response:?}");
+            assert!(response.status < 500, "{name}, {role}: {response:?}");
+            if !permitted {
+                // Two permissions may have the same roles, so the status alone does not prove that handler
+                // and document declare the same one.
                 assert_eq!(
-                    answer.body["permission"],
+                    response.body["permission"],
                     json!(operation.permission),
                     "{name}, {role}"
                 );
             }
         }
-        // Whoever shows a token is held to it, also where none is needed but one is looked at.
+        // An invalid token is rejected, also where a token is optional.
         if operation.permission.is_some() {
-            let odd = operation.send(&app, Some("no.such.token")).await;
-            assert_eq!(odd.status, 401, "{name}: {odd:?}");
+            let invalid_token = operation.send(&app, Some("no.such.token")).await;
+            assert_eq!(invalid_token.status, 401, "{name}: {invalid_token:?}");
         }
     }
 }
 
-/// Every permission is asked for somewhere, or it is none.
 #[test]
-fn every_permission_opens_something() {
-    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+fn every_permission_is_required_by_a_route() {
+    let mut required: BTreeSet<String> = BTreeSet::new();
     for operation in operations() {
-        *asked.entry(json!(operation.permission).to_string()).or_default() += 1;
+        required.insert(json!(operation.permission).to_string());
     }
     for permission in Permission::ALL {
         assert!(
-            asked.contains_key(&json!(permission).to_string()),
+            required.contains(&json!(permission).to_string()),
             "{permission:?}"
         );
     }

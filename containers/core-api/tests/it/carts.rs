@@ -1,12 +1,6 @@
-//! Carts: filled, looked at, merged.
+//! Carts: adding and removing items, cart tokens, merging an anonymous cart, expiry.
 
-use std::{
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::fmt::Write;
 
 use chrono::TimeDelta;
 use domain::Clock;
@@ -15,9 +9,12 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{RequestBuilderExt, TestApp, TestResponse};
+use crate::{
+    support::{RequestBuilderExt, TestApp, TestResponse},
+    test_clock::TestClock,
+};
 
-/// Whose cart.
+/// What a request to the cart carries.
 #[derive(Clone, Copy)]
 enum CartCredentials<'a> {
     Anonymous,
@@ -32,32 +29,39 @@ impl CartCredentials<'_> {
             Self::Anonymous => request,
             Self::CartToken(token) => request.header("Cart-Token", token),
             Self::User(token) => request.bearer_auth(token),
-            Self::UserAndCart(person, cart) => request.bearer_auth(person).header("Cart-Token", cart),
+            Self::UserAndCart(user, cart) => request.bearer_auth(user).header("Cart-Token", cart),
         }
     }
 }
 
-async fn get_cart(app: &TestApp, by: CartCredentials<'_>) -> TestResponse {
-    by.apply_to(app.get("/v1/cart")).fetch().await
+async fn get_cart(app: &TestApp, credentials: CartCredentials<'_>) -> TestResponse {
+    credentials.apply_to(app.get("/v1/cart")).fetch().await
 }
 
-async fn put_item(app: &TestApp, by: CartCredentials<'_>, product: &str, quantity: u32) -> TestResponse {
-    by.apply_to(app.put(format!("/v1/cart/items/{product}")))
+async fn put_item(
+    app: &TestApp,
+    credentials: CartCredentials<'_>,
+    product: &str,
+    quantity: u32,
+) -> TestResponse {
+    credentials
+        .apply_to(app.put(format!("/v1/cart/items/{product}")))
         .json(&json!({"quantity": quantity}))
         .fetch()
         .await
 }
 
-async fn remove_item(app: &TestApp, by: CartCredentials<'_>, product: &str) -> TestResponse {
-    by.apply_to(app.delete(format!("/v1/cart/items/{product}")))
+async fn remove_item(app: &TestApp, credentials: CartCredentials<'_>, product: &str) -> TestResponse {
+    credentials
+        .apply_to(app.delete(format!("/v1/cart/items/{product}")))
         .fetch()
         .await
 }
 
-/// What is in a cart: the products' quantities by their ids.
-fn quantities(answer: &TestResponse) -> Vec<(String, u64)> {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"]
+/// The product ids and quantities in a cart.
+fn quantities(response: &TestResponse) -> Vec<(String, u64)> {
+    assert_eq!(response.status, 200, "{response:?}");
+    response.body["items"]
         .as_array()
         .unwrap()
         .iter()
@@ -71,10 +75,10 @@ fn quantities(answer: &TestResponse) -> Vec<(String, u64)> {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: PgPool) {
+async fn cart_shows_current_prices_and_availability(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let token = app.customer().await.token();
-    let me = CartCredentials::User(&token);
+    let credentials = CartCredentials::User(&token);
     let (bowl, whisk) = (
         app.create_product("Tea bowl", 7_500).await,
         app.create_product("Whisk", 2_200).await,
@@ -84,21 +88,23 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
     app.set_stock(&bowl, 10).await;
     app.set_stock(&whisk, 3).await;
     app.set_stock(&kettle, 0).await;
-    put_item(&app, me, &bowl, 2).await;
-    put_item(&app, me, &whisk, 5).await;
-    put_item(&app, me, &kettle, 1).await;
-    put_item(&app, me, &scoop, 4).await;
+    put_item(&app, credentials, &bowl, 2).await;
+    put_item(&app, credentials, &whisk, 5).await;
+    put_item(&app, credentials, &kettle, 1).await;
+    put_item(&app, credentials, &scoop, 4).await;
 
-    let dearer = app
+    let price_change = app
         .patch(format!("/v1/products/{bowl}"))
         .bearer_auth(&app.admin_token);
-    let dearer = dearer.header("If-Match", "*").json(&json!({"price": 8_000}));
-    assert_eq!(dearer.fetch().await.status, 200);
+    let price_change = price_change
+        .header("If-Match", "*")
+        .json(&json!({"price": 8_000}));
+    assert_eq!(price_change.fetch().await.status, 200);
     let removal = app
         .delete(format!("/v1/products/{scoop}"))
         .bearer_auth(&app.admin_token);
     assert_eq!(removal.header("If-Match", "*").fetch().await.status, 204);
-    assert_json_snapshot!(get_cart(&app, me).await, {".body.items[].product_id" => "[product]"}, @r#"
+    assert_json_snapshot!(get_cart(&app, credentials).await, {".body.items[].product_id" => "[product]"}, @r#"
     {
       "status": 200,
       "headers": {
@@ -146,58 +152,65 @@ async fn a_cart_is_shown_at_the_prices_and_with_the_stock_of_the_moment(pool: Pg
     "#);
 
     for _ in 0..2 {
-        assert_eq!(remove_item(&app, me, &whisk).await.status, 204, "twice is once");
+        assert_eq!(
+            remove_item(&app, credentials, &whisk).await.status,
+            204,
+            "removing an item is idempotent"
+        );
     }
-    put_item(&app, me, &bowl, 1).await;
-    let cart = get_cart(&app, me).await;
+    put_item(&app, credentials, &bowl, 1).await;
+    let cart = get_cart(&app, credentials).await;
     assert_eq!(quantities(&cart), [(bowl, 1), (kettle, 1), (scoop, 4)]);
     assert_eq!(cart.body["total_amount"], 24_800);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_of_nobody_is_opened_by_its_token_alone(pool: PgPool) {
+async fn anonymous_cart_requires_its_cart_token(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let bowl = app.create_product("Tea bowl", 7_500).await;
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::Anonymous).await),
         [],
-        "looking makes none"
+        "reading creates no cart"
     );
     let first = put_item(&app, CartCredentials::Anonymous, &bowl, 2).await;
     let token = first.body_str("cart_token");
     assert_eq!(first.header("cart-token"), token);
 
-    let mine = CartCredentials::CartToken(&token);
-    let again = put_item(&app, mine, &bowl, 3).await;
+    let credentials = CartCredentials::CartToken(&token);
+    let again = put_item(&app, credentials, &bowl, 3).await;
     assert_eq!(
         (again.body.get("cart_token"), again.headers.get("cart-token")),
         (None, None)
     );
-    assert_eq!(quantities(&get_cart(&app, mine).await), [(bowl.clone(), 3)]);
+    assert_eq!(
+        quantities(&get_cart(&app, credentials).await),
+        [(bowl.clone(), 3)]
+    );
     let other = put_item(&app, CartCredentials::Anonymous, &bowl, 1).await;
     assert_ne!(other.body_str("cart_token"), token);
     assert_eq!(
-        quantities(&get_cart(&app, mine).await),
+        quantities(&get_cart(&app, credentials).await),
         [(bowl.clone(), 3)],
-        "each their own"
+        "the carts are separate"
     );
 
-    // What was made up opens nothing, and nothing is put where others might look for it.
-    let made_up = "A".repeat(43);
+    // A forged token finds no cart, and adding an item does not create a cart under that token.
+    let forged = "A".repeat(43);
     assert_eq!(
-        quantities(&get_cart(&app, CartCredentials::CartToken(&made_up)).await),
+        quantities(&get_cart(&app, CartCredentials::CartToken(&forged)).await),
         []
     );
-    let put_there = put_item(&app, CartCredentials::CartToken(&made_up), &bowl, 1).await;
-    assert_ne!(put_there.body_str("cart_token"), made_up);
+    let added = put_item(&app, CartCredentials::CartToken(&forged), &bowl, 1).await;
+    assert_ne!(added.body_str("cart_token"), forged);
     assert_eq!(
-        quantities(&get_cart(&app, CartCredentials::CartToken(&made_up)).await),
+        quantities(&get_cart(&app, CartCredentials::CartToken(&forged)).await),
         []
     );
 
-    // Who reads the table cannot open the cart.
+    // The table does not contain the cart token.
     let items = app
-        .dynamo
+        .dynamodb
         .scan()
         .table_name(&app.sessions_table)
         .send()
@@ -205,8 +218,8 @@ async fn a_cart_of_nobody_is_opened_by_its_token_alone(pool: PgPool) {
         .unwrap();
     assert!(!format!("{items:?}").contains(&token));
 
-    assert_eq!(remove_item(&app, mine, &bowl).await.status, 204);
-    assert_eq!(quantities(&get_cart(&app, mine).await), []);
+    assert_eq!(remove_item(&app, credentials, &bowl).await.status, 204);
+    assert_eq!(quantities(&get_cart(&app, credentials).await), []);
     assert_eq!(
         remove_item(&app, CartCredentials::Anonymous, &bowl).await.status,
         204
@@ -214,7 +227,7 @@ async fn a_cart_of_nobody_is_opened_by_its_token_alone(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
+async fn merges_the_anonymous_cart_once_after_sign_in(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let (bowl, whisk) = (
         app.create_product("Tea bowl", 7_500).await,
@@ -227,7 +240,7 @@ async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
         .body_str("cart_token");
     put_item(&app, CartCredentials::CartToken(&cart), &whisk, 2).await;
 
-    // Its token is sent along with whatever comes next, ten times at once.
+    // Ten concurrent requests carry the token of the anonymous cart.
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..10 {
         tasks.spawn(
@@ -236,26 +249,26 @@ async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
                 .fetch(),
         );
     }
-    let both = [(bowl.clone(), 9_999), (whisk.clone(), 2)];
-    for answer in tasks.join_all().await {
-        assert_eq!(quantities(&answer), both);
+    let merged = [(bowl.clone(), 9_999), (whisk.clone(), 2)];
+    for response in tasks.join_all().await {
+        assert_eq!(quantities(&response), merged);
     }
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::User(&token)).await),
-        both
+        merged
     );
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::CartToken(&cart)).await),
         [],
-        "it is nobody's any more"
+        "the merged cart no longer exists"
     );
 
-    // Also when what comes next puts something in or takes something out.
+    // A request that adds or removes an item merges as well.
     let second = put_item(&app, CartCredentials::Anonymous, &whisk, 1)
         .await
         .body_str("cart_token");
-    let answer = put_item(&app, CartCredentials::UserAndCart(&token, &second), &bowl, 1).await;
-    assert_eq!(quantities(&answer), [(bowl.clone(), 1), (whisk.clone(), 3)]);
+    let response = put_item(&app, CartCredentials::UserAndCart(&token, &second), &bowl, 1).await;
+    assert_eq!(quantities(&response), [(bowl.clone(), 1), (whisk.clone(), 3)]);
     let third = put_item(&app, CartCredentials::Anonymous, &bowl, 1)
         .await
         .body_str("cart_token");
@@ -272,7 +285,7 @@ async fn who_signs_in_finds_what_they_had_in_their_cart_once(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool: PgPool) {
+async fn limits_cart_to_fifty_products_and_keeps_concurrent_additions(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let token = app.customer().await.token();
     let mut products = Vec::new();
@@ -289,8 +302,8 @@ async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool
             .json(&json!({"quantity": 1}));
         tasks.spawn(CartCredentials::User(&token).apply_to(request).fetch());
     }
-    for answer in tasks.join_all().await {
-        assert_eq!(answer.status, 200, "{answer:?}");
+    for response in tasks.join_all().await {
+        assert_eq!(response.status, 200, "{response:?}");
     }
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::User(&token)).await).len(),
@@ -303,7 +316,7 @@ async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool
             .await
             .status,
         200,
-        "more of the same"
+        "a product in the cart can change its quantity"
     );
 
     let cart = put_item(&app, CartCredentials::Anonymous, &products[51], 1)
@@ -311,32 +324,33 @@ async fn a_cart_holds_fifty_products_and_loses_none_that_are_put_in_at_once(pool
         .body_str("cart_token");
     put_item(&app, CartCredentials::CartToken(&cart), &products[1], 4).await;
     let merged = quantities(&get_cart(&app, CartCredentials::UserAndCart(&token, &cart)).await);
-    assert_eq!((merged.len(), merged[1].1), (50, 5), "as far as there is room");
+    assert_eq!(
+        (merged.len(), merged[1].1),
+        (50, 5),
+        "merging stops at fifty products"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_that_nobody_touched_for_a_month_is_gone_whether_removed_or_not(pool: PgPool) {
-    let days = Arc::new(AtomicI64::new(0));
-    let hands = days.clone();
-    let system = Clock::system();
-    let clock = Clock::from_fn(move || system.now() + TimeDelta::days(hands.load(Ordering::SeqCst)));
-    let app = TestApp::start_with_clock(pool, clock).await;
+async fn idle_cart_expires_after_thirty_days_even_before_ttl_deletion(pool: PgPool) {
+    let clock = TestClock::running();
+    let app = TestApp::start_with_clock(pool, clock.clock()).await;
     let bowl = app.create_product("Tea bowl", 7_500).await;
     let cart = put_item(&app, CartCredentials::Anonymous, &bowl, 2)
         .await
         .body_str("cart_token");
-    days.store(29, Ordering::SeqCst);
+    clock.advance(TimeDelta::days(29));
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::CartToken(&cart)).await),
         [(bowl.clone(), 2)]
     );
-    days.store(31, Ordering::SeqCst);
+    clock.advance(TimeDelta::days(2));
     assert_eq!(
         quantities(&get_cart(&app, CartCredentials::CartToken(&cart)).await),
         []
     );
     let items = app
-        .dynamo
+        .dynamodb
         .scan()
         .table_name(&app.sessions_table)
         .send()
@@ -346,85 +360,104 @@ async fn a_cart_that_nobody_touched_for_a_month_is_gone_whether_removed_or_not(p
     assert_eq!(
         (ttl - Clock::system().now().timestamp() + 43_200) / 86_400,
         30,
-        "DynamoDB is told when"
+        "the item's TTL attribute is set"
     );
     let another = put_item(&app, CartCredentials::CartToken(&cart), &bowl, 1).await;
-    assert_ne!(another.body_str("cart_token"), cart, "nobody takes it up again");
+    assert_ne!(
+        another.body_str("cart_token"),
+        cart,
+        "an expired cart is not reused"
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_must_not_come_into_a_cart(pool: PgPool) {
+async fn rejects_invalid_cart_requests(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let bowl = app.create_product("Tea bowl", 7_500).await;
     let token = app.customer().await.token();
     let mut table = String::new();
     for (case, body) in [
-        ("none", json!({"quantity": 0})),
-        ("fewer than none", json!({"quantity": -1})),
-        ("too many", json!({"quantity": 10_000})),
-        ("a part", json!({"quantity": 0.5})),
-        ("a text", json!({"quantity": "1"})),
-        ("nothing said", json!({})),
-        ("a price", json!({"quantity": 1, "price": 1})),
-        ("a list", json!([])),
+        ("zero", json!({"quantity": 0})),
+        ("negative", json!({"quantity": -1})),
+        ("too large", json!({"quantity": 10_000})),
+        ("fraction", json!({"quantity": 0.5})),
+        ("text", json!({"quantity": "1"})),
+        ("missing", json!({})),
+        ("price", json!({"quantity": 1, "price": 1})),
+        ("list", json!([])),
     ] {
-        let answer = app
+        let response = app
             .put(format!("/v1/cart/items/{bowl}"))
             .bearer_auth(&token)
             .json(&body)
             .fetch()
             .await;
-        writeln!(table, "{case:<16} {}", answer.problem()).unwrap();
+        writeln!(table, "{case:<16} {}", response.problem()).unwrap();
     }
     let unknown = "00000000-0000-7000-8000-000000000000";
     for product in [unknown, "bowl"] {
         writeln!(
             table,
             "{:<16} {}",
-            "no product",
+            "unknown product",
             put_item(&app, CartCredentials::User(&token), product, 1)
                 .await
                 .problem()
         )
         .unwrap();
     }
-    for cart in ["", "cart", &"A".repeat(44), &"!".repeat(43), &"A".repeat(5_000)] {
+    for cart_token in ["", "cart", &"A".repeat(44), &"!".repeat(43), &"A".repeat(5_000)] {
         writeln!(
             table,
             "{:<16} {}",
-            "no cart token",
-            get_cart(&app, CartCredentials::CartToken(cart)).await.problem()
+            "malformed token",
+            get_cart(&app, CartCredentials::CartToken(cart_token))
+                .await
+                .problem()
         )
         .unwrap();
     }
-    let two = app
+    let two_tokens = app
         .get("/v1/cart")
         .header("Cart-Token", "A".repeat(43))
         .header("Cart-Token", "B".repeat(43));
-    writeln!(table, "{:<16} {}", "two cart tokens", two.fetch().await.problem()).unwrap();
-    let bad = CartCredentials::UserAndCart("no.such.token", &"A".repeat(43)).apply_to(app.get("/v1/cart"));
-    writeln!(table, "{:<16} {}", "a bad token", bad.fetch().await.problem()).unwrap();
+    writeln!(
+        table,
+        "{:<16} {}",
+        "two tokens",
+        two_tokens.fetch().await.problem()
+    )
+    .unwrap();
+    let invalid_bearer =
+        CartCredentials::UserAndCart("no.such.token", &"A".repeat(43)).apply_to(app.get("/v1/cart"));
+    writeln!(
+        table,
+        "{:<16} {}",
+        "invalid bearer",
+        invalid_bearer.fetch().await.problem()
+    )
+    .unwrap();
     assert_snapshot!(table, @r#"
-    none             422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
-    fewer than none  422 invalid-body /quantity: invalid value: integer `-1`, expected u32
-    too many         422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
-    a part           422 invalid-body /quantity: invalid type: floating point `0.5`, expected u32
-    a text           422 invalid-body /quantity: invalid type: string "1", expected u32
-    nothing said     422 invalid-body : missing field `quantity`
-    a price          422 invalid-body /price: unknown field `price`, expected `quantity`
-    a list           422 invalid-body : invalid type: sequence, expected an object
-    no product       404 not-found
-    no product       404 not-found
-    no cart token    400 invalid-cart-token
-    no cart token    400 invalid-cart-token
-    no cart token    400 invalid-cart-token
-    no cart token    400 invalid-cart-token
-    no cart token    400 invalid-cart-token
-    two cart tokens  400 invalid-cart-token
-    a bad token      401 unauthorized
+    zero             422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
+    negative         422 invalid-body /quantity: invalid value: integer `-1`, expected u32
+    too large        422 invalid-body /quantity: a quantity is a whole number from 1 to 9999
+    fraction         422 invalid-body /quantity: invalid type: floating point `0.5`, expected u32
+    text             422 invalid-body /quantity: invalid type: string "1", expected u32
+    missing          422 invalid-body : missing field `quantity`
+    price            422 invalid-body /price: unknown field `price`, expected `quantity`
+    list             422 invalid-body : invalid type: sequence, expected an object
+    unknown product  404 not-found
+    unknown product  404 not-found
+    malformed token  400 invalid-cart-token
+    malformed token  400 invalid-cart-token
+    malformed token  400 invalid-cart-token
+    malformed token  400 invalid-cart-token
+    malformed token  400 invalid-cart-token
+    two tokens       400 invalid-cart-token
+    invalid bearer   401 unauthorized
     "#);
     let items = app
-        .dynamo
+        .dynamodb
         .scan()
         .table_name(&app.sessions_table)
         .send()

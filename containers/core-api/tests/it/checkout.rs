@@ -1,13 +1,6 @@
-//! A cart becomes an order, once.
+//! Checkout: a cart becomes an order exactly once.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::BTreeSet, fmt::Write};
 
 use chrono::TimeDelta;
 use core_api::carts::CartId;
@@ -17,8 +10,12 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{RequestBuilderExt, TestApp, TestResponse};
+use crate::{
+    support::{RequestBuilderExt, TestApp, TestResponse},
+    test_clock::TestClock,
+};
 
+/// core-api with two products and a customer.
 struct TestShop {
     app: TestApp,
     token: String,
@@ -36,11 +33,11 @@ impl TestShop {
         let app = TestApp::start_with_clock(pool, clock).await;
         let bowl = app.create_product("Tea bowl", 7_500).await;
         let whisk = app.create_product("Bamboo whisk", 2_200).await;
-        let person = app.customer().await;
+        let user = app.customer().await;
         Self {
             app,
-            token: person.token(),
-            user_id: person.id(),
+            token: user.token(),
+            user_id: user.id(),
             bowl,
             whisk,
         }
@@ -85,7 +82,7 @@ impl TestShop {
         self.app.orders.list_all(self.user_id).await.unwrap().len()
     }
 
-    /// Leaves the cart as a program does that was killed between claiming it and placing its order.
+    /// Leaves the cart as an instance does that was killed between claiming it and placing the order.
     async fn leave_unfinished_checkout(&self, key: &str, at: domain::Timestamp) {
         use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
         use sha2::{Digest, Sha256};
@@ -110,7 +107,7 @@ impl TestShop {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_becomes_an_order_and_is_empty(pool: PgPool) {
+async fn checkout_places_an_order_and_empties_the_cart(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 2).await;
     shop.put_item(&shop.whisk, 1).await;
@@ -126,13 +123,17 @@ async fn a_cart_becomes_an_order_and_is_empty(pool: PgPool) {
     assert_eq!(read.body["items"], placed.body["items"]);
     assert_eq!(read.body["items"].as_array().unwrap().len(), 2);
     let events = shop.app.order_outbox_events().await;
-    assert_eq!(events.len(), 1, "it is an order like any other");
+    assert_eq!(
+        events.len(),
+        1,
+        "checkout publishes the same event as POST /v1/orders"
+    );
     assert_eq!(events[0].0, "OrderCreated");
     assert_eq!(shop.checkout("another key").await.problem(), "409 cart-empty");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool: PgPool) {
+async fn same_key_returns_the_same_order_after_the_cart_changed(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 2).await;
     let first = shop.checkout("key").await;
@@ -144,18 +145,22 @@ async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool:
     assert_eq!(
         shop.cart_items().await,
         [(shop.whisk.clone(), 3)],
-        "what came later stays"
+        "an item added after checkout stays in the cart"
     );
 
     let removal = shop.app.delete(format!("/v1/products/{}", shop.bowl));
     let removal = removal.bearer_auth(&shop.app.admin_token).header("If-Match", "*");
     assert_eq!(removal.fetch().await.status, 204);
     let again = shop.checkout("key").await;
-    assert_eq!(format!("{again:?}"), format!("{first:?}"), "its product is gone");
+    assert_eq!(
+        format!("{again:?}"),
+        format!("{first:?}"),
+        "also after its product was removed"
+    );
     let other_card = shop.checkout_request("key", "pm_card_mastercard").fetch().await;
     assert_eq!(other_card.problem(), "422 idempotency-key-reused");
 
-    // An order that was sent as such has its keys for itself.
+    // Checkout and POST /v1/orders have separate idempotency keys.
     let body =
         json!({"items": [{"product_id": shop.whisk, "quantity": 1}], "payment_method": "pm_card_visa"});
     let direct = shop.app.order_request(&shop.token, "key", &body).fetch().await;
@@ -165,7 +170,7 @@ async fn the_same_key_gives_the_same_order_whatever_is_in_the_cart_by_then(pool:
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
+async fn twenty_concurrent_checkouts_with_one_key_place_one_order(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 2).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -176,21 +181,21 @@ async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
         .join_all()
         .await
         .into_iter()
-        .partition(|answer| answer.status == 202);
+        .partition(|response| response.status == 202);
     assert!(!accepted.is_empty());
-    for answer in &accepted {
-        assert_eq!(answer.body, accepted[0].body);
+    for response in &accepted {
+        assert_eq!(response.body, accepted[0].body);
     }
-    for answer in refused {
-        assert_eq!(answer.problem(), "409 request-in-progress");
+    for response in refused {
+        assert_eq!(response.problem(), "409 request-in-progress");
     }
     assert_eq!((shop.order_count().await, shop.cart_items().await), (1, vec![]));
     assert_eq!(shop.checkout("the same").await.body, accepted[0].body);
 }
 
-/// A client that makes a new key for each press of the button: what is in the cart is ordered once all the same.
+/// A client may create a new key for each click on the button.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
+async fn twenty_concurrent_checkouts_with_different_keys_place_one_order(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     for round in 0..3 {
         shop.put_item(&shop.bowl, 2).await;
@@ -201,18 +206,18 @@ async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
                     .fetch(),
             );
         }
-        let answers = tasks.join_all().await;
-        let accepted = answers.iter().filter(|answer| answer.status == 202).count();
-        assert_eq!(accepted, 1, "{answers:?}");
-        let refusals: BTreeSet<String> = answers
+        let responses = tasks.join_all().await;
+        let accepted = responses.iter().filter(|response| response.status == 202).count();
+        assert_eq!(accepted, 1, "{responses:?}");
+        let problems: BTreeSet<String> = responses
             .iter()
-            .filter(|answer| answer.status != 202)
+            .filter(|response| response.status != 202)
             .map(TestResponse::problem)
             .collect();
-        for refusal in refusals {
+        for problem in problems {
             assert!(
-                ["409 cart-empty", "409 checkout-in-progress"].contains(&refusal.as_str()),
-                "{refusal}"
+                ["409 cart-empty", "409 checkout-in-progress"].contains(&problem.as_str()),
+                "{problem}"
             );
         }
         assert_eq!(
@@ -222,27 +227,27 @@ async fn twenty_at_once_with_a_key_each_order_the_cart_once(pool: PgPool) {
     }
 }
 
-/// While orders are placed, things are put in: each piece is ordered once or still there.
+/// Items are added while checkouts run. Each item is either ordered once or still in the cart.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_is_put_in_meanwhile_is_neither_lost_nor_ordered_twice(pool: PgPool) {
+async fn items_added_during_checkout_are_neither_lost_nor_ordered_twice(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     let mut products = Vec::new();
     for number in 0..10 {
         products.push(shop.app.create_product(&format!("Bowl {number}"), 100).await);
     }
     shop.put_item(&shop.bowl, 1).await;
-    let fill = async {
+    let add_items = async {
         for product in &products {
             shop.put_item(product, 1).await;
         }
     };
-    let order = async {
+    let check_out = async {
         for number in 0..8 {
-            let answer = shop.checkout(&format!("key {number}")).await;
-            assert!(matches!(answer.status, 202 | 409), "{answer:?}");
+            let response = shop.checkout(&format!("key {number}")).await;
+            assert!(matches!(response.status, 202 | 409), "{response:?}");
         }
     };
-    tokio::join!(fill, order);
+    tokio::join!(add_items, check_out);
     let mut seen: Vec<String> = shop
         .cart_items()
         .await
@@ -259,15 +264,14 @@ async fn what_is_put_in_meanwhile_is_neither_lost_nor_ordered_twice(pool: PgPool
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time(pool: PgPool) {
-    let seconds = Arc::new(AtomicI64::new(0));
-    let (hands, system) = (seconds.clone(), Clock::system());
-    // Tokens are from now, so the clock may not run far ahead.
-    let clock = Clock::from_fn(move || system.now() + TimeDelta::seconds(hands.load(Ordering::SeqCst)));
+async fn interrupted_checkout_resumes_with_its_key_and_expires_without_it(pool: PgPool) {
+    // The clock must stay close to the time at which the tokens are issued.
+    let test_clock = TestClock::running();
+    let clock = test_clock.clock();
     let shop = TestShop::start_with_clock(pool, clock.clone()).await;
     shop.put_item(&shop.bowl, 2).await;
 
-    // Cut off before the order was placed.
+    // Interrupted before the order was placed.
     shop.leave_unfinished_checkout("first", clock.now()).await;
     let other = shop.checkout("second").await;
     assert_eq!(
@@ -279,11 +283,12 @@ async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time
     assert_eq!(
         (first.status, &first.body["total_amount"]),
         (202, &json!(15_000)),
-        "as it was decided"
+        "with the items at the time of the claim"
     );
     assert_eq!(shop.cart_items().await, [(shop.whisk.clone(), 1)]);
 
-    // Cut off after it was placed: it is found, and the cart emptied of what it ordered.
+    // Interrupted after the order was placed: the next read finds the order and removes its items from the
+    // cart.
     shop.put_item(&shop.bowl, 3).await;
     let before = shop
         .app
@@ -300,23 +305,28 @@ async fn an_attempt_that_was_cut_off_is_taken_up_by_its_key_and_given_up_by_time
     });
     refill.await.unwrap();
     shop.leave_unfinished_checkout("second", clock.now()).await;
-    seconds.store(61, Ordering::SeqCst);
-    assert_eq!(shop.cart_items().await, [], "a look is enough");
+    test_clock.advance(TimeDelta::seconds(61));
+    assert_eq!(
+        shop.cart_items().await,
+        [],
+        "reading the cart finishes the checkout"
+    );
     assert_eq!(shop.checkout("second").await.body, second.body);
     assert_eq!(shop.order_count().await, 2);
 
-    // Nobody comes back for an attempt that placed nothing: another one finds the cart as it was.
+    // The client never repeats an interrupted checkout that placed no order: another one gets the cart
+    // unchanged.
     shop.put_item(&shop.bowl, 1).await;
     shop.leave_unfinished_checkout("lost", clock.now()).await;
     assert_eq!(shop.checkout("third").await.problem(), "409 checkout-in-progress");
-    seconds.store(122, Ordering::SeqCst);
+    test_clock.advance(TimeDelta::seconds(61));
     assert_eq!(shop.checkout("third").await.status, 202);
     assert_eq!((shop.order_count().await, shop.cart_items().await), (3, vec![]));
     assert_eq!(shop.checkout("lost").await.problem(), "409 cart-empty");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
+async fn failed_checkout_leaves_the_cart_unchanged(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     let gift = shop.app.create_product("Sticker", 0).await;
     shop.put_item(&gift, 1).await;
@@ -328,11 +338,11 @@ async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
     let removal = removal.bearer_auth(&shop.app.admin_token).header("If-Match", "*");
     assert_eq!(removal.fetch().await.status, 204);
     let refused = shop.checkout("key").await;
-    assert_eq!(refused.problem(), "409 products-withdrawn");
+    assert_eq!(refused.problem(), "409 products-unavailable");
     assert_eq!(refused.body["product_ids"], json!([gift]));
     assert_eq!(shop.order_count().await, 0);
 
-    // Put right, the same key orders what is left.
+    // After the correction, the same key places the order.
     let path = format!("/v1/cart/items/{gift}");
     assert_eq!(
         shop.app
@@ -352,7 +362,7 @@ async fn a_cart_that_cannot_be_ordered_stays_as_it_is(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cart_from_before_is_ordered_with_ones_own(pool: PgPool) {
+async fn checkout_merges_the_anonymous_cart(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 1).await;
     let anonymous = shop.app.put(format!("/v1/cart/items/{}", shop.bowl));
@@ -369,27 +379,27 @@ async fn a_cart_from_before_is_ordered_with_ones_own(pool: PgPool) {
     assert_eq!(placed[1].body, placed[0].body);
     assert_eq!((shop.order_count().await, shop.cart_items().await), (1, vec![]));
 
-    let alone = shop
+    let unauthenticated = shop
         .app
         .post("/v1/cart/checkout")
         .header("Cart-Token", &cart)
         .header("Idempotency-Key", "key")
         .json(&json!({"payment_method": "pm_card_visa"}));
     assert_eq!(
-        alone.fetch().await.problem(),
+        unauthenticated.fetch().await.problem(),
         "401 unauthorized",
-        "somebody has to pay"
+        "a cart token alone cannot check out"
     );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_must_not_check_a_cart_out(pool: PgPool) {
+async fn rejects_invalid_checkout_requests(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 1).await;
     let mut table = String::new();
     for (case, body) in [
         ("no payment method", json!({})),
-        ("an odd one", json!({"payment_method": "4242424242424242"})),
+        ("a card number", json!({"payment_method": "4242424242424242"})),
         (
             "a total",
             json!({"payment_method": "pm_card_visa", "total_amount": 1}),
@@ -401,7 +411,7 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
         ),
         ("null", Value::Null),
     ] {
-        let answer = shop
+        let response = shop
             .app
             .post("/v1/cart/checkout")
             .bearer_auth(&shop.token)
@@ -409,17 +419,17 @@ async fn what_must_not_check_a_cart_out(pool: PgPool) {
             .json(&body)
             .fetch()
             .await;
-        writeln!(table, "{case:<18} {}", answer.problem()).unwrap();
+        writeln!(table, "{case:<18} {}", response.problem()).unwrap();
     }
-    let keyless = shop
+    let without_key = shop
         .app
         .post("/v1/cart/checkout")
         .bearer_auth(&shop.token)
         .json(&json!({"payment_method": "pm_card_visa"}));
-    writeln!(table, "{:<18} {}", "no key", keyless.fetch().await.problem()).unwrap();
+    writeln!(table, "{:<18} {}", "no key", without_key.fetch().await.problem()).unwrap();
     assert_snapshot!(table, @r"
     no payment method  422 invalid-body : missing field `payment_method`
-    an odd one         422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
+    a card number      422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
     a total            422 invalid-body /total_amount: unknown field `total_amount`, expected `payment_method`
     lines              422 invalid-body /items: unknown field `items`, expected `payment_method`
     a user             422 invalid-body /user_id: unknown field `user_id`, expected `payment_method`

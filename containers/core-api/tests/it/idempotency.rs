@@ -1,4 +1,4 @@
-//! The same order sent more than once.
+//! The Idempotency-Key of `POST /v1/orders`.
 
 use std::collections::BTreeSet;
 
@@ -16,26 +16,27 @@ async fn start_app_with_order(pool: PgPool) -> (TestApp, Value) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
+async fn twenty_concurrent_requests_with_one_key_place_one_order(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         tasks.spawn(app.order_request(&token, "the same", &body).fetch());
     }
-    let answers = tasks.join_all().await;
+    let responses = tasks.join_all().await;
 
-    let (accepted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 202);
+    let (accepted, refused): (Vec<_>, Vec<_>) =
+        responses.into_iter().partition(|response| response.status == 202);
     assert!(!accepted.is_empty());
-    for answer in &accepted {
+    for response in &accepted {
         assert_eq!(
-            (&answer.body, answer.header("location")),
+            (&response.body, response.header("location")),
             (&accepted[0].body, accepted[0].header("location"))
         );
     }
-    for answer in refused {
-        assert_eq!(answer.problem(), "409 request-in-progress");
-        assert_eq!(answer.header("retry-after"), "1");
+    for response in refused {
+        assert_eq!(response.problem(), "409 request-in-progress");
+        assert_eq!(response.header("retry-after"), "1");
     }
     let listed = app.get("/v1/orders").bearer_auth(&token).fetch().await;
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
@@ -45,7 +46,7 @@ async fn twenty_at_once_with_one_key_make_one_order(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(pool: PgPool) {
+async fn repeated_request_gets_the_first_response_after_cancellation(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     let first = app.order_request(&token, "key", &body).fetch().await;
@@ -59,12 +60,12 @@ async fn a_repetition_is_answered_as_at_first_whatever_has_become_of_the_order(p
     assert_eq!(
         app.order_outbox_events().await.len(),
         2,
-        "one placed, one cancelled"
+        "OrderCreated and OrderCancelled"
     );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
+async fn repeated_request_gets_the_first_response_after_product_removal(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     let first = app.order_request(&token, "key", &body).fetch().await;
@@ -72,18 +73,18 @@ async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
         "/v1/products/{}",
         body["items"][0]["product_id"].as_str().unwrap()
     );
-    let dear = json!({"price": 99_999_999});
+    let too_expensive = json!({"price": 99_999_999});
     let change = app
         .patch(&product)
         .bearer_auth(&app.admin_token)
         .header("If-Match", "*")
-        .json(&dear);
+        .json(&too_expensive);
     assert_eq!(change.fetch().await.status, 200);
     let again = app.order_request(&token, "key", &body).fetch().await;
     assert_eq!(
         format!("{again:?}"),
         format!("{first:?}"),
-        "beyond what an order may cost by now"
+        "also when the new price exceeds the maximum order total"
     );
 
     let removal = app
@@ -103,13 +104,13 @@ async fn a_repetition_is_answered_even_when_the_product_has_gone(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_key_belongs_to_one_request(pool: PgPool) {
+async fn rejects_a_key_with_a_different_request(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     assert_eq!(app.order_request(&token, "key", &body).fetch().await.status, 202);
-    let mut more = body.clone();
-    more["items"][0]["quantity"] = json!(3);
-    assert_json_snapshot!(app.order_request(&token, "key", &more).fetch().await, @r#"
+    let mut other_quantity = body.clone();
+    other_quantity["items"][0]["quantity"] = json!(3);
+    assert_json_snapshot!(app.order_request(&token, "key", &other_quantity).fetch().await, @r#"
     {
       "status": 422,
       "headers": {
@@ -125,13 +126,13 @@ async fn a_key_belongs_to_one_request(pool: PgPool) {
     "#);
     let mut other_card = body.clone();
     other_card["payment_method"] = json!("pm_card_mastercard");
-    let answer = app.order_request(&token, "key", &other_card).fetch().await;
-    assert_eq!(answer.problem(), "422 idempotency-key-reused");
+    let response = app.order_request(&token, "key", &other_card).fetch().await;
+    assert_eq!(response.problem(), "422 idempotency-key-reused");
     assert_eq!(app.order_outbox_events().await.len(), 1);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_key_is_its_customers_own(pool: PgPool) {
+async fn keys_are_scoped_to_the_customer(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let mut orders = BTreeSet::new();
     for _ in 0..3 {
@@ -146,7 +147,7 @@ async fn a_key_is_its_customers_own(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
+async fn accepts_keys_of_1_to_255_printable_ascii_characters(pool: PgPool) {
     let (app, body) = start_app_with_order(pool).await;
     let token = app.customer().await.token();
     for key in ["a", "with spaces, \"quotes\" and ~", &"k".repeat(255)] {
@@ -156,13 +157,13 @@ async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
             "{key}"
         );
     }
-    let without = app
+    let without_key = app
         .post("/v1/orders")
         .bearer_auth(&token)
         .json(&body)
         .fetch()
         .await;
-    assert_json_snapshot!(without, @r#"
+    assert_json_snapshot!(without_key, @r#"
     {
       "status": 400,
       "headers": {
@@ -177,13 +178,13 @@ async fn a_key_is_1_to_255_printable_characters(pool: PgPool) {
     }
     "#);
     for key in [" ", "tab\there", "schlüssel", &"k".repeat(256)] {
-        let answer = app.order_request(&token, key, &body).fetch().await;
-        assert_eq!(answer.problem(), "400 idempotency-key-required", "{key}");
+        let response = app.order_request(&token, key, &body).fetch().await;
+        assert_eq!(response.problem(), "400 idempotency-key-required", "{key}");
     }
-    let twice = app
+    let two_keys = app
         .order_request(&token, "one", &body)
         .header("Idempotency-Key", "two")
         .fetch()
         .await;
-    assert_eq!(twice.problem(), "400 idempotency-key-required");
+    assert_eq!(two_keys.problem(), "400 idempotency-key-required");
 }

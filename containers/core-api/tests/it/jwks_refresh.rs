@@ -1,105 +1,35 @@
-//! An issuer that publishes its keys, and what becomes of those who come by a key of its.
+//! Refreshing the JWKS of the issuer of user tokens.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
 use core_api::jwks_refresh::JwksRefresher;
 use domain::Clock;
 use tokens::{TokenError, TokenVerifier};
-use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
-    authentication::{AUDIENCE, ISSUER, jwks},
-    support::new_customer,
+    test_issuer::TestIssuer,
+    test_user::{AUDIENCE, ISSUER, KID, TestUser, jwks},
 };
 
-/// An issuer. It is gone when it is dropped.
-pub struct TestIssuer {
-    pub jwks_url: String,
-    request_count: Arc<AtomicUsize>,
-    jwks: Arc<Mutex<Option<String>>>,
-    server: AbortHandle,
+/// A verifier that a running refresher supplies with the issuer's keys.
+fn start_verifier(issuer: &TestIssuer) -> TokenVerifier {
+    let (verifier, requests) = TokenVerifier::with_key_refresh(ISSUER, AUDIENCE, Clock::system());
+    let refresher = JwksRefresher::new(issuer.jwks_url.clone(), verifier.clone(), requests).unwrap();
+    tokio::spawn(refresher.run());
+    verifier
 }
 
-#[derive(Clone)]
-struct JwksState {
-    request_count: Arc<AtomicUsize>,
-    jwks: Arc<Mutex<Option<String>>>,
-}
-
-impl TestIssuer {
-    /// One that publishes the keys of everybody's tokens.
-    pub async fn start() -> Self {
-        let issuer = Self::start_without_keys().await;
-        issuer.publish(jwks());
-        issuer
-    }
-
-    /// One that has not come up yet.
-    async fn start_without_keys() -> Self {
-        let state = JwksState {
-            request_count: Arc::default(),
-            jwks: Arc::default(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let jwks_url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-        let router = Router::new()
-            .route("/jwks.json", get(serve_jwks))
-            .with_state(state.clone());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        Self {
-            jwks_url,
-            request_count: state.request_count,
-            jwks: state.jwks,
-            server: server.abort_handle(),
-        }
-    }
-
-    fn publish(&self, jwks: &str) {
-        *self.jwks.lock().unwrap() = Some(jwks.to_owned());
-    }
-
-    fn request_count(&self) -> usize {
-        self.request_count.load(Ordering::SeqCst)
-    }
-
-    /// A verifier whose keys are read here.
-    fn verifier(&self) -> TokenVerifier {
-        let (verifier, wishes) = TokenVerifier::with_key_refresh(ISSUER, AUDIENCE, Clock::system());
-        let keys = JwksRefresher::new(self.jwks_url.clone(), verifier.clone(), wishes).unwrap();
-        tokio::spawn(keys.run());
-        verifier
-    }
-}
-
-impl Drop for TestIssuer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-async fn serve_jwks(State(published): State<JwksState>) -> Result<String, StatusCode> {
-    published.request_count.fetch_add(1, Ordering::SeqCst);
-    let jwks = published.jwks.lock().unwrap().clone();
-    jwks.ok_or(StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// The key set with its key under another name.
+/// The published key set, with another key id.
 fn jwks_with_kid(kid: &str) -> String {
-    jwks().replace("customers-1", kid)
+    jwks().replace(KID, kid)
 }
 
 #[tokio::test]
-async fn an_issuer_that_comes_up_late_is_waited_for() {
+async fn retries_until_the_issuer_publishes_keys() {
     let issuer = TestIssuer::start_without_keys().await;
-    let verifier = issuer.verifier();
-    let token = new_customer().token();
+    let verifier = start_verifier(&issuer);
+    let token = TestUser::customer().token();
     assert_eq!(
         verifier.verify_with_refresh(&token).await,
         Err(TokenError::NoKeys)
@@ -109,53 +39,63 @@ async fn an_issuer_that_comes_up_late_is_waited_for() {
     while verifier.verify(&token).is_err() {
         assert!(
             Instant::now() < deadline,
-            "the keys are there and nobody reads them"
+            "the refresher does not read the published keys"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// What the issuer publishes meanwhile is known to whoever needs it, and what cannot be read changes nothing.
 #[tokio::test]
-async fn a_new_key_is_read_when_a_token_names_it() {
+async fn unknown_kid_triggers_a_refresh_and_an_invalid_key_set_is_ignored() {
     let issuer = TestIssuer::start_without_keys().await;
-    issuer.publish(&jwks_with_kid("of yesterday"));
-    let verifier = issuer.verifier();
+    issuer.publish(&jwks_with_kid("old"));
+    let verifier = start_verifier(&issuer);
     while !verifier.has_keys() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let token = new_customer().token();
+    let token = TestUser::customer().token();
     assert_eq!(verifier.verify(&token), Err(TokenError::UnknownKey));
 
-    // The first read was a moment ago; a wish is heard some seconds after it.
+    // The refresher drops requests within its cool-down, which lasts for some seconds after the first
+    // refresh.
     issuer.publish(jwks());
     let deadline = Instant::now() + Duration::from_secs(20);
     while verifier.verify_with_refresh(&token).await.is_err() {
-        assert!(Instant::now() < deadline, "the new key is not read");
+        assert!(
+            Instant::now() < deadline,
+            "the refresher does not read the new key"
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let before = issuer.request_count();
+    let requests_before = issuer.request_count();
     issuer.publish("not keys");
     assert!(verifier.verify_with_refresh(&token).await.is_ok());
-    assert_eq!(issuer.request_count(), before, "a known key asks for nothing");
+    assert_eq!(
+        issuer.request_count(),
+        requests_before,
+        "a token with a known key triggers no refresh"
+    );
 }
 
 #[tokio::test]
-async fn tokens_with_made_up_keys_do_not_wear_the_issuer_out() {
+async fn unknown_kid_does_not_flood_jwks_endpoint() {
     let issuer = TestIssuer::start_without_keys().await;
-    issuer.publish(&jwks_with_kid("the only one"));
-    let verifier = issuer.verifier();
-    let token = new_customer().token();
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut refused = 0;
-    while Instant::now() < until {
+    issuer.publish(&jwks_with_kid("other"));
+    let verifier = start_verifier(&issuer);
+    let token = TestUser::customer().token();
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut rejected = 0;
+    while Instant::now() < end {
         assert!(verifier.verify_with_refresh(&token).await.is_err());
-        refused += 1;
+        rejected += 1;
     }
-    assert!(refused > 100, "they do not wait long: {refused}");
+    assert!(
+        rejected > 100,
+        "only {rejected} tokens were rejected, so each waited too long"
+    );
     assert!(
         issuer.request_count() <= 2,
-        "it was asked {} times",
+        "{} requests to the JWKS endpoint",
         issuer.request_count()
     );
 }

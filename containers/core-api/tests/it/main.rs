@@ -1,5 +1,6 @@
-//! core-api through its public door: a real router on a port, a database and tables of each test's own.
-//! `cargo xtask test` says where PostgreSQL (`DATABASE_URL`) and DynamoDB (`AWS_ENDPOINT_URL`) are.
+//! core-api's HTTP API against a real PostgreSQL, DynamoDB and Redis. Each test has its own database and
+//! tables. `cargo xtask test` sets the addresses of PostgreSQL (`DATABASE_URL`) and DynamoDB
+//! (`AWS_ENDPOINT_URL`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -27,3 +28,6 @@ mod redis_server;
 mod response_cache;
 mod seed;
 mod support;
+mod test_clock;
+mod test_issuer;
+mod test_user;

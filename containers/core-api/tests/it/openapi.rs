@@ -1,4 +1,4 @@
-//! What operators and readers of the API see.
+//! The OpenAPI document and the page that displays it.
 
 use serde_json::Value;
 use sqlx::PgPool;
@@ -7,16 +7,16 @@ use crate::support::{RequestBuilderExt, TestApp};
 
 const OPENAPI_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
 
-/// `cargo run --bin core-api openapi > docs/openapi.json` brings the copy up to date.
+/// To update the file: `cargo run --bin core-api openapi > docs/openapi.json`.
 #[test]
-fn the_committed_description_is_the_codes() {
+fn committed_openapi_document_is_up_to_date() {
     let document = core_api::http::openapi_document().to_pretty_json().unwrap();
     let committed = std::fs::read_to_string(OPENAPI_FILE).unwrap();
     assert_eq!(committed.trim_end(), document, "docs/openapi.json is out of date");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_description_and_a_page_to_try_it_are_served(pool: PgPool) {
+async fn serves_the_openapi_document_and_swagger_ui(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let served = app.get("/openapi.json").fetch().await;
     assert_eq!(
@@ -41,29 +41,32 @@ async fn the_description_and_a_page_to_try_it_are_served(pool: PgPool) {
     for script in page.split("<script").skip(1) {
         assert!(
             script.trim_start().starts_with("src=\"./"),
-            "its policy stops this one: {script}"
+            "the content security policy blocks this script: {script}"
         );
     }
-    let described = app.get("/openapi.json").send().await.unwrap();
+    let document = app.get("/openapi.json").send().await.unwrap();
     assert_eq!(
-        described.headers()["cache-control"],
+        document.headers()["cache-control"],
         "no-cache",
-        "it may be kept, and is asked for again"
+        "clients may cache it and must revalidate"
     );
     let script = app.get("/docs/swagger-ui-bundle.js").send().await.unwrap();
-    assert_eq!(script.status(), 200, "the page's script is in the program");
+    assert_eq!(script.status(), 200, "the binary contains Swagger UI's script");
 }
 
-/// Every `$ref` leads somewhere, and each operation says under which name and tag, and what can go wrong.
+/// Every `$ref` resolves, and each operation documents its errors as problem documents.
 #[test]
-fn the_description_is_whole() {
+fn openapi_document_is_complete() {
     let document = serde_json::to_value(core_api::http::openapi_document()).unwrap();
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(!references.is_empty());
     for reference in references {
         let pointer = reference.strip_prefix('#').unwrap();
-        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{reference} does not resolve"
+        );
     }
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -75,15 +78,15 @@ fn the_description_is_whole() {
                     "{method} {path} {status}"
                 );
             }
-            let needed: &[&str] = match (method.as_str(), operation.get("security").is_some()) {
+            let required: &[&str] = match (method.as_str(), operation.get("security").is_some()) {
                 ("get", false) => &["200", "500", "503"],
                 ("get", true) => &["200", "401", "403", "500", "503"],
                 _ => &["401", "403", "500", "503"],
             };
-            for status in needed {
+            for status in required {
                 assert!(
                     responses.contains_key(*status),
-                    "{method} {path} does not tell of {status}"
+                    "{method} {path} does not document {status}"
                 );
             }
         }

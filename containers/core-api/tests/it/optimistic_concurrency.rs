@@ -1,14 +1,14 @@
-//! Two at once.
+//! Optimistic concurrency control with If-Match, under concurrent requests.
 
 use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::{RequestBuilderExt, TestApp};
 
-/// The race is won in the database, not by looking first: run often enough, both requests have read the same
-/// version when they write.
+/// The database decides which request wins, not the read before it: in some of the repetitions, both requests
+/// have read the same version when they write.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
+async fn one_of_two_concurrent_changes_wins(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product("Iron kettle", 1).await;
     for version in 1..=20 {
@@ -25,7 +25,10 @@ async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
         } else {
             (other, one)
         };
-        assert_eq!((winner.status, loser.problem()), (200, "412 outdated".to_owned()));
+        assert_eq!(
+            (winner.status, loser.problem()),
+            (200, "412 precondition-failed".to_owned())
+        );
 
         let read = app.get(format!("/v1/products/{id}")).fetch().await;
         assert_eq!(read.body, winner.body);
@@ -34,23 +37,23 @@ async fn of_two_changes_to_the_same_version_one_is_made(pool: PgPool) {
     assert_eq!(app.product_outbox_events().await.len(), 21);
 }
 
-/// With the row held, both requests have read before either writes: the database's own condition decides.
+/// The test locks the row, so that the removal reads version 1 before the other change commits version 2.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_change_that_was_decided_before_another_was_committed_is_refused(pool: PgPool) {
+async fn change_based_on_a_stale_version_is_rejected_after_a_lock_wait(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let id = app.create_product("Iron kettle", 1).await;
 
-    let mut holder = pool.begin().await.unwrap();
+    let mut transaction = pool.begin().await.unwrap();
     sqlx::query("UPDATE products SET version = version + 1")
-        .execute(&mut *holder)
+        .execute(&mut *transaction)
         .await
         .unwrap();
     let removal = app
         .delete(format!("/v1/products/{id}"))
         .bearer_auth(&app.admin_token)
         .header("If-Match", "\"1\"");
-    let waiting = async {
-        // Committed only once the removal waits behind it.
+    let commit_after_lock_wait = async {
+        // Commit only after the removal waits for the lock.
         loop {
             let waits: bool = sqlx::query_scalar(
                 "SELECT EXISTS (SELECT FROM pg_stat_activity
@@ -64,13 +67,9 @@ async fn a_change_that_was_decided_before_another_was_committed_is_refused(pool:
             }
             tokio::task::yield_now().await;
         }
-        holder.commit().await.unwrap();
+        transaction.commit().await.unwrap();
     };
-    let (answer, ()) = tokio::join!(removal.fetch(), waiting);
-    assert_eq!(answer.problem(), "412 outdated");
-    assert_eq!(
-        app.product_outbox_events().await.len(),
-        1,
-        "only its coming has been told"
-    );
+    let (response, ()) = tokio::join!(removal.fetch(), commit_after_lock_wait);
+    assert_eq!(response.problem(), "412 precondition-failed");
+    assert_eq!(app.product_outbox_events().await.len(), 1, "only ProductCreated");
 }

@@ -1,4 +1,4 @@
-//! Orders: placed, read, listed, taken back.
+//! Orders: place, read, list, cancel.
 
 use domain::{FailureReason, PaymentId, UserId};
 use insta::assert_json_snapshot;
@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
+/// core-api with two products.
 struct TestShop {
     app: TestApp,
     bowl: String,
@@ -25,7 +26,7 @@ impl TestShop {
         json!({"items": [{"product_id": self.bowl, "quantity": 2}], "payment_method": "pm_card_visa"})
     }
 
-    /// Places an order and gives its address.
+    /// Places an order and returns its path.
     async fn place_order(&self, token: &str, key: &str) -> String {
         let placed = self
             .app
@@ -50,10 +51,10 @@ impl TestShop {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
+async fn order_keeps_the_names_and_prices_of_its_placement(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     let token = shop.app.customer().await.token();
-    // One product stands on two lines, and each line stays as it was given.
+    // One product is on two lines; both lines are kept.
     let body = json!({
         "items": [
             {"product_id": shop.bowl, "quantity": 2},
@@ -109,15 +110,15 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
         format!("/v1/orders/{}", placed.body_str("order_id"))
     );
 
-    // Later prices and names are of no account to it.
+    // Later changes to name and price do not affect the order.
     let product = format!("/v1/products/{}", shop.bowl);
-    let dearer = json!({"price": 99_000, "name": "Antique tea bowl"});
+    let change = json!({"price": 99_000, "name": "Antique tea bowl"});
     let changed = shop
         .app
         .patch(&product)
         .bearer_auth(&shop.app.admin_token)
         .header("If-Match", "*")
-        .json(&dearer);
+        .json(&change);
     assert_eq!(changed.fetch().await.status, 200);
     let mut read = shop.get(&token, placed.header("location")).await;
     let history = read.body.as_object_mut().unwrap().remove("history").unwrap();
@@ -129,7 +130,7 @@ async fn an_order_is_accepted_at_the_prices_of_the_moment(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) {
+async fn order_created_event_continues_the_requests_trace(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = shop
@@ -139,14 +140,14 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
     let placed = request.fetch().await;
 
     let events = shop.app.order_outbox_events().await;
-    let [(kind, event)] = &events[..] else {
-        panic!("one event: {events:?}")
+    let [(detail_type, event)] = &events[..] else {
+        panic!("expected one event: {events:?}")
     };
-    assert_eq!(kind, "OrderCreated");
+    assert_eq!(detail_type, "OrderCreated");
     assert_eq!(event["correlation_id"], placed.body["order_id"]);
     let traceparent = event["traceparent"].as_str().unwrap();
     assert_eq!(traceparent[..36], trace[..36]);
-    assert_ne!(traceparent, trace, "the span is the request's own");
+    assert_ne!(traceparent, trace, "the request has a span of its own");
     assert_json_snapshot!(event["data"], {
         ".order_id" => "[id]", ".user_id" => "[user]", ".items[].product_id" => "[product]",
         ".created_at" => "[time]",
@@ -171,22 +172,22 @@ async fn an_accepted_order_is_told_of_in_the_trace_of_its_request(pool: PgPool) 
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
+async fn order_shows_its_history_and_failure_reason(pool: PgPool) {
     let shop = TestShop::start(pool).await;
-    let person = shop.app.customer().await;
-    let token = person.token();
-    let address = shop.place_order(&token, "first").await;
-    let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
-    let user: UserId = person.id();
+    let user = shop.app.customer().await;
+    let token = user.token();
+    let path = shop.place_order(&token, "first").await;
+    let id = path.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
+    let user_id: UserId = user.id();
 
-    let order = shop.app.orders.find(user, id).await.unwrap().unwrap();
-    assert_eq!(order.contact_email, format!("{user}@example.com"));
+    let order = shop.app.orders.find(user_id, id).await.unwrap().unwrap();
+    assert_eq!(order.contact_email, format!("{user_id}@example.com"));
     shop.app
         .orders
-        .claim_for_payment(user, id, &PaymentId("pi_1".to_owned()))
+        .claim_for_payment(user_id, id, &PaymentId("pi_1".to_owned()))
         .await
         .unwrap();
-    let processing = shop.get(&token, &address).await;
+    let processing = shop.get(&token, &path).await;
     assert_eq!(
         (&processing.body["status"], processing.body.get("reason")),
         (&json!("processing"), None)
@@ -195,10 +196,10 @@ async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
     let reason = FailureReason::PaymentDeclined;
     shop.app
         .orders
-        .fail(user, id, reason, &order.event_context())
+        .fail(user_id, id, reason, &order.event_context())
         .await
         .unwrap();
-    assert_json_snapshot!(shop.get(&token, &address).await, {
+    assert_json_snapshot!(shop.get(&token, &path).await, {
         ".body.order_id" => "[id]", ".body.items[].product_id" => "[product]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]", ".body.history[].at" => "[time]",
     }, @r#"
@@ -243,13 +244,13 @@ async fn an_order_shows_its_way_and_why_it_failed(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
+async fn order_can_be_cancelled_until_payment_starts(pool: PgPool) {
     let shop = TestShop::start(pool).await;
-    let person = shop.app.customer().await;
-    let token = person.token();
-    let address = shop.place_order(&token, "first").await;
+    let user = shop.app.customer().await;
+    let token = user.token();
+    let path = shop.place_order(&token, "first").await;
 
-    let cancelled = shop.cancel_order(&token, &address).await;
+    let cancelled = shop.cancel_order(&token, &path).await;
     assert_json_snapshot!(cancelled, {
         ".body.order_id" => "[id]", ".body.items[].product_id" => "[product]",
         ".body.created_at" => "[time]", ".body.updated_at" => "[time]", ".body.history[].at" => "[time]",
@@ -287,29 +288,32 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
       }
     }
     "#);
-    let again = shop.cancel_order(&token, &address).await;
+    let again = shop.cancel_order(&token, &path).await;
     assert_eq!(
         (again.status, &again.body),
         (200, &cancelled.body),
-        "twice is once"
+        "cancelling is idempotent"
     );
     let events = shop.app.order_outbox_events().await;
-    let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
-    assert_eq!(kinds, ["OrderCreated", "OrderCancelled"]);
+    let detail_types: Vec<&str> = events
+        .iter()
+        .map(|(detail_type, _)| detail_type.as_str())
+        .collect();
+    assert_eq!(detail_types, ["OrderCreated", "OrderCancelled"]);
     let traces: Vec<&str> = events
         .iter()
         .map(|(_, event)| &event["traceparent"].as_str().unwrap()[..36])
         .collect();
-    assert_eq!(traces[0], traces[1], "all of an order's events are of one trace");
+    assert_eq!(traces[0], traces[1], "all events of an order belong to one trace");
 
-    let address = shop.place_order(&token, "second").await;
-    let id = address.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
+    let path = shop.place_order(&token, "second").await;
+    let id = path.strip_prefix("/v1/orders/").unwrap().parse().unwrap();
     shop.app
         .orders
-        .claim_for_payment(person.id(), id, &PaymentId("pi_1".to_owned()))
+        .claim_for_payment(user.id(), id, &PaymentId("pi_1".to_owned()))
         .await
         .unwrap();
-    assert_json_snapshot!(shop.cancel_order(&token, &address).await, @r#"
+    assert_json_snapshot!(shop.cancel_order(&token, &path).await, @r#"
     {
       "status": 409,
       "headers": {
@@ -324,24 +328,24 @@ async fn an_order_can_be_taken_back_until_it_is_paid(pool: PgPool) {
       }
     }
     "#);
-    assert_eq!(shop.get(&token, &address).await.body_str("status"), "processing");
+    assert_eq!(shop.get(&token, &path).await.body_str("status"), "processing");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
+async fn another_customers_order_is_not_found(pool: PgPool) {
     let shop = TestShop::start(pool).await;
-    let (owner, stranger) = (
+    let (owner, other) = (
         shop.app.customer().await.token(),
         shop.app.customer().await.token(),
     );
-    let theirs = shop.place_order(&owner, "first").await;
-    let nobodys = "/v1/orders/00000000-0000-7000-8000-000000000000";
+    let others_order = shop.place_order(&owner, "first").await;
+    let nonexistent = "/v1/orders/00000000-0000-7000-8000-000000000000";
 
-    let (read_theirs, read_nobodys) = (
-        shop.get(&stranger, &theirs).await,
-        shop.get(&stranger, nobodys).await,
+    let (read_other, read_nonexistent) = (
+        shop.get(&other, &others_order).await,
+        shop.get(&other, nonexistent).await,
     );
-    assert_json_snapshot!(read_theirs, @r#"
+    assert_json_snapshot!(read_other, @r#"
     {
       "status": 404,
       "headers": {
@@ -355,24 +359,24 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
       }
     }
     "#);
-    assert_eq!(format!("{read_theirs:?}"), format!("{read_nobodys:?}"));
-    let (cancel_theirs, cancel_nobodys) = (
-        shop.cancel_order(&stranger, &theirs).await,
-        shop.cancel_order(&stranger, nobodys).await,
+    assert_eq!(format!("{read_other:?}"), format!("{read_nonexistent:?}"));
+    let (cancel_other, cancel_nonexistent) = (
+        shop.cancel_order(&other, &others_order).await,
+        shop.cancel_order(&other, nonexistent).await,
     );
-    assert_eq!(cancel_theirs.problem(), "404 not-found");
-    assert_eq!(format!("{cancel_theirs:?}"), format!("{cancel_nobodys:?}"));
+    assert_eq!(cancel_other.problem(), "404 not-found");
+    assert_eq!(format!("{cancel_other:?}"), format!("{cancel_nonexistent:?}"));
     let admin = shop.app.admin_token.clone();
     assert_eq!(
-        shop.get(&admin, &theirs).await.status,
+        shop.get(&admin, &others_order).await.status,
         404,
-        "not even those who run the shop"
+        "administrators cannot read it either"
     );
-    assert_eq!(shop.get(&stranger, "/v1/orders").await.body["items"], json!([]));
+    assert_eq!(shop.get(&other, "/v1/orders").await.body["items"], json!([]));
     assert_eq!(
-        shop.get(&owner, &theirs).await.body_str("status"),
+        shop.get(&owner, &others_order).await.body_str("status"),
         "pending",
-        "it is untouched"
+        "the order is unchanged"
     );
     assert_eq!(
         shop.get(&owner, "/v1/orders/not-an-id").await.problem(),
@@ -381,7 +385,7 @@ async fn another_customers_order_is_as_good_as_none(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn orders_are_listed_newest_first_page_by_page(pool: PgPool) {
+async fn lists_orders_newest_first_in_pages(pool: PgPool) {
     let shop = TestShop::start(pool).await;
     let (token, other) = (
         shop.app.customer().await.token(),
@@ -394,26 +398,29 @@ async fn orders_are_listed_newest_first_page_by_page(pool: PgPool) {
     shop.place_order(&other, "order").await;
     shop.place_order(&other, "another").await;
 
-    let (mut met, mut query) = (Vec::new(), "?limit=2".to_owned());
+    let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
     loop {
         let page = shop.get(&token, &format!("/v1/orders{query}")).await;
         for order in page.body["items"].as_array().unwrap() {
-            met.push(format!("/v1/orders/{}", order["order_id"].as_str().unwrap()));
-            assert!(order.get("history").is_none(), "a list is short");
+            seen.push(format!("/v1/orders/{}", order["order_id"].as_str().unwrap()));
+            assert!(order.get("history").is_none(), "a list omits the history");
         }
         let Some(next) = page.body["next_cursor"].as_str() else {
             break;
         };
         query = format!("?limit=2&cursor={next}");
-        // A new order is before the page, and does not push anything onto the next one.
-        shop.place_order(&token, &format!("after {}", met.len())).await;
+        // A new order sorts before this page, so it must not shift the next one.
+        shop.place_order(&token, &format!("after {}", seen.len())).await;
     }
-    assert_eq!(met, placed);
+    assert_eq!(seen, placed);
 
-    let theirs = shop.get(&other, "/v1/orders?limit=1").await;
-    let foreign = format!("/v1/orders?cursor={}", theirs.body_str("next_cursor"));
-    assert_eq!(shop.get(&other, &foreign).await.status, 200);
-    assert_eq!(shop.get(&token, &foreign).await.problem(), "400 invalid-cursor");
+    let first_page = shop.get(&other, "/v1/orders?limit=1").await;
+    let other_cursor = format!("/v1/orders?cursor={}", first_page.body_str("next_cursor"));
+    assert_eq!(shop.get(&other, &other_cursor).await.status, 200);
+    assert_eq!(
+        shop.get(&token, &other_cursor).await.problem(),
+        "400 invalid-cursor"
+    );
     for (query, problem) in [
         ("limit=0", "400 invalid-query"),
         ("limit=101", "400 invalid-query"),

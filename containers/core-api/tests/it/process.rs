@@ -1,4 +1,4 @@
-//! The program as it is started: its commands, what it says of its dependencies, and how it stops.
+//! The core-api binary: its commands, readiness and logs, and graceful shutdown.
 
 use std::{
     process::Stdio,
@@ -22,15 +22,15 @@ use tokio::{
 use users::Users;
 
 use crate::{
-    authentication::{AUDIENCE, ISSUER, TestUser},
-    jwks_refresh::TestIssuer,
-    support::{RequestBuilderExt, create_order_tables, new_customer, read_order_outbox, read_product_outbox},
+    support::{RequestBuilderExt, create_order_tables, read_order_outbox, read_product_outbox},
+    test_issuer::TestIssuer,
+    test_user::{AUDIENCE, ISSUER, TestUser},
 };
 
-/// Nothing listens here (the port of the discard protocol).
+/// Nothing listens on the port of the discard protocol.
 const UNREACHABLE_ADDRESS: &str = "127.0.0.1:9";
 
-/// core-api, running.
+/// A running core-api process.
 struct CoreApiProcess {
     child: Child,
     base_url: String,
@@ -39,7 +39,7 @@ struct CoreApiProcess {
 }
 
 impl CoreApiProcess {
-    /// Starts the program and waits until it says where it listens.
+    /// Starts core-api and waits until it logs the address on which it listens.
     async fn start(environment: &[(&str, &str)]) -> Self {
         let issuer = TestIssuer::start().await;
         let mut child = Command::new(env!("CARGO_BIN_EXE_core-api"))
@@ -61,24 +61,27 @@ impl CoreApiProcess {
                 .next_line()
                 .await
                 .unwrap()
-                .expect("it says where it listens before it ends");
+                .expect("core-api logs its address before it exits");
             let line: Value = serde_json::from_str(&line).unwrap();
             if line["message"] == "listening" {
                 break line["address"].as_str().unwrap().to_owned();
             }
         };
-        // A full pipe would stop the program.
-        let said: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let saying = said.clone();
+        // A full pipe would block the process, so its output is always read.
+        let log_lines: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let lines_read = log_lines.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                saying.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+                lines_read
+                    .lock()
+                    .unwrap()
+                    .push(serde_json::from_str(&line).unwrap());
             }
         });
         Self {
             child,
             base_url: format!("http://{address}"),
-            log_lines: said,
+            log_lines,
             _issuer: issuer,
         }
     }
@@ -87,13 +90,13 @@ impl CoreApiProcess {
         reqwest::Client::new().get(format!("{}{path}", self.base_url))
     }
 
-    fn post(&self, path: &str, person: &TestUser) -> RequestBuilder {
+    fn post(&self, path: &str, user: &TestUser) -> RequestBuilder {
         reqwest::Client::new()
             .post(format!("{}{path}", self.base_url))
-            .bearer_auth(person.token())
+            .bearer_auth(user.token())
     }
 
-    /// Waits until people can be known.
+    /// Waits until core-api has read the issuer's JWKS.
     async fn await_jwks(&self) {
         while self.get("/ready").fetch().await.body["dependencies"]["jwks"] != "up" {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -113,7 +116,7 @@ impl CoreApiProcess {
     }
 }
 
-/// Runs a command and gives its exit code and what it says.
+/// Runs a command and returns its exit code and standard output.
 async fn run_command(database: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_core-api"));
     let output = command
@@ -130,7 +133,7 @@ fn database_url(pool: &PgPool) -> String {
 }
 
 #[sqlx::test(migrations = false)]
-async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(pool: PgPool) {
+async fn migrate_and_seed_are_idempotent(pool: PgPool) {
     let database = database_url(&pool);
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -164,39 +167,39 @@ async fn the_commands_make_a_database_ready_and_change_nothing_the_second_time(p
         &["seed", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
     )
     .await;
-    assert_eq!(code, Some(1), "that is no catalogue");
+    assert_eq!(code, Some(1), "Cargo.toml is not a catalog");
 }
 
-/// In the order in which a new shop does it: nobody is there who could make an administrator.
+/// A new deployment has no administrator who could assign the role.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_first_administrator_is_made_by_a_command(pool: PgPool) {
+async fn account_command_creates_the_first_admin(pool: PgPool) {
     let database = database_url(&pool);
     let arguments = ["account", "--email", "Root@Example.com", "--role", "admin"];
     let (code, id) = run_command(&database, &arguments).await;
     assert_eq!(code, Some(0));
     let users = Users::new(pool, Clock::system());
-    let made = users
+    let account = users
         .find_by_id(id.trim().parse().unwrap())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        (made.role, made.email.as_str()),
+        (account.role, account.email.as_str()),
         (Role::Admin, "root@example.com")
     );
 
-    for wrong in [
+    for invalid in [
         ["account", "--email", "root@example.com", "--role", "service"],
         ["account", "--email", "not an address", "--role", "admin"],
-        // Somebody else's.
+        // The e-mail address of an existing account.
         ["account", "--email", "root@example.com", "--role", "admin"],
     ] {
-        assert_ne!(run_command(&database, &wrong).await.0, Some(0), "{wrong:?}");
+        assert_ne!(run_command(&database, &invalid).await.0, Some(0), "{invalid:?}");
     }
 }
 
 #[tokio::test]
-async fn the_description_is_printed_without_any_configuration() {
+async fn openapi_command_needs_no_configuration() {
     let (code, document) = run_command("", &["openapi"]).await;
     assert_eq!(code, Some(0));
     assert_eq!(
@@ -206,18 +209,18 @@ async fn the_description_is_printed_without_any_configuration() {
 }
 
 #[tokio::test]
-async fn without_its_dependencies_it_lives_and_says_what_is_down() {
+async fn starts_without_dependencies_and_reports_them_as_down() {
     let database = format!("postgres://nobody@{UNREACHABLE_ADDRESS}/nothing");
     let endpoint = format!("http://{UNREACHABLE_ADDRESS}");
-    let program =
+    let core_api =
         CoreApiProcess::start(&[("DATABASE_URL", &database), ("AWS_ENDPOINT_URL", &endpoint)]).await;
 
     assert_eq!(
-        program.get("/health").fetch().await.body,
+        core_api.get("/health").fetch().await.body,
         json!({"status": "alive"})
     );
-    program.await_jwks().await;
-    assert_json_snapshot!(program.get("/ready").fetch().await, @r#"
+    core_api.await_jwks().await;
+    assert_json_snapshot!(core_api.get("/ready").fetch().await, @r#"
     {
       "status": 503,
       "headers": {
@@ -227,14 +230,14 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
         "dependencies": {
           "database": "down",
           "event-bus": "down",
-          "jwks": "up",
-          "orders-table": "down"
+          "orders-table": "down",
+          "jwks": "up"
         },
         "status": "unready"
       }
     }
     "#);
-    assert_json_snapshot!(program.get("/v1/products").fetch().await, @r#"
+    assert_json_snapshot!(core_api.get("/v1/products").fetch().await, @r#"
     {
       "status": 503,
       "headers": {
@@ -249,9 +252,9 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
       }
     }
     "#);
-    let orders = program
+    let orders = core_api
         .get("/v1/orders")
-        .bearer_auth(new_customer().token())
+        .bearer_auth(TestUser::customer().token())
         .fetch()
         .await;
     assert_eq!(
@@ -260,13 +263,14 @@ async fn without_its_dependencies_it_lives_and_says_what_is_down() {
     );
 }
 
-/// A Redis that is away costs no request, one line in the log and none for each request, and shows in a metric.
+/// Without Redis, requests succeed, the log has one line in total instead of one per request, and a metric
+/// shows it.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
+async fn unreachable_redis_is_logged_once_and_visible_in_metrics(pool: PgPool) {
     let (database, redis) = (database_url(&pool), format!("redis://{UNREACHABLE_ADDRESS}"));
-    let program = CoreApiProcess::start(&[("DATABASE_URL", &database), ("REDIS_URL", &redis)]).await;
+    let core_api = CoreApiProcess::start(&[("DATABASE_URL", &database), ("REDIS_URL", &redis)]).await;
     let metrics = async || {
-        program
+        core_api
             .get("/metrics")
             .send()
             .await
@@ -281,33 +285,33 @@ async fn that_redis_is_away_is_said_once_and_shows(pool: PgPool) {
             .contains(r#"circuit_breaker_open{dependency="redis"} 0"#)
     );
     for _ in 0..50 {
-        assert_eq!(program.get("/v1/products").fetch().await.status, 200);
+        assert_eq!(core_api.get("/v1/products").fetch().await.status, 200);
     }
-    let mut refused = 0;
+    let mut rejected = 0;
     for _ in 0..150 {
-        refused += u32::from(program.get("/v1/me").fetch().await.status == 429);
+        rejected += u32::from(core_api.get("/v1/me").fetch().await.status == 429);
     }
     assert!(
-        (1..=30).contains(&refused),
-        "the program counts by itself: {refused}"
+        (1..=30).contains(&rejected),
+        "the instance counts locally: {rejected}"
     );
-    let shown = metrics().await;
+    let page = metrics().await;
     assert!(
-        shown.contains(r#"circuit_breaker_open{dependency="redis"} 1"#)
-            && shown.contains(r#"rate_limited_requests_total{limit="unauthenticated"}"#),
-        "{shown}"
+        page.contains(r#"circuit_breaker_open{dependency="redis"} 1"#)
+            && page.contains(r#"rate_limited_requests_total{limit="unauthenticated"}"#),
+        "{page}"
     );
-    let said = program.log_lines.lock().unwrap();
-    let of_redis: Vec<&Value> = said
+    let log_lines = core_api.log_lines.lock().unwrap();
+    let redis_lines: Vec<&Value> = log_lines
         .iter()
         .filter(|line| line.to_string().contains("redis"))
         .collect();
-    assert_eq!(of_redis.len(), 1, "{of_redis:?}");
-    assert_eq!(of_redis[0]["level"], "WARN", "{of_redis:?}");
+    assert_eq!(redis_lines.len(), 1, "{redis_lines:?}");
+    assert_eq!(redis_lines[0]["level"], "WARN", "{redis_lines:?}");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: PgPool) {
+async fn sigterm_drains_requests_and_publishes_all_events(pool: PgPool) {
     let clock = Clock::system();
     let aws = aws_client::sdk_config().await;
     let (dynamo, bus_name) = (DynamoDb::new(&aws), format!("bus-{}", uuid_v7(clock.now())));
@@ -318,7 +322,7 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         .send()
         .await
         .unwrap();
-    let mut program = CoreApiProcess::start(&[
+    let mut core_api = CoreApiProcess::start(&[
         ("DATABASE_URL", &database_url(&pool)),
         ("ORDERS_TABLE", &tables.orders),
         ("OUTBOX_TABLE", &tables.outbox),
@@ -326,8 +330,8 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         ("EVENT_BUS", &bus_name),
     ])
     .await;
-    program.await_jwks().await;
-    assert_json_snapshot!(program.get("/ready").fetch().await, @r#"
+    core_api.await_jwks().await;
+    assert_json_snapshot!(core_api.get("/ready").fetch().await, @r#"
     {
       "status": 200,
       "headers": {
@@ -337,8 +341,8 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
         "dependencies": {
           "database": "up",
           "event-bus": "up",
-          "jwks": "up",
-          "orders-table": "up"
+          "orders-table": "up",
+          "jwks": "up"
         },
         "status": "ready"
       }
@@ -346,39 +350,42 @@ async fn told_to_stop_it_turns_away_finishes_and_leaves_no_event_behind(pool: Pg
     "#);
 
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
-    let bowl = program
+    let bowl = core_api
         .post("/v1/products", &TestUser::admin().register(&pool).await)
         .json(&bowl)
         .fetch()
         .await;
-    program.signal("-TERM").await;
-    // Until the load balancer has noticed, requests are served as ever.
-    while program.get("/ready").fetch().await.status == 200 {}
-    assert_eq!(program.get("/ready").fetch().await.body["status"], "stopping");
-    let order = json!({"items": [{"product_id": bowl.body_str("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
-    let order = program
-        .post("/v1/orders", &new_customer().register(&pool).await)
+    core_api.signal("-TERM").await;
+    // During the drain period, requests are still served.
+    while core_api.get("/ready").fetch().await.status == 200 {}
+    assert_eq!(core_api.get("/ready").fetch().await.body["status"], "stopping");
+    let order = json!({
+        "items": [{"product_id": bowl.body_str("id"), "quantity": 1}],
+        "payment_method": "pm_card_visa",
+    });
+    let order = core_api
+        .post("/v1/orders", &TestUser::customer().register(&pool).await)
         .header("Idempotency-Key", "key")
         .json(&order);
     assert_eq!(order.fetch().await.status, 202);
 
-    let ended = timeout(Duration::from_secs(30), program.child.wait())
+    let exit_status = timeout(Duration::from_secs(30), core_api.child.wait())
         .await
-        .expect("it stops by itself");
-    assert!(ended.unwrap().success());
+        .expect("core-api exits within the shutdown timeout");
+    assert!(exit_status.unwrap().success());
     assert!(
         read_product_outbox(&pool).await.is_empty(),
-        "the product's event has left"
+        "the product's event was published"
     );
     assert!(
         read_order_outbox(&dynamo, &tables.outbox).await.is_empty(),
-        "the order's event has left"
+        "the order's event was published"
     );
 }
 
-/// A customer's app sends its order again and again, to whichever instance answers, and one of these is killed.
+/// A client repeats its order against two instances, one of which is killed.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
+async fn one_key_places_one_order_across_instances_and_a_crash(pool: PgPool) {
     let (clock, aws) = (Clock::system(), aws_client::sdk_config().await);
     let dynamo = DynamoDb::new(&aws);
     let tables = create_order_tables(&dynamo, &clock).await;
@@ -389,61 +396,64 @@ async fn one_key_makes_one_order_across_instances_and_a_crash(pool: PgPool) {
         ("ORDERS_TABLE", &tables.orders),
         ("OUTBOX_TABLE", &tables.outbox),
         ("IDEMPOTENCY_TABLE", &tables.idempotency),
-        // So that events stay where they can be counted.
+        // Publishing fails, so events stay in the outbox, where the test counts them.
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", &nowhere),
     ];
-    let (doomed, other) = tokio::join!(
+    let (killed, other) = tokio::join!(
         CoreApiProcess::start(&environment),
         CoreApiProcess::start(&environment)
     );
-    tokio::join!(doomed.await_jwks(), other.await_jwks());
+    tokio::join!(killed.await_jwks(), other.await_jwks());
     let bowl = json!({"name": "Tea bowl", "description": "", "price": 7_500, "category": "tea-ware"});
     let bowl = other
         .post("/v1/products", &TestUser::admin().register(&pool).await)
         .json(&bowl)
         .fetch()
         .await;
-    let body = json!({"items": [{"product_id": bowl.body_str("id"), "quantity": 1}], "payment_method": "pm_card_visa"});
-    let person = new_customer().register(&pool).await;
-    let order = |program: &CoreApiProcess| {
-        let request = program
-            .post("/v1/orders", &person)
+    let body = json!({
+        "items": [{"product_id": bowl.body_str("id"), "quantity": 1}],
+        "payment_method": "pm_card_visa",
+    });
+    let user = TestUser::customer().register(&pool).await;
+    let order = |core_api: &CoreApiProcess| {
+        let request = core_api
+            .post("/v1/orders", &user)
             .header("Idempotency-Key", "key");
         request.json(&body)
     };
 
     let mut sent = tokio::task::JoinSet::new();
     for _ in 0..10 {
-        sent.spawn(order(&doomed).send());
+        sent.spawn(order(&killed).send());
         sent.spawn(order(&other).send());
     }
     let first = sent.join_next().await.unwrap().unwrap();
-    doomed.signal("-KILL").await;
-    let mut answers = vec![first];
-    answers.extend(sent.join_all().await);
+    killed.signal("-KILL").await;
+    let mut responses = vec![first];
+    responses.extend(sent.join_all().await);
     let last = order(&other).fetch().await;
-    assert_eq!(last.status, 202, "what was sent before has been decided");
+    assert_eq!(last.status, 202, "all requests sent before are decided");
 
-    // What the killed instance did not answer is as it is; all that was answered is the same order.
-    let (mut accepted, mut unanswered) = (0, 0);
-    for answer in answers {
-        match answer {
-            Ok(answer) if answer.status() == 202 => match answer.json::<Value>().await {
-                Ok(answer) => {
+    // All responses name the same order. Requests to the killed instance may have got no response.
+    let (mut accepted, mut without_response) = (0, 0);
+    for response in responses {
+        match response {
+            Ok(response) if response.status() == 202 => match response.json::<Value>().await {
+                Ok(response) => {
                     accepted += 1;
-                    assert_eq!(answer["order_id"], last.body["order_id"]);
+                    assert_eq!(response["order_id"], last.body["order_id"]);
                 }
-                Err(_) => unanswered += 1,
+                Err(_) => without_response += 1,
             },
-            Ok(answer) => assert_eq!(answer.status(), 409),
-            Err(_) => unanswered += 1,
+            Ok(response) => assert_eq!(response.status(), 409),
+            Err(_) => without_response += 1,
         }
     }
-    let listed = other.get("/v1/orders").bearer_auth(person.token()).fetch().await;
+    let listed = other.get("/v1/orders").bearer_auth(user.token()).fetch().await;
     assert_eq!(
         listed.body["items"].as_array().unwrap().len(),
         1,
-        "{accepted} accepted, {unanswered} unanswered"
+        "{accepted} accepted, {without_response} without a response"
     );
     assert_eq!(read_order_outbox(&dynamo, &tables.outbox).await.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Lists of products: filters, orders, and walks from page to page.
+//! Lists of products: filters, sorting and pagination.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::support::{RequestBuilderExt, TestApp};
 
 const SORTS: [&str; 4] = ["newest", "price_asc", "price_desc", "name"];
 
-/// Adds products of which several have the same price and the same name.
+/// Creates products, several of which share a price or a name.
 async fn create_products(app: &TestApp) {
     for number in 0..13_i64 {
         let (name, category) = (
@@ -25,8 +25,8 @@ async fn create_products(app: &TestApp) {
 }
 
 async fn product_summaries(app: &TestApp, query: &str) -> Vec<String> {
-    let answer = app.get(format!("/v1/products?{query}")).fetch().await;
-    let items = answer.body["items"].as_array().unwrap();
+    let response = app.get(format!("/v1/products?{query}")).fetch().await;
+    let items = response.body["items"].as_array().unwrap();
     items
         .iter()
         .map(|item| format!("{} {}", item["name"].as_str().unwrap(), item["price"]))
@@ -34,7 +34,7 @@ async fn product_summaries(app: &TestApp, query: &str) -> Vec<String> {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_list_is_filtered_and_sorted_as_asked(pool: PgPool) {
+async fn filters_and_sorts_products(pool: PgPool) {
     let app = TestApp::start(pool).await;
     for (name, price, category) in [
         ("Cup", 300, "cups"),
@@ -137,34 +137,34 @@ async fn a_list_is_filtered_and_sorted_as_asked(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_walk_meets_every_product_once_whatever_is_added_and_taken_out_meanwhile(pool: PgPool) {
+async fn pagination_returns_every_product_once_despite_concurrent_changes(pool: PgPool) {
     let app = TestApp::start(pool).await;
     create_products(&app).await;
     for sort in SORTS {
-        let whole = app
+        let complete = app
             .get(format!("/v1/products?sort={sort}&limit=100"))
             .fetch()
             .await;
-        let there: Vec<Value> = whole.body["items"].as_array().unwrap().clone();
-        assert_eq!(whole.body["next_cursor"], Value::Null);
+        let initial: Vec<Value> = complete.body["items"].as_array().unwrap().clone();
+        assert_eq!(complete.body["next_cursor"], Value::Null);
 
-        let (mut met, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
         loop {
             let page = app
                 .get(format!("/v1/products?sort={sort}&limit=3{cursor}"))
                 .fetch()
                 .await;
-            met.extend(page.body["items"].as_array().unwrap().clone());
+            seen.extend(page.body["items"].as_array().unwrap().clone());
             let Some(next) = page.body["next_cursor"].as_str() else {
                 break;
             };
             cursor = format!("&cursor={next}");
             pages += 1;
-            // Later than that, what is added at the end would keep ahead of the walk for ever.
+            // Products that are added at the end would otherwise extend the pagination forever.
             if pages > 4 {
                 continue;
             }
-            // One at the beginning of each order, one at the end, and one among equals.
+            // One that sorts first, one that sorts last, and one among equal products.
             for (name, price) in [("AAA", 0), ("ZZZ", 999), ("Bowl 2", 200)] {
                 let id = app.create_product(name, price).await;
                 if pages % 2 == 0 {
@@ -177,28 +177,28 @@ async fn a_walk_meets_every_product_once_whatever_is_added_and_taken_out_meanwhi
                 }
             }
         }
-        assert!(pages >= there.len() / 3, "{sort} has been walked page by page");
+        assert!(pages >= initial.len() / 3, "{sort} has several pages");
 
-        let ids: Vec<&str> = met
+        let ids: Vec<&str> = seen
             .iter()
             .map(|product| product["id"].as_str().unwrap())
             .collect();
         assert_eq!(
             ids.iter().collect::<BTreeSet<_>>().len(),
             ids.len(),
-            "{sort} met a product twice"
+            "{sort} returned a product twice"
         );
-        let of_the_beginning: Vec<&Value> = met.iter().filter(|product| there.contains(product)).collect();
+        let seen_initial: Vec<&Value> = seen.iter().filter(|product| initial.contains(product)).collect();
         assert_eq!(
-            of_the_beginning,
-            there.iter().collect::<Vec<_>>(),
-            "{sort} missed or moved a product"
+            seen_initial,
+            initial.iter().collect::<Vec<_>>(),
+            "{sort} missed or reordered a product"
         );
     }
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_cursor_is_good_for_the_list_it_came_from_only(pool: PgPool) {
+async fn cursor_is_valid_only_for_its_own_list(pool: PgPool) {
     let app = TestApp::start(pool).await;
     create_products(&app).await;
     let first = app
@@ -206,11 +206,11 @@ async fn a_cursor_is_good_for_the_list_it_came_from_only(pool: PgPool) {
         .fetch()
         .await;
     let cursor = first.body_str("next_cursor");
-    let here = format!("/v1/products?sort=price_asc&category=gifts&limit=5&cursor={cursor}");
+    let same_list = format!("/v1/products?sort=price_asc&category=gifts&limit=5&cursor={cursor}");
     assert_eq!(
-        app.get(here).fetch().await.status,
+        app.get(same_list).fetch().await.status,
         200,
-        "another limit is no other list"
+        "the page size may change between pages"
     );
 
     let flipped = if cursor.ends_with('A') { "B" } else { "A" };
@@ -238,7 +238,7 @@ async fn a_cursor_is_good_for_the_list_it_came_from_only(pool: PgPool) {
             "cut short",
             format!("sort=price_asc&category=gifts&cursor={}", &cursor[..10]),
         ),
-        ("made up", "cursor=eyJpZCI6MX0".to_owned()),
+        ("forged", "cursor=eyJpZCI6MX0".to_owned()),
         ("empty", "cursor=".to_owned()),
     ] {
         table += &format!(
@@ -253,13 +253,13 @@ async fn a_cursor_is_good_for_the_list_it_came_from_only(pool: PgPool) {
     another price     400 invalid-cursor
     tampered          400 invalid-cursor
     cut short         400 invalid-cursor
-    made up           400 invalid-cursor
+    forged            400 invalid-cursor
     empty             400 invalid-cursor
     ");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_query_is_checked(pool: PgPool) {
+async fn rejects_invalid_queries(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let mut table = String::new();
     for query in [
@@ -275,11 +275,11 @@ async fn a_query_is_checked(pool: PgPool) {
         "colour=red",
         "limit=1&limit=2",
     ] {
-        let answer = app.get(format!("/v1/products?{query}")).fetch().await;
+        let response = app.get(format!("/v1/products?{query}")).fetch().await;
         table += &format!(
             "{query}\n    {}: {}\n",
-            answer.problem(),
-            answer.body_str("detail")
+            response.problem(),
+            response.body_str("detail")
         );
     }
     assert_snapshot!(table, @r"

@@ -1,4 +1,4 @@
-//! Products, one at a time: added, read, changed, taken out.
+//! Products: create, read, change, remove.
 
 use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn patch_product(app: &TestApp, id: &str, etag: &str, patch: &Value) -> Te
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_product_is_added_and_read(pool: PgPool) {
+async fn creates_and_reads_a_product(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let added = app
         .post("/v1/products")
@@ -77,12 +77,12 @@ async fn a_product_is_added_and_read(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn what_is_known_is_not_sent_again(pool: PgPool) {
+async fn if_none_match_returns_304_for_the_current_version(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product_with(kettle()).await;
-    let read = async |known: &str| {
+    let read = async |etag: &str| {
         app.get(format!("/v1/products/{id}"))
-            .header("If-None-Match", known)
+            .header("If-None-Match", etag)
             .fetch()
             .await
     };
@@ -95,21 +95,17 @@ async fn what_is_known_is_not_sent_again(pool: PgPool) {
       "body": null
     }
     "#);
-    assert_eq!(
-        read("W/\"1\"").await.status,
-        304,
-        "a weak tag is enough to save sending"
-    );
+    assert_eq!(read("W/\"1\"").await.status, 304, "If-None-Match compares weakly");
     assert_eq!(read("\"0\", \"1\"").await.status, 304);
     assert_eq!(read("\"2\"").await.status, 200);
 
     patch_product(&app, &id, "\"1\"", &json!({"price": 1})).await;
-    assert_eq!(read("\"1\"").await.status, 200, "it has changed");
+    assert_eq!(read("\"1\"").await.status, 200, "the product has changed");
     assert_eq!(read("\"2\"").await.status, 304);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_patch_replaces_what_it_names_and_removes_what_it_gives_as_null(pool: PgPool) {
+async fn merge_patch_replaces_members_and_removes_null_members(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product_with(kettle()).await;
     let patch = json!({
@@ -164,7 +160,7 @@ async fn a_patch_replaces_what_it_names_and_removes_what_it_gives_as_null(pool: 
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: PgPool) {
+async fn change_requires_if_match_with_the_current_version(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product_with(kettle()).await;
     let product = format!("/v1/products/{id}");
@@ -199,39 +195,39 @@ async fn a_change_is_made_to_the_version_it_was_decided_on_or_not_at_all(pool: P
     }
     let without = app.delete(&product).bearer_auth(&app.admin_token).fetch().await;
     table += &format!("removal  {}\n", without.problem());
-    let outdated = app
+    let stale = app
         .delete(&product)
         .bearer_auth(&app.admin_token)
         .header("If-Match", "\"9\"")
         .fetch()
         .await;
-    table += &format!("removal  {}\n", outdated.problem());
+    table += &format!("removal  {}\n", stale.problem());
     assert_snapshot!(table, @r#"
-    "2"      412 outdated
-    W/"1"    412 outdated
-    1        412 outdated
-    nonsense 412 outdated
+    "2"      412 precondition-failed
+    W/"1"    412 precondition-failed
+    1        412 precondition-failed
+    nonsense 412 precondition-failed
     removal  428 if-match-required
-    removal  412 outdated
+    removal  412 precondition-failed
     "#);
     assert_eq!(app.get(&product).fetch().await.header("etag"), "\"1\"");
 
     assert_eq!(
         patch_product(&app, &id, "\"0\", \"1\"", &price).await.status,
         200,
-        "one of several"
+        "one of several ETags matches"
     );
     assert_eq!(
         patch_product(&app, &id, "*", &price).await.status,
         200,
-        "whatever it is"
+        "* matches any version"
     );
     let read = app.get(&product).fetch().await;
-    assert_eq!(read.header("etag"), "\"2\"", "the second one changed nothing");
+    assert_eq!(read.header("etag"), "\"2\"", "the second patch changed nothing");
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
+async fn rejects_invalid_patches(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product_with(kettle()).await;
     let mut table = String::new();
@@ -271,20 +267,20 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
     "a text"
         422 invalid-body : invalid type: string "a text", expected an object
     "#);
-    let deep = format!("{{\"name\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    let deeply_nested = format!("{{\"name\":{}{}}}", "[".repeat(500), "]".repeat(500));
     let request = app
         .patch(format!("/v1/products/{id}"))
         .bearer_auth(&app.admin_token)
         .header("If-Match", "*");
-    let answer = request
+    let response = request
         .header("Content-Type", "application/json")
-        .body(deep)
+        .body(deeply_nested)
         .fetch()
         .await;
     assert_eq!(
-        answer.problem(),
+        response.problem(),
         "400 malformed-json",
-        "deeper than anything that we take"
+        "the JSON parser limits nesting"
     );
     assert_eq!(
         app.get(format!("/v1/products/{id}")).fetch().await.header("etag"),
@@ -293,7 +289,7 @@ async fn a_patch_is_held_to_the_rules_of_a_product(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
+async fn removed_product_is_gone_from_product_list_and_categories(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product_with(kettle()).await;
     let product = format!("/v1/products/{id}");
@@ -343,7 +339,7 @@ async fn a_product_that_was_taken_out_is_gone_for_everybody(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn every_change_leaves_its_event_and_a_refused_one_leaves_none(pool: PgPool) {
+async fn every_change_writes_one_event_and_rejected_changes_none(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let added = app
@@ -364,12 +360,17 @@ async fn every_change_leaves_its_event_and_a_refused_one_leaves_none(pool: PgPoo
         .await;
 
     let events = app.product_outbox_events().await;
-    let told: Vec<_> = events
+    let summaries: Vec<_> = events
         .iter()
-        .map(|(kind, detail)| format!("{kind} {} {}", detail["data"]["version"], detail["data"]["price"]))
+        .map(|(detail_type, detail)| {
+            format!(
+                "{detail_type} {} {}",
+                detail["data"]["version"], detail["data"]["price"]
+            )
+        })
         .collect();
     assert_eq!(
-        told,
+        summaries,
         [
             "ProductCreated 1 16800",
             "ProductUpdated 2 9000",
@@ -385,7 +386,7 @@ async fn every_change_leaves_its_event_and_a_refused_one_leaves_none(pool: PgPoo
     assert_eq!(
         traceparent[..36],
         trace[..36],
-        "the event is in the request's trace"
+        "the event belongs to the request's trace"
     );
     assert_json_snapshot!(events[0].1, {
         ".event_id" => "[id]", ".correlation_id" => "[id]", ".data.product_id" => "[id]",

@@ -1,4 +1,4 @@
-//! A Redis of a test's own, which it may stop, wake and kill.
+//! A Redis server per test, which the test can pause, resume and kill.
 
 use std::{process::Stdio, time::Duration};
 
@@ -17,7 +17,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one on a port that is free.
+    /// Starts a server on a free port.
     pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .await
@@ -29,7 +29,7 @@ impl RedisServer {
     }
 
     async fn start_on_port(port: u16) -> Self {
-        // `cargo xtask test` says where it is.
+        // `cargo xtask test` sets the path of the binary.
         let program = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
         let server = Command::new(program)
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
@@ -37,7 +37,7 @@ impl RedisServer {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("there is a Redis");
+            .expect("redis-server starts");
         while !responds_to_ping(port).await {
             sleep(Duration::from_millis(10)).await;
         }
@@ -56,18 +56,18 @@ impl RedisServer {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// Kills it, with all that it has counted. What is left can be started again.
+    /// Kills the server; its data is lost. The result can start a new one on the same port.
     pub async fn kill(mut self) -> KilledRedis {
         self.process.kill().await.unwrap();
         KilledRedis(self.port)
     }
 
-    /// From now on it takes connections and requests, and answers nothing.
+    /// From now on the server accepts connections and requests and never responds (SIGSTOP).
     pub async fn pause(&self) {
         self.signal("-STOP").await;
     }
 
-    /// It goes on where it was stopped.
+    /// Resumes a paused server (SIGCONT).
     pub async fn resume(&self) {
         self.signal("-CONT").await;
     }
@@ -79,7 +79,7 @@ impl RedisServer {
     }
 }
 
-/// Where a Redis was.
+/// The port of a killed server.
 pub struct KilledRedis(u16);
 
 impl KilledRedis {
@@ -92,9 +92,9 @@ async fn responds_to_ping(port: u16) -> bool {
     let ping = async {
         let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
         connection.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 5];
-        connection.read_exact(&mut answer).await?;
-        std::io::Result::Ok(&answer == b"+PONG")
+        let mut response = [0; 5];
+        connection.read_exact(&mut response).await?;
+        std::io::Result::Ok(&response == b"+PONG")
     };
     ping.await.unwrap_or(false)
 }

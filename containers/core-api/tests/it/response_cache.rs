@@ -1,4 +1,4 @@
-//! Reads that are answered again without the database: how old such an answer may be, and what never sees one.
+//! The response cache: how long a cached response may be stale, and which requests bypass it.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
-/// Longer than an answer is kept, on the slowest of machines.
+/// Longer than the cache keeps a response, on any machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn change_price(app: &TestApp, id: &str, price: i64) -> TestResponse {
@@ -23,31 +23,31 @@ async fn change_price(app: &TestApp, id: &str, price: i64) -> TestResponse {
         .await
 }
 
-/// Every read that shows a product.
+/// The price of the product in every response that contains it.
 async fn displayed_prices(app: &TestApp, id: &str) -> [Value; 3] {
     let product = app.get(format!("/v1/products/{id}")).fetch().await;
     let list = app.get("/v1/products").fetch().await;
-    let dear = app.get("/v1/products?min_price=1000").fetch().await;
+    let filtered = app.get("/v1/products?min_price=1000").fetch().await;
     [
         product.body["price"].clone(),
         list.body["items"][0]["price"].clone(),
-        dear.body["items"][0]["price"].clone(),
+        filtered.body["items"][0]["price"].clone(),
     ]
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn who_changes_a_product_reads_the_change(pool: PgPool) {
+async fn client_reads_its_own_change_immediately(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product("Tea bowl", 100).await;
-    // Each of these would be answered from what the one before has left behind.
+    // Each read would get the cached response of the read before, if the change did not invalidate it.
     for price in [2000, 100, 3000, 100, 4000] {
         let before = displayed_prices(&app, &id).await;
         assert_ne!(before[0], json!(price));
         assert_eq!(change_price(&app, &id, price).await.status, 200);
-        let dear = if price < 1000 { Value::Null } else { json!(price) };
+        let filtered_price = if price < 1000 { Value::Null } else { json!(price) };
         assert_eq!(
             displayed_prices(&app, &id).await,
-            [json!(price), json!(price), dear]
+            [json!(price), json!(price), filtered_price]
         );
     }
     assert_eq!(
@@ -62,33 +62,36 @@ async fn who_changes_a_product_reads_the_change(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_change_made_elsewhere_is_seen_soon_and_an_order_has_it_at_once(pool: PgPool) {
-    let (here, elsewhere) = (TestApp::start(pool.clone()).await, TestApp::start(pool).await);
-    let id = here.create_product("Tea bowl", 100).await;
-    displayed_prices(&here, &id).await;
-    assert_eq!(change_price(&elsewhere, &id, 250).await.status, 200);
+async fn change_by_another_instance_appears_soon_and_applies_to_orders_at_once(pool: PgPool) {
+    let (app, other_instance) = (TestApp::start(pool.clone()).await, TestApp::start(pool).await);
+    let id = app.create_product("Tea bowl", 100).await;
+    displayed_prices(&app, &id).await;
+    assert_eq!(change_price(&other_instance, &id, 250).await.status, 200);
 
     let order = json!({"items": [{"product_id": id, "quantity": 1}], "payment_method": "pm_card_visa"});
     let key = Uuid::nil().to_string();
-    let placed = here
-        .order_request(&here.customer().await.token(), &key, &order)
+    let placed = app
+        .order_request(&app.customer().await.token(), &key, &order)
         .fetch()
         .await;
     assert_eq!((placed.status, &placed.body["total_amount"]), (202, &json!(250)));
 
     let changed = Instant::now();
-    while displayed_prices(&here, &id).await[..2] != [json!(250), json!(250)] {
-        assert!(changed.elapsed() < TIMEOUT, "the old price stays");
+    while displayed_prices(&app, &id).await[..2] != [json!(250), json!(250)] {
+        assert!(
+            changed.elapsed() < TIMEOUT,
+            "the cache still returns the old price"
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn the_database_is_not_asked_for_what_was_just_answered(pool: PgPool) {
+async fn repeated_read_is_served_from_the_cache(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     app.create_product("Tea bowl", 100).await;
-    // Between two reads that are close enough together; a slow machine has more than one chance.
-    let began = Instant::now();
+    // The second read must come before the cache entry expires, so a slow machine tries again.
+    let started = Instant::now();
     loop {
         let before = app.get("/v1/products").fetch().await;
         sqlx::query("UPDATE products SET price = price + 1")
@@ -99,28 +102,28 @@ async fn the_database_is_not_asked_for_what_was_just_answered(pool: PgPool) {
         if before.body == after.body {
             break;
         }
-        assert!(began.elapsed() < TIMEOUT, "every read asks the database");
+        assert!(started.elapsed() < TIMEOUT, "every read queries the database");
     }
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_list_that_is_known_is_not_sent_again(pool: PgPool) {
+async fn if_none_match_returns_304_for_an_unchanged_list(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let id = app.create_product("Tea bowl", 100).await;
-    let known = app.get("/v1/products").fetch().await.header("etag").to_owned();
-    let again = async || {
-        let ask = app.get("/v1/products").header("If-None-Match", &known);
-        ask.fetch().await.status
+    let etag = app.get("/v1/products").fetch().await.header("etag").to_owned();
+    let status = async || {
+        let request = app.get("/v1/products").header("If-None-Match", &etag);
+        request.fetch().await.status
     };
-    assert_eq!(again().await, 304);
+    assert_eq!(status().await, 304);
     change_price(&app, &id, 200).await;
-    assert_eq!(again().await, 200);
+    assert_eq!(status().await, 200);
 
     let head = app.request(reqwest::Method::HEAD, "/v1/products").fetch().await;
     assert_eq!((head.status, head.body), (200, Value::Null));
-    let whole = app.get("/v1/products").fetch().await;
+    let complete = app.get("/v1/products").fetch().await;
     assert_eq!(
-        whole.body["items"][0]["price"], 200,
-        "a HEAD leaves no empty answer behind"
+        complete.body["items"][0]["price"], 200,
+        "HEAD does not cache an empty response"
     );
 }

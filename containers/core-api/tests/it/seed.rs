@@ -1,4 +1,4 @@
-//! Filling the catalogue from a file.
+//! Seeding the catalog from a file.
 
 use core_api::catalog::{SeedProduct, SeedSummary, seed};
 use domain::Clock;
@@ -23,21 +23,21 @@ fn seed_products() -> Vec<Value> {
 }
 
 async fn run_seed(pool: &PgPool, products: &[Value]) -> SeedSummary {
-    let seedlings: Vec<SeedProduct> = serde_json::from_value(products.into()).unwrap();
-    seed(pool, &Clock::system(), &seedlings).await.unwrap()
+    let products: Vec<SeedProduct> = serde_json::from_value(products.into()).unwrap();
+    seed(pool, &Clock::system(), &products).await.unwrap()
 }
 
 async fn event_summaries(app: &TestApp) -> Vec<String> {
     let events = app.product_outbox_events().await.into_iter();
-    let mut told: Vec<String> = events
-        .map(|(kind, event)| format!("{kind} {}", event["data"]["name"]))
+    let mut summaries: Vec<String> = events
+        .map(|(detail_type, event)| format!("{detail_type} {}", event["data"]["name"]))
         .collect();
-    told.sort();
-    told
+    summaries.sort();
+    summaries
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing(pool: PgPool) {
+async fn seed_creates_products_with_events_and_is_idempotent(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let first = run_seed(&pool, &seed_products()).await;
     assert_eq!(first.to_string(), "3 products: 3 created, 0 updated, 0 unchanged");
@@ -60,13 +60,13 @@ async fn new_products_come_in_with_their_events_and_a_second_run_changes_nothing
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
+async fn seed_updates_only_changed_products_of_the_file(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let own = app.create_product("Iron kettle", 16_800).await;
+    let other_product = app.create_product("Iron kettle", 16_800).await;
     let mut products = seed_products();
     run_seed(&pool, &products).await;
-    let gone = format!("/v1/products/{}", products[2]["id"].as_str().unwrap());
-    app.delete(&gone)
+    let removed = format!("/v1/products/{}", products[2]["id"].as_str().unwrap());
+    app.delete(&removed)
         .bearer_auth(&app.admin_token)
         .header("If-Match", "\"1\"")
         .fetch()
@@ -90,12 +90,12 @@ async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
             .contains(&"ProductUpdated \"Tea bowl\"".to_owned())
     );
     assert_eq!(
-        app.get(&gone).fetch().await.status,
+        app.get(&removed).fetch().await.status,
         404,
-        "what was taken out stays out"
+        "seeding does not restore a removed product"
     );
     assert_eq!(
-        app.get(format!("/v1/products/{own}"))
+        app.get(format!("/v1/products/{other_product}"))
             .fetch()
             .await
             .header("etag"),
@@ -104,29 +104,29 @@ async fn a_changed_file_changes_its_products_and_no_others(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn a_file_goes_in_as_a_whole_or_not_at_all(pool: PgPool) {
+async fn seed_applies_a_file_completely_or_not_at_all(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let mut twice = seed_products();
-    twice.push(twice[0].clone());
-    let seedlings: Vec<SeedProduct> = serde_json::from_value(twice.into()).unwrap();
+    let mut with_duplicate = seed_products();
+    with_duplicate.push(with_duplicate[0].clone());
+    let products: Vec<SeedProduct> = serde_json::from_value(with_duplicate.into()).unwrap();
     assert!(
-        seed(&pool, &Clock::system(), &seedlings).await.is_err(),
-        "one product stands in it twice"
+        seed(&pool, &Clock::system(), &products).await.is_err(),
+        "the file contains a product twice"
     );
     assert_eq!(app.get("/v1/products").fetch().await.body["items"], json!([]));
     assert!(event_summaries(&app).await.is_empty());
 
-    let mut misspelt = seed_products();
-    misspelt[0]["colour"] = json!("red");
-    assert!(serde_json::from_value::<Vec<SeedProduct>>(misspelt.into()).is_err());
+    let mut unknown_field = seed_products();
+    unknown_field[0]["colour"] = json!("red");
+    assert!(serde_json::from_value::<Vec<SeedProduct>>(unknown_field.into()).is_err());
 }
 
 #[test]
-fn the_catalogue_of_the_repository_can_be_seeded() {
+fn catalog_fixture_is_valid() {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/catalog/products.json"
     );
-    let seedlings: Vec<SeedProduct> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert!(seedlings.len() >= 300);
+    let products: Vec<SeedProduct> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(products.len() >= 300);
 }

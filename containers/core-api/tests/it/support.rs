@@ -1,5 +1,5 @@
-//! The program as a test has it: everything real but the bus, which nothing is handed to, so that the events
-//! stay in their outboxes.
+//! The test harness: core-api on a port of its own, with a database and tables per test. Everything is real
+//! except the event bus: no relay runs, so events stay in their outboxes, where tests read them.
 
 use std::{cell::RefCell, fmt::Display};
 
@@ -16,7 +16,7 @@ use core_api::{
     order_service::OrderService,
     rate_limit::RateLimiter,
 };
-use domain::{Clock, UserId, ids::uuid_v7};
+use domain::{Clock, ids::uuid_v7};
 use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use events::OutboxEvent;
 use http_server::TrustedProxies;
@@ -34,8 +34,9 @@ use tokio_util::sync::CancellationToken;
 use users::Users;
 use uuid::Uuid;
 
-use crate::authentication::{self, TestUser};
+use crate::test_user::{self, TestUser};
 
+/// core-api under test.
 pub struct TestApp {
     pub pool: PgPool,
     pub orders: Orders,
@@ -43,32 +44,31 @@ pub struct TestApp {
     pub users: Users,
     pub carts: Carts,
     pub sessions_table: String,
-    pub dynamo: Client,
+    pub dynamodb: Client,
     outbox_table: String,
     base_url: String,
     http: reqwest::Client,
 }
 
-/// What a test may have otherwise.
+/// What a test can configure.
 pub struct TestAppConfig {
     pub clock: Clock,
     pub rate_limiter: RateLimiter,
     pub trusted_proxies: TrustedProxies,
-    /// Where DynamoDB is as the program sees it, if not where it is.
+    /// The DynamoDB endpoint that core-api uses, if not the real one.
     pub dynamodb_url: Option<String>,
 }
 
-/// What the program is to trust.
 pub fn trusted_proxies(proxies: &[&str]) -> TrustedProxies {
-    let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
-    TrustedProxies::new(proxies, HeaderName::from_static("x-forwarded-for"))
+    let networks = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+    TrustedProxies::new(networks, HeaderName::from_static("x-forwarded-for"))
 }
 
 impl Default for TestAppConfig {
     fn default() -> Self {
         Self {
             clock: Clock::system(),
-            // A test is one address.
+            // All requests of a test come from one IP address, so the limits are multiplied.
             rate_limiter: RateLimiter::new(100_000, None, Clock::system()).unwrap(),
             trusted_proxies: trusted_proxies(&["127.0.0.1"]),
             dynamodb_url: None,
@@ -76,19 +76,20 @@ impl Default for TestAppConfig {
     }
 }
 
-/// For so many tests at once sqlx has connections: twenty for a whole program, and five for a test. More of them would wait
-/// for each other's until one gives up; those that wait here hold one at most.
+/// Limits how many tests run at once. sqlx allows twenty connections per process and five per test: more
+/// tests would wait for each other's connections until one times out. A test that waits here holds at most
+/// one connection.
 static TEST_SLOTS: Semaphore = Semaphore::const_new(3);
 
 thread_local! {
-    /// A test is a thread, and keeps its place until its end, also when it starts the program twice.
+    /// Each test runs on its own thread and keeps its slot until it ends, also when it starts core-api twice.
     static TEST_SLOT: RefCell<Option<SemaphorePermit<'static>>> = const { RefCell::new(None) };
 }
 
 async fn acquire_test_slot() {
     if TEST_SLOT.with_borrow(Option::is_none) {
-        let place = TEST_SLOTS.acquire().await.unwrap();
-        TEST_SLOT.set(Some(place));
+        let permit = TEST_SLOTS.acquire().await.unwrap();
+        TEST_SLOT.set(Some(permit));
     }
 }
 
@@ -97,81 +98,79 @@ impl TestApp {
         Self::start_with_clock(pool, Clock::system()).await
     }
 
-    /// The program with a clock of the test's own.
     pub async fn start_with_clock(pool: PgPool, clock: Clock) -> Self {
-        let setting = TestAppConfig {
+        let config = TestAppConfig {
             clock,
             ..TestAppConfig::default()
         };
-        Self::start_with_config(pool, setting).await
+        Self::start_with_config(pool, config).await
     }
 
-    /// The program in a setting of the test's own.
-    pub async fn start_with_config(pool: PgPool, setting: TestAppConfig) -> Self {
+    pub async fn start_with_config(pool: PgPool, config: TestAppConfig) -> Self {
         acquire_test_slot().await;
         let TestAppConfig {
             clock,
-            rate_limiter: limits,
-            trusted_proxies: proxies,
-            dynamodb_url: dynamodb,
-        } = setting;
+            rate_limiter,
+            trusted_proxies,
+            dynamodb_url,
+        } = config;
         let aws = aws_client::sdk_config().await;
-        let dynamo = Client::new(&aws);
-        let seen = match dynamodb {
+        let dynamodb = Client::new(&aws);
+        let app_dynamodb = match dynamodb_url {
             Some(url) => Client::from_conf(dynamodb::config_builder(&aws).endpoint_url(url).build()),
             None => dynamodb::client(&aws),
         };
-        let tables = create_order_tables(&dynamo, &clock).await;
-        let outbox = tables.outbox.clone();
-        let sessions = create_sessions_table(&dynamo, &clock).await;
-        let carts = Carts::new(seen.clone(), &sessions, clock.clone());
+        let tables = create_order_tables(&dynamodb, &clock).await;
+        let outbox_table = tables.outbox.clone();
+        let sessions_table = create_sessions_table(&dynamodb, &clock).await;
+        let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
-        let orders = Orders::new(seen, tables, clock.clone());
+        let orders = Orders::new(app_dynamodb, tables, clock.clone());
 
-        // The relays are dropped, not run: what is handed to them stays where it is.
+        // The relays are dropped instead of run, so that events stay in the outboxes.
         let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), "unused");
-        let parking = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), "unused");
-        let (_, product_events) = Relay::new(
+        let parking_queue = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), "unused");
+        let (_, product_outbox) = Relay::new(
             PostgresOutbox::new(pool.clone()),
             publisher.clone(),
-            parking.clone(),
+            parking_queue.clone(),
             clock.clone(),
         );
-        let (_, order_events) = Relay::new(orders.outbox().clone(), publisher, parking, clock.clone());
-        let catalogue = Catalog::new(pool.clone(), product_events, clock.clone());
-        let checkout = OrderService::new(catalogue.clone(), orders.clone(), order_events);
-        let verifier = authentication::verifier(clock.clone());
+        let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
+        let catalog = Catalog::new(pool.clone(), product_outbox, clock.clone());
+        let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox);
+        let verifier = test_user::verifier(clock.clone());
         let app = AppState {
             carts: carts.clone(),
-            catalog: catalogue,
-            order_service: checkout,
-            rate_limiter: limits,
+            catalog,
+            order_service,
+            rate_limiter,
             orders: orders.clone(),
-            trusted_proxies: proxies,
+            trusted_proxies,
             account_status: AccountStatusCache::new(users.clone()),
             users: users.clone(),
             verifier,
         };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
         let router = http_server::with_common_middleware(http::routes(app), clock);
         tokio::spawn(http_server::serve_connections(
             listener,
             router,
             CancellationToken::new(),
         ));
-        let admin = TestUser::admin().register(&pool).await.token();
+        let admin_token = TestUser::admin().register(&pool).await.token();
         Self {
             pool,
             orders,
-            admin_token: admin,
+            admin_token,
             users,
             carts,
-            sessions_table: sessions,
-            dynamo,
-            outbox_table: outbox,
-            base_url: origin,
+            sessions_table,
+            dynamodb,
+            outbox_table,
+            base_url,
             http: reqwest::Client::new(),
         }
     }
@@ -200,30 +199,29 @@ impl TestApp {
         self.request(Method::DELETE, path)
     }
 
-    /// A customer with an account.
+    /// A new customer with an account.
     pub async fn customer(&self) -> TestUser {
-        new_customer().register(&self.pool).await
+        TestUser::customer().register(&self.pool).await
     }
 
-    /// Somebody with an account and this role.
+    /// A new user with an account and this role.
     pub async fn user_with_role(&self, role: Role) -> TestUser {
         TestUser::with_role(role).register(&self.pool).await
     }
 
-    /// Has so many pieces of a product in stock.
-    pub async fn set_stock(&self, product: &str, pieces: i64) {
+    pub async fn set_stock(&self, product: &str, quantity: i64) {
         sqlx::query(
             "INSERT INTO stock (product_id, quantity, reserved, updated_at) VALUES ($1, $2, 0, now())
              ON CONFLICT (product_id) DO UPDATE SET quantity = $2",
         )
         .bind(product.parse::<Uuid>().unwrap())
-        .bind(pieces)
+        .bind(quantity)
         .execute(&self.pool)
         .await
         .unwrap();
     }
 
-    /// Adds a product and gives its id.
+    /// Creates a product through the API and returns its id.
     pub async fn create_product(&self, name: &str, price: i64) -> String {
         self.create_product_with(
             json!({"name": name, "description": "", "price": price, "category": "tea-ware"}),
@@ -231,18 +229,18 @@ impl TestApp {
         .await
     }
 
-    pub async fn create_product_with(&self, details: Value) -> String {
-        let answer = self
+    pub async fn create_product_with(&self, product: Value) -> String {
+        let response = self
             .post("/v1/products")
             .bearer_auth(&self.admin_token)
-            .json(&details)
+            .json(&product)
             .fetch()
             .await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.body_str("id")
+        assert_eq!(response.status, 201, "{response:?}");
+        response.body_str("id")
     }
 
-    /// A request for an order that is right in all but what the test changes of it.
+    /// A request to place an order. The test may change it before it sends it.
     pub fn order_request(&self, token: &str, key: &str, body: &Value) -> RequestBuilder {
         self.post("/v1/orders")
             .bearer_auth(token)
@@ -250,18 +248,18 @@ impl TestApp {
             .json(body)
     }
 
-    /// The events that wait in the catalogue's outbox, oldest first.
+    /// Type and detail of the events in the catalog's outbox, oldest first.
     pub async fn product_outbox_events(&self) -> Vec<(String, Value)> {
         read_product_outbox(&self.pool).await
     }
 
-    /// The events that wait in the orders' outbox, oldest first.
+    /// Type and detail of the events in the orders' outbox, oldest first.
     pub async fn order_outbox_events(&self) -> Vec<(String, Value)> {
-        read_order_outbox(&self.dynamo, &self.outbox_table).await
+        read_order_outbox(&self.dynamodb, &self.outbox_table).await
     }
 }
 
-/// The types and details of the events that wait in a database, oldest first.
+/// Type and detail of the events in the PostgreSQL outbox, oldest first.
 pub async fn read_product_outbox(pool: &PgPool) -> Vec<(String, Value)> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT detail_type, detail FROM event_outbox ORDER BY event_id")
@@ -269,13 +267,13 @@ pub async fn read_product_outbox(pool: &PgPool) -> Vec<(String, Value)> {
             .await
             .unwrap();
     rows.into_iter()
-        .map(|(kind, detail)| (kind, serde_json::from_str(&detail).unwrap()))
+        .map(|(detail_type, detail)| (detail_type, serde_json::from_str(&detail).unwrap()))
         .collect()
 }
 
-/// The types and details of the events that wait in a table, oldest first.
-pub async fn read_order_outbox(dynamo: &Client, table: &str) -> Vec<(String, Value)> {
-    let scan = dynamo
+/// Type and detail of the events in a DynamoDB outbox table, oldest first.
+pub async fn read_order_outbox(dynamodb: &Client, table: &str) -> Vec<(String, Value)> {
+    let scan = dynamodb
         .scan()
         .table_name(table)
         .consistent_read(true)
@@ -290,7 +288,7 @@ pub async fn read_order_outbox(dynamo: &Client, table: &str) -> Vec<(String, Val
         .collect()
 }
 
-/// What came back, as a snapshot shows it.
+/// A whole response, with the headers that snapshots show.
 #[derive(Debug, Serialize)]
 pub struct TestResponse {
     pub status: u16,
@@ -299,7 +297,7 @@ pub struct TestResponse {
 }
 
 impl TestResponse {
-    /// A text of the body.
+    /// A string member of the body.
     pub fn body_str(&self, member: &str) -> String {
         self.body[member]
             .as_str()
@@ -311,10 +309,10 @@ impl TestResponse {
         self.headers[name].as_str().unwrap()
     }
 
-    /// A problem on one line: status, type, and what is wrong where.
+    /// The problem document on one line: status, slug, and the JSON pointer and detail of each error.
     pub fn problem(&self) -> String {
-        let slug = self.body["type"].as_str().unwrap_or_default();
-        let slug = slug
+        let problem_type = self.body["type"].as_str().unwrap_or("no type");
+        let slug = problem_type
             .strip_prefix("https://matsuri.dev/problems/")
             .unwrap_or("NOT A PROBLEM");
         assert_eq!(
@@ -335,14 +333,14 @@ impl TestResponse {
 }
 
 pub trait RequestBuilderExt {
-    /// Sends it and reads the whole answer.
+    /// Sends the request and reads the whole response.
     async fn fetch(self) -> TestResponse;
 }
 
 impl RequestBuilderExt for RequestBuilder {
     async fn fetch(self) -> TestResponse {
         let response = self.send().await.unwrap();
-        let told = [
+        let shown_headers = [
             "allow",
             "cart-token",
             "content-type",
@@ -351,7 +349,7 @@ impl RequestBuilderExt for RequestBuilder {
             "retry-after",
             "www-authenticate",
         ];
-        let headers = told
+        let headers = shown_headers
             .iter()
             .filter_map(|name| {
                 Some((
@@ -375,7 +373,7 @@ impl RequestBuilderExt for RequestBuilder {
     }
 }
 
-/// Tables of a test's own.
+/// Creates the tables of orders for one test.
 pub async fn create_order_tables(client: &Client, clock: &Clock) -> Tables {
     let name = |table: &str| format!("{table}-{}", uuid_v7(clock.now()));
     let tables = Tables {
@@ -389,7 +387,7 @@ pub async fn create_order_tables(client: &Client, clock: &Clock) -> Tables {
     tables
 }
 
-/// A table of sessions of a test's own.
+/// Creates the table of sessions for one test.
 pub async fn create_sessions_table(client: &Client, clock: &Clock) -> String {
     let name = format!("sessions-{}", uuid_v7(clock.now()));
     create_table(client, &name, &["session_id"]).await;
@@ -401,19 +399,16 @@ async fn create_table(client: &Client, table: &str, keys: &[&str]) {
         .create_table()
         .table_name(table)
         .billing_mode(BillingMode::PayPerRequest);
-    for (key, kind) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
-        let text = AttributeDefinition::builder()
+    for (key, key_type) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
+        let attribute = AttributeDefinition::builder()
             .attribute_name(*key)
             .attribute_type(ScalarAttributeType::S);
-        let schema = KeySchemaElement::builder().attribute_name(*key).key_type(kind);
+        let schema = KeySchemaElement::builder()
+            .attribute_name(*key)
+            .key_type(key_type);
         request = request
-            .attribute_definitions(text.build().unwrap())
+            .attribute_definitions(attribute.build().unwrap())
             .key_schema(schema.build().unwrap());
     }
     request.send().await.unwrap();
-}
-
-/// A customer that nobody else is, and who has no account yet.
-pub fn new_customer() -> TestUser {
-    TestUser::customer(UserId::new(Clock::system().now()))
 }
