@@ -230,8 +230,8 @@ async fn starts_without_dependencies_and_reports_them_as_down() {
         "dependencies": {
           "database": "down",
           "event-bus": "down",
-          "orders-table": "down",
-          "jwks": "up"
+          "jwks": "up",
+          "orders-table": "down"
         },
         "status": "unready"
       }
@@ -341,8 +341,8 @@ async fn sigterm_drains_requests_and_publishes_all_events(pool: PgPool) {
         "dependencies": {
           "database": "up",
           "event-bus": "up",
-          "orders-table": "up",
-          "jwks": "up"
+          "jwks": "up",
+          "orders-table": "up"
         },
         "status": "ready"
       }
