@@ -57,7 +57,7 @@ impl ApiClient {
         let now = self.context.clock.now();
         let product = json!({
             "name": "Bench lantern", "description": "A product of the benchmarks.", "price": 1000,
-            "category": "festival-goods",
+            "category": "festival-supplies",
         });
         let request = self
             .http

@@ -11,7 +11,7 @@ impl TestSystem {
     pub async fn create_product(&self, price: i64, stock: i64) -> String {
         let product = json!({
             "name": "Test lantern", "description": "For a test.", "price": price,
-            "category": "festival-goods",
+            "category": "festival-supplies",
         });
         // The database may be unavailable for a moment on a busy machine, so retry on 503.
         let product = eventually("a new product", async || {

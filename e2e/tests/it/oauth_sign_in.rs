@@ -215,7 +215,7 @@ async fn callback_works_once_and_only_in_the_browser_that_started_it() {
         .query_pairs_mut()
         .clear()
         .append_pair("code", &code)
-        .append_pair("state", "made-up");
+        .append_pair("state", "forged");
     let response = mallory.follow_callback(&other_state, Some(&pending.cookie)).await;
     assert_eq!(response.expect_problem(400), "sign-in-not-started");
 
@@ -330,6 +330,6 @@ async fn denied_consent_returns_sign_in_denied() {
     let response = browser.follow_callback(&callback, Some(&pending.cookie)).await;
     assert_eq!(response.expect_problem(403), "sign-in-denied");
     // Another site cannot complete a sign-in that was not started.
-    let request = system.gateway_request(Method::GET, &format!("{CALLBACK}?code=stolen&state=made-up"));
+    let request = system.gateway_request(Method::GET, &format!("{CALLBACK}?code=stolen&state=forged"));
     assert_eq!(send(request).await.expect_problem(400), "sign-in-not-started");
 }

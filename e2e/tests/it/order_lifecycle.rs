@@ -3,7 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use e2e::system::{TestSystem, eventually, send, test_users::status_history};
+use e2e::system::{
+    TestSystem, eventually, send,
+    test_users::{email_address, status_history},
+};
 
 fn detail_types(events: &[Value]) -> Vec<&str> {
     events
@@ -198,4 +201,51 @@ async fn orders_are_listed_newest_first() {
     let second = page(&format!("&cursor={}", first["next_cursor"].as_str().unwrap())).await;
     assert_eq!(ids(&second), placed[2..]);
     assert_eq!(second["next_cursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn customer_who_opted_out_receives_only_receipts_in_the_chosen_language() {
+    let system = TestSystem::shared().await;
+    system.capture_events().await;
+    let customer = system.customer().await;
+    let me = |method| {
+        system
+            .core_api_request(method, "/v1/me")
+            .bearer_auth(&customer.token)
+    };
+    let account = send(me(Method::GET)).await;
+    let etag = account.headers["etag"].clone();
+    let change = json!({"preferences": {"order_mails": false, "language": "ja"}});
+    let changed = send(me(Method::PATCH).header("if-match", etag).json(&change)).await;
+    changed.expect_status(200);
+
+    let lantern = system.create_product(7500, 10).await;
+    let declined = system
+        .place_order(&customer, &lantern, 1, "pm_card_chargeDeclined")
+        .await;
+    assert_eq!(
+        system.wait_for_final_status(&customer, declined).await["status"],
+        "failed"
+    );
+    system.wait_for_events(declined.0, &["OrderFailed"]).await;
+    eventually("an empty notification queue", async || {
+        let waiting = system.queue_messages("notification-queue").await;
+        let is_processed = !waiting
+            .iter()
+            .any(|message| message.to_string().contains(&declined.to_string()));
+        is_processed.then_some(())
+    })
+    .await;
+
+    let paid = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
+    system.wait_for_final_status(&customer, paid).await;
+    let mails = eventually("the receipt", async || {
+        Some(system.sent_mails(&email_address(&customer.id)).await).filter(|mails| !mails.is_empty())
+    })
+    .await;
+    let subjects: Vec<&Value> = mails.iter().map(|mail| &mail["Subject"]).collect();
+    assert_eq!(subjects, ["ご注文が確定しました"]);
+    let text = mails[0]["BodyText"].as_str().unwrap();
+    assert!(text.contains(&paid.to_string()), "{text}");
+    assert!(!text.contains("Thank you for your order"), "{text}");
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask redrive` retries dead letters, parked orders and parked events, and loses none of them.
+//! `cargo xtask redrive` retries messages of dead-letter queues, parked orders and parked events, and loses
+//! none of them.
 
 use std::collections::BTreeSet;
 

@@ -118,16 +118,19 @@ async fn low_stock_reaches_subscribers_of_stock_alerts() {
     });
     let reservation = system.post_to_stock_service("/v1/reservations", &body).await;
     reservation.expect_status(201);
-    eventually("StockLow in a queue that is subscribed to stock-alerts", async || {
-        let alerts = system.queue_messages("e2e-stock-alerts").await;
-        let mut events = alerts.iter().filter_map(|message| {
-            let notification: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
-            serde_json::from_str::<Value>(notification["Message"].as_str()?).ok()
-        });
-        events.find(|event| {
-            let data = &event["detail"]["data"];
-            event["detail-type"] == "StockLow" && data["product_id"] == lantern && data["available"] == 7
-        })
-    })
+    eventually(
+        "StockLow in a queue that is subscribed to stock-alerts",
+        async || {
+            let alerts = system.queue_messages("e2e-stock-alerts").await;
+            let mut events = alerts.iter().filter_map(|message| {
+                let notification: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
+                serde_json::from_str::<Value>(notification["Message"].as_str()?).ok()
+            });
+            events.find(|event| {
+                let data = &event["detail"]["data"];
+                event["detail-type"] == "StockLow" && data["product_id"] == lantern && data["available"] == 7
+            })
+        },
+    )
     .await;
 }

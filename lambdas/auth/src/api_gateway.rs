@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Clock;
 use events::{EventContext, TraceParent};
-use http_server::{Json, Problem};
+use http_server::{Json, Problem, extract::is_json};
 use lambda_shared::{FunctionError, Handler, Invocation, trace_context};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -124,7 +124,7 @@ impl Request {
         }
         // Cross-site request forgery: a foreign page can make a browser send any body without a CORS
         // preflight, but not with this content type.
-        if !self.has_json_content_type() {
+        if !is_json(&self.headers) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
@@ -157,14 +157,6 @@ impl Request {
             .filter_map(|cookie| cookie.trim().split_once('='))
             .find(|(found, _)| *found == name)
             .map(|(_, value)| value)
-    }
-
-    fn has_json_content_type(&self) -> bool {
-        let content_type = self.headers.get(header::CONTENT_TYPE);
-        content_type
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.split(';').next())
-            .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
     }
 }
 
@@ -297,6 +289,7 @@ mod tests {
         let valid = r#"{"email":"a@b"}"#;
         assert_eq!(status_of(read("application/json", valid)), 200);
         assert_eq!(status_of(read("Application/JSON; charset=utf-8", valid)), 200);
+        assert_eq!(status_of(read("application/vnd.matsuri+json", valid)), 200);
         assert_eq!(status_of(read("text/plain", valid)), 415);
         assert_eq!(status_of(read("", valid)), 415);
         assert_eq!(status_of(read("application/json", "{")), 400);

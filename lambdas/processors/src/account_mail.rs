@@ -106,7 +106,7 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
         AccountMail::RegistrationRepeated => MailCopy {
             subject: "You have an account at Matsuri / すでにご登録済みです",
             english: (
-                "Someone tried to register at Matsuri with this e-mail address, which already has an \
+                "A person tried to register at Matsuri with this e-mail address, which already has an \
                  account.",
                 "If it was you, sign in, or reset your password if you have forgotten it. If it was not you, \
                  please ignore this mail: your account has not changed.",
@@ -183,7 +183,7 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
 }
 
 /// The name, if it consists of letters and a few punctuation characters. Other names could be used to send
-/// advertisements or links to strangers.
+/// advertisements or links to people who are not our users.
 fn plain_name(name: &str) -> Option<&str> {
     let is_plain = |c: char| c.is_alphabetic() || matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '・' | 'ー');
     let short = name.chars().count() <= MAX_NAME_CHARS;

@@ -18,7 +18,8 @@
 //! | send-notification | the event id: consumers detect duplicates by it |
 //! | refund-payment | the payment's status at the provider, the idempotency key, the order's payment status |
 //!
-//! The idempotency keys derive from the order id. stock-service applies each transition of a reservation once.
+//! The idempotency keys derive from the order id. stock-service applies each transition of a reservation
+//! once.
 //!
 //! # The order item resolves every race
 //!

@@ -1,9 +1,9 @@
 //! `process-payment`: charges the order's total.
 //!
 //! 1. The step creates a payment at the provider, which moves no money.
-//! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order or
-//!    a compensation has closed it. After the claim the payment can be found from the order, even when this
-//!    process dies.
+//! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order
+//!    or a compensation has closed it. After the claim the payment can be found from the order, even when
+//!    this process dies.
 //! 3. The step confirms the payment, and the provider charges it.
 //! 4. The order records the payment, and the step publishes `PaymentProcessed`.
 //!

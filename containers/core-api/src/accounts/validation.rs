@@ -126,8 +126,8 @@ impl From<MailLanguage> for Language {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Preferences)]
 pub struct PreferencesResponse {
-    /// Whether to send mails about orders. The receipt of a completed (paid) order is always sent, because the law
-    /// requires it. A change applies to orders placed after it.
+    /// Whether to send mails about orders. The receipt of a completed (paid) order is always sent, because
+    /// the law requires it. A change applies to orders placed after it.
     order_mails: bool,
     /// The language of order mails. A change applies to orders placed after it.
     language: MailLanguage,
@@ -162,8 +162,8 @@ pub struct ProfilePatch {
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencesPatch {
-    /// Whether to send mails about orders. The receipt of a completed (paid) order is always sent, because the law
-    /// requires it. A change applies to orders placed after it.
+    /// Whether to send mails about orders. The receipt of a completed (paid) order is always sent, because
+    /// the law requires it. A change applies to orders placed after it.
     #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<bool>)]
     order_mails: Option<Option<bool>>,

@@ -37,7 +37,7 @@ const REJECTED_REQUESTS_METRIC: &str = "rate_limited_requests_total";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RateLimitKey {
     User(UserId),
-    /// An IPv4 address or a /64 network of IPv6 addresses, because a single household has a whole /64. `None`
+    /// An IPv4 address or a /64 network of IPv6 addresses, because one subscriber has a whole /64. `None`
     /// is an unknown address.
     Address(Option<IpAddr>),
 }

@@ -210,7 +210,7 @@ async fn openapi_command_needs_no_configuration() {
 
 #[tokio::test]
 async fn starts_without_dependencies_and_reports_them_as_down() {
-    let database = format!("postgres://nobody@{UNREACHABLE_ADDRESS}/nothing");
+    let database = format!("postgres://unknown@{UNREACHABLE_ADDRESS}/nothing");
     let endpoint = format!("http://{UNREACHABLE_ADDRESS}");
     let core_api =
         CoreApiProcess::start(&[("DATABASE_URL", &database), ("AWS_ENDPOINT_URL", &endpoint)]).await;

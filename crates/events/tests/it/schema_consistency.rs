@@ -158,7 +158,7 @@ fn collect_locations<'a>(
     });
 }
 
-/// Mutates the example at one location and compares the verdicts of the schema and of Rust.
+/// Mutates the example at one location and compares whether the schema and Rust accept it.
 fn compare_mutations(
     event: &EventType,
     validator: &Validator,
@@ -207,11 +207,11 @@ fn compare_mutations(
     for (what, document) in mutations {
         let (schema, rust) = (validator.is_valid(&document), (event.parse)(&document).is_ok());
         if schema != rust {
-            let verdict = |accepts| if accepts { "accepts" } else { "rejects" };
+            let outcome = |accepts| if accepts { "accepts" } else { "rejects" };
             problems.push(format!(
                 "{at} {what}: the schema {} it, Rust {}",
-                verdict(schema),
-                verdict(rust)
+                outcome(schema),
+                outcome(rust)
             ));
         }
     }

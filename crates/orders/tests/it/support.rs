@@ -64,7 +64,7 @@ impl TestContext {
         };
         NewOrder {
             user_id,
-            contact_email: "someone@example.com".to_owned(),
+            contact_email: "customer@example.com".to_owned(),
             items: vec![item],
             total: Money::new(1500, Currency::JPY).unwrap(),
             payment_method: "pm_card_visa".to_owned(),

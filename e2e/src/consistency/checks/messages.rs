@@ -147,6 +147,8 @@ fn expects_mail(order: &Order) -> bool {
 fn expected_mail(order: &Order) -> Option<MailKind> {
     match (order.status, order.payment) {
         (OrderStatus::Completed, _) => Some(MailKind::Completed),
+        // Customers who opted out of order mails receive receipts only.
+        (OrderStatus::Failed, _) if order.order_mails == Some(false) => None,
         (OrderStatus::Failed, Some(PaymentState::Refunded)) => Some(MailKind::FailedAndRefunded),
         (OrderStatus::Failed, _) => Some(MailKind::Failed),
         (OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Cancelled, _) => None,

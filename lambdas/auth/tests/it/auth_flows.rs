@@ -113,7 +113,7 @@ async fn responses_do_not_reveal_whether_an_email_has_an_account(pool: PgPool) {
         (refused.status, refused.problem_slug()),
         (401, "invalid-credentials")
     );
-    let unknown = json!({"email": "nobody@example.com", "password": PASSWORD});
+    let unknown = json!({"email": "unknown@example.com", "password": PASSWORD});
     let unknown = login.post("/v1/auth/login", &unknown).await;
     assert_eq!(
         (refused.status, &refused.body, &refused.headers),
@@ -125,7 +125,7 @@ async fn responses_do_not_reveal_whether_an_email_has_an_account(pool: PgPool) {
         .post("/v1/auth/password/forgot", &json!({"email": EMAIL}))
         .await;
     assert_eq!(context.next_mail().await["mail"], "reset_password");
-    let unknown = json!({"email": "nobody@example.com"});
+    let unknown = json!({"email": "unknown@example.com"});
     let unknown = forgot.post("/v1/auth/password/forgot", &unknown).await;
     assert_eq!(
         (known.status, &known.body, &known.headers),
@@ -181,7 +181,7 @@ async fn response_time_does_not_reveal_whether_an_email_has_an_account(pool: PgP
         assert_eq!(sign_in(&login, PASSWORD).await.status, 200);
         for _ in 0..4 {
             known = known.min(time(EMAIL).await);
-            unknown = unknown.min(time(&format!("nobody-{round}@example.com")).await);
+            unknown = unknown.min(time(&format!("unknown-{round}@example.com")).await);
         }
         if (0.7..1.4).contains(&(known.as_secs_f64() / unknown.as_secs_f64())) {
             return;
@@ -373,7 +373,7 @@ async fn verification_link_can_be_requested_again(pool: PgPool) {
     let post = async |body: Value| verify.post("/v1/auth/email/verify", &body).await;
     let (known, unknown) = (
         post(json!({"email": EMAIL})).await,
-        post(json!({"email": "nobody@example.com"})).await,
+        post(json!({"email": "unknown@example.com"})).await,
     );
     assert_eq!((known.status, &known.body), (202, &unknown.body));
     let mut mails = [context.next_mail().await, context.next_mail().await];

@@ -307,7 +307,7 @@ async fn sign_in_completes_once_and_only_in_its_browser(pool: PgPool) {
         theirs.with_cookie(&mine.cookie),
         theirs.with_cookie(""),
         StartedSignIn {
-            state: "made-up".to_owned(),
+            state: "forged".to_owned(),
             ..mine.with_cookie(&mine.cookie)
         },
     ] {

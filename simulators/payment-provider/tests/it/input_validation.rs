@@ -23,7 +23,7 @@ async fn errors_name_the_invalid_parameter() {
         (("currency", "usd"), "", "currency"),
         (("currency", " "), "parameter_invalid_empty", "currency"),
         (
-            ("payment_method", "pm_card_nobody"),
+            ("payment_method", "pm_card_unknown"),
             "resource_missing",
             "payment_method",
         ),
@@ -123,7 +123,7 @@ async fn requests_without_a_test_key_are_unauthorized() {
         list().bearer_auth("sk_live_key"),
         list().header("authorization", "Basic !"),
         list().header("authorization", "sk_test_key"),
-        list().basic_auth("someone", Some("sk_test_key")),
+        list().basic_auth("user", Some("sk_test_key")),
     ];
     for request in rejected {
         let response = client.send(request).await;
