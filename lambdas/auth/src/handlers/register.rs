@@ -76,7 +76,7 @@ impl RegisterHandler {
                     .await?;
             }
         }
-        let body = json!({"detail": "We have sent a mail that says how to go on."});
+        let body = json!({"detail": "We have sent a mail with instructions."});
         Ok(Response::json(StatusCode::ACCEPTED, &body))
     }
 

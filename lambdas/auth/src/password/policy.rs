@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn length_is_limited_and_email_and_name_are_rejected() {
-        let random: String = (0..129).map(|i| char::from(33 + (i * 37 % 90) as u8)).collect();
+        let varied: String = (0..129).map(|i| char::from(33 + (i * 37 % 90) as u8)).collect();
         assert!(validate("xk7 quit").is_ok());
         assert!(validate("祭り囃子と太鼓の音").is_ok());
-        assert!(validate(&random[..128]).is_ok());
+        assert!(validate(&varied[..128]).is_ok());
         for (text, error) in [
             ("1234567", PasswordPolicyError::TooShort),
             ("祭り囃子と太鼓", PasswordPolicyError::TooShort),
-            (&*random, PasswordPolicyError::TooLong),
+            (&*varied, PasswordPolicyError::TooLong),
             (&*"👨‍👩‍👧‍👦".repeat(21), PasswordPolicyError::TooLong),
             ("Hanako.M@Example.com", PasswordPolicyError::Guessable),
             (" hanako matsuri", PasswordPolicyError::Guessable),
