@@ -1,5 +1,5 @@
-//! Rate limits per user and per client IP address. All instances share the counters in Redis. Without Redis,
-//! or while it does not respond, each instance counts separately.
+//! The rate limiter: limits requests per user and per client IP address. All instances share the counters in
+//! Redis. Without Redis, or while it does not respond, each instance counts separately.
 
 pub mod gcra;
 pub mod policy;

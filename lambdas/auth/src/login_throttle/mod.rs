@@ -1,4 +1,4 @@
-//! The login throttle: it slows down password guessing, per account and per client IP address.
+//! Login throttling: slows down password guessing, per account and per client IP address.
 //!
 //! An IP address that has signed in to an account before is trusted there and has a counter of its own.
 //! Password guessing from other addresses then delays only other addresses, so an attacker cannot lock the

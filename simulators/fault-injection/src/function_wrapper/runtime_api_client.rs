@@ -107,7 +107,7 @@ impl RuntimeApiClient {
     ) -> Result<()> {
         let id = invocation
             .headers
-            .get("runtime_api-runtime-aws-request-id")
+            .get("lambda-runtime-aws-request-id")
             .and_then(|id| id.to_str().ok())
             .context("the invocation has no header lambda-runtime-aws-request-id")?;
         let url = self.invocation_url(&format!("/{id}/{}", result.outcome));
@@ -145,7 +145,7 @@ impl RuntimeApiClient {
 
 /// Returns the headers of the runtime API, without those of the HTTP connection.
 pub(super) fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
-    let is_forwarded = |name: &str| name == CONTENT_TYPE || name.starts_with("runtime_api-runtime-");
+    let is_forwarded = |name: &str| name == CONTENT_TYPE || name.starts_with("lambda-runtime-");
     headers
         .iter()
         .filter(|(name, _)| is_forwarded(name.as_str()))
