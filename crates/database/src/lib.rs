@@ -3,6 +3,9 @@
 //! core-api and stock-service share one database and its migrations. Only core-api writes products and users;
 //! only stock-service writes stock. `core-api migrate` applies the migrations.
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};

@@ -320,7 +320,7 @@ async fn login_throttle_allows_five_of_a_thousand_guesses() {
             assert!((1..=900).contains(&wait), "{response:?}");
             assert_eq!(
                 response.body["type"],
-                "https://matsuri.dev/problems/too-many-tries"
+                "https://matsuri.dev/problems/too-many-attempts"
             );
         }
         response.status.as_u16()
@@ -349,7 +349,7 @@ async fn login_throttle_allows_five_of_a_thousand_guesses() {
     let log = audit_entries(&system, "action=login_refused").await;
     assert!(
         log.iter()
-            .any(|entry| entry["details"]["reason"] == "too_many_tries"),
+            .any(|entry| entry["details"]["reason"] == "too_many_attempts"),
         "{log:?}"
     );
 }

@@ -1,7 +1,7 @@
 //! The test harness: core-api on a port of its own, with a database and tables per test. Everything is real
 //! except the event bus: no relay runs, so events stay in their outboxes, where tests read them.
 
-use std::{cell::RefCell, fmt::Display};
+use std::fmt::Display;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -26,10 +26,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use tokens::Role;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, SemaphorePermit},
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use users::Users;
 use uuid::Uuid;
@@ -76,23 +73,6 @@ impl Default for TestAppConfig {
     }
 }
 
-/// Limits how many tests run at once. sqlx allows twenty connections per process and five per test: more
-/// tests would wait for each other's connections until one times out. A test that waits here holds at most
-/// one connection.
-static TEST_SLOTS: Semaphore = Semaphore::const_new(3);
-
-thread_local! {
-    /// Each test runs on its own thread and keeps its slot until it ends, also when it starts core-api twice.
-    static TEST_SLOT: RefCell<Option<SemaphorePermit<'static>>> = const { RefCell::new(None) };
-}
-
-async fn acquire_test_slot() {
-    if TEST_SLOT.with_borrow(Option::is_none) {
-        let permit = TEST_SLOTS.acquire().await.unwrap();
-        TEST_SLOT.set(Some(permit));
-    }
-}
-
 impl TestApp {
     pub async fn start(pool: PgPool) -> Self {
         Self::start_with_clock(pool, Clock::system()).await
@@ -107,7 +87,7 @@ impl TestApp {
     }
 
     pub async fn start_with_config(pool: PgPool, config: TestAppConfig) -> Self {
-        acquire_test_slot().await;
+        database::testing::acquire_test_slot().await;
         let TestAppConfig {
             clock,
             rate_limiter,

@@ -209,5 +209,7 @@ async fn wait_for_blocked_transaction(pool: &PgPool) {
         .await
         .unwrap()
         == 0
-    {}
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -83,6 +83,7 @@ impl TestApp {
     }
 
     async fn start_with_clock(pool: &PgPool, clock: TestClock) -> Self {
+        database::testing::acquire_test_slot().await;
         let (pem, jwks) = &*KEYS;
         let verifier = TokenVerifier::from_jwks(jwks, ISSUER, AUDIENCE, Clock::system()).unwrap();
         let key = ServiceSigningKey {

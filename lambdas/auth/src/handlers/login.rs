@@ -57,7 +57,7 @@ impl LoginHandler {
         let permit = match self.throttle.check(email.as_str(), &request.client_ip).await? {
             ThrottleDecision::Allowed(permit) => permit,
             ThrottleDecision::Blocked(wait) => {
-                let details = json!({"reason": "too_many_tries"});
+                let details = json!({"reason": "too_many_attempts"});
                 audit::record(&self.users, request, "login_refused", None, None, details).await;
                 return Err(AuthError::TooManyAttempts(wait));
             }
