@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 static TEST_SLOTS: Semaphore = Semaphore::const_new(3);
 
 thread_local! {
-    /// Each test runs on its own thread and keeps its slot until it ends, also when it starts a service twice.
+    /// Each test runs on its own thread and keeps its slot until it ends, even if it starts a service twice.
     static TEST_SLOT: RefCell<Option<SemaphorePermit<'static>>> = const { RefCell::new(None) };
 }
 
