@@ -68,20 +68,33 @@ pub struct TestExecutable {
     pub package_dir: PathBuf,
 }
 
-/// Finds a test executable of a package, which [`build_with_tests`] has built. `test` is the name of an
-/// integration test, or of the package's library or binary for its unit tests.
+/// The test executables of a package, which [`build_with_tests`] has built: the one called `name`, or else
+/// all integration tests. The unit tests of a library or binary have its name.
 ///
 /// # Errors
 /// When the package has no such test.
-pub fn test_executable(package: &str, test: &str) -> Result<TestExecutable> {
+pub fn test_executables(package: &str, name: Option<&str>) -> Result<Vec<TestExecutable>> {
     let mut command = cargo_command();
     command.args(["test", "--workspace", "--no-run", "--quiet"]);
-    run_for_messages(command)?
+    let is_selected = |message: &Value| match name {
+        Some(name) => message
+            .pointer("/target/name")
+            .is_some_and(|target| target == name),
+        None => message
+            .pointer("/target/kind/0")
+            .is_some_and(|kind| kind == "test"),
+    };
+    let executables: Vec<TestExecutable> = run_for_messages(command)?
         .iter()
-        .filter(|message| message.pointer("/target/name").is_some_and(|name| name == test))
+        .filter(|message| is_selected(message))
         .filter_map(parse_test_executable)
-        .find(|executable| executable.package_dir.ends_with(package))
-        .with_context(|| format!("the package {package} has no test executable {test}"))
+        .filter(|executable| executable.package_dir.ends_with(package))
+        .collect();
+    if executables.is_empty() {
+        let name = name.unwrap_or("of its integration tests");
+        bail!("the package {package} has no test executable {name}");
+    }
+    Ok(executables)
 }
 
 /// The test executable that a message of cargo reports, if it reports one.

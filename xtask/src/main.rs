@@ -242,9 +242,9 @@ struct RepeatArgs {
     #[arg(long, short, default_value = "e2e", value_name = "NAME")]
     package: String,
     /// The test executable of the package: the name of an integration test, or of the library for its unit
-    /// tests (for example stock_service)
-    #[arg(long, default_value = "it", value_name = "NAME")]
-    test: String,
+    /// tests (for example stock_service) [default: all integration tests]
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
     /// Arguments for the test executable: filters and options such as --exact or --nocapture [default: all
     /// tests]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST_ARGS")]
@@ -404,10 +404,7 @@ mod tests {
             panic!("expected the command repeat");
         };
         assert_eq!((arguments.runs, arguments.cpu_hogs), (50, Some(4)));
-        assert_eq!(
-            (arguments.package.as_str(), arguments.test.as_str()),
-            ("e2e", "it")
-        );
+        assert_eq!((arguments.package.as_str(), arguments.test), ("e2e", None));
         assert_eq!(arguments.arguments, ["saga_matrix::", "--exact"]);
     }
 }

@@ -4,7 +4,7 @@ use domain::{OrderId, ids::uuid_v7};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ApiResponse, TestSystem, eventually, send};
+use super::{ApiCaller, ApiResponse, TestSystem, eventually, send};
 
 impl TestSystem {
     /// Creates a product with `stock` units, and returns its id.
@@ -58,6 +58,12 @@ impl TestSystem {
         let number = |field: &str| level[field].as_i64().expect("stock quantities are integers");
         assert_eq!(number("available"), number("quantity") - number("reserved"));
         (number("quantity"), number("reserved"))
+    }
+
+    /// Cancels an order at core-api.
+    pub async fn cancel_order(&self, caller: &ApiCaller, order_id: OrderId) -> ApiResponse {
+        let request = self.core_api_request(Method::POST, &format!("/v1/orders/{order_id}/cancel"));
+        send(request.bearer_auth(&caller.token)).await
     }
 
     /// Reads the reservation of an order from stock-service.

@@ -17,7 +17,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
-    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -30,8 +30,8 @@ pub use test_users::ApiCaller;
 /// one.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Tests that disable a part of the system take the write lock; all others take the read lock.
-static SYSTEM_LOCK: RwLock<()> = RwLock::const_new(());
+/// Serialises the tests of `tests/exclusive`.
+static EXCLUSIVE_ACCESS: Mutex<()> = Mutex::const_new(());
 
 /// The running system that the environment variables of `cargo xtask test` describe.
 pub struct TestSystem {
@@ -48,13 +48,8 @@ pub struct TestSystem {
     pub clock: Clock,
     users: Users,
     keys_dir: PathBuf,
-    _access: SystemAccess,
-}
-
-#[expect(dead_code, reason = "the guards are held until drop and never read")]
-enum SystemAccess {
-    Shared(RwLockReadGuard<'static, ()>),
-    Exclusive(RwLockWriteGuard<'static, ()>),
+    /// Held until drop by a test that needs the system for itself.
+    _exclusive_access: Option<MutexGuard<'static, ()>>,
 }
 
 /// An HTTP response with its whole body.
@@ -67,17 +62,18 @@ pub struct ApiResponse {
 }
 
 impl TestSystem {
-    /// The system, shared with other tests.
-    pub async fn shared() -> Self {
-        Self::with_access(SystemAccess::Shared(SYSTEM_LOCK.read().await))
+    /// The system, shared with the other tests of `tests/it`.
+    pub fn shared() -> Self {
+        Self::new(None)
     }
 
-    /// The system, while no other test uses it.
+    /// The system, while no other test uses it. Only tests of `tests/exclusive` may call this: cargo does not
+    /// run two test executables at the same time, so the lock of one process suffices.
     pub async fn exclusive() -> Self {
-        Self::with_access(SystemAccess::Exclusive(SYSTEM_LOCK.write().await))
+        Self::new(Some(EXCLUSIVE_ACCESS.lock().await))
     }
 
-    fn with_access(access: SystemAccess) -> Self {
+    fn new(exclusive_access: Option<MutexGuard<'static, ()>>) -> Self {
         Self {
             http: Client::new(),
             gateway_url: env_var("HTTP_API_URL"),
@@ -89,7 +85,7 @@ impl TestSystem {
             clock: Clock::system(),
             users: Users::new(account_database(), Clock::system()),
             keys_dir: env_var("MATSURI_KEYS").into(),
-            _access: access,
+            _exclusive_access: exclusive_access,
         }
     }
 

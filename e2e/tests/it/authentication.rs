@@ -30,7 +30,7 @@ async fn wait_until_token_rejected(system: &TestSystem, access_token: &str) {
 
 #[tokio::test]
 async fn user_registers_verifies_the_email_and_refreshes_the_session() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let session = system.sign_in(&hanako).await;
     let me = system
@@ -64,7 +64,7 @@ async fn user_registers_verifies_the_email_and_refreshes_the_session() {
 
 #[tokio::test]
 async fn registration_and_login_do_not_reveal_registered_addresses() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let body = json!({"email": hanako.email, "password": "a guess of mine", "name": "Mallory"});
     let response = system
@@ -94,7 +94,7 @@ async fn registration_and_login_do_not_reveal_registered_addresses() {
 
 #[tokio::test]
 async fn logout_ends_only_its_own_session_and_is_idempotent() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let (session, other) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
     let logout = json!({"refresh_token": session.refresh_token});
@@ -118,7 +118,7 @@ async fn logout_ends_only_its_own_session_and_is_idempotent() {
 
 #[tokio::test]
 async fn logout_everywhere_ends_all_sessions_and_access_tokens() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let (first, second) = (system.sign_in(&hanako).await, system.sign_in(&hanako).await);
     system
@@ -144,7 +144,7 @@ async fn logout_everywhere_ends_all_sessions_and_access_tokens() {
 
 #[tokio::test]
 async fn password_reset_by_mail_replaces_the_password_and_ends_sessions() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let before = system.sign_in(&hanako).await;
     system
@@ -206,7 +206,7 @@ async fn password_reset_by_mail_replaces_the_password_and_ends_sessions() {
 /// A reused refresh token may be stolen, so the session ends for both of its holders.
 #[tokio::test]
 async fn reused_refresh_token_ends_the_session_and_sends_a_mail() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let first = system.sign_in(&hanako).await;
     let second = system.refresh(&first).await;
@@ -230,7 +230,7 @@ async fn reused_refresh_token_ends_the_session_and_sends_a_mail() {
 
 #[tokio::test]
 async fn unauthenticated_clients_reach_public_routes_only() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let request = |method: Method, path: &str| system.gateway_request(method, path);
     for path in ["/v1/products", "/v1/categories", "/v1/cart"] {
         send(request(Method::GET, path)).await.expect_status(200);
@@ -253,7 +253,7 @@ async fn unauthenticated_clients_reach_public_routes_only() {
 
 #[tokio::test]
 async fn discovery_names_the_issuer_and_jwks_has_public_keys_only() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let read = async |path: &str| {
         send(system.gateway_request(Method::GET, path))
             .await
@@ -275,7 +275,7 @@ async fn discovery_names_the_issuer_and_jwks_has_public_keys_only() {
 
 #[tokio::test]
 async fn gateway_does_not_route_to_stock_service() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(100, 10).await;
     let (customer, admin) = (system.customer().await, system.admin().await);
     let stock = format!("/v1/stock/{lantern}");
@@ -304,7 +304,7 @@ async fn gateway_does_not_route_to_stock_service() {
 /// Audit log entries contain the user and the client address, and no secrets.
 #[tokio::test]
 async fn audit_log_records_authentication_without_secrets() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let session = system.sign_in(&hanako).await;
     let me = system

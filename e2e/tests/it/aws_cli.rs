@@ -16,7 +16,7 @@ fn create_temp_dir(system: &TestSystem) -> PathBuf {
 
 #[tokio::test]
 async fn lambda_invoke_runs_order_processor() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
@@ -51,7 +51,7 @@ async fn lambda_invoke_runs_order_processor() {
 
 #[tokio::test]
 async fn events_list_rules_returns_the_deployed_rules() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let dir = create_temp_dir(&system);
     let rules = run_shell(
         &dir,
@@ -88,7 +88,7 @@ async fn events_list_rules_returns_the_deployed_rules() {
 
 #[tokio::test]
 async fn events_put_events_publishes_to_the_bus() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let id = uuid_v7(system.now());
     let entries = json!([{
@@ -105,7 +105,7 @@ async fn events_put_events_publishes_to_the_bus() {
 
 #[tokio::test]
 async fn dynamodb_scan_returns_orders() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;

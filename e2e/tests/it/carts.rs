@@ -40,7 +40,7 @@ async fn get_cart(system: &TestSystem, headers: &[(&str, &str)]) -> Value {
 
 #[tokio::test]
 async fn unauthenticated_cart_merges_into_the_account_and_is_ordered() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (lantern, drum) = (
         system.create_product(700, 10).await,
         system.create_product(4000, 5).await,

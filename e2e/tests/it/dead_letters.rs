@@ -4,7 +4,7 @@ use e2e::system::{TestSystem, eventually};
 
 /// Sends malformed messages to the queue, and asserts that they arrive unchanged in its dead-letter queue.
 async fn assert_moves_to_dlq(queue: &str) {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let malformed = [
         format!("not JSON, at {}", system.now()),
         format!(

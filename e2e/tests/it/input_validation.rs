@@ -41,7 +41,7 @@ async fn order_count(system: &TestSystem, caller: &ApiCaller) -> usize {
 
 #[tokio::test]
 async fn rejects_malformed_and_oversized_bodies() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let json = "application/json";
     let post =
@@ -80,7 +80,7 @@ async fn rejects_malformed_and_oversized_bodies() {
 
 #[tokio::test]
 async fn rejects_invalid_orders() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
     let line = |quantity: Value| json!({"product_id": lantern, "quantity": quantity});
@@ -129,7 +129,7 @@ async fn rejects_invalid_orders() {
 
 #[tokio::test]
 async fn rejects_missing_and_reused_idempotency_keys() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
     let one = order_body(json!([{"product_id": lantern, "quantity": 1}]));
@@ -174,7 +174,7 @@ async fn rejects_missing_and_reused_idempotency_keys() {
 
 #[tokio::test]
 async fn only_administrators_change_the_catalog() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
     let product = json!({"name": "Mine", "description": "Mine.", "price": 1, "category": "tea"});

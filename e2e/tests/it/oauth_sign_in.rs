@@ -128,7 +128,7 @@ async fn fetch_account(system: &TestSystem, response: ApiResponse) -> Value {
 
 #[tokio::test]
 async fn provider_sign_in_creates_one_account_per_subject() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (browser, email) = (Browser::new(&system), unique_email(&system));
     let subject = create_provider_account(&system, &email, true).await;
 
@@ -157,7 +157,7 @@ async fn provider_sign_in_creates_one_account_per_subject() {
 
 #[tokio::test]
 async fn redirect_passes_the_refresh_token_in_the_url_fragment() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let browser = Browser::new(&system);
     let subject = create_provider_account(&system, &unique_email(&system), true).await;
     let page = "https://matsuri.example/signed-in";
@@ -187,7 +187,7 @@ async fn redirect_passes_the_refresh_token_in_the_url_fragment() {
 /// account.
 #[tokio::test]
 async fn callback_works_once_and_only_in_the_browser_that_started_it() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (mallory, victim) = (Browser::new(&system), Browser::new(&system));
     let subject = create_provider_account(&system, &unique_email(&system), true).await;
     let pending = mallory.start_sign_in("").await;
@@ -229,7 +229,7 @@ async fn callback_works_once_and_only_in_the_browser_that_started_it() {
 
 #[tokio::test]
 async fn rejects_redirects_to_other_sites_and_unknown_providers() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let browser = Browser::new(&system);
     for elsewhere in [
         "https%3A%2F%2Fevil.example",
@@ -263,7 +263,7 @@ async fn rejects_redirects_to_other_sites_and_unknown_providers() {
 /// user's account.
 #[tokio::test]
 async fn unverified_addresses_are_not_linked_to_accounts() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let browser = Browser::new(&system);
     let hanako = system.register_user().await;
 
@@ -304,7 +304,7 @@ async fn unverified_addresses_are_not_linked_to_accounts() {
 
 #[tokio::test]
 async fn denied_consent_returns_sign_in_denied() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let browser = Browser::new(&system);
     let pending = browser.start_sign_in("").await;
     let denied = send(

@@ -17,7 +17,7 @@ fn detail_types(events: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn completed_order_commits_stock_charges_once_and_sends_a_mail() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
@@ -94,7 +94,7 @@ async fn completed_order_commits_stock_charges_once_and_sends_a_mail() {
 
 #[tokio::test]
 async fn order_above_available_stock_fails_and_reserves_nothing() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let customer = system.customer().await;
     let (plenty, scarce) = (
@@ -129,7 +129,7 @@ async fn order_above_available_stock_fails_and_reserves_nothing() {
 
 #[tokio::test]
 async fn declined_payment_releases_the_stock() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let customer = system.customer().await;
     for (card, first) in [
@@ -166,7 +166,7 @@ async fn declined_payment_releases_the_stock() {
 
 #[tokio::test]
 async fn orders_are_listed_newest_first() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(100, 10).await;
     let mut placed = Vec::new();
@@ -205,7 +205,7 @@ async fn orders_are_listed_newest_first() {
 
 #[tokio::test]
 async fn customer_who_opted_out_receives_only_receipts_in_the_chosen_language() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     system.capture_events().await;
     let customer = system.customer().await;
     let me = |method| {

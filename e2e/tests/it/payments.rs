@@ -19,7 +19,7 @@ async fn order_and_wait(system: &TestSystem, payment_method: &str) -> (Value, Ve
 }
 
 async fn assert_completed_and_charged_once(payment_method: &str) {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (order, payments, stock) = order_and_wait(&system, payment_method).await;
     assert_eq!(order["status"], "completed");
     assert_eq!(payments.len(), 1, "{payments:?}");
@@ -56,7 +56,7 @@ async fn temporarily_unavailable_provider_is_retried() {
 
 #[tokio::test]
 async fn permanently_failing_provider_charges_nothing() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (order, payments, stock) = order_and_wait(&system, "pm_broken").await;
     assert_eq!(
         (&order["status"], &order["reason"]),

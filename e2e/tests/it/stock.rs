@@ -7,7 +7,7 @@ use e2e::system::{TestSystem, aws::run_shell, eventually, send};
 
 #[tokio::test]
 async fn warehouse_event_adjusts_stock_once() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(100, 5).await;
     let at = system.now();
     let entry = |adjustment_id: uuid::Uuid, delta: i64| {
@@ -53,7 +53,7 @@ async fn warehouse_event_adjusts_stock_once() {
 
 #[tokio::test]
 async fn reservation_expires_after_its_timeout() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(100, 5).await;
     let id = uuid_v7(system.now());
     let body = json!({
@@ -78,7 +78,7 @@ async fn reservation_expires_after_its_timeout() {
 
 #[tokio::test]
 async fn stock_service_accepts_service_tokens_only() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(100, 5).await;
     let url = format!("{}/v1/stock/{lantern}", system.stock_service_url);
     assert_eq!(
@@ -102,7 +102,7 @@ async fn stock_service_accepts_service_tokens_only() {
 
 #[tokio::test]
 async fn low_stock_reaches_subscribers_of_stock_alerts() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     run_shell(
         &std::env::temp_dir(),
         "awslocal sqs create-queue --queue-name e2e-stock-alerts >/dev/null

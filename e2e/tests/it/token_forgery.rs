@@ -34,7 +34,7 @@ async fn assert_rejected_everywhere(
 
 #[tokio::test]
 async fn gateway_and_core_api_reject_invalid_tokens() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let (customer, admin) = (system.customer().await, system.admin().await);
     let claims = system.token_claims(&customer.id, Role::Customer);
     let with = |field: &str, value: Value| {

@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::num::NonZero;
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use super::test::{run_with_system, with_fresh_system};
+use super::test::{run_test_executables, with_fresh_system};
 use crate::cargo::TestExecutable;
 use crate::cpu_hogs::CpuHogs;
 use crate::instance::InstanceKind;
@@ -33,7 +33,7 @@ pub fn run(arguments: &RepeatArgs) -> Result<ExitCode> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let hog_count = arguments.cpu_hogs.unwrap_or(cores);
     let summary = with_fresh_system(kind, &interrupt, |system| {
-        let executable = cargo::test_executable(&arguments.package, &arguments.test)?;
+        let executables = cargo::test_executables(&arguments.package, arguments.test.as_deref())?;
         anstream::eprintln!(
             "\n{BOLD}{} {}{BOLD:#} × {} beside {hog_count} CPU hogs on {cores} cores",
             arguments.package,
@@ -42,7 +42,7 @@ pub fn run(arguments: &RepeatArgs) -> Result<ExitCode> {
         );
         // Dropped, and so stopped, before the system stops.
         let _hogs = CpuHogs::start(hog_count)?;
-        repeat(system, &executable, arguments, &interrupt)
+        repeat(system, &executables, arguments, &interrupt)
     })?;
     let (mark, style) = if summary.failed == 0 {
         ("✓", GREEN)
@@ -84,7 +84,7 @@ impl std::error::Error for TestsFailed {}
 
 fn repeat(
     system: &mut RunningSystem,
-    executable: &TestExecutable,
+    executables: &[TestExecutable],
     arguments: &RepeatArgs,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
@@ -93,7 +93,7 @@ fn repeat(
         let log = system.instance().log_file(&format!("repeat-{run}"));
         let title = format!("Run {run} of {}", arguments.runs);
         match run_step(&title, |step| {
-            let status = run_once(system, executable, &arguments.arguments, &log, interrupt)?;
+            let status = run_once(system, executables, &arguments.arguments, &log, interrupt)?;
             if !status.success() {
                 step.set_outcome("failed");
                 bail!(TestsFailed(status));
@@ -118,23 +118,20 @@ fn repeat(
 /// Runs the tests once, with their output in `log`.
 fn run_once(
     system: &mut RunningSystem,
-    executable: &TestExecutable,
+    executables: &[TestExecutable],
     arguments: &[String],
     log: &Path,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
     let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut command = Command::new(&executable.path);
-    command
-        .args(arguments)
-        .current_dir(&executable.package_dir)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
-    let status = run_with_system(system, command, interrupt)?;
-    // Ctrl-C ends the tests as well; their failure is then an interruption and not a result.
-    interrupt.check()?;
-    Ok(status)
+    run_test_executables(system, executables, interrupt, |command| {
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?);
+        Ok(())
+    })
 }
 
 fn print_failure(error: &anyhow::Error, log: &Path, system: &RunningSystem) -> Result<()> {

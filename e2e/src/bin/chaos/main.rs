@@ -73,7 +73,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let injector = Arc::new(FaultInjector::new(system.faults.clone())?);
     let run = run(&arguments, &system, &injector);
     let report = tokio::select! {

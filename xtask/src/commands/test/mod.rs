@@ -54,8 +54,15 @@ pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     if code == ExitCode::SUCCESS {
         anstream::eprintln!("\n{BOLD}With the Express saga:{BOLD:#} end-to-end tests of the order flow");
         code = test_with_fresh_system(InstanceKind::Express, &interrupt, |system| {
-            let command = express_test_command(&e2e_test_executable()?, &arguments.arguments);
-            run_with_system(system, command, &interrupt)
+            let executables = cargo::test_executables("e2e", None)?;
+            run_test_executables(system, &executables, &interrupt, |command| {
+                if arguments.arguments.is_empty() {
+                    command.args(EXPRESS_TEST_FILTERS);
+                } else {
+                    command.args(&arguments.arguments);
+                }
+                Ok(())
+            })
         })?;
     }
     if code == ExitCode::SUCCESS {
@@ -125,28 +132,40 @@ fn cargo_test_command(arguments: &[String]) -> Command {
     command
 }
 
-/// Runs the end-to-end tests that the arguments select, or else [`EXPRESS_TEST_FILTERS`].
-fn express_test_command(executable: &TestExecutable, arguments: &[String]) -> Command {
-    let mut command = Command::new(&executable.path);
-    if arguments.is_empty() {
-        command.args(EXPRESS_TEST_FILTERS);
-    } else {
-        command.args(arguments);
+/// Runs test executables one after another, each with the arguments and the output that `configure` sets.
+/// Returns the status of the first that failed, or success.
+///
+/// They are run without cargo: `cargo test --package NAME` would unify features differently and rebuild most
+/// dependencies.
+///
+/// # Errors
+/// When an executable cannot be run, the system can no longer be supervised, or the user interrupts.
+pub fn run_test_executables(
+    system: &mut RunningSystem,
+    executables: &[TestExecutable],
+    interrupt: &Interrupt,
+    configure: impl Fn(&mut Command) -> Result<()>,
+) -> Result<ExitStatus> {
+    let mut status = ExitStatus::default();
+    for executable in executables {
+        let mut command = Command::new(&executable.path);
+        command.current_dir(&executable.package_dir);
+        configure(&mut command)?;
+        status = run_with_system(system, command, interrupt)?;
+        // Ctrl-C ends the tests as well; their failure is then an interruption and not a result.
+        interrupt.check()?;
+        if !status.success() {
+            break;
+        }
     }
-    command
-}
-
-/// The executable of the end-to-end tests. It is run without cargo: `cargo test --package e2e` would unify
-/// features differently and rebuild most dependencies.
-fn e2e_test_executable() -> Result<TestExecutable> {
-    cargo::test_executable("e2e", "it")
+    Ok(status)
 }
 
 /// Runs a command with the environment of the tests, and supervises the system until the command exits.
 ///
 /// # Errors
 /// When the command cannot be run, or the system can no longer be supervised.
-pub fn run_with_system(
+fn run_with_system(
     system: &mut RunningSystem,
     mut command: Command,
     interrupt: &Interrupt,
@@ -174,4 +193,23 @@ pub fn run_with_system(
         .spawn()
         .with_context(|| format!("cannot run {executable}"))?;
     system.supervise_until_exit(child, interrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filter of a module that was renamed would select no test, and no test would fail.
+    #[test]
+    fn express_test_filters_name_existing_modules() {
+        let tests = crate::instance::repository_root().join("e2e/tests");
+        for filter in EXPRESS_TEST_FILTERS {
+            let module = filter.strip_suffix("::").expect("a filter is a module");
+            let exists = ["it", "exclusive"].into_iter().any(|executable| {
+                let folder = tests.join(executable);
+                folder.join(format!("{module}.rs")).is_file() || folder.join(module).is_dir()
+            });
+            assert!(exists, "no module {module} in {}", tests.display());
+        }
+    }
 }

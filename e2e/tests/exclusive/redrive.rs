@@ -168,7 +168,7 @@ async fn redrive_publishes_parked_events_and_keeps_malformed_messages() {
 
 #[tokio::test]
 async fn interrupted_redrive_loses_no_message() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::exclusive().await;
     run_command("dead=$(awslocal sqs create-queue --queue-name trial-dlq --query QueueUrl --output text)
          arn=arn:aws:sqs:ap-northeast-1:000000000000:trial-dlq
          policy='{\"deadLetterTargetArn\":\"'$arn'\",\"maxReceiveCount\":\"5\"}'
