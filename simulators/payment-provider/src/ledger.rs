@@ -109,6 +109,7 @@ mod tests {
                 fingerprint: "POST /".into(),
             }),
             outcome: state.decide(command, Clock::system().now()),
+            is_hidden_by_error: false,
         };
         ledger.append(&entry).unwrap();
         state.apply(entry.clone());
@@ -131,7 +132,7 @@ mod tests {
                 "truncated after {written_bytes} bytes"
             );
             assert_eq!(
-                state.find_outcome(second.request.as_ref().unwrap()),
+                state.find_response(second.request.as_ref().unwrap()),
                 Some(Ok(second.outcome))
             );
             drop(ledger);
@@ -139,7 +140,7 @@ mod tests {
         }
         let (_ledger, state) = Ledger::open(folder.path()).unwrap();
         assert_eq!(
-            state.find_outcome(first.request.as_ref().unwrap()),
+            state.find_response(first.request.as_ref().unwrap()),
             Some(Ok(first.outcome))
         );
     }

@@ -20,11 +20,10 @@
 //! **Idempotency.** A command is executed at most once per idempotency key. A repeated request with the same
 //! key gets the first response again, with its status and the header `Idempotent-Replayed: true`. A different
 //! request with the same key gets a 400, and a request gets a 409 while another one with the same key is in
-//! progress. As with Stripe, the outcome of an executed command is stored even if it is an error, such as a
-//! declined card. Validation and authentication errors are not stored, and neither are failures *before* the
-//! effect (`pm_error_before_effect`, `pm_unavailable`, `pm_broken`), which simulate failures in front of the
-//! API: a retry executes the command. Unlike Stripe, which forgets keys after a day, the simulator keeps them
-//! forever.
+//! progress. As with Stripe, the response to an executed command is stored even if it is an error: a declined
+//! card or a 500. Validation and authentication errors are not stored, and neither is the 503 of
+//! `pm_unavailable`, which simulates a failure in front of the API: a retry executes the command. Unlike
+//! Stripe, which forgets keys after a day, the simulator keeps them forever.
 //!
 //! **Durability.** Every outcome is appended to a [`ledger`] before the response is sent. The state is
 //! rebuilt from the ledger at startup, so it is consistent after a crash at any moment. A client that

@@ -1,4 +1,4 @@
-//! Executes commands: replays stored outcomes, rejects concurrent duplicates, injects failures and records
+//! Executes commands: replays stored responses, rejects concurrent duplicates, injects failures and records
 //! outcomes.
 
 use std::{
@@ -12,8 +12,8 @@ use crate::{
     api_error::ApiError,
     config::Config,
     ledger::{Ledger, LedgerOpenError},
-    state::{self, Command, CommandOutcome, IdempotentRequest, ProviderState},
-    test_payment_methods::Behaviour,
+    state::{Command, CommandOutcome, IdempotentRequest, LedgerEntry, ProviderState},
+    test_payment_methods::{Behaviour, Operation},
 };
 
 /// The payment provider. Clones share one state.
@@ -34,8 +34,8 @@ struct SharedState {
     ledger: Ledger,
     /// The idempotency keys of requests in progress.
     in_flight_keys: HashSet<String>,
-    /// Time of the first charge attempt, by payment. The ledger does not contain it: failure modes start
-    /// again after a restart.
+    /// Time of the first attempt that a payment method's failure mode concerns, by payment. The ledger does
+    /// not contain it: failure modes start again after a restart.
     first_attempts: HashMap<String, Timestamp>,
 }
 
@@ -44,10 +44,51 @@ struct SharedState {
 pub enum CommandResponse {
     /// The command was executed now.
     New(CommandOutcome),
-    /// The stored outcome of an earlier request with the same idempotency key.
+    /// The stored response to an earlier request with the same idempotency key.
     Replayed(CommandOutcome),
     /// The command was executed, and the connection breaks before the response.
     Dropped,
+}
+
+/// How a command is executed, and how the client learns of its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Execution {
+    Normal,
+    /// After `SLOW_SECONDS`.
+    Slow,
+    /// The command has no effect, and the response is a 500.
+    ErrorBeforeEffect,
+    /// The command takes effect, and the response is a 500.
+    ErrorAfterEffect,
+    /// The command takes effect, and the connection breaks before the response.
+    ResponseLost,
+}
+
+impl SharedState {
+    /// Returns the time of the payment's first attempt, or records `now` and returns `None` when this is the
+    /// first one.
+    fn find_or_record_first_attempt(
+        &mut self,
+        request: Option<&IdempotentRequest>,
+        command: &Command,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let payment = match command {
+            Command::Confirm { intent, .. } | Command::Cancel { intent } | Command::Refund { intent, .. } => {
+                intent.clone()
+            }
+            // The payment has no id yet, so the request's parameters identify it. Requests without an
+            // idempotency key share one entry.
+            Command::Create { .. } => request.map_or_else(String::new, |request| request.fingerprint.clone()),
+        };
+        match self.first_attempts.entry(payment) {
+            Entry::Vacant(entry) => {
+                entry.insert(now);
+                None
+            }
+            Entry::Occupied(entry) => Some(*entry.get()),
+        }
+    }
 }
 
 impl Provider {
@@ -71,9 +112,9 @@ impl Provider {
         read(&self.lock().state)
     }
 
-    /// Executes a command at most once per idempotency key. An `Err` means that the command was not executed:
-    /// the client may retry it. A rejection that belongs to the command, such as a declined card, is an `Ok`
-    /// outcome.
+    /// Executes a command at most once per idempotency key. An `Err` means that the command was not executed,
+    /// and nothing is stored: the client may retry it under the same key. A rejection that belongs to the
+    /// command, such as a declined card, is an `Ok` outcome, and so is an injected 500.
     pub async fn execute(
         &self,
         request: Option<IdempotentRequest>,
@@ -102,21 +143,21 @@ impl Provider {
             Some(KeyClaim::Claimed(in_flight)) => Some(in_flight),
             None => None,
         };
-        let behaviour = self.apply_behaviour(request.as_ref(), &command)?;
-        if behaviour == Some(Behaviour::Slow) {
+        let execution = self.choose_execution(request.as_ref(), &command)?;
+        if execution == Execution::Slow {
             tokio::time::sleep(self.0.config.slow_duration).await;
         }
-        let outcome = self.decide_and_record(request, command)?;
-        Ok(match (behaviour, outcome) {
-            (Some(Behaviour::ErrorAfterEffect), CommandOutcome::Intent(_)) => CommandResponse::Dropped,
-            (_, outcome) => CommandResponse::New(outcome),
+        let response = self.decide_and_record(request, command, execution)?;
+        Ok(match (execution, response) {
+            (Execution::ResponseLost, CommandOutcome::Intent(_)) => CommandResponse::Dropped,
+            (_, response) => CommandResponse::New(response),
         })
     }
 
-    /// Returns the stored outcome of the key, or marks the key as in progress.
+    /// Returns the stored response of the key, or marks the key as in progress.
     fn claim_key(&self, request: &IdempotentRequest) -> Result<KeyClaim, ApiError> {
         let mut shared = self.lock();
-        if let Some(stored) = shared.state.find_outcome(request) {
+        if let Some(stored) = shared.state.find_response(request) {
             return stored.map(KeyClaim::Completed);
         }
         if !shared.in_flight_keys.insert(request.key.clone()) {
@@ -128,59 +169,79 @@ impl Provider {
         }))
     }
 
-    /// Returns the behaviour of the payment method that `command` charges. Fails when that behaviour is to
-    /// fail before the charge.
-    fn apply_behaviour(
+    /// Chooses the execution by the payment's behaviour. Fails when the provider is unavailable for the
+    /// payment.
+    fn choose_execution(
         &self,
         request: Option<&IdempotentRequest>,
         command: &Command,
-    ) -> Result<Option<Behaviour>, ApiError> {
+    ) -> Result<Execution, ApiError> {
         let now = self.0.clock.now();
         let mut shared = self.lock();
-        let Some(behaviour) = shared.state.charge_behaviour(command) else {
-            return Ok(None);
+        let Some(behaviour) = shared.state.behaviour(command) else {
+            return Ok(Execution::Normal);
         };
-        // A payment that is created and charged in one request has no id yet, so its idempotency key
-        // identifies it. Requests without a key share one entry.
-        let payment = match (command, request) {
-            (Command::Confirm { intent, .. }, _) => intent.clone(),
-            (_, Some(request)) => request.key.clone(),
-            _ => String::new(),
-        };
-        let (is_first_attempt, first_attempt_at) = match shared.first_attempts.entry(payment) {
-            Entry::Vacant(entry) => (true, *entry.insert(now)),
-            Entry::Occupied(entry) => (false, *entry.get()),
-        };
-        let is_available_again = (now - first_attempt_at)
-            .to_std()
-            .is_ok_and(|elapsed| elapsed >= self.0.config.unavailable_duration);
-        match behaviour {
-            Behaviour::AlwaysFails => Err(ApiError::internal_error()),
-            Behaviour::ErrorBeforeEffect if is_first_attempt => Err(ApiError::internal_error()),
-            Behaviour::Unavailable if !is_available_again => Err(ApiError::unavailable()),
-            behaviour => Ok(Some(behaviour)),
-        }
+        let operation = command.operation();
+        let mut first_attempt = || shared.find_or_record_first_attempt(request, command, now);
+        Ok(match behaviour {
+            Behaviour::ErrorBefore(failing) if failing == operation => match first_attempt() {
+                None => Execution::ErrorBeforeEffect,
+                Some(_) => Execution::Normal,
+            },
+            Behaviour::ErrorAfter(failing) if failing == operation => match first_attempt() {
+                None => Execution::ErrorAfterEffect,
+                Some(_) => Execution::Normal,
+            },
+            _ if operation != Operation::Charge => Execution::Normal,
+            // A payment is cancelled because it could not be charged.
+            Behaviour::AlwaysFails
+            | Behaviour::ErrorBefore(Operation::Cancel)
+            | Behaviour::ErrorAfter(Operation::Cancel) => Execution::ErrorBeforeEffect,
+            Behaviour::Unavailable => {
+                let is_available_again = first_attempt().is_some_and(|first| {
+                    let elapsed = (now - first).to_std();
+                    elapsed.is_ok_and(|elapsed| elapsed >= self.0.config.unavailable_duration)
+                });
+                if !is_available_again {
+                    return Err(ApiError::unavailable());
+                }
+                Execution::Normal
+            }
+            Behaviour::Slow => Execution::Slow,
+            Behaviour::ResponseLost => Execution::ResponseLost,
+            Behaviour::Succeeds
+            | Behaviour::Declines(_)
+            | Behaviour::ErrorBefore(_)
+            | Behaviour::ErrorAfter(_) => Execution::Normal,
+        })
     }
 
-    /// Decides the command and appends the outcome to the ledger before it is visible to any client.
+    /// Decides the command and appends the outcome to the ledger before it is visible to any client. Returns
+    /// the response.
     fn decide_and_record(
         &self,
         request: Option<IdempotentRequest>,
         command: Command,
+        execution: Execution,
     ) -> Result<CommandOutcome, ApiError> {
         let mut shared = self.lock();
-        let outcome = shared.state.decide(command, self.0.clock.now());
-        let entry = state::LedgerEntry {
+        let outcome = match execution {
+            Execution::ErrorBeforeEffect => CommandOutcome::Rejected(ApiError::internal_error()),
+            _ => shared.state.decide(command, self.0.clock.now()),
+        };
+        let entry = LedgerEntry {
             request,
-            outcome: outcome.clone(),
+            outcome,
+            is_hidden_by_error: execution == Execution::ErrorAfterEffect,
         };
         if let Err(error) = shared.ledger.append(&entry) {
             tracing::error!(%error, "cannot write the ledger");
             return Err(ApiError::internal_error());
         }
+        log_outcome(&entry.outcome);
+        let response = entry.response();
         shared.state.apply(entry);
-        log_outcome(&outcome);
-        Ok(outcome)
+        Ok(response)
     }
 
     /// A poisoned lock stays usable, because only [`ProviderState::apply`] changes the state.

@@ -142,12 +142,18 @@ async fn list_intents(State(provider): State<Provider>, mut params: Params) -> R
     })
 }
 
-/// Lists refunds, newest first. The parameter `payment_intent` restricts the list to one payment.
+/// Lists refunds, newest first. The parameter `payment_intent` restricts the list to one payment, which must
+/// exist.
 async fn list_refunds(State(provider): State<Provider>, mut params: Params) -> Result<Json<Value>, ApiError> {
     let page = PageRequest::from_params(&mut params)?;
     let payment = params.optional_string("payment_intent")?;
     params.reject_unknown()?;
     provider.with_state(|state| {
+        if let Some(id) = payment.as_deref()
+            && state.find_intent(id).is_err()
+        {
+            return Err(ApiError::resource_missing("payment_intent", "payment_intent", id));
+        }
         let newest_first = state
             .refunds()
             .rev()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api_error::ApiError,
     resources::{IntentStatus, Metadata, PaymentIntent, Refund},
-    test_payment_methods::Behaviour,
+    test_payment_methods::{Behaviour, Operation},
 };
 
 /// A validated command of a caller.
@@ -37,6 +37,18 @@ pub enum Command {
     Refund { intent: String, metadata: Metadata },
 }
 
+impl Command {
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Create { confirm: false, .. } => Operation::Create,
+            Self::Create { confirm: true, .. } | Self::Confirm { .. } => Operation::Charge,
+            Self::Cancel { .. } => Operation::Cancel,
+            Self::Refund { .. } => Operation::Refund,
+        }
+    }
+}
+
 /// The outcome of a [`Command`]. It contains the resource after the command, so applying all outcomes in
 /// sequence rebuilds the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +67,21 @@ pub struct LedgerEntry {
     pub request: Option<IdempotentRequest>,
     #[serde(rename = "answer")]
     pub outcome: CommandOutcome,
+    /// Whether the client gets a 500 instead of the outcome.
+    #[serde(default)]
+    pub is_hidden_by_error: bool,
+}
+
+impl LedgerEntry {
+    /// The response to the request and to its repetitions.
+    #[must_use]
+    pub fn response(&self) -> CommandOutcome {
+        if self.is_hidden_by_error {
+            CommandOutcome::Rejected(ApiError::internal_error())
+        } else {
+            self.outcome.clone()
+        }
+    }
 }
 
 /// A request that is executed at most once.
@@ -70,14 +97,14 @@ pub struct ProviderState {
     intents: IndexMap<String, PaymentIntent>,
     /// By the id of the refunded payment.
     refunds: IndexMap<String, Refund>,
-    /// Idempotency key → (fingerprint of the request, outcome).
-    outcomes_by_key: HashMap<String, (String, CommandOutcome)>,
+    /// Idempotency key → (fingerprint of the request, response).
+    responses_by_key: HashMap<String, (String, CommandOutcome)>,
 }
 
 impl ProviderState {
     /// Applies an outcome to the state.
-    pub fn apply(&mut self, LedgerEntry { request, outcome }: LedgerEntry) {
-        let intent = match &outcome {
+    pub fn apply(&mut self, entry: LedgerEntry) {
+        let intent = match &entry.outcome {
             CommandOutcome::Intent(intent) => Some(intent),
             CommandOutcome::Rejected(error) => error.intent.as_deref(),
             CommandOutcome::Refund(refund) => {
@@ -88,16 +115,17 @@ impl ProviderState {
         if let Some(intent) = intent {
             self.intents.insert(intent.id.clone(), intent.clone());
         }
-        if let Some(IdempotentRequest { key, fingerprint }) = request {
-            self.outcomes_by_key.insert(key, (fingerprint, outcome));
+        let response = entry.response();
+        if let Some(IdempotentRequest { key, fingerprint }) = entry.request {
+            self.responses_by_key.insert(key, (fingerprint, response));
         }
     }
 
-    /// Returns the stored outcome of this request, or `None` when its key is new.
-    pub fn find_outcome(&self, request: &IdempotentRequest) -> Option<Result<CommandOutcome, ApiError>> {
-        let (fingerprint, outcome) = self.outcomes_by_key.get(&request.key)?;
+    /// Returns the stored response to this request, or `None` when its key is new.
+    pub fn find_response(&self, request: &IdempotentRequest) -> Option<Result<CommandOutcome, ApiError>> {
+        let (fingerprint, response) = self.responses_by_key.get(&request.key)?;
         Some(if *fingerprint == request.fingerprint {
-            Ok(outcome.clone())
+            Ok(response.clone())
         } else {
             Err(ApiError::idempotency_key_reused())
         })
@@ -120,15 +148,12 @@ impl ProviderState {
         self.refunds.values()
     }
 
-    /// Returns the behaviour of the payment method that `command` charges, or `None` when it charges nothing.
+    /// Returns the behaviour of the payment that `command` concerns. Returns `None` when it has no payment
+    /// method, and when the command charges a payment that is not open.
     #[must_use]
-    pub fn charge_behaviour(&self, command: &Command) -> Option<Behaviour> {
+    pub fn behaviour(&self, command: &Command) -> Option<Behaviour> {
         let method = match command {
-            Command::Create {
-                payment_method,
-                confirm: true,
-                ..
-            } => payment_method.as_deref(),
+            Command::Create { payment_method, .. } => payment_method.as_deref(),
             Command::Confirm {
                 intent,
                 payment_method,
@@ -139,7 +164,9 @@ impl ProviderState {
                     .filter(|intent| intent.status.is_open())?;
                 payment_method.as_deref().or(intent.payment_method.as_deref())
             }
-            _ => None,
+            Command::Cancel { intent } | Command::Refund { intent, .. } => {
+                self.intents.get(intent)?.payment_method.as_deref()
+            }
         };
         Behaviour::for_payment_method(method?)
     }

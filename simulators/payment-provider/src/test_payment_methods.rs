@@ -1,6 +1,6 @@
-//! The supported payment methods and how a charge of each behaves.
+//! The supported payment methods and how the requests of a payment with each behave.
 //!
-//! | method | behaviour of a charge |
+//! | method | behaviour |
 //! |---|---|
 //! | `pm_card_visa`, `pm_card_mastercard`, `pm_card_jcb`, `pm_card_amex` | succeeds |
 //! | `pm_card_chargeDeclined` | declined: `generic_decline` |
@@ -12,30 +12,51 @@
 //! | `pm_card_chargeDeclinedIncorrectCvc` | declined: `incorrect_cvc` |
 //! | `pm_card_chargeDeclinedProcessingError` | declined: `processing_error` |
 //! | `pm_slow` | succeeds after `SLOW_SECONDS` |
-//! | `pm_error_before_effect` | the first attempt of a payment fails with 500 and has no effect |
-//! | `pm_error_after_effect` | the charge succeeds, and the connection breaks before the response |
 //! | `pm_unavailable` | fails with 503 for `UNAVAILABLE_SECONDS` after the first attempt of a payment |
-//! | `pm_broken` | always fails with 500 and has no effect |
+//! | `pm_broken` | every charge fails with 500 and has no effect |
+//! | `pm_error_before_effect` | the first charge of a payment fails with 500 and has no effect |
+//! | `pm_error_after_confirm` | the first charge of a payment succeeds, and the response is a 500 |
+//! | `pm_error_after_effect` | the charge succeeds, and the connection breaks before the response |
+//! | `pm_error_before_create` | the first creation fails with 500 and has no effect |
+//! | `pm_error_after_create` | the first creation succeeds, and the response is a 500 |
+//! | `pm_error_before_cancel` | as `pm_broken`; the first cancellation fails with 500 and has no effect |
+//! | `pm_error_after_cancel` | as `pm_broken`; the first cancellation succeeds, and the response is a 500 |
+//! | `pm_error_before_refund` | the first refund fails with 500 and has no effect |
+//! | `pm_error_after_refund` | the first refund succeeds, and the response is a 500 |
 //!
 //! The names with `card` are Stripe's test methods, in current and former spellings. The others are our own.
+//! A 500 is stored under the idempotency key and repeated, as with Stripe. The 503 stands for a failure in
+//! front of the API, which stores nothing.
 
 use serde::{Deserialize, Serialize};
 
-/// How a charge of a payment method behaves.
+/// How the requests of a payment behave. What does not name an [`Operation`] concerns charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     Succeeds,
     Declines(Decline),
     /// The charge succeeds after `SLOW_SECONDS`.
     Slow,
-    /// The first attempt fails without effect. The next one succeeds.
-    ErrorBeforeEffect,
     /// The charge succeeds and its response is lost.
-    ErrorAfterEffect,
+    ResponseLost,
     /// Attempts fail without effect for `UNAVAILABLE_SECONDS`.
     Unavailable,
     /// Every attempt fails without effect.
     AlwaysFails,
+    /// The first attempt of this operation fails without effect. The next one succeeds.
+    ErrorBefore(Operation),
+    /// The first attempt of this operation takes effect and responds with an error.
+    ErrorAfter(Operation),
+}
+
+/// What a request does to a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A creation that does not charge.
+    Create,
+    Charge,
+    Cancel,
+    Refund,
 }
 
 impl Behaviour {
@@ -54,10 +75,17 @@ impl Behaviour {
             "pm_card_chargeDeclinedIncorrectCvc" => Self::Declines(Decline::IncorrectCvc),
             "pm_card_chargeDeclinedProcessingError" => Self::Declines(Decline::ProcessingError),
             "pm_slow" => Self::Slow,
-            "pm_error_before_effect" => Self::ErrorBeforeEffect,
-            "pm_error_after_effect" => Self::ErrorAfterEffect,
             "pm_unavailable" => Self::Unavailable,
             "pm_broken" => Self::AlwaysFails,
+            "pm_error_before_effect" => Self::ErrorBefore(Operation::Charge),
+            "pm_error_after_confirm" => Self::ErrorAfter(Operation::Charge),
+            "pm_error_after_effect" => Self::ResponseLost,
+            "pm_error_before_create" => Self::ErrorBefore(Operation::Create),
+            "pm_error_after_create" => Self::ErrorAfter(Operation::Create),
+            "pm_error_before_cancel" => Self::ErrorBefore(Operation::Cancel),
+            "pm_error_after_cancel" => Self::ErrorAfter(Operation::Cancel),
+            "pm_error_before_refund" => Self::ErrorBefore(Operation::Refund),
+            "pm_error_after_refund" => Self::ErrorAfter(Operation::Refund),
             _ => return None,
         })
     }
