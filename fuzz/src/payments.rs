@@ -134,7 +134,7 @@ async fn check_client(client: &Stripe, status: u16, body: &[u8]) {
         Ok(()) => assert!(is_success && status_is("succeeded")),
         Err(error) => assert_safe_error_code(&error),
     }
-    if let Err(error) = client.refund(order_id, &payment_id).await {
+    if let Err(error) = client.refund(order_id, &payment_id, price).await {
         assert_safe_error_code(&error);
     }
     if let Ok(PaymentStatus::Cancelled) = client.cancel(&payment_id).await {

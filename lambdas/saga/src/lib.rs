@@ -16,7 +16,7 @@
 //! | process-payment | the provider's idempotency keys; the order's payment id and status |
 //! | complete-order, fail-order | the order's status: a second run finds the event of the first one |
 //! | send-notification | the event id: consumers detect duplicates by it |
-//! | refund-payment | the payment's status at the provider, the idempotency key, the order's payment status |
+//! | refund-payment | the payment's status and refunds at the provider; the order's payment status |
 //!
 //! The idempotency keys derive from the order id. stock-service applies each transition of a reservation
 //! once.

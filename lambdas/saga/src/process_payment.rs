@@ -8,9 +8,10 @@
 //! 4. The order records the payment, and the step publishes `PaymentProcessed`.
 //!
 //! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim
-//! stays, and the order records the payment once. When the provider has forgotten the idempotency key of the
-//! first request, it creates a second payment or declines the payment method. The order still has the id of
-//! the first payment, and the step confirms that one.
+//! stays, and the order records the payment once. When the provider's response to the first request was an
+//! error, or the provider has forgotten its idempotency key, it creates a second payment or declines the
+//! payment method. The order keeps the id of the payment that claimed it, and the step confirms only that
+//! one.
 
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@
 //!    cancellation, the provider reports the payment as charged, and the step refunds it.
 //! 3. After a refund, the order records it and the step publishes `PaymentRefunded`.
 //!
-//! Idempotency: a closed order stays closed, a cancelled payment stays cancelled, and the provider refunds
-//! once.
+//! Idempotency: a closed order stays closed, a cancelled payment stays cancelled, and the provider refunds at
+//! most what it charged.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ pub async fn refund_payment(
         )),
         PaymentStatus::Cancelled => Ok(RefundOutcome::Cancelled { payment_id }),
         PaymentStatus::Charged => {
-            provider.refund(order_id, &payment_id).await?;
+            provider.refund(order_id, &payment_id, total).await?;
             let event = orders
                 .record_refund(user_id, order_id, &payment_id, total, &state.event_context())
                 .await?;

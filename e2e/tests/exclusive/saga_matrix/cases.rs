@@ -44,9 +44,10 @@ pub struct Case {
     /// The state or request, and the fault.
     pub name: String,
     pub scenario: Scenario,
-    /// The fault under test, before its restriction to one order.
-    rule: Rule,
-    /// How often the fault hits; `None` for a permanent fault.
+    /// The fault under test, before its restriction to one order. `None` when the payment provider injects
+    /// it, because of the scenario's payment method.
+    rule: Option<Rule>,
+    /// How often the rule hits; `None` for a permanent fault.
     pub times: Option<u64>,
     pub expected_outcome: ExpectedOutcome,
     /// Whether the fault may complete its batch of messages. It would then also complete the messages of
@@ -64,6 +65,10 @@ pub enum Scenario {
     InsufficientStock,
     /// A function fails permanently.
     PinnedFailure(&'static str, FunctionFault),
+    /// The payment provider fails as the payment method says.
+    FailingProvider(&'static str),
+    /// As [`PAID_AND_COMMITTED`], and the payment provider fails as the payment method says.
+    FailingRefund(&'static str),
 }
 
 /// The scenario with the most to compensate: the payment is captured and the stock committed, but the saga
@@ -143,7 +148,7 @@ pub fn state_cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                 let case = |fault_name: &str, fault, times, expected_outcome| Case {
                     name: format!("{name}: {fault_name}"),
                     scenario,
-                    rule: Rule::for_function(&function, fault),
+                    rule: Some(Rule::for_function(&function, fault)),
                     times,
                     expected_outcome,
                     completes_its_batch: false,
@@ -225,7 +230,7 @@ pub fn message_cases() -> Vec<Case> {
             cases.push(Case {
                 name: format!("{function}: {fault_name}"),
                 scenario: Scenario::HappyPath,
-                rule: Rule::for_function(function, fault),
+                rule: Some(Rule::for_function(function, fault)),
                 times: Some(1),
                 expected_outcome: ExpectedOutcome::Completed,
                 completes_its_batch: matches!(
@@ -296,7 +301,7 @@ pub fn request_cases() -> Vec<Case> {
             cases.push(Case {
                 name: format!("{operation}: {fault_name}"),
                 scenario,
-                rule: Rule::for_operation(upstream, operation, fault),
+                rule: Some(Rule::for_operation(upstream, operation, fault)),
                 times: Some(1),
                 expected_outcome: if scenario == Scenario::HappyPath {
                     ExpectedOutcome::Completed
@@ -311,10 +316,94 @@ pub fn request_cases() -> Vec<Case> {
     cases
 }
 
+/// The scenarios in which the payment provider stores a 500 under the idempotency key of a request, and their
+/// outcomes.
+const STORED_ERRORS: [(&str, Scenario, ExpectedOutcome); 8] = {
+    use ExpectedOutcome::{Completed, Failed};
+    use Scenario::{FailingProvider, FailingRefund};
+    [
+        (
+            "creation, without effect",
+            FailingProvider("pm_error_before_create"),
+            Completed,
+        ),
+        (
+            "creation, after its effect",
+            FailingProvider("pm_error_after_create"),
+            Completed,
+        ),
+        (
+            "charge, without effect",
+            FailingProvider("pm_error_before_effect"),
+            Completed,
+        ),
+        (
+            "charge, after its effect",
+            FailingProvider("pm_error_after_confirm"),
+            Completed,
+        ),
+        (
+            "cancellation, without effect",
+            FailingProvider("pm_error_before_cancel"),
+            Failed,
+        ),
+        (
+            "cancellation, after its effect",
+            FailingProvider("pm_error_after_cancel"),
+            Failed,
+        ),
+        (
+            "refund, without effect",
+            FailingRefund("pm_error_before_refund"),
+            Failed,
+        ),
+        (
+            "refund, after its effect",
+            FailingRefund("pm_error_after_refund"),
+            Failed,
+        ),
+    ]
+};
+
+/// The cases of server errors that the payment provider repeats.
+pub fn stored_error_cases() -> Vec<Case> {
+    let cases = STORED_ERRORS.map(|(name, scenario, expected_outcome)| Case {
+        name: format!("stored server error of the {name}"),
+        scenario,
+        rule: None,
+        times: None,
+        expected_outcome,
+        completes_its_batch: false,
+        names_order_only: false,
+    });
+    cases.into()
+}
+
+impl Scenario {
+    pub fn payment_method(self) -> &'static str {
+        match self {
+            Self::HappyPath | Self::PinnedFailure(..) | Self::InsufficientStock => "pm_card_visa",
+            Self::PaymentDeclined => "pm_card_chargeDeclined",
+            Self::FailingProvider(method) | Self::FailingRefund(method) => method,
+        }
+    }
+
+    pub fn quantity(self) -> i64 {
+        match self {
+            Self::InsufficientStock => super::INITIAL_STOCK + 1,
+            _ => 1,
+        }
+    }
+}
+
 impl Case {
     /// The rule that leads the order into the scenario, if the scenario needs one.
     pub fn setup_rule(&self, customer_id: &str) -> Option<Rule> {
-        match self.scenario {
+        let scenario = match self.scenario {
+            Scenario::FailingRefund(_) => PAID_AND_COMMITTED,
+            scenario => scenario,
+        };
+        match scenario {
             Scenario::PinnedFailure(function, fault) => {
                 Some(Rule::for_function(function, fault).containing(customer_id))
             }
@@ -331,7 +420,7 @@ impl Case {
             (true, Some(order_id)) => order_id.to_string(),
             _ => return None,
         };
-        let rule = self.rule.clone().containing(text);
+        let rule = self.rule.clone()?.containing(text);
         Some(match self.times {
             Some(times) => rule.limit_hits(times),
             None => rule,

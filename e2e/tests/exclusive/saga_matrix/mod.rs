@@ -19,7 +19,9 @@ use crate::{
     await_quiescence::snapshot_when_quiescent,
     failure_report::{panic_message, run_named_case, violations},
 };
-use cases::{Case, DEFINITION, ExpectedOutcome, Scenario, message_cases, request_cases, state_cases};
+use cases::{
+    Case, DEFINITION, ExpectedOutcome, message_cases, request_cases, state_cases, stored_error_cases,
+};
 
 /// How many orders run at the same time: each needs a process of every function of its saga. Orders that only
 /// wait to be parked do not count.
@@ -36,8 +38,10 @@ const INITIAL_STOCK: i64 = 10;
 struct FinishedCase {
     case: Case,
     order_id: OrderId,
-    /// All fault rules of the case; the last one is the fault under test.
-    rules: Vec<RuleId>,
+    /// The rule of the scenario.
+    setup_rule: Option<RuleId>,
+    /// The rule of the fault under test.
+    fault_rule: Option<RuleId>,
 }
 
 #[tokio::test]
@@ -48,6 +52,11 @@ async fn every_state_under_every_fault() {
 #[tokio::test]
 async fn every_request_under_every_fault() {
     run_cases(request_cases(), MAX_CONCURRENT_ORDERS).await;
+}
+
+#[tokio::test]
+async fn every_payment_request_with_a_stored_server_error() {
+    run_cases(stored_error_cases(), MAX_CONCURRENT_ORDERS).await;
 }
 
 #[tokio::test]
@@ -92,7 +101,13 @@ async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
     for result in results {
         match result {
             Ok(finished) => {
-                let hits = remove_rules(&system, &finished.rules).await;
+                if let Some(rule) = finished.setup_rule {
+                    remove_rule(&system, rule).await;
+                }
+                let hits = match finished.fault_rule {
+                    Some(rule) => Some(remove_rule(&system, rule).await),
+                    None => None,
+                };
                 failures.extend(verify_case(&finished, hits, &snapshot));
             }
             Err(failure) => failures.push(failure),
@@ -111,19 +126,13 @@ async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
 async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
     let customer = system.customer().await;
     let product = system.create_product(7500, INITIAL_STOCK).await;
-    let mut rules = Vec::new();
-    let add_rule = async |rule: Option<Rule>, rules: &mut Vec<RuleId>| {
-        if let Some(rule) = rule {
-            rules.push(system.faults.add_rule(&rule).await.unwrap());
-        }
+    let add_rule = async |rule: Option<Rule>| match rule {
+        Some(rule) => Some(system.faults.add_rule(&rule).await.unwrap()),
+        None => None,
     };
-    add_rule(case.setup_rule(&customer.id), &mut rules).await;
-    add_rule(case.fault_rule(&customer.id, None), &mut rules).await;
-    let (quantity, payment_method) = match case.scenario {
-        Scenario::HappyPath | Scenario::PinnedFailure(..) => (1, "pm_card_visa"),
-        Scenario::PaymentDeclined => (1, "pm_card_chargeDeclined"),
-        Scenario::InsufficientStock => (11, "pm_card_visa"),
-    };
+    let setup_rule = add_rule(case.setup_rule(&customer.id)).await;
+    let early_fault_rule = add_rule(case.fault_rule(&customer.id, None)).await;
+    let (quantity, payment_method) = (case.scenario.quantity(), case.scenario.payment_method());
     let body = json!({
         "items": [{"product_id": product, "quantity": quantity}], "payment_method": payment_method,
     });
@@ -139,7 +148,8 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
         })
     })
     .await;
-    add_rule(case.fault_rule(&customer.id, Some(order_id)), &mut rules).await;
+    let late_fault_rule = add_rule(case.fault_rule(&customer.id, Some(order_id))).await;
+    let fault_rule = early_fault_rule.or(late_fault_rule);
     if case.expected_outcome == ExpectedOutcome::Parked {
         eventually(&format!("order {order_id} to be parked"), async || {
             let parked = system.queue_messages("order-parking-queue").await;
@@ -155,32 +165,32 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
         system.wait_for_final_status(&customer, order_id).await;
     }
     // A fault in the notification may hit after the order's final status.
-    let fault = *rules.last().expect("a case has a fault");
-    eventually(&format!("the fault of order {order_id} to hit"), async || {
-        (system.faults.hits(fault).await.unwrap() > 0).then_some(())
-    })
-    .await;
+    if let Some(rule) = fault_rule {
+        eventually(&format!("the fault of order {order_id} to hit"), async || {
+            (system.faults.hits(rule).await.unwrap() > 0).then_some(())
+        })
+        .await;
+    }
     FinishedCase {
         case,
         order_id,
-        rules,
+        setup_rule,
+        fault_rule,
     }
 }
 
-/// Removes the rules, and returns the hits of the last one, which is the fault under test.
-async fn remove_rules(system: &TestSystem, rules: &[RuleId]) -> u64 {
-    let mut hits = 0;
-    for rule in rules {
-        hits = system.faults.hits(*rule).await.unwrap();
-        system.faults.remove_rule(*rule).await.unwrap();
-    }
+/// Removes a rule, and returns how often it has hit.
+async fn remove_rule(system: &TestSystem, rule: RuleId) -> u64 {
+    let hits = system.faults.hits(rule).await.unwrap();
+    system.faults.remove_rule(rule).await.unwrap();
     hits
 }
 
-/// Describes the problems of a finished case: an unexpected outcome, hits or mails, and violated invariants.
+/// Describes the problems of a finished case: an unexpected outcome, hits of its rule or mails, and violated
+/// invariants.
 fn verify_case(
     FinishedCase { case, order_id, .. }: &FinishedCase,
-    hits: u64,
+    hits: Option<u64>,
     snapshot: &SystemSnapshot,
 ) -> Option<String> {
     let snapshot = snapshot.for_orders(&[*order_id]);
@@ -198,7 +208,9 @@ fn verify_case(
             case.expected_outcome
         ));
     }
-    if case.times.is_some_and(|times| hits != times) || (case.times.is_none() && hits < 2) {
+    if let Some(hits) = hits
+        && case.times.map_or(hits < 2, |times| hits != times)
+    {
         problems.push(format!(
             "the fault hit {hits} times, expected {}",
             case.times

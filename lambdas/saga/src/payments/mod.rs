@@ -6,7 +6,8 @@
 //! A payment has two steps, so that every charged payment can be found from its order.
 //! [`PaymentProvider::create_intent`] creates the payment at the provider and moves no money. The saga then
 //! stores the payment's id on the order and calls [`PaymentProvider::confirm`], which charges it. Every call
-//! is idempotent: the provider detects repetitions by an idempotency key derived from the order id.
+//! is idempotent: it looks for the effect of earlier calls at the provider, and the provider detects
+//! repetitions by idempotency keys derived from the order id.
 
 use async_trait::async_trait;
 use domain::{Money, OrderId, PaymentId};
@@ -17,7 +18,7 @@ pub mod stripe;
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     /// Creates a payment of `amount` with `payment_method`. No money moves. A repeated call for the same
-    /// order returns the same payment.
+    /// order returns the same payment, unless the provider's response to the first call was an error.
     ///
     /// Fails with [`PaymentError::Declined`] when the provider does not know the payment method.
     async fn create_intent(
@@ -36,8 +37,9 @@ pub trait PaymentProvider: Send + Sync {
     /// The payment's current status.
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
 
-    /// Refunds the whole payment. Returns `Ok` also when it has already been refunded.
-    async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
+    /// Refunds the whole payment, which charged `amount`. Returns `Ok` also when it has already been
+    /// refunded, and when the refund is still pending.
+    async fn refund(&self, order: OrderId, payment: &PaymentId, amount: Money) -> Result<(), PaymentError>;
 
     /// Cancels an uncharged payment permanently and returns its status. [`PaymentStatus::Charged`] means that
     /// a confirmation came first: refund the payment. [`PaymentStatus::Open`] means that it cannot be

@@ -3,6 +3,19 @@
 //!
 //! Stripe accepts the payment method when a PaymentIntent is created or when it is confirmed. This client
 //! sends it at the creation, so that Stripe checks it before the order is claimed for payment.
+//!
+//! # After a server error
+//!
+//! Stripe stores the first response under an idempotency key, even a 500, and repeats it for at least a day.
+//! So a repetition under the same key cannot succeed any more. After such a response this client looks for
+//! the effect at Stripe, and when there is none, it sends the request under the order's next key:
+//! `{order}-refund`, `{order}-refund-2`, and so on. Every call starts with the first key and passes the keys
+//! whose responses are stored, so the client stores no progress.
+//!
+//! Two requests under different keys can run at the same time, for example when a proxy sends a 502 while
+//! Stripe still works on the first one. Stripe's rules for its objects then prevent a second effect: a
+//! PaymentIntent is charged once, and the refunds of a charge never exceed it. A second PaymentIntent of an
+//! order stays unconfirmed, because only the one that claims the order is confirmed.
 
 use std::time::Duration;
 
@@ -24,8 +37,8 @@ pub const API_VERSION: &str = "2026-02-25.clover";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The timeout of a whole request. Processing a payment takes at most three requests, which must fit into the
-/// function's timeout.
+/// The timeout of a whole request. After a request without a response this client sends at most one more, so
+/// at most three requests of a step take so long. They must fit into the function's timeout.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client for one Stripe account.
@@ -84,11 +97,30 @@ impl Stripe {
         url
     }
 
-    /// A POST with an idempotency key, which consists of the order id and `effect`.
-    fn post(&self, path: &[&str], order: OrderId, effect: &str) -> RequestBuilder {
-        self.http
-            .post(self.url(path))
-            .header("Idempotency-Key", format!("{order}-{effect}"))
+    /// A POST with the idempotency key number `attempt`, counted from 1, of this effect on the order.
+    fn post(&self, path: &[&str], order: OrderId, effect: &str, attempt: u32) -> RequestBuilder {
+        let key = match attempt {
+            1 => format!("{order}-{effect}"),
+            _ => format!("{order}-{effect}-{attempt}"),
+        };
+        self.http.post(self.url(path)).header("Idempotency-Key", key)
+    }
+
+    async fn retrieve(&self, payment: &PaymentId) -> Result<PaymentIntent, RequestError> {
+        send(self.http.get(self.url(&["payment_intents", &payment.0])))
+            .await
+            .result
+    }
+
+    /// The sum of the payment's refunds that have not failed. A payment has far fewer refunds than a page.
+    async fn refunded_amount(&self, payment: &PaymentId) -> Result<i64, RequestError> {
+        let request = self
+            .http
+            .get(self.url(&["refunds"]))
+            .query(&[("payment_intent", payment.0.as_str()), ("limit", "100")]);
+        let refunds: RefundList = send(request).await.result?;
+        let effective = refunds.data.iter().filter(|refund| refund.is_effective());
+        Ok(effective.map(|refund| refund.amount).sum())
     }
 }
 
@@ -100,52 +132,87 @@ impl PaymentProvider for Stripe {
         amount: Money,
         payment_method: &str,
     ) -> Result<PaymentId, PaymentError> {
-        let request = self.post(&["payment_intents"], order, "create").form(&[
-            ("amount", amount.amount().to_string().as_str()),
-            ("currency", &amount.currency().code().to_ascii_lowercase()),
+        let (amount, currency) = (amount.amount().to_string(), amount.currency().code());
+        let (currency, order_id) = (currency.to_ascii_lowercase(), order.to_string());
+        let form = [
+            ("amount", amount.as_str()),
+            ("currency", &currency),
             ("payment_method", payment_method),
             // Most other types redirect the customer, which is impossible in the background.
             ("payment_method_types[]", "card"),
-            ("metadata[order_id]", &order.to_string()),
-        ]);
-        let intent: PaymentIntent = send(request).await?;
-        Ok(PaymentId(intent.id))
+            ("metadata[order_id]", &order_id),
+        ];
+        let mut attempt = 1;
+        loop {
+            let request = self
+                .post(&["payment_intents"], order, "create", attempt)
+                .form(&form);
+            let response = send::<PaymentIntent>(request).await;
+            if response.is_server_error() && response.permits_next_key(attempt) {
+                attempt += 1;
+                continue;
+            }
+            return Ok(PaymentId(response.result?.id));
+        }
     }
 
     async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
-        let request = self.post(&["payment_intents", &payment.0, "confirm"], order, "confirm");
-        let error = match send::<PaymentIntent>(request).await {
-            Ok(intent) => return intent.require_charged(),
-            Err(error) => error,
-        };
-        if error.is_ambiguous() && matches!(self.find(payment).await, Ok(PaymentStatus::Charged)) {
-            return Ok(());
+        let path = ["payment_intents", &payment.0, "confirm"];
+        let mut attempt = 1;
+        loop {
+            let response = send::<PaymentIntent>(self.post(&path, order, "confirm", attempt)).await;
+            let permits_next_key = response.permits_next_key(attempt);
+            let is_conclusive = match &response.result {
+                Ok(intent) => !response.is_repeated || intent.payment_status() == PaymentStatus::Charged,
+                Err(error) => !error.is_ambiguous(),
+            };
+            let outcome = response
+                .result
+                .map_err(PaymentError::from)
+                .and_then(|intent| intent.require_charged());
+            if is_conclusive {
+                return outcome;
+            }
+            match self.retrieve(payment).await {
+                Ok(intent) if intent.shows_confirmation() => return intent.require_charged(),
+                Ok(_) if permits_next_key => attempt += 1,
+                _ => return outcome,
+            }
         }
-        Err(error.into())
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
-        let intent: PaymentIntent = send(self.http.get(self.url(&["payment_intents", &payment.0]))).await?;
-        Ok(intent.payment_status())
+        Ok(self.retrieve(payment).await?.payment_status())
     }
 
-    async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
-        let request = self
-            .post(&["refunds"], order, "refund")
-            .form(&[("payment_intent", &payment.0)]);
-        match send::<Refund>(request).await {
-            // A refund can be pending for days. It fails only when the card's account is closed.
-            Ok(refund) => match refund.status.as_deref() {
-                Some("failed" | "canceled" | "requires_action") => Err(PaymentError::Rejected {
+    async fn refund(&self, order: OrderId, payment: &PaymentId, amount: Money) -> Result<(), PaymentError> {
+        let mut attempt = 1;
+        loop {
+            if self.refunded_amount(payment).await? >= amount.amount() {
+                return Ok(());
+            }
+            // Without an amount, Stripe refunds what is left of the charge.
+            let request = self
+                .post(&["refunds"], order, "refund", attempt)
+                .form(&[("payment_intent", &payment.0)]);
+            let response = send::<Refund>(request).await;
+            // A repeated success is the response of a refund that has failed since, because the list does not
+            // contain it.
+            if response.permits_next_key(attempt) {
+                attempt += 1;
+                continue;
+            }
+            return match response.result {
+                Ok(refund) if refund.is_effective() => Ok(()),
+                Ok(_) => Err(PaymentError::Rejected {
                     status: 200,
                     code: "refund_failed".into(),
                 }),
-                _ => Ok(()),
-            },
-            Err(RequestError::ErrorResponse { body, .. }) if body.has_code("charge_already_refunded") => {
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+                Err(RequestError::ErrorResponse { body, .. }) if body.has_code("charge_already_refunded") => {
+                    Ok(())
+                }
+                Err(error) => Err(error.into()),
+            };
         }
     }
 
@@ -155,7 +222,7 @@ impl PaymentProvider for Stripe {
         let request = self
             .http
             .post(self.url(&["payment_intents", &payment.0, "cancel"]));
-        match send::<PaymentIntent>(request).await {
+        match send::<PaymentIntent>(request).await.result {
             Ok(intent) => Ok(intent.payment_status()),
             Err(error) if error.is_ambiguous() => self.find(payment).await,
             Err(error) => Err(error.into()),
@@ -168,6 +235,7 @@ impl PaymentProvider for Stripe {
 struct PaymentIntent {
     id: String,
     status: String,
+    last_payment_error: Option<StripeErrorDetails>,
 }
 
 impl PaymentIntent {
@@ -179,10 +247,18 @@ impl PaymentIntent {
         }
     }
 
-    /// The result of a confirmation that Stripe accepted.
-    fn require_charged(&self) -> Result<(), PaymentError> {
+    /// Whether the status is the result of a confirmation.
+    fn shows_confirmation(&self) -> bool {
+        !matches!(self.status.as_str(), "requires_confirmation" | "canceled")
+    }
+
+    /// The result of the confirmation that was executed.
+    fn require_charged(self) -> Result<(), PaymentError> {
         match self.status.as_str() {
             "succeeded" => Ok(()),
+            "requires_payment_method" => Err(PaymentError::Declined {
+                code: self.last_payment_error.unwrap_or_default().into_reason_code(),
+            }),
             // The bank requires the customer to authenticate, which is impossible in the background.
             "requires_action" => Err(PaymentError::Declined {
                 code: "authentication_required".into(),
@@ -197,7 +273,21 @@ impl PaymentIntent {
 /// The fields of a refund that this client uses.
 #[derive(Deserialize)]
 struct Refund {
+    amount: i64,
     status: Option<String>,
+}
+
+impl Refund {
+    /// Whether the refund counts against the charge. A refund can be pending for days, and fails when the
+    /// card's account is closed.
+    fn is_effective(&self) -> bool {
+        !matches!(self.status.as_deref(), Some("failed" | "canceled"))
+    }
+}
+
+#[derive(Deserialize)]
+struct RefundList {
+    data: Vec<Refund>,
 }
 
 /// The fields of an error response. The message is ignored because it may contain parts of the request.
@@ -237,12 +327,11 @@ enum RequestError {
 }
 
 impl RequestError {
-    /// Whether an earlier request may have had the effect in spite of this response. Stripe repeats the
-    /// stored response for a known idempotency key, even a 500. For a forgotten key it returns a 400, because
-    /// the payment's status has changed.
+    /// Whether this request or an earlier one may have had the effect. Stripe returns a 400 when the
+    /// payment's status no longer allows the request.
     fn is_ambiguous(&self) -> bool {
         match self {
-            Self::NoResponse(_) => false,
+            Self::NoResponse(_) => true,
             Self::ErrorResponse { status, .. } => {
                 *status == StatusCode::BAD_REQUEST || status.is_server_error()
             }
@@ -287,9 +376,44 @@ impl From<RequestError> for PaymentError {
     }
 }
 
+/// The result of a request.
+struct Response<T> {
+    result: Result<T, RequestError>,
+    /// Whether Stripe repeated the response that it had stored under the idempotency key.
+    is_repeated: bool,
+}
+
+impl<T> Response<T> {
+    fn is_server_error(&self) -> bool {
+        matches!(&self.result, Err(RequestError::ErrorResponse { status, .. }) if status.is_server_error())
+    }
+
+    /// Whether the request may be sent under the next key, if it had no effect. A new server error permits
+    /// that once per call: after a second one, the caller repeats the call later.
+    fn permits_next_key(&self, attempt: u32) -> bool {
+        self.is_repeated || (attempt == 1 && self.is_server_error())
+    }
+}
+
 /// Sends a request and parses its response.
-async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, RequestError> {
-    let response = request.send().await?;
+async fn send<T: DeserializeOwned>(request: RequestBuilder) -> Response<T> {
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => {
+            return Response {
+                result: Err(error.into()),
+                is_repeated: false,
+            };
+        }
+    };
+    let is_repeated = response.headers().contains_key("idempotent-replayed");
+    Response {
+        result: parse(response).await,
+        is_repeated,
+    }
+}
+
+async fn parse<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, RequestError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response.json().await?);

@@ -51,8 +51,8 @@ impl PaymentProvider for ExpiredIdempotencyKeys<'_> {
         self.stripe.find(payment).await
     }
 
-    async fn refund(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
-        self.stripe.refund(order, payment).await
+    async fn refund(&self, order: OrderId, payment: &PaymentId, amount: Money) -> Result<(), PaymentError> {
+        self.stripe.refund(order, payment, amount).await
     }
 
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
@@ -98,12 +98,21 @@ async fn concurrent_runs_charge_once() {
 }
 
 #[tokio::test]
-async fn retry_after_a_lost_response_charges_once() {
-    let context = TestContext::new().await;
-    let state = context.place_order("pm_error_after_effect").await;
-    assert_eq!(error_name(context.pay(&state).await), "Unavailable");
-    context.pay(&state).await.unwrap();
-    assert_eq!(context.charged_and_refunded(), (1_500, 0));
+async fn lost_and_replaced_responses_charge_once() {
+    for method in [
+        "pm_error_after_effect",
+        "pm_error_before_effect",
+        "pm_error_after_confirm",
+        "pm_error_before_create",
+        "pm_error_after_create",
+    ] {
+        let context = TestContext::new().await;
+        let state = context.place_order(method).await;
+        for _ in 0..2 {
+            context.pay(&state).await.unwrap();
+        }
+        assert_eq!(context.charged_and_refunded(), (1_500, 0), "{method}");
+    }
 }
 
 #[tokio::test]
@@ -194,16 +203,55 @@ async fn charged_payment_is_refunded_once() {
 }
 
 #[tokio::test]
-async fn charge_with_lost_response_is_refunded() {
+async fn unrecorded_charge_is_refunded() {
     let context = TestContext::new().await;
-    let state = context.place_order("pm_error_after_effect").await;
-    assert_eq!(error_name(context.pay(&state).await), "Unavailable");
+    let state = context.place_order("pm_card_visa").await;
+    let payment_id = context.claim_for_payment(&state).await;
+    // The step ends before it records the payment.
+    context.stripe.confirm(state.order_id, &payment_id).await.unwrap();
     assert_eq!(context.load_order(&state).await.payment, Some(Payment::Claimed));
     assert!(matches!(
         context.refund(&state).await.unwrap(),
         RefundOutcome::Refunded { .. }
     ));
     assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
+}
+
+#[tokio::test]
+async fn stored_error_of_the_refund_refunds_once() {
+    for method in ["pm_error_before_refund", "pm_error_after_refund"] {
+        let context = TestContext::new().await;
+        let state = context.place_order(method).await;
+        context.pay(&state).await.unwrap();
+        for _ in 0..2 {
+            assert!(matches!(
+                context.refund(&state).await.unwrap(),
+                RefundOutcome::Refunded { .. }
+            ));
+        }
+        assert_eq!(context.charged_and_refunded(), (1_500, 1_500), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn failed_cancellation_charges_nothing() {
+    for (method, is_first_successful) in [("pm_error_before_cancel", false), ("pm_error_after_cancel", true)]
+    {
+        let context = TestContext::new().await;
+        let state = context.place_order(method).await;
+        assert_eq!(error_name(context.pay(&state).await), "Unavailable");
+        let first = context.refund(&state).await;
+        if is_first_successful {
+            assert!(matches!(first.unwrap(), RefundOutcome::Cancelled { .. }));
+        } else {
+            assert_eq!(error_name(first), "Unavailable");
+        }
+        assert!(matches!(
+            context.refund(&state).await.unwrap(),
+            RefundOutcome::Cancelled { .. }
+        ));
+        assert_eq!(context.charged_and_refunded(), (0, 0), "{method}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! - Its errors have no `decline_code`, a `code` only for declines, and always the type
 //!   `invalid_request_error`.
 //! - It refunds a charge repeatedly.
-//! - A refund of a payment that was never confirmed returns a 500.
+//! - A refund of a payment that was never confirmed returns a 500, and so does the list of its refunds.
 
 use saga::payments::stripe::Stripe;
 

@@ -10,9 +10,10 @@ use std::{
 };
 
 use domain::{Clock, PaymentId};
+use futures::future::join_all;
 use payment_provider::{
     Config, Provider,
-    resources::{PaymentIntent, Refund},
+    resources::{IntentStatus, PaymentIntent, Refund},
     router,
 };
 use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
@@ -117,10 +118,9 @@ async fn payment_is_refunded_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_card_visa").await;
     server.stripe.confirm(order, &payment).await.unwrap();
-    server.stripe.refund(order, &payment).await.unwrap();
-    server.stripe.refund(order, &payment).await.unwrap();
-    // With another idempotency key, as if the provider had forgotten the first one.
-    server.stripe.refund(new_order(), &payment).await.unwrap();
+    for order in [order, order, new_order()] {
+        server.stripe.refund(order, &payment, yen(1500)).await.unwrap();
+    }
     let refunds = server.refunds();
     assert_eq!(refunds.len(), 1);
     assert_eq!(
@@ -178,27 +178,85 @@ async fn unknown_method_is_declined_and_amount_out_of_range_is_rejected() {
     assert!(server.intents().is_empty());
 }
 
+/// The simulator repeats its first response, a 500, under the first idempotency key.
 #[tokio::test]
-async fn error_before_the_effect_is_retryable() {
-    let server = start_simulator().await;
-    let (order, payment) = create_payment(&server.stripe, "pm_error_before_effect").await;
-    let first = server.stripe.confirm(order, &payment).await;
-    assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
-    assert_eq!(server.stripe.find(&payment).await.unwrap(), PaymentStatus::Open);
-    server.stripe.confirm(order, &payment).await.unwrap();
+async fn stored_error_of_a_confirmation_is_passed() {
+    for method in ["pm_error_before_effect", "pm_error_after_confirm"] {
+        let server = start_simulator().await;
+        let (order, payment) = create_payment(&server.stripe, method).await;
+        server.stripe.confirm(order, &payment).await.unwrap();
+        let charged = server.intent(&payment);
+        assert_eq!(charged.status, IntentStatus::Succeeded, "{method}");
+        server.stripe.confirm(order, &payment).await.unwrap();
+        assert_eq!(server.intent(&payment), charged, "there must be only one charge");
+    }
 }
 
 #[tokio::test]
-async fn retry_after_a_lost_response_finds_the_charge() {
+async fn stored_error_of_a_creation_is_passed_and_repetitions_return_the_same_payment() {
+    for (method, payment_count) in [("pm_error_before_create", 1), ("pm_error_after_create", 2)] {
+        let server = start_simulator().await;
+        let (order, payment) = create_payment(&server.stripe, method).await;
+        let again = server.stripe.create_intent(order, yen(1500), method).await;
+        assert_eq!(again.unwrap(), payment, "{method}");
+        assert_eq!(server.intents().len(), payment_count, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn stored_error_of_a_refund_is_passed_and_refunds_once() {
+    for method in ["pm_error_before_refund", "pm_error_after_refund"] {
+        let server = start_simulator().await;
+        let (order, payment) = create_payment(&server.stripe, method).await;
+        server.stripe.confirm(order, &payment).await.unwrap();
+        for _ in 0..2 {
+            server.stripe.refund(order, &payment, yen(1500)).await.unwrap();
+        }
+        assert_eq!(server.refunds().len(), 1, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn error_of_a_cancellation_is_retryable() {
+    for (method, first_status) in [
+        ("pm_error_before_cancel", PaymentStatus::Open),
+        ("pm_error_after_cancel", PaymentStatus::Cancelled),
+    ] {
+        let server = start_simulator().await;
+        let (_, payment) = create_payment(&server.stripe, method).await;
+        assert_eq!(server.stripe.cancel(&payment).await.unwrap(), first_status);
+        assert_eq!(
+            server.stripe.cancel(&payment).await.unwrap(),
+            PaymentStatus::Cancelled,
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn concurrent_refunds_after_a_stored_error_refund_once() {
+    let server = start_simulator().await;
+    let (order, payment) = create_payment(&server.stripe, "pm_error_before_refund").await;
+    server.stripe.confirm(order, &payment).await.unwrap();
+    let refunds = (0..20).map(|_| server.stripe.refund(order, &payment, yen(1500)));
+    for outcome in join_all(refunds).await {
+        // The provider returns a conflict while the same request is in progress.
+        assert!(
+            matches!(outcome, Ok(()) | Err(PaymentError::Unavailable(_))),
+            "{outcome:?}"
+        );
+    }
+    server.stripe.refund(order, &payment, yen(1500)).await.unwrap();
+    assert_eq!(server.refunds().len(), 1);
+}
+
+#[tokio::test]
+async fn lost_response_does_not_hide_the_charge() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_error_after_effect").await;
-    let first = server.stripe.confirm(order, &payment).await;
-    assert!(matches!(first, Err(PaymentError::Unavailable(_))), "{first:?}");
+    server.stripe.confirm(order, &payment).await.unwrap();
     let charged = server.intent(&payment);
-    assert_eq!(
-        server.stripe.find(&payment).await.unwrap(),
-        PaymentStatus::Charged
-    );
+    assert_eq!(charged.status, IntentStatus::Succeeded);
 
     server.stripe.confirm(order, &payment).await.unwrap();
     assert_eq!(server.intent(&payment), charged, "there must be only one charge");

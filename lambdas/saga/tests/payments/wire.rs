@@ -7,6 +7,7 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode},
+    response::AppendHeaders,
 };
 use domain::{Clock, PaymentId};
 use saga::payments::{
@@ -21,13 +22,37 @@ type RecordedRequests = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
 /// A server that returns the same response to every request.
 async fn stub_server(status: u16, body: &'static str) -> (Stripe, RecordedRequests) {
-    stub_server_with(move |_| (status, body)).await
+    stub_server_with(move |_| StubResponse::new(status, body)).await
 }
 
-/// A server whose response depends on the method.
+struct StubResponse {
+    status: u16,
+    body: &'static str,
+    /// Whether the server says that it repeats a stored response.
+    is_repeated: bool,
+}
+
+impl StubResponse {
+    fn new(status: u16, body: &'static str) -> Self {
+        Self {
+            status,
+            body,
+            is_repeated: false,
+        }
+    }
+
+    fn repeated(status: u16, body: &'static str) -> Self {
+        Self {
+            is_repeated: true,
+            ..Self::new(status, body)
+        }
+    }
+}
+
+/// A server whose response depends on the request.
 async fn stub_server_with<F>(respond: F) -> (Stripe, RecordedRequests)
 where
-    F: Fn(&Method) -> (u16, &'static str) + Clone + Send + Sync + 'static,
+    F: Fn(&Request) -> StubResponse + Clone + Send + Sync + 'static,
 {
     let requests = RecordedRequests::default();
     let app = Router::new()
@@ -35,11 +60,13 @@ where
             move |State(requests): State<RecordedRequests>, request: Request| async move {
                 let line = format!("{} {}", request.method(), request.uri());
                 requests.lock().unwrap().push((line, request.headers().clone()));
-                let (status, body) = respond(request.method());
+                let response = respond(&request);
+                let replayed = response.is_repeated.then_some(("idempotent-replayed", "true"));
                 (
-                    StatusCode::from_u16(status).unwrap(),
+                    StatusCode::from_u16(response.status).unwrap(),
                     [("location", "/elsewhere")],
-                    body,
+                    AppendHeaders(replayed),
+                    response.body,
                 )
             },
         )
@@ -56,7 +83,8 @@ fn any_payment() -> PaymentId {
 
 #[tokio::test]
 async fn requests_have_idempotency_keys_and_the_api_version() {
-    let (stripe, requests) = stub_server(200, r#"{"id":"pi_1","status":"succeeded"}"#).await;
+    let body = r#"{"id":"pi_1","status":"succeeded","amount":500,"data":[]}"#;
+    let (stripe, requests) = stub_server(200, body).await;
     let order = new_order();
     stripe
         .create_intent(order, yen(500), "pm_card_visa")
@@ -64,7 +92,7 @@ async fn requests_have_idempotency_keys_and_the_api_version() {
         .unwrap();
     stripe.confirm(order, &any_payment()).await.unwrap();
     stripe.cancel(&any_payment()).await.unwrap();
-    stripe.refund(order, &any_payment()).await.unwrap();
+    stripe.refund(order, &any_payment(), yen(500)).await.unwrap();
     stripe.find(&PaymentId("pi_1/../?x".into())).await.unwrap();
 
     let requests = requests.lock().unwrap();
@@ -89,6 +117,7 @@ async fn requests_have_idempotency_keys_and_the_api_version() {
                 Some(&format!("{order}-confirm"))
             ),
             ("POST /v1/payment_intents/pi_1/cancel", None),
+            ("GET /v1/refunds?payment_intent=pi_1&limit=100", None),
             ("POST /v1/refunds", Some(&format!("{order}-refund"))),
             ("GET /v1/payment_intents/pi_1%2F..%2F%3Fx", None),
         ]
@@ -129,16 +158,14 @@ async fn ambiguous_responses_are_retryable() {
     }
 }
 
-/// Stripe repeats a stored 500 for its idempotency key, whether or not the payment was charged.
+const SERVER_ERROR: &str = r#"{"error":{"type":"api_error"}}"#;
+
 #[tokio::test]
-async fn repeated_error_response_does_not_hide_the_payment_status() {
+async fn server_error_does_not_hide_the_payment_status() {
     let stub_returning = |payment: &'static str| {
-        stub_server_with(move |method| {
-            if *method == Method::GET {
-                (200, payment)
-            } else {
-                (500, r#"{"error":{"type":"api_error"}}"#)
-            }
+        stub_server_with(move |request| match *request.method() {
+            Method::GET => StubResponse::new(200, payment),
+            _ => StubResponse::new(500, SERVER_ERROR),
         })
     };
     let (charged, _) = stub_returning(r#"{"id":"pi_1","status":"succeeded"}"#).await;
@@ -155,6 +182,126 @@ async fn repeated_error_response_does_not_hide_the_payment_status() {
         "{confirmed:?}"
     );
     assert_eq!(open.cancel(&any_payment()).await.unwrap(), PaymentStatus::Open);
+}
+
+/// Stripe has stored a response under the first three keys of every effect.
+#[tokio::test]
+async fn stored_responses_are_passed_one_key_after_the_other() {
+    const UNCHARGED: &str = r#"{"id":"pi_1","status":"requires_confirmation","data":[]}"#;
+    const DONE: &str = r#"{"id":"pi_1","status":"succeeded","amount":500}"#;
+    let (stripe, requests) = stub_server_with(|request| {
+        let key = request.headers().get("idempotency-key");
+        let attempt = key.map(|key| key.to_str().unwrap().rsplit('-').next().unwrap().to_owned());
+        match attempt.as_deref() {
+            None => StubResponse::new(200, UNCHARGED),
+            Some("4") => StubResponse::new(200, DONE),
+            Some(_) => StubResponse::repeated(500, SERVER_ERROR),
+        }
+    })
+    .await;
+    let order = new_order();
+    stripe
+        .create_intent(order, yen(500), "pm_card_visa")
+        .await
+        .unwrap();
+    stripe.confirm(order, &any_payment()).await.unwrap();
+    stripe.refund(order, &any_payment(), yen(500)).await.unwrap();
+    let requests = requests.lock().unwrap();
+    let keys: Vec<&str> = requests
+        .iter()
+        .filter_map(|(_, headers)| Some(headers.get("idempotency-key")?.to_str().unwrap()))
+        .collect();
+    let expected = ["create", "confirm", "refund"].map(|effect| {
+        let key = format!("{order}-{effect}");
+        [
+            key.clone(),
+            format!("{key}-2"),
+            format!("{key}-3"),
+            format!("{key}-4"),
+        ]
+    });
+    assert_eq!(keys, expected.concat());
+}
+
+/// A refund that fails later was a success when Stripe stored the response.
+#[tokio::test]
+async fn stored_success_of_a_failed_refund_is_passed() {
+    let (stripe, requests) = stub_server_with(|request| {
+        let key = request.headers().get("idempotency-key");
+        match key.map(|key| key.to_str().unwrap().ends_with("-refund")) {
+            None => StubResponse::new(
+                200,
+                r#"{"data":[{"amount":500,"status":"failed"},{"amount":400,"status":"canceled"}]}"#,
+            ),
+            Some(true) => StubResponse::repeated(200, r#"{"amount":500,"status":"pending"}"#),
+            Some(false) => StubResponse::new(200, r#"{"amount":500,"status":"pending"}"#),
+        }
+    })
+    .await;
+    stripe
+        .refund(new_order(), &any_payment(), yen(500))
+        .await
+        .unwrap();
+    let requests = requests.lock().unwrap();
+    assert!(
+        requests.iter().any(|(_, headers)| headers
+            .get("idempotency-key")
+            .is_some_and(|key| key.to_str().unwrap().ends_with("-refund-2"))),
+        "{requests:?}"
+    );
+}
+
+/// An operator has refunded a part in Stripe's dashboard.
+#[tokio::test]
+async fn only_refunds_of_the_whole_amount_count() {
+    for (refunds, is_refunded) in [
+        (r#"{"data":[{"amount":300,"status":"succeeded"}]}"#, false),
+        (
+            r#"{"data":[{"amount":300,"status":"succeeded"},{"amount":200,"status":"pending"}]}"#,
+            true,
+        ),
+    ] {
+        let (stripe, _) = stub_server_with(move |request| match *request.method() {
+            Method::GET => StubResponse::new(200, refunds),
+            _ => StubResponse::new(503, ""),
+        })
+        .await;
+        let result = stripe.refund(new_order(), &any_payment(), yen(500)).await;
+        match is_refunded {
+            true => result.unwrap(),
+            false => assert!(matches!(result, Err(PaymentError::Unavailable(_))), "{result:?}"),
+        }
+    }
+}
+
+/// The response that reported the decline was lost or replaced by a server error.
+#[tokio::test]
+async fn decline_is_found_after_a_server_error() {
+    let (stripe, _) = stub_server_with(|request| match *request.method() {
+        Method::GET => StubResponse::new(
+            200,
+            r#"{"id":"pi_1","status":"requires_payment_method",
+                "last_payment_error":{"code":"card_declined","decline_code":"insufficient_funds"}}"#,
+        ),
+        _ => StubResponse::new(500, SERVER_ERROR),
+    })
+    .await;
+    let result = stripe.confirm(new_order(), &any_payment()).await;
+    assert!(
+        matches!(&result, Err(PaymentError::Declined { code }) if code == "insufficient_funds"),
+        "{result:?}"
+    );
+}
+
+/// Stripe stored the response while the charge was being processed.
+#[tokio::test]
+async fn stored_response_does_not_hide_the_present_status() {
+    let (stripe, _) = stub_server_with(|request| match *request.method() {
+        Method::GET => StubResponse::new(200, r#"{"id":"pi_1","status":"succeeded"}"#),
+        _ => StubResponse::repeated(200, r#"{"id":"pi_1","status":"processing"}"#),
+    })
+    .await;
+    stripe.confirm(new_order(), &any_payment()).await.unwrap();
 }
 
 #[tokio::test]
@@ -201,13 +348,18 @@ async fn required_authentication_is_a_decline() {
 #[tokio::test]
 async fn failed_refund_is_rejected() {
     for (body, succeeds) in [
-        (r#"{"id":"re_1","status":"succeeded"}"#, true),
-        (r#"{"id":"re_1","status":"pending"}"#, true),
-        (r#"{"id":"re_1","status":"failed"}"#, false),
-        (r#"{"id":"re_1","status":"canceled"}"#, false),
+        (r#"{"amount":500,"status":"succeeded"}"#, true),
+        (r#"{"amount":500,"status":"pending"}"#, true),
+        (r#"{"amount":500,"status":"requires_action"}"#, true),
+        (r#"{"amount":500,"status":"failed"}"#, false),
+        (r#"{"amount":500,"status":"canceled"}"#, false),
     ] {
-        let (stripe, _) = stub_server(200, body).await;
-        let result = stripe.refund(new_order(), &any_payment()).await;
+        let (stripe, _) = stub_server_with(move |request| match *request.method() {
+            Method::GET => StubResponse::new(200, r#"{"data":[]}"#),
+            _ => StubResponse::new(200, body),
+        })
+        .await;
+        let result = stripe.refund(new_order(), &any_payment(), yen(500)).await;
         let is_expected = match &result {
             Ok(()) => succeeds,
             Err(error) => !succeeds && matches!(error, PaymentError::Rejected { .. }),
