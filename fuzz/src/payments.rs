@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, Mutex};
 
-use domain::{Currency, Money, OrderId, PaymentId};
+use domain::{Currency, Money, OrderId, PaymentId, UserId};
 use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -126,7 +126,10 @@ async fn check_client(client: &Stripe, status: u16, body: &[u8]) {
         Ok(PaymentStatus::Open) => assert!(is_success && expected.status.is_some()),
         Err(error) => assert_safe_error_code(&error),
     }
-    match client.create_intent(order_id, price, "pm_card_visa").await {
+    match client
+        .create_intent(UserId(Uuid::nil()), order_id, price, "pm_card_visa")
+        .await
+    {
         Ok(PaymentId(id)) => assert!(is_success && expected.id == Some(id)),
         Err(error) => assert_safe_error_code(&error),
     }

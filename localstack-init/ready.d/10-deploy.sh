@@ -95,6 +95,8 @@ if [ -n "${MATSURI_KEYS:-}" ]; then
   awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/payment-api-key --secret-string sk_test_local >/dev/null
   awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/payment-webhook-secret --secret-string whsec_local >/dev/null
+  awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/user-signing-keys --secret-string "file://$MATSURI_KEYS/user-signing-keys.json" >/dev/null
   awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/refresh-pepper --secret-string "file://$MATSURI_KEYS/refresh-pepper" >/dev/null

@@ -27,7 +27,13 @@ pub fn payment_provider(
     addresses: &Addresses,
     executables: &Executables,
 ) -> Result<ServiceSpec> {
-    let environment = to_env_vars([("DATA_DIR", instance.payments_dir().display().to_string())]);
+    let webhook_url = format!("{}/v1/webhooks/payment-provider", addresses.gateway_url());
+    let environment = to_env_vars([
+        ("DATA_DIR", instance.payments_dir().display().to_string()),
+        ("WEBHOOK_URL", webhook_url),
+        // localstack-init/ready.d/10-deploy.sh gives it to the webhook function.
+        ("WEBHOOK_SECRET", "whsec_local".to_owned()),
+    ]);
     workspace_service(
         "payment-provider",
         "/health",

@@ -3,12 +3,12 @@
 use chrono::TimeDelta;
 use domain::{
     Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentId, ProductId, Quantity,
-    Timestamp, UserId,
+    Timestamp, UserId, money::MoneyError,
 };
 use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
 
-use crate::open_orders;
+use crate::{PaymentIssue, open_orders};
 
 /// Retention of an order.
 const RETENTION: TimeDelta = TimeDelta::days(365);
@@ -92,6 +92,9 @@ pub struct Order {
     /// The language of order mails. `None` on orders from before this attribute: English and Japanese.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_language: Option<Language>,
+    /// Set while an operator has to examine the payment. Key of the index `payment-issues-index`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_issue: Option<PaymentIssue>,
 }
 
 /// Input of [`crate::Orders::place`].
@@ -154,6 +157,7 @@ impl Order {
             ttl: (at + RETENTION).timestamp(),
             order_mails: Some(new.order_mails),
             mail_language: Some(new.mail_language),
+            payment_issue: None,
         }
     }
 
@@ -166,6 +170,11 @@ impl Order {
         self.reason = None;
         self.open = Some(open_orders::shard(self.order_id));
         self
+    }
+
+    /// The total price. Fails when the stored amount is out of range.
+    pub fn total(&self) -> Result<Money, MoneyError> {
+        Money::new(self.total_amount, self.currency)
     }
 
     /// Total quantity per product over all lines, sorted by product id.

@@ -1,7 +1,10 @@
 //! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, SQS, Step Functions, SES and the payment
 //! provider.
 
-use std::{collections::BTreeMap, env};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+};
 
 use aws_sdk_dynamodb::{error::DisplayErrorContext, types::AttributeValue};
 use domain::{OrderId, ProductId};
@@ -77,6 +80,13 @@ struct Refund {
     id: String,
     payment_intent: String,
     amount: i64,
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct Dispute {
+    id: String,
+    payment_intent: String,
 }
 
 trait PageItem {
@@ -90,6 +100,12 @@ impl PageItem for PaymentIntent {
 }
 
 impl PageItem for Refund {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl PageItem for Dispute {
     fn id(&self) -> &str {
         &self.id
     }
@@ -234,9 +250,19 @@ impl Collector {
 
     async fn payments(&self) -> Result<Vec<Payment>, CollectError> {
         let mut refunded: BTreeMap<String, i64> = BTreeMap::new();
+        let mut failed_refunds = BTreeSet::new();
         for refund in self.list_provider_objects::<Refund>("/v1/refunds").await? {
-            *refunded.entry(refund.payment_intent).or_default() += refund.amount;
+            if refund.status == "failed" {
+                failed_refunds.insert(refund.payment_intent);
+            } else {
+                *refunded.entry(refund.payment_intent).or_default() += refund.amount;
+            }
         }
+        let disputes = self.list_provider_objects::<Dispute>("/v1/disputes").await?;
+        let disputed: BTreeSet<String> = disputes
+            .into_iter()
+            .map(|dispute| dispute.payment_intent)
+            .collect();
         let intents = self
             .list_provider_objects::<PaymentIntent>("/v1/payment_intents")
             .await?;
@@ -244,6 +270,8 @@ impl Collector {
             order_id: intent.metadata.get("order_id").and_then(|id| id.parse().ok()),
             charged: intent.status == "succeeded",
             refunded: refunded.get(&intent.id).copied().unwrap_or(0),
+            has_failed_refund: failed_refunds.contains(&intent.id),
+            disputed: disputed.contains(&intent.id),
             amount: intent.amount,
             id: intent.id,
         });

@@ -100,8 +100,11 @@ pub struct Payment {
     pub amount: i64,
     /// Whether the payment succeeded.
     pub charged: bool,
-    /// The sum of its refunds.
+    /// The sum of its refunds that have not failed.
     pub refunded: i64,
+    /// Whether one of its refunds has failed.
+    pub has_failed_refund: bool,
+    pub disputed: bool,
 }
 
 /// A mail that was sent to a customer.

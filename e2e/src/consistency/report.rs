@@ -39,6 +39,8 @@ pub enum Invariant {
     UncompletedChargesRefunded,
     /// The payment state of every final order matches the provider's payments.
     PaymentStateRecorded,
+    /// Every order with a dispute or a failed refund is flagged for an operator.
+    PaymentIssuesFlagged,
     /// Every completed or failed order has a mail; cancelled orders have none.
     OutcomeMailSent,
     /// Every mail reports the outcome of its order.
@@ -55,7 +57,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AcceptedOrdersExist,
         Self::OneOrderPerIdempotencyKey,
         Self::NoUnacknowledgedOrders,
@@ -70,6 +72,7 @@ impl Invariant {
         Self::NoDoubleCharge,
         Self::UncompletedChargesRefunded,
         Self::PaymentStateRecorded,
+        Self::PaymentIssuesFlagged,
         Self::OutcomeMailSent,
         Self::MailMatchesOutcome,
         Self::NoDeadLetters,
@@ -97,6 +100,7 @@ impl Invariant {
             Self::NoDoubleCharge => "orders charged more than once",
             Self::UncompletedChargesRefunded => "charges without completed order, refunded in full",
             Self::PaymentStateRecorded => "final orders with the correct payment state",
+            Self::PaymentIssuesFlagged => "disputes and missing refunds with a flagged order",
             Self::OutcomeMailSent => "final orders with the expected mail",
             Self::MailMatchesOutcome => "mails that match the outcome of their order",
             Self::NoDeadLetters => "dead-letter messages and parked events",

@@ -76,6 +76,7 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         ttl: 0,
         order_mails: None,
         mail_language: None,
+        payment_issue: None,
     }
 }
 
@@ -86,6 +87,8 @@ fn payment(number: usize, charged: bool, refunded: i64) -> Payment {
         amount: PRICE * 2,
         charged,
         refunded,
+        has_failed_refund: false,
+        disputed: false,
     }
 }
 
@@ -205,7 +208,21 @@ fn consistent_snapshot_satisfies_all_invariants() {
 }
 
 /// Each corruption with all invariants that it violates.
-const CORRUPTIONS: [(Corruption, &[Invariant]); 38] = [
+const CORRUPTIONS: [(Corruption, &[Invariant]); 40] = [
+    (
+        |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
+        &[Invariant::PaymentIssuesFlagged],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.payments[REFUNDED].has_failed_refund = true;
+            snapshot.payments[REFUNDED].refunded = 0;
+        },
+        &[
+            Invariant::UncompletedChargesRefunded,
+            Invariant::PaymentIssuesFlagged,
+        ],
+    ),
     (
         |_, observations| _ = observations[0].order_ids.insert(order_id(99)),
         &[

@@ -15,6 +15,7 @@ mod idempotency;
 mod input_validation;
 mod oauth_sign_in;
 mod order_lifecycle;
+mod payment_events;
 mod payments;
 mod security;
 mod stock;

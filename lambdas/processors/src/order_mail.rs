@@ -206,6 +206,7 @@ mod tests {
             ttl: 0,
             order_mails: None,
             mail_language: None,
+            payment_issue: None,
         }
     }
 

@@ -38,6 +38,8 @@
 //!   or will be completed is never put back on sale, not even when a second execution for the same order
 //!   fails at its first step.
 //!
+//! [`payment_webhook`] is no step: it receives the payment provider's events.
+//!
 //! Only these functions charge and refund payments. They do not write stock: stock-service does.
 
 mod bootstrap;
@@ -46,6 +48,7 @@ mod error;
 pub mod fail_order;
 mod http_client;
 mod outbox_publisher;
+pub mod payment_webhook;
 pub mod payments;
 pub mod process_payment;
 pub mod refund_payment;

@@ -1,11 +1,11 @@
-//! The executable of all `order-saga` steps: `_HANDLER` selects the step.
+//! The executable of all `order-saga` steps and of `payment-webhook`: `_HANDLER` selects the function.
 
 use std::process::ExitCode;
 
 use lambda_shared::FunctionRegistry;
 use saga::{
-    complete_order, fail_order, process_payment, refund_payment, release_stock, reserve_stock,
-    send_notification, update_stock,
+    complete_order, fail_order, payment_webhook, process_payment, refund_payment, release_stock,
+    reserve_stock, send_notification, update_stock,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         .register("release-stock", release_stock::init)
         .register("refund-payment", refund_payment::init)
         .register("fail-order", fail_order::init)
+        .register("payment-webhook", payment_webhook::init)
         .run()
         .await
 }

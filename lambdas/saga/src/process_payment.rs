@@ -58,7 +58,7 @@ pub async fn process_payment(
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let created = provider
-        .create_intent(order_id, total, &state.payment_method)
+        .create_intent(user_id, order_id, total, &state.payment_method)
         .await;
     let candidate = match created {
         Ok(payment_id) => payment_id,

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::events::WebhookEndpoint;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `BIND_ADDRESS` and `PORT`: the address to listen on. Default: 127.0.0.1 and 3004. Port 0 chooses a
@@ -18,6 +20,9 @@ pub struct Config {
     pub unavailable_duration: Duration,
     /// `SLOW_SECONDS`: how long a charge of `pm_slow` takes. Default: 3.
     pub slow_duration: Duration,
+    /// `WEBHOOK_URL` and `WEBHOOK_SECRET`: where events are sent, and the secret that signs them. Default: no
+    /// events are sent.
+    pub webhook: Option<WebhookEndpoint>,
     /// `LOG_LEVEL`: a `tracing` filter. Default: `info`.
     pub log_level: String,
 }
@@ -52,6 +57,13 @@ impl Config {
             data_dir: get("DATA_DIR").ok_or(ConfigError::Missing("DATA_DIR"))?.into(),
             unavailable_duration: Duration::from_secs(parse_variable(&get, "UNAVAILABLE_SECONDS", 3)?),
             slow_duration: Duration::from_secs(parse_variable(&get, "SLOW_SECONDS", 3)?),
+            webhook: match get("WEBHOOK_URL") {
+                Some(url) => Some(WebhookEndpoint {
+                    url: url.parse().map_err(|_| ConfigError::Invalid("WEBHOOK_URL"))?,
+                    secret: get("WEBHOOK_SECRET").ok_or(ConfigError::Missing("WEBHOOK_SECRET"))?,
+                }),
+                None => None,
+            },
             log_level: get("LOG_LEVEL").unwrap_or_else(|| "info".into()),
         })
     }
@@ -92,6 +104,14 @@ mod tests {
         assert_eq!(
             Config::from_lookup(|_| None).unwrap_err(),
             ConfigError::Missing("DATA_DIR")
+        );
+        assert_eq!(
+            with("WEBHOOK_URL", "http://127.0.0.1/").unwrap_err(),
+            ConfigError::Missing("WEBHOOK_SECRET")
+        );
+        assert_eq!(
+            with("WEBHOOK_URL", "here").unwrap_err(),
+            ConfigError::Invalid("WEBHOOK_URL")
         );
         let config = with("PORT", "0").unwrap();
         assert_eq!(config.address.to_string(), "127.0.0.1:0");

@@ -92,7 +92,10 @@ mod tests {
     use domain::Clock;
 
     use super::*;
-    use crate::state::{Command, IdempotentRequest};
+    use crate::{
+        api_error::ApiError,
+        state::{Command, CommandOutcome, IdempotentRequest},
+    };
 
     fn append_entry(folder: &Path) -> LedgerEntry {
         let (mut ledger, mut state) = Ledger::open(folder).unwrap();
@@ -142,6 +145,25 @@ mod tests {
         assert_eq!(
             state.find_response(first.request.as_ref().unwrap()),
             Some(Ok(first.outcome))
+        );
+    }
+
+    #[test]
+    fn an_outcome_hidden_by_an_error_is_applied_and_replayed_as_the_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = LedgerEntry {
+            is_hidden_by_error: true,
+            ..append_entry(folder.path())
+        };
+        fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        let (mut ledger, _) = Ledger::open(folder.path()).unwrap();
+        ledger.append(&entry).unwrap();
+        drop(ledger);
+        let (_ledger, state) = Ledger::open(folder.path()).unwrap();
+        assert_eq!(state.intents().count(), 1);
+        assert_eq!(
+            state.find_response(entry.request.as_ref().unwrap()),
+            Some(Ok(CommandOutcome::Rejected(ApiError::internal_error())))
         );
     }
 

@@ -10,6 +10,7 @@
 //! GET  /v1/payment_intents                 limit, starting_after
 //! POST /v1/refunds                         payment_intent, metadata[…]
 //! GET  /v1/refunds                         limit, starting_after, payment_intent
+//! GET  /v1/disputes                        limit, starting_after
 //! GET  /health
 //! ```
 //!
@@ -25,12 +26,16 @@
 //! `pm_unavailable`, which simulates a failure in front of the API: a retry executes the command. Unlike
 //! Stripe, which forgets keys after a day, the simulator keeps them forever.
 //!
+//! **Events.** With `WEBHOOK_URL`, the provider sends signed [`events`] about charges, cancellations, refunds
+//! and disputes to that URL.
+//!
 //! **Durability.** Every outcome is appended to a [`ledger`] before the response is sent. The state is
 //! rebuilt from the ledger at startup, so it is consistent after a crash at any moment. A client that
 //! disconnects does not stop its command.
 
 pub mod api_error;
 pub mod config;
+pub mod events;
 pub mod extract;
 pub mod ledger;
 pub mod params;

@@ -11,6 +11,7 @@ use domain::{Clock, Timestamp};
 use crate::{
     api_error::ApiError,
     config::Config,
+    events::{EventSender, events_of},
     ledger::{Ledger, LedgerOpenError},
     state::{Command, CommandOutcome, IdempotentRequest, LedgerEntry, ProviderState},
     test_payment_methods::{Behaviour, Operation},
@@ -24,6 +25,8 @@ pub struct Provider(Arc<Inner>);
 struct Inner {
     config: Config,
     clock: Clock,
+    /// `None` without a webhook endpoint.
+    events: Option<EventSender>,
     shared: Mutex<SharedState>,
 }
 
@@ -79,7 +82,9 @@ impl SharedState {
             }
             // The payment has no id yet, so the request's parameters identify it. Requests without an
             // idempotency key share one entry.
-            Command::Create { .. } => request.map_or_else(String::new, |request| request.fingerprint.clone()),
+            Command::Create { .. } | Command::FailRefund(_) | Command::Dispute(_) => {
+                request.map_or_else(String::new, |request| request.fingerprint.clone())
+            }
         };
         match self.first_attempts.entry(payment) {
             Entry::Vacant(entry) => {
@@ -101,7 +106,12 @@ impl Provider {
             in_flight_keys: HashSet::new(),
             first_attempts: HashMap::new(),
         };
+        let events = config
+            .webhook
+            .clone()
+            .map(|endpoint| EventSender::new(endpoint, clock.clone()));
         Ok(Self(Arc::new(Inner {
+            events,
             config,
             clock,
             shared: Mutex::new(shared),
@@ -181,7 +191,9 @@ impl Provider {
         let Some(behaviour) = shared.state.behaviour(command) else {
             return Ok(Execution::Normal);
         };
-        let operation = command.operation();
+        let Some(operation) = command.operation() else {
+            return Ok(Execution::Normal);
+        };
         let mut first_attempt = || shared.find_or_record_first_attempt(request, command, now);
         Ok(match behaviour {
             Behaviour::ErrorBefore(failing) if failing == operation => match first_attempt() {
@@ -210,6 +222,8 @@ impl Provider {
             Behaviour::Slow => Execution::Slow,
             Behaviour::ResponseLost => Execution::ResponseLost,
             Behaviour::Succeeds
+            | Behaviour::RefundFails
+            | Behaviour::Disputed
             | Behaviour::Declines(_)
             | Behaviour::ErrorBefore(_)
             | Behaviour::ErrorAfter(_) => Execution::Normal,
@@ -239,9 +253,30 @@ impl Provider {
             return Err(ApiError::internal_error());
         }
         log_outcome(&entry.outcome);
+        if let Some(events) = &self.0.events {
+            for (kind, object) in events_of(&entry.outcome) {
+                events.send(kind, &object);
+            }
+        }
         let response = entry.response();
+        let bank_command = shared.state.bank_command(&entry.outcome);
         shared.state.apply(entry);
+        drop(shared);
+        if let Some(command) = bank_command {
+            self.execute_later(command);
+        }
         Ok(response)
+    }
+
+    /// Executes a command of the customer's bank after `SLOW_SECONDS`. It is lost when the process ends
+    /// before.
+    fn execute_later(&self, command: Command) {
+        let provider = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(provider.0.config.slow_duration).await;
+            // A failure was logged.
+            let _ = provider.decide_and_record(None, command, Execution::Normal);
+        });
     }
 
     /// A poisoned lock stays usable, because only [`ProviderState::apply`] changes the state.
@@ -264,8 +299,12 @@ fn log_outcome(outcome: &CommandOutcome) {
             tracing::info!(
                 payment.id = refund.payment_intent,
                 amount = refund.amount,
-                "payment refunded"
+                "refund {:?}",
+                refund.status
             );
+        }
+        CommandOutcome::Dispute(dispute) => {
+            tracing::info!(payment.id = dispute.payment_intent, "payment disputed");
         }
         CommandOutcome::Rejected(error) => {
             let payment_id = error.intent.as_ref().map(|intent| intent.id.as_str());

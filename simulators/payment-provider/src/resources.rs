@@ -110,6 +110,15 @@ impl PaymentIntent {
     }
 }
 
+/// The status of a refund. Stripe reports a refund as succeeded before the customer's bank has accepted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundStatus {
+    #[default]
+    Succeeded,
+    Failed,
+}
+
 /// A refund of the whole amount of a charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
@@ -124,8 +133,46 @@ pub struct Refund {
     /// ISO 4217 in lower case.
     pub currency: String,
     pub metadata: Metadata,
+    #[serde(default)]
+    pub status: RefundStatus,
     /// Unix time in seconds.
     pub created: i64,
+}
+
+/// A customer's objection to a charge, made at the bank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// `dp_…`
+    pub id: String,
+    /// The id of the disputed payment.
+    pub payment_intent: String,
+    /// The charge of that payment.
+    pub charge: Option<String>,
+    /// In the currency's smallest unit.
+    pub amount: i64,
+    /// ISO 4217 in lower case.
+    pub currency: String,
+    /// Unix time in seconds.
+    pub created: i64,
+}
+
+impl Dispute {
+    /// Converts to JSON in Stripe's format.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "dispute",
+            "amount": self.amount,
+            "charge": self.charge,
+            "created": self.created,
+            "currency": self.currency,
+            "livemode": false,
+            "payment_intent": self.payment_intent,
+            "reason": "fraudulent",
+            "status": "needs_response",
+        })
+    }
 }
 
 impl Refund {
@@ -142,7 +189,7 @@ impl Refund {
             "metadata": self.metadata,
             "payment_intent": self.payment_intent,
             "reason": null,
-            "status": "succeeded",
+            "status": self.status,
         })
     }
 }

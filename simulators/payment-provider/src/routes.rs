@@ -34,6 +34,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/payment_intents/{id}/confirm", post(confirm_intent))
         .route("/v1/payment_intents/{id}/cancel", post(cancel_intent))
         .route("/v1/refunds", post(create_refund).get(list_refunds))
+        .route("/v1/disputes", get(list_disputes))
         .route_layer(middleware::from_fn(require_test_key))
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .fallback(|| async { ApiError::unknown_url() })
@@ -163,6 +164,22 @@ async fn list_refunds(State(provider): State<Provider>, mut params: Params) -> R
     })
 }
 
+/// Lists disputes, newest first.
+async fn list_disputes(
+    State(provider): State<Provider>,
+    mut params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let page = PageRequest::from_params(&mut params)?;
+    params.reject_unknown()?;
+    provider.with_state(|state| {
+        let newest_first = state
+            .disputes()
+            .rev()
+            .map(|dispute| (dispute.id.as_str(), || dispute.to_json()));
+        page.select("/v1/disputes", newest_first)
+    })
+}
+
 fn parse_amount(params: &mut Params) -> Result<i64, ApiError> {
     let missing =
         || ApiError::invalid_param("amount", "parameter_missing", "Missing required param: amount.");
@@ -259,6 +276,7 @@ impl IntoResponse for CommandOutcome {
         match self {
             Self::Intent(intent) => Json(intent.to_json()).into_response(),
             Self::Refund(refund) => Json(refund.to_json()).into_response(),
+            Self::Dispute(dispute) => Json(dispute.to_json()).into_response(),
             Self::Rejected(error) => error.into_response(),
         }
     }

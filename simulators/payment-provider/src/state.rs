@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api_error::ApiError,
-    resources::{IntentStatus, Metadata, PaymentIntent, Refund},
+    resources::{Dispute, IntentStatus, Metadata, PaymentIntent, Refund, RefundStatus},
     test_payment_methods::{Behaviour, Operation},
 };
 
@@ -35,17 +35,23 @@ pub enum Command {
     Cancel { intent: String },
     /// Refunds the whole amount of a payment.
     Refund { intent: String, metadata: Metadata },
+    /// Makes a refund fail. The customer's bank does so.
+    FailRefund(Refund),
+    /// Disputes a payment that was charged. The customer's bank does so.
+    Dispute(PaymentIntent),
 }
 
 impl Command {
+    /// Returns `None` for what the customer's bank does.
     #[must_use]
-    pub fn operation(&self) -> Operation {
-        match self {
+    pub fn operation(&self) -> Option<Operation> {
+        Some(match self {
             Self::Create { confirm: false, .. } => Operation::Create,
             Self::Create { confirm: true, .. } | Self::Confirm { .. } => Operation::Charge,
             Self::Cancel { .. } => Operation::Cancel,
             Self::Refund { .. } => Operation::Refund,
-        }
+            Self::FailRefund(_) | Self::Dispute(_) => return None,
+        })
     }
 }
 
@@ -56,6 +62,7 @@ impl Command {
 pub enum CommandOutcome {
     Intent(PaymentIntent),
     Refund(Refund),
+    Dispute(Dispute),
     #[serde(rename = "refused")]
     Rejected(ApiError),
 }
@@ -95,8 +102,8 @@ pub struct IdempotentRequest {
 #[derive(Debug, Default)]
 pub struct ProviderState {
     intents: IndexMap<String, PaymentIntent>,
-    /// By the id of the refunded payment.
     refunds: IndexMap<String, Refund>,
+    disputes: IndexMap<String, Dispute>,
     /// Idempotency key → (fingerprint of the request, response).
     responses_by_key: HashMap<String, (String, CommandOutcome)>,
 }
@@ -108,7 +115,11 @@ impl ProviderState {
             CommandOutcome::Intent(intent) => Some(intent),
             CommandOutcome::Rejected(error) => error.intent.as_deref(),
             CommandOutcome::Refund(refund) => {
-                self.refunds.insert(refund.payment_intent.clone(), refund.clone());
+                self.refunds.insert(refund.id.clone(), refund.clone());
+                None
+            }
+            CommandOutcome::Dispute(dispute) => {
+                self.disputes.insert(dispute.id.clone(), dispute.clone());
                 None
             }
         };
@@ -148,6 +159,11 @@ impl ProviderState {
         self.refunds.values()
     }
 
+    /// Iterates over all disputes, oldest first.
+    pub fn disputes(&self) -> impl DoubleEndedIterator<Item = &Dispute> {
+        self.disputes.values()
+    }
+
     /// Returns the behaviour of the payment that `command` concerns. Returns `None` when it has no payment
     /// method, and when the command charges a payment that is not open.
     #[must_use]
@@ -167,8 +183,29 @@ impl ProviderState {
             Command::Cancel { intent } | Command::Refund { intent, .. } => {
                 self.intents.get(intent)?.payment_method.as_deref()
             }
+            Command::FailRefund(_) | Command::Dispute(_) => None,
         };
         Behaviour::for_payment_method(method?)
+    }
+
+    /// Returns what the customer's bank does because of this outcome, before it is applied.
+    #[must_use]
+    pub fn bank_command(&self, outcome: &CommandOutcome) -> Option<Command> {
+        let behaviour = |method: Option<&str>| Behaviour::for_payment_method(method?);
+        match outcome {
+            CommandOutcome::Intent(intent)
+                if intent.status == IntentStatus::Succeeded
+                    && behaviour(intent.payment_method.as_deref()) == Some(Behaviour::Disputed) =>
+            {
+                Some(Command::Dispute(intent.clone()))
+            }
+            CommandOutcome::Refund(refund) if refund.status == RefundStatus::Succeeded => {
+                let intent = self.intents.get(&refund.payment_intent)?;
+                (behaviour(intent.payment_method.as_deref()) == Some(Behaviour::RefundFails))
+                    .then(|| Command::FailRefund(refund.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// Decides a command. The caller records the outcome and applies it with [`apply`](Self::apply).
@@ -223,6 +260,18 @@ impl ProviderState {
                 Ok(CommandOutcome::Intent(intent))
             }),
             Command::Refund { intent, metadata } => self.refund(&intent, metadata, now),
+            Command::FailRefund(refund) => Ok(CommandOutcome::Refund(Refund {
+                status: RefundStatus::Failed,
+                ..refund
+            })),
+            Command::Dispute(intent) => Ok(CommandOutcome::Dispute(Dispute {
+                id: new_id("dp", now),
+                payment_intent: intent.id,
+                charge: intent.latest_charge,
+                amount: intent.amount,
+                currency: intent.currency,
+                created: now.timestamp(),
+            })),
         };
         decision.unwrap_or_else(CommandOutcome::Rejected)
     }
@@ -242,7 +291,9 @@ impl ProviderState {
                 ..ApiError::invalid_request(message)
             });
         }
-        if self.refunds.contains_key(&intent.id) {
+        let is_refund =
+            |refund: &Refund| refund.payment_intent == intent.id && refund.status == RefundStatus::Succeeded;
+        if self.refunds.values().any(is_refund) {
             let message = format!("The charge of {} has already been refunded.", intent.id);
             return Err(ApiError {
                 code: Some("charge_already_refunded".into()),
@@ -256,6 +307,7 @@ impl ProviderState {
             amount: intent.amount,
             currency: intent.currency.clone(),
             metadata,
+            status: RefundStatus::Succeeded,
             created: now.timestamp(),
         }))
     }

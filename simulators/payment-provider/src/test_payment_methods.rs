@@ -11,6 +11,8 @@
 //! | `pm_card_chargeDeclinedExpiredCard` | declined: `expired_card` |
 //! | `pm_card_chargeDeclinedIncorrectCvc` | declined: `incorrect_cvc` |
 //! | `pm_card_chargeDeclinedProcessingError` | declined: `processing_error` |
+//! | `pm_card_refundFail` | succeeds; a refund succeeds first and fails `SLOW_SECONDS` later |
+//! | `pm_card_createDispute` | succeeds and is disputed `SLOW_SECONDS` later |
 //! | `pm_slow` | succeeds after `SLOW_SECONDS` |
 //! | `pm_unavailable` | fails with 503 for `UNAVAILABLE_SECONDS` after the first attempt of a payment |
 //! | `pm_broken` | every charge fails with 500 and has no effect |
@@ -35,6 +37,10 @@ use serde::{Deserialize, Serialize};
 pub enum Behaviour {
     Succeeds,
     Declines(Decline),
+    /// The charge succeeds, and a refund fails `SLOW_SECONDS` after it has succeeded.
+    RefundFails,
+    /// The charge succeeds and is disputed.
+    Disputed,
     /// The charge succeeds after `SLOW_SECONDS`.
     Slow,
     /// The charge succeeds and its response is lost.
@@ -74,6 +80,8 @@ impl Behaviour {
             "pm_card_chargeDeclinedExpiredCard" => Self::Declines(Decline::ExpiredCard),
             "pm_card_chargeDeclinedIncorrectCvc" => Self::Declines(Decline::IncorrectCvc),
             "pm_card_chargeDeclinedProcessingError" => Self::Declines(Decline::ProcessingError),
+            "pm_card_refundFail" => Self::RefundFails,
+            "pm_card_createDispute" => Self::Disputed,
             "pm_slow" => Self::Slow,
             "pm_unavailable" => Self::Unavailable,
             "pm_broken" => Self::AlwaysFails,

@@ -13,14 +13,19 @@ const STOCK_CLASSES: [(usize, f64); 4] = [(3, 0.02), (3, 0.1), (4, 1.0), (10, 4.
 const DEMAND_WEIGHTS: [u32; 4] = [12, 18, 35, 35];
 
 /// Payment methods and their share, in percent of the orders.
-const PAYMENT_METHODS: [(&str, u32); 10] = [
-    ("pm_card_visa", 55),
+const PAYMENT_METHODS: [(&str, u32); 15] = [
+    ("pm_card_visa", 47),
     ("pm_card_mastercard", 13),
     ("pm_card_chargeDeclined", 6),
     ("pm_card_chargeDeclinedInsufficientFunds", 4),
     ("pm_slow", 4),
     ("pm_error_before_effect", 6),
     ("pm_error_after_effect", 6),
+    ("pm_error_after_confirm", 2),
+    ("pm_error_before_create", 2),
+    ("pm_error_after_create", 1),
+    ("pm_error_before_refund", 2),
+    ("pm_error_after_refund", 1),
     ("pm_unavailable", 3),
     ("pm_broken", 2),
     ("pm_nonexistent", 1),

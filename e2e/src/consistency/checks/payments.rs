@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::orders::Payment as PaymentState;
+use ::orders::{Payment as PaymentState, PaymentIssue};
 use domain::{OrderId, OrderStatus};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     CheckContext,
 };
 
-pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 4] {
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
     let mut charges: BTreeMap<OrderId, Vec<&Payment>> = BTreeMap::new();
     for payment in context.snapshot.payments.iter().filter(|payment| payment.charged) {
         if let Some(id) = payment.order_id {
@@ -52,7 +52,12 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 4] {
                     let is_parked = payment
                         .order_id
                         .is_some_and(|id| context.parked_orders.contains(&id));
-                    status != Some(OrderStatus::Completed) && !is_parked
+                    // An operator has to refund the customer in another way.
+                    let refund_failed = payment
+                        .order_id
+                        .and_then(|id| context.orders.get(&id))
+                        .is_some_and(|order| order.payment_issue == Some(PaymentIssue::RefundFailed));
+                    status != Some(OrderStatus::Completed) && !is_parked && !refund_failed
                 })
                 .map(|payment| {
                     let order = payment
@@ -88,6 +93,22 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 4] {
                 };
                 (!is_recorded).then(|| Finding::new(order.order_id, detail()))
             }),
+        ),
+        Check::expect_all(
+            Invariant::PaymentIssuesFlagged,
+            context
+                .snapshot
+                .payments
+                .iter()
+                .filter(|payment| {
+                    let misses_refund = payment.has_failed_refund && payment.refunded < payment.amount;
+                    payment.disputed || misses_refund
+                })
+                .map(|payment| {
+                    let order = payment.order_id.and_then(|id| context.orders.get(&id));
+                    let is_flagged = order.is_some_and(|order| order.payment_issue.is_some());
+                    (!is_flagged).then(|| Finding::new(&payment.id, "its order is not flagged".to_owned()))
+                }),
         ),
     ]
 }

@@ -10,9 +10,10 @@
 //! repetitions by idempotency keys derived from the order id.
 
 use async_trait::async_trait;
-use domain::{Money, OrderId, PaymentId};
+use domain::{Money, OrderId, PaymentId, UserId};
 
 pub mod stripe;
+pub mod stripe_signature;
 
 /// A payment provider that charges customers.
 #[async_trait]
@@ -23,6 +24,7 @@ pub trait PaymentProvider: Send + Sync {
     /// Fails with [`PaymentError::Declined`] when the provider does not know the payment method.
     async fn create_intent(
         &self,
+        user: UserId,
         order: OrderId,
         amount: Money,
         payment_method: &str,

@@ -17,10 +17,10 @@
 //! PaymentIntent is charged once, and the refunds of a charge never exceed it. A second PaymentIntent of an
 //! order stays unconfirmed, because only the one that claims the order is confirmed.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
-use domain::{Money, OrderId, PaymentId};
+use domain::{Money, OrderId, PaymentId, UserId};
 use reqwest::{
     Client, RequestBuilder, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
@@ -28,6 +28,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use super::{PaymentError, PaymentProvider, PaymentStatus};
 use crate::http_client;
@@ -45,6 +46,14 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Stripe {
     http: Client,
     base_url: Url,
+}
+
+/// A payment and the order for which it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaymentDescription {
+    pub status: PaymentStatus,
+    /// `None` for a payment that this client did not create.
+    pub order: Option<(UserId, OrderId)>,
 }
 
 /// The configuration of the Stripe client is invalid.
@@ -112,6 +121,23 @@ impl Stripe {
             .result
     }
 
+    /// What Stripe knows about a payment at present.
+    pub async fn describe(&self, payment: &PaymentId) -> Result<PaymentDescription, PaymentError> {
+        let intent = self.retrieve(payment).await?;
+        let id = |name| intent.metadata.get(name)?.parse::<Uuid>().ok();
+        Ok(PaymentDescription {
+            status: intent.payment_status(),
+            order: id("user_id")
+                .zip(id("order_id"))
+                .map(|(user, order)| (UserId(user), OrderId(order))),
+        })
+    }
+
+    /// Whether refunds of `amount` were made or are pending.
+    pub async fn is_refunded(&self, payment: &PaymentId, amount: Money) -> Result<bool, PaymentError> {
+        Ok(self.refunded_amount(payment).await? >= amount.amount())
+    }
+
     /// The sum of the payment's refunds that have not failed. A payment has far fewer refunds than a page.
     async fn refunded_amount(&self, payment: &PaymentId) -> Result<i64, RequestError> {
         let request = self
@@ -128,24 +154,27 @@ impl Stripe {
 impl PaymentProvider for Stripe {
     async fn create_intent(
         &self,
+        user: UserId,
         order: OrderId,
         amount: Money,
         payment_method: &str,
     ) -> Result<PaymentId, PaymentError> {
         let (amount, currency) = (amount.amount().to_string(), amount.currency().code());
-        let (currency, order_id) = (currency.to_ascii_lowercase(), order.to_string());
+        let currency = currency.to_ascii_lowercase();
+        let (user_id, order_id) = (user.to_string(), order.to_string());
         let form = [
             ("amount", amount.as_str()),
             ("currency", &currency),
             ("payment_method", payment_method),
             // Most other types redirect the customer, which is impossible in the background.
             ("payment_method_types[]", "card"),
+            ("metadata[user_id]", &user_id),
             ("metadata[order_id]", &order_id),
         ];
         let mut attempt = 1;
         loop {
             let request = self
-                .post(&["payment_intents"], order, "create", attempt)
+                .post(&["payment_intents"], order, "intent", attempt)
                 .form(&form);
             let response = send::<PaymentIntent>(request).await;
             if response.is_server_error() && response.permits_next_key(attempt) {
@@ -188,7 +217,7 @@ impl PaymentProvider for Stripe {
     async fn refund(&self, order: OrderId, payment: &PaymentId, amount: Money) -> Result<(), PaymentError> {
         let mut attempt = 1;
         loop {
-            if self.refunded_amount(payment).await? >= amount.amount() {
+            if self.is_refunded(payment, amount).await? {
                 return Ok(());
             }
             // Without an amount, Stripe refunds what is left of the charge.
@@ -236,6 +265,8 @@ struct PaymentIntent {
     id: String,
     status: String,
     last_payment_error: Option<StripeErrorDetails>,
+    #[serde(default)]
+    metadata: HashMap<String, String>,
 }
 
 impl PaymentIntent {

@@ -6,5 +6,6 @@
 mod completion_steps;
 mod deployed_functions;
 mod payment_steps;
+mod payment_webhook;
 mod stock_steps;
 mod support;

@@ -2,7 +2,7 @@
 //! the order can still complete.
 
 use async_trait::async_trait;
-use domain::{Money, OrderId, OrderStatus, PaymentId};
+use domain::{Money, OrderId, OrderStatus, PaymentId, UserId};
 use lambda_shared::FunctionError;
 use orders::Payment;
 use saga::{
@@ -37,7 +37,13 @@ struct ExpiredIdempotencyKeys<'a> {
 
 #[async_trait]
 impl PaymentProvider for ExpiredIdempotencyKeys<'_> {
-    async fn create_intent(&self, _: OrderId, _: Money, _: &str) -> Result<PaymentId, PaymentError> {
+    async fn create_intent(
+        &self,
+        _: UserId,
+        _: OrderId,
+        _: Money,
+        _: &str,
+    ) -> Result<PaymentId, PaymentError> {
         self.create_result.clone().map_err(|code| PaymentError::Declined {
             code: code.to_owned(),
         })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use domain::{Clock, Currency, Language, Money, PaymentId, ProductId, Quantity, UserId};
+use domain::{Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, UserId};
 use event_publishing::{DynamoOutbox, Publisher};
 use events::{OutboxEvent, TraceParent};
 use lambda_shared::testing::create_table;
@@ -123,13 +123,22 @@ impl TestContext {
             .unwrap()
     }
 
+    /// Marks the order as failed. The order must be closed to payment.
+    pub async fn fail_order(&self, state: &SagaState) {
+        let reason = FailureReason::InternalError;
+        self.orders
+            .fail(state.user_id, state.order_id, reason, &state.event_context())
+            .await
+            .unwrap();
+    }
+
     /// Runs the payment step up to the claim, without the confirmation.
     pub async fn claim_for_payment(&self, state: &SagaState) -> PaymentId {
         use saga::payments::PaymentProvider;
         let total = state.total().unwrap();
         let created = self
             .stripe
-            .create_intent(state.order_id, total, &state.payment_method)
+            .create_intent(state.user_id, state.order_id, total, &state.payment_method)
             .await;
         let payment_id = created.unwrap();
         self.orders
@@ -183,6 +192,7 @@ async fn start_payment_provider() -> (Provider, String, TempDir) {
         data_dir: data_dir.path().into(),
         unavailable_duration: Duration::from_millis(1),
         slow_duration: Duration::from_millis(300),
+        webhook: None,
         log_level: "off".into(),
     };
     let listener = TcpListener::bind(config.address).await.unwrap();

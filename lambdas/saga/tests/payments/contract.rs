@@ -1,7 +1,8 @@
 //! The contract of the payment provider port. Each test case uses its own order.
 
-use domain::{Clock, Currency, Money, OrderId, PaymentId};
+use domain::{Clock, Currency, Money, OrderId, PaymentId, UserId};
 use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
+use uuid::Uuid;
 
 /// Defines one test per contract case. `$start` is a future of a server with a field `stripe`.
 macro_rules! contract_tests {
@@ -34,6 +35,10 @@ pub fn new_order() -> OrderId {
     OrderId::new(Clock::system().now())
 }
 
+pub fn any_user() -> UserId {
+    UserId(Uuid::nil())
+}
+
 pub fn yen(amount: i64) -> Money {
     Money::new(amount, Currency::JPY).unwrap()
 }
@@ -41,7 +46,10 @@ pub fn yen(amount: i64) -> Money {
 /// Creates an order and its payment, which is not confirmed.
 pub async fn create_payment(stripe: &Stripe, method: &str) -> (OrderId, PaymentId) {
     let order = new_order();
-    let payment = stripe.create_intent(order, yen(1500), method).await.unwrap();
+    let payment = stripe
+        .create_intent(any_user(), order, yen(1500), method)
+        .await
+        .unwrap();
     assert_eq!(stripe.find(&payment).await.unwrap(), PaymentStatus::Open);
     (order, payment)
 }

@@ -20,7 +20,7 @@ use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Strip
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::contract::{contract_tests, create_payment, new_order, yen};
+use crate::contract::{any_user, contract_tests, create_payment, new_order, yen};
 
 /// A payment simulator in this process, with a clock that the test advances.
 struct Simulator {
@@ -38,6 +38,7 @@ async fn start_simulator() -> Simulator {
         data_dir: data_dir.path().into(),
         unavailable_duration: Duration::from_secs(3),
         slow_duration: Duration::from_millis(300),
+        webhook: None,
         log_level: "off".into(),
     };
     let started = Clock::system().now();
@@ -88,12 +89,12 @@ async fn create_intent_is_idempotent_per_order_and_amount() {
     let order = new_order();
     let first = server
         .stripe
-        .create_intent(order, yen(98_765), "pm_card_jcb")
+        .create_intent(any_user(), order, yen(98_765), "pm_card_jcb")
         .await
         .unwrap();
     let again = server
         .stripe
-        .create_intent(order, yen(98_765), "pm_card_jcb")
+        .create_intent(any_user(), order, yen(98_765), "pm_card_jcb")
         .await
         .unwrap();
     assert_eq!(first, again);
@@ -102,10 +103,12 @@ async fn create_intent_is_idempotent_per_order_and_amount() {
     let intent = server.intent(&first);
     assert_eq!((intent.amount, intent.currency.as_str()), (98_765, "jpy"));
     assert_eq!(intent.metadata["order_id"], order.to_string());
+    let described = server.stripe.describe(&first).await.unwrap();
+    assert_eq!(described.order, Some((any_user(), order)));
 
     let other_amount = server
         .stripe
-        .create_intent(order, yen(98_766), "pm_card_jcb")
+        .create_intent(any_user(), order, yen(98_766), "pm_card_jcb")
         .await;
     assert!(
         matches!(other_amount, Err(PaymentError::Rejected { status: 400, .. })),
@@ -159,7 +162,10 @@ async fn decline_contains_the_decline_code() {
 async fn unknown_method_is_declined_and_amount_out_of_range_is_rejected() {
     let server = start_simulator().await;
     for method in ["pm_card_unknown", "pm_card_visa&amount=50", "決済"] {
-        let result = server.stripe.create_intent(new_order(), yen(1500), method).await;
+        let result = server
+            .stripe
+            .create_intent(any_user(), new_order(), yen(1500), method)
+            .await;
         assert!(
             matches!(&result, Err(PaymentError::Declined { code }) if code == "resource_missing"),
             "{result:?}"
@@ -168,7 +174,7 @@ async fn unknown_method_is_declined_and_amount_out_of_range_is_rejected() {
     for (amount, reason) in [(49, "amount_too_small"), (100_000_000, "amount_too_large")] {
         let result = server
             .stripe
-            .create_intent(new_order(), yen(amount), "pm_card_visa")
+            .create_intent(any_user(), new_order(), yen(amount), "pm_card_visa")
             .await;
         assert!(
             matches!(&result, Err(PaymentError::Rejected { status: 400, code }) if code == reason),
@@ -197,7 +203,10 @@ async fn stored_error_of_a_creation_is_passed_and_repetitions_return_the_same_pa
     for (method, payment_count) in [("pm_error_before_create", 1), ("pm_error_after_create", 2)] {
         let server = start_simulator().await;
         let (order, payment) = create_payment(&server.stripe, method).await;
-        let again = server.stripe.create_intent(order, yen(1500), method).await;
+        let again = server
+            .stripe
+            .create_intent(any_user(), order, yen(1500), method)
+            .await;
         assert_eq!(again.unwrap(), payment, "{method}");
         assert_eq!(server.intents().len(), payment_count, "{method}");
     }

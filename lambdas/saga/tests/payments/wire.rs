@@ -16,7 +16,7 @@ use saga::payments::{
 };
 use tokio::net::TcpListener;
 
-use crate::contract::{new_order, yen};
+use crate::contract::{any_user, new_order, yen};
 
 type RecordedRequests = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
@@ -87,7 +87,7 @@ async fn requests_have_idempotency_keys_and_the_api_version() {
     let (stripe, requests) = stub_server(200, body).await;
     let order = new_order();
     stripe
-        .create_intent(order, yen(500), "pm_card_visa")
+        .create_intent(any_user(), order, yen(500), "pm_card_visa")
         .await
         .unwrap();
     stripe.confirm(order, &any_payment()).await.unwrap();
@@ -110,7 +110,7 @@ async fn requests_have_idempotency_keys_and_the_api_version() {
         [
             (
                 "POST /v1/payment_intents",
-                Some(format!("{order}-create").as_str())
+                Some(format!("{order}-intent").as_str())
             ),
             (
                 "POST /v1/payment_intents/pi_1/confirm",
@@ -201,7 +201,7 @@ async fn stored_responses_are_passed_one_key_after_the_other() {
     .await;
     let order = new_order();
     stripe
-        .create_intent(order, yen(500), "pm_card_visa")
+        .create_intent(any_user(), order, yen(500), "pm_card_visa")
         .await
         .unwrap();
     stripe.confirm(order, &any_payment()).await.unwrap();
@@ -211,7 +211,7 @@ async fn stored_responses_are_passed_one_key_after_the_other() {
         .iter()
         .filter_map(|(_, headers)| Some(headers.get("idempotency-key")?.to_str().unwrap()))
         .collect();
-    let expected = ["create", "confirm", "refund"].map(|effect| {
+    let expected = ["intent", "confirm", "refund"].map(|effect| {
         let key = format!("{order}-{effect}");
         [
             key.clone(),
@@ -322,7 +322,9 @@ async fn permanent_errors_are_not_retryable() {
     ];
     for (status, body, reason) in responses {
         let (stripe, _) = stub_server(status, body).await;
-        let result = stripe.create_intent(new_order(), yen(500), "pm_card_visa").await;
+        let result = stripe
+            .create_intent(any_user(), new_order(), yen(500), "pm_card_visa")
+            .await;
         let Err(PaymentError::Rejected {
             status: actual_status,
             code,

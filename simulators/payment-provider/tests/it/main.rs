@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod durability;
+mod events;
 mod failure_modes;
 mod idempotency;
 mod input_validation;

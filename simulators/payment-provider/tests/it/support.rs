@@ -11,7 +11,7 @@ use std::{
 use chrono::DateTime;
 use domain::Clock;
 use futures::{FutureExt, future::select};
-use payment_provider::{Config, Provider, router};
+use payment_provider::{Config, Provider, events::WebhookEndpoint, router};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,12 +28,18 @@ pub struct TestApp {
 
 impl TestApp {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts a provider that sends events to this endpoint.
+    pub async fn start_with(webhook: Option<WebhookEndpoint>) -> Self {
         let data_dir = tempfile::tempdir().unwrap();
         let config = Config {
             address: ([127, 0, 0, 1], 0).into(),
             data_dir: data_dir.path().into(),
             unavailable_duration: Duration::from_secs(UNAVAILABLE_SECONDS.unsigned_abs()),
             slow_duration: Duration::from_millis(300),
+            webhook,
             log_level: "off".into(),
         };
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));

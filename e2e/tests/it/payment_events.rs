@@ -1,0 +1,70 @@
+//! Events of the payment provider after the saga: disputes and refunds that fail later.
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use domain::OrderId;
+use e2e::system::{TestSystem, eventually};
+use fault_injection::{FunctionFault, Rule};
+use serde_json::json;
+
+/// Whether the index that operators read lists the order under this issue.
+async fn is_flagged(order_id: OrderId, issue: &str) -> bool {
+    let response = Client::new(&aws_client::sdk_config().await)
+        .query()
+        .table_name("ecommerce-orders")
+        .index_name("payment-issues-index")
+        .key_condition_expression("payment_issue = :issue AND order_id = :order")
+        .expression_attribute_values(":issue", AttributeValue::S(issue.to_owned()))
+        .expression_attribute_values(":order", AttributeValue::S(order_id.to_string()))
+        .send()
+        .await
+        .unwrap();
+    response.count == 1
+}
+
+async fn wait_until_flagged(order_id: OrderId, issue: &str) {
+    eventually(
+        &format!("order {order_id} to be flagged as {issue}"),
+        async || is_flagged(order_id, issue).await.then_some(()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn disputed_order_is_flagged() {
+    let system = TestSystem::shared().await;
+    let customer = system.customer().await;
+    let lantern = system.create_product(7500, 10).await;
+    let order_id = system
+        .place_order(&customer, &lantern, 1, "pm_card_createDispute")
+        .await;
+    let order = system.wait_for_final_status(&customer, order_id).await;
+    assert_eq!(order["status"], "completed");
+    wait_until_flagged(order_id, "disputed").await;
+}
+
+#[tokio::test]
+async fn order_whose_refund_fails_later_is_flagged() {
+    let system = TestSystem::shared().await;
+    let customer = system.customer().await;
+    let lantern = system.create_product(7500, 10).await;
+    let fault = Rule::for_function("update-stock", FunctionFault::ErrorAfter).containing(&customer.id);
+    let rule = system.faults.add_rule(&fault).await.unwrap();
+    let order_id = system
+        .place_order(&customer, &lantern, 1, "pm_card_refundFail")
+        .await;
+    let order = system.wait_for_final_status(&customer, order_id).await;
+    system.faults.remove_rule(rule).await.unwrap();
+    assert_eq!(order["status"], "failed");
+    wait_until_flagged(order_id, "refund_failed").await;
+}
+
+#[tokio::test]
+async fn unsigned_event_is_rejected() {
+    let system = TestSystem::shared().await;
+    let event = json!({
+        "id": "evt_forged", "type": "charge.dispute.created",
+        "data": {"object": {"id": "dp_1", "payment_intent": "pi_1"}},
+    });
+    let response = system.post_gateway("/v1/webhooks/payment-provider", &event).await;
+    assert_eq!(response.status.as_u16(), 400, "{}", response.body);
+}

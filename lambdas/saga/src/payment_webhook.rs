@@ -1,0 +1,305 @@
+//! `payment-webhook`: receives Stripe's events about what happens to a payment after the saga.
+//!
+//! | event | effect |
+//! |---|---|
+//! | `payment_intent.succeeded` | refunds the payment and flags the order if the order has failed |
+//! | `refund.failed`, `refund.updated` | flags the order whose refund has failed, or removes that flag |
+//! | `charge.dispute.created` | flags the order |
+//! | `payment_intent.payment_failed`, `payment_intent.canceled` | none: the saga learns it from its own calls |
+//!
+//! A flag is the attribute `payment_issue` of the order. Operators list the flagged orders with the index
+//! `payment-issues-index`, and an alarm reports each new one.
+//!
+//! Stripe sends events late, repeatedly and in any order, for up to three days until a response has the status
+//! 200. So the function uses an event only as a hint about a payment: what it does depends on the payment's
+//! present state at Stripe and on the order. It also handles each event id only once, so that a repeated event
+//! does not set a flag again that an operator has removed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::TimeDelta;
+use domain::{Clock, OrderStatus, PaymentId, Timestamp, money::MoneyError};
+use lambda_shared::{
+    FunctionContext, FunctionError, Handler, Idempotency, InitError, Invocation,
+    idempotency::IdempotencyError, trace_context,
+};
+use orders::{Order, Orders, Payment, PaymentIssue, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    OutboxPublisher, bootstrap,
+    payments::{
+        PaymentError, PaymentProvider, PaymentStatus,
+        stripe::Stripe,
+        stripe_signature::{SignatureError, WebhookSecret},
+    },
+};
+
+/// Above the size of every event about a payment.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Stripe sends an event again for three days, and an operator can resend it for thirty days.
+const RECORD_RETENTION: TimeDelta = TimeDelta::days(45);
+
+struct PaymentWebhook {
+    secret: WebhookSecret,
+    handled_events: Idempotency,
+    orders: Orders,
+    stripe: Stripe,
+    publisher: OutboxPublisher,
+    clock: Clock,
+}
+
+/// The fields of an API Gateway event (payload format 2.0) that this function uses.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpRequest {
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+/// The fields of a Stripe event that this function uses.
+#[derive(Deserialize)]
+struct StripeEvent {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: EventData,
+}
+
+#[derive(Deserialize)]
+struct EventData {
+    object: EventObject,
+}
+
+/// A PaymentIntent, a refund or a dispute.
+#[derive(Deserialize)]
+struct EventObject {
+    id: Option<String>,
+    payment_intent: Option<PaymentId>,
+}
+
+/// What an event tells about a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Hint {
+    Charged,
+    RefundChanged,
+    Disputed,
+}
+
+/// Why a request is not an event of Stripe.
+#[derive(Debug, thiserror::Error)]
+enum InvalidRequest {
+    #[error("the body is larger than {MAX_BODY_BYTES} bytes")]
+    BodyTooLarge,
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    #[error("the body is not an event: {0}")]
+    Body(String),
+}
+
+/// Why an event was not handled. Stripe sends it again.
+#[derive(Debug, thiserror::Error)]
+enum WebhookError {
+    #[error("the event is not an HTTP API request in payload format 2.0")]
+    UnsupportedPayload(#[source] serde_json::Error),
+    #[error("the order store failed")]
+    Orders(#[from] StoreError),
+    #[error("the payment provider failed")]
+    Provider(#[from] PaymentError),
+    #[error("the order's total is out of range")]
+    Total(#[from] MoneyError),
+    #[error("the record of handled events failed")]
+    Idempotency(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Initialises the function, with the endpoint's signing secret in the secret `PAYMENT_WEBHOOK_SECRET`.
+pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
+    let secret_name: String = context.environment.required("PAYMENT_WEBHOOK_SECRET")?;
+    let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
+    let handled_events = Idempotency::new(
+        DynamoDb::new(&context.aws),
+        idempotency_table,
+        "payment-webhook",
+        RECORD_RETENTION,
+        context.clock.clone(),
+    );
+    let (orders, stripe, secret) = tokio::try_join!(
+        bootstrap::order_store(&context),
+        bootstrap::payment_provider(&context),
+        async { Ok(bootstrap::read_secret(&context, secret_name).await?) }
+    )?;
+    let webhook = Arc::new(PaymentWebhook {
+        secret: WebhookSecret::new(&secret),
+        handled_events,
+        publisher: bootstrap::outbox_publisher(&context, &orders)?,
+        orders,
+        stripe,
+        clock: context.clock,
+    });
+    Ok(Handler::new(move |Invocation { payload, deadline }| {
+        let webhook = Arc::clone(&webhook);
+        async move { webhook.respond(payload, deadline).await }
+    }))
+}
+
+impl PaymentWebhook {
+    async fn respond(&self, payload: Value, deadline: Timestamp) -> Result<Value, WebhookError> {
+        let request: HttpRequest =
+            serde_json::from_value(payload).map_err(WebhookError::UnsupportedPayload)?;
+        let event = match self.parse(request) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(reason = %error, "a webhook request was rejected");
+                let status = match error {
+                    InvalidRequest::BodyTooLarge => 413,
+                    InvalidRequest::Signature(_) | InvalidRequest::Body(_) => 400,
+                };
+                return Ok(json!({ "statusCode": status }));
+            }
+        };
+        if let Some((hint, payment)) = event.hint() {
+            let handled = self
+                .handled_events
+                .run_once(&event.id, &(hint, &payment), deadline, || {
+                    self.handle(hint, &payment)
+                })
+                .await;
+            match handled {
+                Ok(()) => {}
+                Err(IdempotencyError::Operation(error)) => return Err(error),
+                // 409: Stripe sends the event again.
+                Err(IdempotencyError::InProgress) => return Ok(json!({ "statusCode": 409 })),
+                Err(error) => return Err(WebhookError::Idempotency(error.into())),
+            }
+        }
+        Ok(json!({ "statusCode": 200 }))
+    }
+
+    fn parse(&self, request: HttpRequest) -> Result<StripeEvent, InvalidRequest> {
+        let body = match (request.body.unwrap_or_default(), request.is_base64_encoded) {
+            (text, false) => text.into_bytes(),
+            (text, true) => BASE64_STANDARD
+                .decode(text)
+                .map_err(|error| InvalidRequest::Body(error.to_string()))?,
+        };
+        if body.len() > MAX_BODY_BYTES {
+            return Err(InvalidRequest::BodyTooLarge);
+        }
+        let signature = request
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("stripe-signature"))
+            .ok_or(SignatureError::Malformed)?
+            .1;
+        self.secret.verify(signature, &body, self.clock.now())?;
+        serde_json::from_slice(&body).map_err(|error| InvalidRequest::Body(error.to_string()))
+    }
+
+    async fn handle(&self, hint: Hint, payment: &PaymentId) -> Result<(), WebhookError> {
+        let intent = match self.stripe.describe(payment).await {
+            Ok(intent) => intent,
+            Err(PaymentError::NotFound) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // Other programs may use the same Stripe account.
+        let Some((user_id, order_id)) = intent.order else {
+            return Ok(());
+        };
+        let Some(order) = self.orders.find(user_id, order_id).await? else {
+            return Ok(());
+        };
+        trace_context::attach(&order.event_context());
+        match hint {
+            Hint::Charged if intent.status == PaymentStatus::Charged => {
+                self.settle_late_charge(&order, payment).await
+            }
+            Hint::Charged => Ok(()),
+            Hint::RefundChanged => self.examine_refund(&order, payment).await,
+            Hint::Disputed => self.flag(&order, PaymentIssue::Disputed).await,
+        }
+    }
+
+    /// Refunds a payment that succeeded although a compensation has closed the order to payment.
+    async fn settle_late_charge(&self, order: &Order, payment: &PaymentId) -> Result<(), WebhookError> {
+        if !order.payment_closed || order.payment == Some(Payment::Refunded) {
+            return Ok(());
+        }
+        // Before the end of the order, its saga may be about to refund. A second refund is impossible.
+        if order.status.is_final() {
+            self.flag(order, PaymentIssue::LateCharge).await?;
+        }
+        let total = order.total()?;
+        self.stripe.refund(order.order_id, payment, total).await?;
+        let event = self
+            .orders
+            .record_refund(
+                order.user_id,
+                order.order_id,
+                payment,
+                total,
+                &order.event_context(),
+            )
+            .await?;
+        if let Some(event) = event {
+            self.publisher.publish_or_log(&event).await;
+        }
+        Ok(())
+    }
+
+    /// Flags an order that was to be refunded and has no refund that counts.
+    async fn examine_refund(&self, order: &Order, payment: &PaymentId) -> Result<(), WebhookError> {
+        // An operator may refund a completed order, or a part of it, in Stripe's dashboard.
+        if !order.payment_closed || order.status == OrderStatus::Completed {
+            return Ok(());
+        }
+        if self.stripe.is_refunded(payment, order.total()?).await? {
+            Ok(self
+                .orders
+                .resolve_payment_issue(order, PaymentIssue::RefundFailed)
+                .await?)
+        } else {
+            self.flag(order, PaymentIssue::RefundFailed).await
+        }
+    }
+
+    async fn flag(&self, order: &Order, issue: PaymentIssue) -> Result<(), WebhookError> {
+        self.orders.flag_payment_issue(order, issue).await?;
+        // A metric filter counts these lines for the alarm.
+        tracing::warn!(payment_issue = %issue, "an operator has to examine the order's payment");
+        Ok(())
+    }
+}
+
+impl StripeEvent {
+    /// What the event tells about which payment. Returns `None` for an event that needs no action.
+    fn hint(&self) -> Option<(Hint, PaymentId)> {
+        let object = &self.data.object;
+        match self.kind.as_str() {
+            "payment_intent.succeeded" => Some((Hint::Charged, PaymentId(object.id.clone()?))),
+            "refund.failed" | "refund.updated" => Some((Hint::RefundChanged, object.payment_intent.clone()?)),
+            "charge.dispute.created" => Some((Hint::Disputed, object.payment_intent.clone()?)),
+            _ => None,
+        }
+    }
+}
+
+impl FunctionError for WebhookError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::UnsupportedPayload(_) | Self::Total(_) => "InvalidInput",
+            Self::Orders(_) | Self::Provider(_) | Self::Idempotency(_) => "Unavailable",
+        }
+    }
+
+    fn is_business_error(&self) -> bool {
+        false
+    }
+}
