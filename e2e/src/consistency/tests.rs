@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
 use events::{TraceParent, order::OrderLine};
-use orders::{Order, Payment as PaymentState, StatusChange};
+use orders::{Order, Payment as PaymentState, PaymentIssue, StatusChange};
 use uuid::Uuid;
 
 use super::{
@@ -205,6 +205,16 @@ fn consistent_snapshot_satisfies_all_invariants() {
     assert!(report.is_consistent() && report.warnings.is_empty(), "{report}");
     let invariants: Vec<Invariant> = report.checks.iter().map(|check| check.invariant).collect();
     assert_eq!(invariants, Invariant::ALL);
+}
+
+#[test]
+fn flagged_order_may_lack_its_refund() {
+    let violations = violations_after(|snapshot, _| {
+        snapshot.payments[REFUNDED].has_failed_refund = true;
+        snapshot.payments[REFUNDED].refunded = 0;
+        snapshot.orders[REFUNDED].payment_issue = Some(PaymentIssue::RefundFailed);
+    });
+    assert_eq!(violations, []);
 }
 
 /// Each corruption with all invariants that it violates.

@@ -5,22 +5,22 @@
 //! | `payment_intent.succeeded` | refunds the payment and flags the order if the order has failed |
 //! | `refund.failed`, `refund.updated` | flags the order whose refund has failed, or removes that flag |
 //! | `charge.dispute.created` | flags the order |
-//! | `payment_intent.payment_failed`, `payment_intent.canceled` | none: the saga learns it from its own calls |
+//! | `payment_intent.payment_failed`, `payment_intent.canceled` | none: the saga learns it by itself |
 //!
 //! A flag is the attribute `payment_issue` of the order. Operators list the flagged orders with the index
 //! `payment-issues-index`, and an alarm reports each new one.
 //!
-//! Stripe sends events late, repeatedly and in any order, for up to three days until a response has the status
-//! 200. So the function uses an event only as a hint about a payment: what it does depends on the payment's
-//! present state at Stripe and on the order. It also handles each event id only once, so that a repeated event
-//! does not set a flag again that an operator has removed.
+//! Stripe sends events late, repeatedly and in any order, for up to three days until a response has the
+//! status 200. So the function uses an event only as a hint about a payment: what it does depends on the
+//! payment's present state at Stripe and on the order. It also handles each event id only once, so that a
+//! repeated event does not set a flag again that an operator has removed.
 
 use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::TimeDelta;
-use domain::{Clock, OrderStatus, PaymentId, Timestamp, money::MoneyError};
+use domain::{Clock, PaymentId, Timestamp, money::MoneyError};
 use lambda_shared::{
     FunctionContext, FunctionError, Handler, Idempotency, InitError, Invocation,
     idempotency::IdempotencyError, trace_context,
@@ -256,8 +256,9 @@ impl PaymentWebhook {
 
     /// Flags an order that was to be refunded and has no refund that counts.
     async fn examine_refund(&self, order: &Order, payment: &PaymentId) -> Result<(), WebhookError> {
-        // An operator may refund a completed order, or a part of it, in Stripe's dashboard.
-        if !order.payment_closed || order.status == OrderStatus::Completed {
+        // An operator may refund a completed order, or a part of it, in Stripe's dashboard. A completed order
+        // was never closed.
+        if !order.payment_closed {
             return Ok(());
         }
         if self.stripe.is_refunded(payment, order.total()?).await? {

@@ -100,12 +100,13 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
                 .snapshot
                 .payments
                 .iter()
-                .filter(|payment| {
+                .map(|payment| (payment, payment.order_id.and_then(|id| context.orders.get(&id))))
+                .filter(|(payment, order)| {
+                    let is_closed = order.is_some_and(|order| order.payment_closed);
                     let misses_refund = payment.has_failed_refund && payment.refunded < payment.amount;
-                    payment.disputed || misses_refund
+                    payment.disputed || (is_closed && misses_refund)
                 })
-                .map(|payment| {
-                    let order = payment.order_id.and_then(|id| context.orders.get(&id));
+                .map(|(payment, order)| {
                     let is_flagged = order.is_some_and(|order| order.payment_issue.is_some());
                     (!is_flagged).then(|| Finding::new(&payment.id, "its order is not flagged".to_owned()))
                 }),

@@ -1,8 +1,8 @@
 //! Verifies the header `Stripe-Signature`, which proves that Stripe sent a webhook request and when.
 //!
 //! The header contains a timestamp and one signature per active secret of the webhook endpoint:
-//! `t=1800000000,v1=5257a8…,v1=6ffbb5…`. A signature is the HMAC-SHA256 of `{timestamp}.{body}`. Schemes other
-//! than `v1` are ignored, as Stripe requires.
+//! `t=1800000000,v1=5257a8…,v1=6ffbb5…`. A signature is the HMAC-SHA256 of `{timestamp}.{body}`. Schemes
+//! other than `v1` are ignored, as Stripe requires.
 
 use aws_lc_rs::hmac;
 use chrono::TimeDelta;
@@ -35,8 +35,8 @@ impl WebhookSecret {
         ))
     }
 
-    /// Accepts the request if one of the signatures matches and is recent. Signatures are compared in constant
-    /// time.
+    /// Accepts the request if one of the signatures matches and is recent. Signatures are compared in
+    /// constant time.
     pub fn verify(&self, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
         let fields = || header.split(',').filter_map(|field| field.trim().split_once('='));
         let timestamp = fields()
