@@ -1,8 +1,10 @@
 //! The client of the control API, for tests.
 
+use std::collections::BTreeSet;
+
 use reqwest::{Client, Method, RequestBuilder};
 
-use crate::{OperationCounts, Rule, RuleId, control_api::RuleStatus};
+use crate::{AwsCall, OperationCounts, Rule, RuleId, control_api::RuleStatus};
 
 /// A client of the server `fault-injection`. Cloning is cheap. Every method fails when the server is
 /// unreachable.
@@ -49,6 +51,12 @@ impl FaultClient {
     /// Returns the number of calls of each operation since the server started.
     pub async fn counts(&self) -> reqwest::Result<OperationCounts> {
         let request = self.request(Method::GET, "/counts");
+        request.send().await?.error_for_status()?.json().await
+    }
+
+    /// Returns the calls to AWS since the server started, each once.
+    pub async fn aws_calls(&self) -> reqwest::Result<BTreeSet<AwsCall>> {
+        let request = self.request(Method::GET, "/aws-calls");
         request.send().await?.error_for_status()?.json().await
     }
 

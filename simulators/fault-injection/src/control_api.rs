@@ -1,6 +1,6 @@
 //! The control API: manages rules and counts over HTTP, and chooses the fault of each invocation.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{FunctionFault, OperationCounts, Rule, RuleEngine, RuleId};
+use crate::{AwsCall, FunctionFault, OperationCounts, Rule, RuleEngine, RuleId};
 
 /// Above Lambda's maximum event size, which is 6 MiB.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
@@ -29,6 +29,7 @@ pub fn router(rules: Arc<RuleEngine>) -> Router {
         .route("/rules", post(add_rule).delete(clear_rules))
         .route("/rules/{id}", get(show_rule).merge(delete(remove_rule)))
         .route("/counts", get(operation_counts))
+        .route("/aws-calls", get(aws_calls))
         .route("/invocations/{function}", post(invocation_fault))
         .layer(DefaultBodyLimit::max(MAX_EVENT_BYTES))
         .with_state(rules)
@@ -60,6 +61,10 @@ async fn remove_rule(State(rules): State<Arc<RuleEngine>>, Path(id): Path<RuleId
 
 async fn operation_counts(State(rules): State<Arc<RuleEngine>>) -> Json<OperationCounts> {
     Json(rules.counts())
+}
+
+async fn aws_calls(State(rules): State<Arc<RuleEngine>>) -> Json<BTreeSet<AwsCall>> {
+    Json(rules.aws_calls())
 }
 
 async fn invocation_fault(

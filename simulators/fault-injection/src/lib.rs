@@ -6,6 +6,7 @@
 //! wrapper (`fault-injecting-bootstrap`) ask the engine about every request and every invocation. Nothing of
 //! this crate is deployed to AWS, and the services and functions under test are unchanged.
 
+mod aws_call;
 mod client;
 mod control_api;
 pub mod function_wrapper;
@@ -13,6 +14,7 @@ pub mod proxy;
 mod rule;
 mod rule_engine;
 
+pub use aws_call::AwsCall;
 pub use client::FaultClient;
 pub use control_api::router;
 pub use rule::{FunctionFault, NetworkFault, Rule, RuleId, Sampling, Target, Upstream};

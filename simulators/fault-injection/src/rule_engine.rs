@@ -1,14 +1,14 @@
 //! The rule engine: holds the active rules, chooses the fault of each request and invocation, and counts
-//! both.
+//! both. It also remembers the calls to AWS.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{FunctionFault, NetworkFault, Rule, RuleId, Sampling, Target, Upstream};
+use crate::{AwsCall, FunctionFault, NetworkFault, Rule, RuleId, Sampling, Target, Upstream};
 
 /// Number of calls by upstream and operation. Invocations are counted under the upstream `function`, by
 /// function name.
@@ -23,6 +23,7 @@ struct EngineState {
     last_id: u64,
     rules: BTreeMap<RuleId, ActiveRule>,
     counts: OperationCounts,
+    aws_calls: BTreeSet<AwsCall>,
 }
 
 #[derive(Debug)]
@@ -68,6 +69,16 @@ impl RuleEngine {
     /// Returns the counts since the process started.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts.clone()
+    }
+
+    /// Remembers calls to AWS.
+    pub fn record_aws_calls(&self, calls: Vec<AwsCall>) {
+        self.lock().aws_calls.extend(calls);
+    }
+
+    /// Returns the calls to AWS since the process started, each once.
+    pub fn aws_calls(&self) -> BTreeSet<AwsCall> {
+        self.lock().aws_calls.clone()
     }
 
     /// Counts an invocation and returns the fault to inject, if any.

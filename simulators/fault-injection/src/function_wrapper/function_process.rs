@@ -1,6 +1,6 @@
 //! The process of the wrapped function, and the runtime API that the wrapper serves to it.
 
-use std::{net::Ipv4Addr, path::Path, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use axum::{
@@ -18,8 +18,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::runtime_api_client::{
-    INIT_ERROR_PATH, INVOCATION_PATH, Invocation, InvocationResult, forwarded_headers,
+use super::{
+    WrappedFunction,
+    runtime_api_client::{INIT_ERROR_PATH, INVOCATION_PATH, Invocation, InvocationResult, forwarded_headers},
 };
 
 /// The function's process. Dropping it kills the process.
@@ -46,8 +47,10 @@ struct RuntimeApiState {
 }
 
 impl FunctionProcess {
-    /// Starts the function and waits until it polls for its first invocation.
-    pub(super) async fn start(executable: &Path) -> Result<StartOutcome> {
+    /// Starts the function and waits until it polls for its first invocation. The function signs its AWS
+    /// requests with its own name as the access key id, so that the proxy knows the caller. In AWS it would
+    /// have the credentials of its role.
+    pub(super) async fn start(function: &WrappedFunction) -> Result<StartOutcome> {
         let (invocation_sender, invocation_receiver) = mpsc::channel(1);
         let (result_sender, result_receiver) = mpsc::channel(1);
         let state = Arc::new(RuntimeApiState {
@@ -59,11 +62,12 @@ impl FunctionProcess {
         let address = listener.local_addr()?.to_string();
         let routes = routes(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, routes).await }).abort_handle();
-        let child = Command::new(executable)
+        let child = Command::new(&function.executable)
             .env("AWS_LAMBDA_RUNTIME_API", address)
+            .env("AWS_ACCESS_KEY_ID", &function.name)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot run {}", executable.display()))?;
+            .with_context(|| format!("cannot run {}", function.executable.display()))?;
         let mut process = Self {
             child,
             invocations: invocation_sender,

@@ -4,7 +4,7 @@
 mod function_process;
 mod runtime_api_client;
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use hyper::body::Bytes;
@@ -15,10 +15,18 @@ use function_process::{FunctionProcess, StartOutcome};
 pub use runtime_api_client::RuntimeApiClient;
 use runtime_api_client::{Invocation, InvocationResult};
 
+/// The unchanged function.
+#[derive(Debug)]
+pub struct WrappedFunction {
+    /// The name of the Lambda function.
+    pub name: String,
+    pub executable: PathBuf,
+}
+
 /// Runs the function. Returns only with an error: Lambda, the function or a fault rule has ended the sandbox.
-pub async fn run(runtime_api: RuntimeApiClient, executable: &Path) -> Result<()> {
-    let mut function = match FunctionProcess::start(executable).await? {
-        StartOutcome::Ready(function) => function,
+pub async fn run(runtime_api: RuntimeApiClient, function: &WrappedFunction) -> Result<()> {
+    let mut process = match FunctionProcess::start(function).await? {
+        StartOutcome::Ready(process) => process,
         StartOutcome::InitFailed(result) => {
             runtime_api.report_init_error(result).await?;
             bail!("the function's initialisation failed");
@@ -28,64 +36,64 @@ pub async fn run(runtime_api: RuntimeApiClient, executable: &Path) -> Result<()>
         let invocation = runtime_api.next_invocation().await?;
         let fault = runtime_api.fetch_fault(&invocation).await?;
         let result = match fault {
-            None => function.invoke(&invocation).await?,
-            Some(fault) => invoke_with_fault(&mut function, executable, &invocation, fault).await?,
+            None => process.invoke(&invocation).await?,
+            Some(fault) => invoke_with_fault(&mut process, function, &invocation, fault).await?,
         };
         runtime_api.report_result(&invocation, result).await?;
     }
 }
 
 async fn invoke_with_fault(
-    function: &mut FunctionProcess,
-    executable: &Path,
+    process: &mut FunctionProcess,
+    function: &WrappedFunction,
     invocation: &Invocation,
     fault: FunctionFault,
 ) -> Result<InvocationResult> {
     match fault {
         FunctionFault::ErrorBefore => Ok(service_exception()),
         FunctionFault::ErrorAfter => {
-            function.invoke(invocation).await?;
+            process.invoke(invocation).await?;
             Ok(service_exception())
         }
         FunctionFault::TimeoutBefore => Ok(sandbox_timeout()),
         FunctionFault::TimeoutAfter => {
-            function.invoke(invocation).await?;
+            process.invoke(invocation).await?;
             Ok(sandbox_timeout())
         }
         FunctionFault::HangBefore => std::future::pending().await,
         FunctionFault::HangAfter => {
-            function.invoke(invocation).await?;
+            process.invoke(invocation).await?;
             std::future::pending().await
         }
         FunctionFault::Throttle => Ok(error_result("Lambda.TooManyRequestsException", "Rate Exceeded.")),
         FunctionFault::DuplicateSequential => {
-            function.invoke(invocation).await?;
-            function.invoke(invocation).await
+            process.invoke(invocation).await?;
+            process.invoke(invocation).await
         }
         FunctionFault::DuplicateConcurrent => {
-            let StartOutcome::Ready(mut twin) = FunctionProcess::start(executable).await? else {
+            let StartOutcome::Ready(mut twin) = FunctionProcess::start(function).await? else {
                 bail!("a second process of the function did not start");
             };
-            let (first, second) = tokio::join!(function.invoke(invocation), twin.invoke(invocation));
+            let (first, second) = tokio::join!(process.invoke(invocation), twin.invoke(invocation));
             first?;
             second
         }
-        FunctionFault::CrashBefore => kill_function(function).await,
+        FunctionFault::CrashBefore => kill_function(process).await,
         FunctionFault::CrashDuring(milliseconds) => {
             // A result that arrives before the crash is dropped, too.
-            let _ = timeout(Duration::from_millis(milliseconds), function.invoke(invocation)).await;
-            kill_function(function).await
+            let _ = timeout(Duration::from_millis(milliseconds), process.invoke(invocation)).await;
+            kill_function(process).await
         }
         FunctionFault::CrashAfter => {
-            function.invoke(invocation).await?;
-            kill_function(function).await
+            process.invoke(invocation).await?;
+            kill_function(process).await
         }
     }
 }
 
 /// Kills the function and ends the sandbox with an error. Lambda then sees that the runtime has exited.
-async fn kill_function(function: &mut FunctionProcess) -> Result<InvocationResult> {
-    function.kill().await.context("cannot kill the function")?;
+async fn kill_function(process: &mut FunctionProcess) -> Result<InvocationResult> {
+    process.kill().await.context("cannot kill the function")?;
     bail!("a fault rule killed the function")
 }
 

@@ -19,7 +19,7 @@ use hyper_util::{
 use tokio::net::TcpListener;
 
 use super::operation_name::operation_name;
-use crate::{NetworkFault, RuleEngine, Upstream};
+use crate::{NetworkFault, RuleEngine, Upstream, aws_call::aws_calls};
 
 /// Above the size of every request between our services.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -87,6 +87,9 @@ impl HttpProxy {
         let body = Limited::new(body, MAX_REQUEST_BYTES).collect().await;
         let body = body.map_err(ProxyError::ReadRequest)?.to_bytes();
         let operation = operation_name(self.upstream, &head, &body);
+        if self.upstream == Upstream::Aws {
+            self.rules.record_aws_calls(aws_calls(&operation, &head, &body));
+        }
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let idempotency_key = head
             .headers

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fault_injection::{FaultClient, FunctionFault, NetworkFault, Rule, RuleEngine, Upstream, router};
+use fault_injection::{
+    AwsCall, FaultClient, FunctionFault, NetworkFault, Rule, RuleEngine, Upstream, router,
+};
 use tokio::net::TcpListener;
 
 /// Serves the control API. Returns its rules and its URL.
@@ -44,4 +46,18 @@ async fn rules_can_be_added_inspected_and_removed() {
     faults.add_rule(&throttle).await.unwrap();
     faults.clear_rules().await.unwrap();
     assert_eq!(rules.fault_for_invocation("reserve-stock", b"order-1"), None);
+}
+
+#[tokio::test]
+async fn calls_to_aws_can_be_read() {
+    let (rules, url) = start_control_api().await;
+    let call = AwsCall {
+        caller: "jwks".to_owned(),
+        action: "secretsmanager:GetSecretValue".to_owned(),
+        resource: "arn:aws:secretsmanager:ap-northeast-1:000000000000:secret:ecommerce/user-signing-keys"
+            .to_owned(),
+    };
+    rules.record_aws_calls(vec![call.clone()]);
+    let calls = FaultClient::new(url).aws_calls().await.unwrap();
+    assert_eq!(calls.into_iter().collect::<Vec<_>>(), [call]);
 }

@@ -21,7 +21,8 @@ use tokio::{
 
 use crate::control_api;
 
-/// A function that appends each event with its deadline to the file `effects`, and responds.
+/// A function that appends each event, with its deadline and the function's access key id, to the file
+/// `effects`, and responds.
 const FUNCTION_SCRIPT: &str = r#"#!/usr/bin/env python3
 import os
 from urllib.request import Request, urlopen
@@ -30,7 +31,9 @@ api = "http://%s/2018-06-01/runtime/invocation" % os.environ["AWS_LAMBDA_RUNTIME
 while True:
     event = urlopen(api + "/next")
     with open("effects", "a") as effects:
-        effects.write("%s %s\n" % (event.headers["Lambda-Runtime-Deadline-Ms"], event.read().decode()))
+        caller = os.environ["AWS_ACCESS_KEY_ID"]
+        deadline = event.headers["Lambda-Runtime-Deadline-Ms"]
+        effects.write("%s %s %s\n" % (caller, deadline, event.read().decode()))
     url = api + "/%s/response" % event.headers["Lambda-Runtime-Aws-Request-Id"]
     urlopen(Request(url, b'"done"', {"Content-Type": "application/json"}))
 "#;
@@ -144,9 +147,9 @@ async fn effects_and_result(fault: FunctionFault) -> (usize, String) {
 }
 
 #[tokio::test]
-async fn an_invocation_without_a_fault_is_unchanged() {
+async fn an_invocation_without_a_fault_is_unchanged_and_names_its_caller() {
     let outcome = invoke_with_fault(None, TIMEOUT).await;
-    assert_eq!(outcome.effects, [r#"1234 {"order_id":"order-1"}"#]);
+    assert_eq!(outcome.effects, [r#"reserve-stock 1234 {"order_id":"order-1"}"#]);
     assert_eq!(outcome.result.unwrap(), ("response".to_owned(), json!("done")));
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap};
-use fault_injection::{NetworkFault, Rule, RuleEngine, Upstream, proxy};
+use fault_injection::{AwsCall, NetworkFault, Rule, RuleEngine, Upstream, proxy};
 use reqwest::StatusCode;
 use tokio::net::TcpListener;
 
@@ -31,18 +31,22 @@ async fn echo(State(served): State<Arc<AtomicU32>>, headers: HeaderMap, body: By
 impl TestContext {
     /// Returns the context and the upstream's address.
     async fn new() -> (Self, String) {
+        Self::for_upstream(Upstream::StockService).await
+    }
+
+    async fn for_upstream(upstream: Upstream) -> (Self, String) {
         let served = Arc::new(AtomicU32::new(0));
-        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = upstream.local_addr().unwrap().to_string();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap().to_string();
         let routes = Router::new().fallback(echo).with_state(Arc::clone(&served));
-        tokio::spawn(async move { axum::serve(upstream, routes).await });
+        tokio::spawn(async move { axum::serve(server, routes).await });
 
         let rules = Arc::new(RuleEngine::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/reservations", listener.local_addr().unwrap());
         tokio::spawn(proxy::serve(
             listener,
-            Upstream::StockService,
+            upstream,
             address.clone(),
             Arc::clone(&rules),
         ));
@@ -121,4 +125,25 @@ async fn a_delayed_request_takes_at_least_the_delay() {
     let started = Instant::now();
     context.post("order-1").await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn calls_to_aws_are_remembered_with_their_caller() {
+    let (context, _) = TestContext::for_upstream(Upstream::Aws).await;
+    let signature = "AWS4-HMAC-SHA256 Credential=complete-order/20261121/ap-northeast-1/dynamodb/aws4_request, \
+                     SignedHeaders=host, Signature=0";
+    for _ in 0..2 {
+        let request = context.http.post(&context.url);
+        let request = request
+            .header("authorization", signature)
+            .header("x-amz-target", "DynamoDB_20120810.GetItem")
+            .body(r#"{"TableName":"ecommerce-orders"}"#);
+        request.send().await.unwrap();
+    }
+    let call = AwsCall {
+        caller: "complete-order".to_owned(),
+        action: "dynamodb:GetItem".to_owned(),
+        resource: "arn:aws:dynamodb:ap-northeast-1:000000000000:table/ecommerce-orders".to_owned(),
+    };
+    assert_eq!(context.rules.aws_calls().into_iter().collect::<Vec<_>>(), [call]);
 }
