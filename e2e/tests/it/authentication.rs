@@ -229,6 +229,26 @@ async fn reused_refresh_token_ends_the_session_and_sends_a_mail() {
 }
 
 #[tokio::test]
+async fn logout_with_an_old_refresh_token_ends_the_session_and_sends_a_mail() {
+    let system = TestSystem::shared().await;
+    let hanako = system.register_user().await;
+    let first = system.sign_in(&hanako).await;
+    let second = system.refresh(&first).await;
+    let third = system.refresh(&second).await;
+
+    let logout = json!({"refresh_token": first.refresh_token});
+    let response = system.post_gateway("/v1/auth/logout", &logout).await;
+    assert_eq!(response.status, 204, "{response:?}");
+    assert_eq!(
+        system.try_refresh(&third.refresh_token).await.expect_problem(401),
+        "session-ended"
+    );
+    system
+        .wait_for_mail(&hanako.email, "We have ended one of your sessions", 1)
+        .await;
+}
+
+#[tokio::test]
 async fn unauthenticated_clients_reach_public_routes_only() {
     let system = TestSystem::shared();
     let request = |method: Method, path: &str| system.gateway_request(method, path);

@@ -17,6 +17,7 @@ mod oauth_sign_in;
 mod order_lifecycle;
 mod payment_events;
 mod payments;
+mod role_rights;
 mod security;
 mod stock;
 mod token_forgery;
