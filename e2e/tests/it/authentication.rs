@@ -230,7 +230,7 @@ async fn reused_refresh_token_ends_the_session_and_sends_a_mail() {
 
 #[tokio::test]
 async fn logout_with_an_old_refresh_token_ends_the_session_and_sends_a_mail() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let hanako = system.register_user().await;
     let first = system.sign_in(&hanako).await;
     let second = system.refresh(&first).await;

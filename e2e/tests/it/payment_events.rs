@@ -31,7 +31,7 @@ async fn wait_until_flagged(order_id: OrderId, issue: &str) {
 
 #[tokio::test]
 async fn disputed_order_is_flagged() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
     let order_id = system
@@ -44,7 +44,7 @@ async fn disputed_order_is_flagged() {
 
 #[tokio::test]
 async fn order_whose_refund_fails_later_is_flagged() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let customer = system.customer().await;
     let lantern = system.create_product(7500, 10).await;
     let fault = Rule::for_function("update-stock", FunctionFault::ErrorAfter).containing(&customer.id);
@@ -60,7 +60,7 @@ async fn order_whose_refund_fails_later_is_flagged() {
 
 #[tokio::test]
 async fn unsigned_event_is_rejected() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let event = json!({
         "id": "evt_forged", "type": "charge.dispute.created",
         "data": {"object": {"id": "dp_1", "payment_intent": "pi_1"}},

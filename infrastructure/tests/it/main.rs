@@ -1,0 +1,9 @@
+//! Tests of the template for rules that AWS enforces and the emulator does not. They read the template as
+//! text and need no running system.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod authorizer;
+mod network;
+mod retention;
+mod template;
