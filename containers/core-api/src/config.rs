@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use anyhow::Context;
 use axum::http::HeaderName;
-use http_server::Network;
-use secrecy::SecretString;
+use http_server::{CloudFrontMode, Network, OriginSecrets};
+use secrecy::{ExposeSecret, SecretString};
 
 /// The configuration of the service.
 #[derive(Clone, Debug, clap::Parser)]
@@ -79,6 +80,15 @@ pub struct Config {
     #[arg(long, env = "CLIENT_IP_HEADER", default_value = "x-forwarded-for")]
     pub client_ip_header: HeaderName,
 
+    /// Whether requests come through CloudFront: `unused`, `accepted` (or directly) or `required`
+    #[arg(long, env = "CLOUDFRONT", default_value = "unused")]
+    pub cloudfront: CloudFrontMode,
+
+    /// The secrets that CloudFront sends, as a JSON array of one or two strings: the value of the secret
+    /// `ecommerce/cloudfront-origin`
+    #[arg(long, env = "CLOUDFRONT_ORIGIN_SECRETS", hide_env_values = true)]
+    pub cloudfront_origin_secrets: Option<SecretString>,
+
     /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer
     /// notices
     #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]
@@ -90,6 +100,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// The secrets that CloudFront sends, if it is used.
+    pub fn origin_secrets(&self) -> anyhow::Result<Option<OriginSecrets>> {
+        if self.cloudfront == CloudFrontMode::Unused {
+            return Ok(None);
+        }
+        let text = self.cloudfront_origin_secrets.as_ref();
+        let text = text.context("CLOUDFRONT_ORIGIN_SECRETS is not set, although CLOUDFRONT is")?;
+        let secrets = text.expose_secret().parse::<OriginSecrets>();
+        secrets.context("CLOUDFRONT_ORIGIN_SECRETS is invalid").map(Some)
+    }
+
     /// The URL of the JWKS that verifies user tokens.
     #[must_use]
     pub fn jwks_url(&self) -> String {
@@ -106,4 +127,35 @@ pub struct DatabaseConfig {
     /// The PostgreSQL database: `postgres://user:password@host:port/name`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const SECRETS: &str = r#"["secret-of-the-distribution-000000"]"#;
+
+    fn origin_secrets(arguments: &[&str]) -> anyhow::Result<Option<OriginSecrets>> {
+        let required = [
+            "core-api",
+            "--database-url=postgres://localhost/x",
+            "--auth-issuer=https://api.test",
+        ];
+        Config::parse_from(required.iter().chain(arguments)).origin_secrets()
+    }
+
+    #[test]
+    fn cloudfront_needs_origin_secrets() {
+        let secrets = format!("--cloudfront-origin-secrets={SECRETS}");
+        assert!(origin_secrets(&[]).unwrap().is_none());
+        assert!(origin_secrets(&[&secrets]).unwrap().is_none());
+        for mode in ["--cloudfront=accepted", "--cloudfront=required"] {
+            assert!(origin_secrets(&[mode, &secrets]).unwrap().is_some(), "{mode}");
+            origin_secrets(&[mode]).unwrap_err();
+            let error = origin_secrets(&[mode, "--cloudfront-origin-secrets=hunter2"]).unwrap_err();
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
 }

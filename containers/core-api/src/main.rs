@@ -25,7 +25,7 @@ use core_api::{
 use domain::{Clock, UserId};
 use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
-use http_server::{Readiness, ReadinessCheck, TrustedProxies};
+use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
 use sqlx::PgPool;
@@ -150,6 +150,7 @@ fn parse_user_role(name: &str) -> Result<Role, String> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
+    let origin_secrets = config.origin_secrets()?;
     let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
     let (verifier, key_refresh_requests) =
@@ -201,7 +202,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         order_service,
         rate_limiter,
         orders,
-        trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header)
+            .with_cloudfront(origin_secrets.clone()),
+        required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),
         account_status: AccountStatusCache::new(users.clone()),
         users,
         verifier,

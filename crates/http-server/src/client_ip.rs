@@ -1,4 +1,5 @@
-//! Determines the client's IP address, also behind trusted proxies (`X-Forwarded-For` and similar headers).
+//! Determines the client's IP address, also behind trusted proxies (`X-Forwarded-For` and similar headers)
+//! and behind CloudFront.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,6 +12,8 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderName},
 };
 use ipnet::IpNet;
+
+use crate::OriginSecrets;
 
 /// An IP network such as `10.0.0.0/8`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,7 @@ impl FromStr for Network {
 pub struct TrustedProxies {
     networks: Arc<[Network]>,
     forwarded_header: HeaderName,
+    origin_secrets: Option<OriginSecrets>,
 }
 
 impl TrustedProxies {
@@ -47,17 +51,31 @@ impl TrustedProxies {
         Self {
             networks: networks.into(),
             forwarded_header,
+            origin_secrets: None,
         }
     }
 
-    /// The client's address: the one that a trusted proxy reports, otherwise the address of the connection's
-    /// peer. Reads only the last entry of the header, which the proxy itself wrote; a client can forge the
-    /// entries before it.
+    /// Trusts CloudFront as well, for requests with one of these secrets.
+    #[must_use]
+    pub fn with_cloudfront(self, origin_secrets: Option<OriginSecrets>) -> Self {
+        Self {
+            origin_secrets,
+            ..self
+        }
+    }
+
+    /// The client's address: the one that CloudFront reports, otherwise the one that a trusted proxy reports,
+    /// otherwise the address of the connection's peer. Reads only the last entry of the proxy's header, which
+    /// the proxy itself wrote; a client can forge the entries before it.
     ///
     /// Returns `None` when [`crate::serve_connections`] did not accept the connection, so that `ConnectInfo`
     /// is missing.
     #[must_use]
     pub fn client_ip(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        let viewer_ip = |secrets: &OriginSecrets| secrets.viewer_ip(headers);
+        if let Some(viewer_ip) = self.origin_secrets.as_ref().and_then(viewer_ip) {
+            return Some(viewer_ip);
+        }
         let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
         let peer = peer.ip().to_canonical();
         if !self.networks.iter().any(|network| network.0.contains(&peer)) {
@@ -122,6 +140,33 @@ mod tests {
         assert_eq!(client_ip(&["10.0.0.1, 203.0.113.7"]), "203.0.113.7");
         assert_eq!(client_ip(&["10.0.0.1", "2001:db8::1"]), "2001:db8::1");
         assert_eq!(client_ip(&["203.0.113.7, 'drop table"]), "127.0.0.1");
+    }
+
+    #[test]
+    fn cloudfront_reports_the_client_that_its_own_address_hides() {
+        const SECRET: &str = "secret-of-the-distribution-000000";
+        let secrets = format!(r#"["{SECRET}"]"#).parse().unwrap();
+        let proxies = TrustedProxies::new(
+            vec!["10.0.0.0/8".parse().unwrap()],
+            HeaderName::from_static("client-address"),
+        )
+        .with_cloudfront(Some(secrets));
+        let peer: SocketAddr = "10.9.8.7:1234".parse().unwrap();
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(peer));
+        let client_ip = |secret: &'static str, viewer_address: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("client-address", HeaderValue::from_static("130.176.0.1"));
+            headers.insert("x-origin-secret", HeaderValue::from_static(secret));
+            headers.insert(
+                "cloudfront-viewer-address",
+                HeaderValue::from_static(viewer_address),
+            );
+            proxies.client_ip(&headers, &extensions).unwrap().to_string()
+        };
+        assert_eq!(client_ip(SECRET, "198.51.100.10:46532"), "198.51.100.10");
+        assert_eq!(client_ip("forged", "198.51.100.10:46532"), "130.176.0.1");
+        assert_eq!(client_ip(SECRET, "malformed"), "130.176.0.1");
     }
 
     #[test]

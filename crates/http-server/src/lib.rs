@@ -5,6 +5,7 @@
 mod bearer_token;
 mod circuit_breaker;
 mod client_ip;
+mod cloudfront;
 pub mod extract;
 mod health;
 mod json_object;
@@ -20,6 +21,9 @@ mod trace;
 pub use bearer_token::{Bearer, bearer_token};
 pub use circuit_breaker::{Attempt, CircuitBreaker};
 pub use client_ip::{Network, ParseNetworkError, TrustedProxies};
+pub use cloudfront::{
+    CloudFrontMode, OriginSecrets, ParseCloudFrontModeError, ParseOriginSecretsError, require_cloudfront,
+};
 pub use extract::{Json, Path, Query};
 pub use health::{Readiness, ReadinessCheck, health_routes};
 pub use json_object::JsonObject;

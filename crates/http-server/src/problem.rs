@@ -100,6 +100,13 @@ impl Problem {
             .detail("Your role does not have the required permission.")
     }
 
+    /// 403: the request did not come through CloudFront, but through the address of its origin.
+    #[must_use]
+    pub fn direct_access() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "direct-access", "Direct access refused")
+            .detail("Send the request to the public address of this API.")
+    }
+
     /// 503: a dependency is down or too slow. The client may retry after `Retry-After` seconds.
     #[must_use]
     pub fn unavailable() -> Self {

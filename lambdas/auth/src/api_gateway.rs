@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Clock;
 use events::{EventContext, TraceParent};
-use http_server::{Json, Problem, extract::is_json};
+use http_server::{Json, OriginSecrets, Problem, extract::is_json};
 use lambda_shared::{FunctionError, Handler, Invocation, trace_context};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::AuthError;
+use crate::{AuthError, secrets_manager::CachedSecret};
 
 /// The largest accepted request body. No valid body reaches a tenth of it.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -23,7 +23,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 pub struct Request {
     /// Without the query string.
     pub path: String,
-    /// The client's IP address as API Gateway reports it; empty when the event has none.
+    /// The client's IP address as CloudFront or else API Gateway reports it; empty when the event has none.
     pub client_ip: String,
     /// Continues the client's trace, or starts a new one.
     pub traceparent: TraceParent,
@@ -32,6 +32,14 @@ pub struct Request {
     headers: HeaderMap,
     cookies: Vec<String>,
     body: Vec<u8>,
+}
+
+/// How requests prove that they came through CloudFront.
+#[derive(Clone, Debug)]
+pub struct CloudFront {
+    pub secrets: CachedSecret<OriginSecrets>,
+    /// Whether requests without the proof are refused.
+    pub is_required: bool,
 }
 
 /// Has `Cache-Control: no-store`, unless the function sets another value.
@@ -52,31 +60,51 @@ enum InvalidEvent {
     InvalidBase64(#[source] base64::DecodeError),
 }
 
-/// Wraps `handle`, which answers one request, into a Lambda handler. Errors become problem documents.
-pub fn handler<F, Fut>(clock: Clock, handle: F) -> Handler
+/// Wraps `handle`, which answers one request, into a Lambda handler. Errors become problem documents. Without
+/// `cloudfront`, the headers of CloudFront are ignored.
+pub fn handler<F, Fut>(clock: Clock, cloudfront: Option<CloudFront>, handle: F) -> Handler
 where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, AuthError>> + Send + 'static,
 {
     let handle = Arc::new(handle);
     Handler::new(move |Invocation { payload, .. }| {
-        let (handle, clock) = (Arc::clone(&handle), clock.clone());
+        let (handle, clock, cloudfront) = (Arc::clone(&handle), clock.clone(), cloudfront.clone());
         async move {
             let event = serde_json::from_value(payload).map_err(InvalidEvent::UnsupportedPayload)?;
-            let request = Request::from_event(event, &clock)?;
+            let mut request = Request::from_event(event, &clock)?;
             trace_context::attach(&EventContext {
                 correlation_id: domain::ids::uuid_v7(clock.now()),
                 causation_id: None,
                 traceparent: request.traceparent,
             });
-            let response = match handle(request).await {
-                Ok(response) => response,
-                Err(error) => Response::from(Problem::from(error)),
+            let admitted = match &cloudfront {
+                Some(cloudfront) => cloudfront.admit(&mut request).await,
+                None => Ok(()),
             };
+            let response = match admitted {
+                Ok(()) => handle(request).await,
+                Err(problem) => Err(problem.into()),
+            };
+            let response = response.unwrap_or_else(|error| Response::from(Problem::from(error)));
             tracing::info!(status = response.status.as_u16(), "answered");
             Ok::<_, InvalidEvent>(ApiGatewayV2httpResponse::from(response))
         }
     })
+}
+
+impl CloudFront {
+    /// Sets the request's client address to the one that CloudFront reports, or refuses the request.
+    async fn admit(&self, request: &mut Request) -> Result<(), Problem> {
+        let secrets = self.secrets.current().await;
+        if self.is_required && !secrets.came_through_cloudfront(&request.headers) {
+            return Err(Problem::direct_access());
+        }
+        if let Some(viewer_ip) = secrets.viewer_ip(&request.headers) {
+            request.client_ip = viewer_ip.to_string();
+        }
+        Ok(())
+    }
 }
 
 impl Request {

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::Client as DynamoDb;
 use chrono::TimeDelta;
 use database::Config;
+use http_server::{CloudFrontMode, OriginSecrets};
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -11,13 +12,14 @@ use users::Users;
 
 use crate::{
     access_token::UserTokenIssuer,
+    api_gateway::CloudFront,
     email_link::EmailLinks,
     login_throttle::{DEFAULT_MAX_FAILURES_PER_IP, LoginThrottle},
     mailer::Mailer,
-    secrets_manager::SecretsManager,
+    secrets_manager::{CACHE_TTL, CachedSecret, SecretsManager},
     sessions::Sessions,
     sessions_table::SessionsTable,
-    signing_keys::{CACHE_TTL, CachedSigningKeys},
+    signing_keys::{CachedSigningKeys, SigningKeys},
 };
 
 /// A process handles one request at a time. The second connection replaces one that died while the process
@@ -81,13 +83,43 @@ pub(crate) async fn user_token_issuer(context: &FunctionContext) -> Result<UserT
     ))
 }
 
-/// Reads the signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names.
+/// Reads the signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names. Fails when none of them can
+/// sign now.
 pub(crate) async fn signing_keys(context: &FunctionContext) -> Result<CachedSigningKeys, InitError> {
     let name = secret_name(context, "USER_SIGNING_KEYS_SECRET", "ecommerce/user-signing-keys")?;
     let cache_ttl: Option<u32> = context.environment.optional("SIGNING_KEYS_CACHE_TTL_SECONDS")?;
     let cache_ttl = cache_ttl.map_or(CACHE_TTL, |seconds| TimeDelta::seconds(seconds.into()));
-    let secrets_manager = secrets_manager(context);
-    Ok(CachedSigningKeys::load(secrets_manager, name, cache_ttl, context.clock.clone()).await?)
+    let signing_keys = CachedSecret::read(
+        secrets_manager(context),
+        name,
+        cache_ttl,
+        |secret| Ok(SigningKeys::parse(secret)?),
+        context.clock.clone(),
+    )
+    .await?;
+    signing_keys.current().await.active_key(context.clock.now())?;
+    Ok(signing_keys)
+}
+
+/// How requests prove that they came through CloudFront, with the secrets from the secret that
+/// `CLOUDFRONT_ORIGIN_SECRET` names. `None` when `CLOUDFRONT` is `unused` or not set.
+pub(crate) async fn cloudfront(context: &FunctionContext) -> Result<Option<CloudFront>, InitError> {
+    let mode = context.environment.optional("CLOUDFRONT")?;
+    let is_required = match mode.unwrap_or(CloudFrontMode::Unused) {
+        CloudFrontMode::Unused => return Ok(None),
+        CloudFrontMode::Accepted => false,
+        CloudFrontMode::Required => true,
+    };
+    let name = secret_name(context, "CLOUDFRONT_ORIGIN_SECRET", "ecommerce/cloudfront-origin")?;
+    let secrets = CachedSecret::read(
+        secrets_manager(context),
+        name,
+        CACHE_TTL,
+        |secret| Ok(secret.expose_secret().parse::<OriginSecrets>()?),
+        context.clock.clone(),
+    )
+    .await?;
+    Ok(Some(CloudFront { secrets, is_required }))
 }
 
 pub(crate) fn email_links(context: &FunctionContext, sessions_table: SessionsTable) -> EmailLinks {

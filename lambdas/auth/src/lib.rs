@@ -29,6 +29,10 @@
 //! - `REFRESH_PEPPER_SECRET`: name of the secret with the pepper of refresh tokens. Default
 //!   `ecommerce/refresh-pepper`. Read by `login`, `refresh`, `logout` and `oauth-callback`.
 //! - `AUTH_JWKS_URI`: URL of the JWKS. Default `{AUTH_ISSUER}/.well-known/jwks.json`. Read by `jwks`.
+//! - `CLOUDFRONT`: whether requests come through CloudFront: `unused`, `accepted` (or directly) or
+//!   `required`. Default `unused`. Read by all functions but `jwks`.
+//! - `CLOUDFRONT_ORIGIN_SECRET`: name of the secret with the values that prove that a request came through
+//!   CloudFront. Default `ecommerce/cloudfront-origin`. Read by the same functions, if CloudFront is used.
 //! - `MAX_LOGIN_FAILURES_PER_IP`: failed logins per IP address and hour, over all accounts. Default 100.
 //!   Read by `login` and by all functions that send mail on request.
 //! - `OAUTH_…`, `GOOGLE_…`, `GITHUB_…`: see `oauth::Providers::from_env`. Read by `oauth-start` and

@@ -19,7 +19,7 @@ use axum::{
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
-use http_server::{LoadShedLayer, Problem, TrustedProxies};
+use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
 use tokens::TokenVerifier;
 use users::Users;
 use utoipa::OpenApi;
@@ -49,6 +49,8 @@ pub struct AppState {
     pub orders: Orders,
     /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
+    /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
+    pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
     pub users: Users,
     /// Verifies the access tokens of users.
@@ -97,7 +99,7 @@ const DOCS_CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// All routes of the API, the OpenAPI document at `/openapi.json` and Swagger UI at `/docs`, behind rate
-/// limiting and load shedding.
+/// limiting and load shedding, and closed to requests that did not come through CloudFront if it is required.
 pub fn routes(app: AppState) -> Router {
     let (routes, document) = build_router();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
@@ -106,10 +108,15 @@ pub fn routes(app: AppState) -> Router {
         app.trusted_proxies.clone(),
         app.verifier.clone(),
     );
-    routes
+    let required_origin_secrets = app.required_origin_secrets.clone();
+    let router = routes
         .with_state(SharedState(Arc::new(app)))
         .merge(docs.layer(map_response(map_docs_errors)))
-        .layer((LoadShedLayer::default(), rate_limit))
+        .layer((LoadShedLayer::default(), rate_limit));
+    match required_origin_secrets {
+        Some(secrets) => router.layer(from_fn_with_state(secrets, require_cloudfront)),
+        None => router,
+    }
 }
 
 /// Adds the security and caching headers to Swagger UI's responses, and replaces its plain-text 404 with a

@@ -13,6 +13,7 @@ mod authorization;
 mod carts;
 mod checkout;
 mod circuit_breaker;
+mod cloudfront;
 mod idempotency;
 mod input_validation;
 mod jwks_refresh;

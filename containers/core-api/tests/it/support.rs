@@ -19,7 +19,7 @@ use core_api::{
 use domain::{Clock, ids::uuid_v7};
 use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
 use events::OutboxEvent;
-use http_server::TrustedProxies;
+use http_server::{OriginSecrets, TrustedProxies};
 use orders::{Orders, Tables};
 use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
@@ -52,6 +52,7 @@ pub struct TestAppConfig {
     pub clock: Clock,
     pub rate_limiter: RateLimiter,
     pub trusted_proxies: TrustedProxies,
+    pub required_origin_secrets: Option<OriginSecrets>,
     /// The DynamoDB endpoint that core-api uses, if not the real one.
     pub dynamodb_url: Option<String>,
 }
@@ -68,6 +69,7 @@ impl Default for TestAppConfig {
             // All requests of a test come from one IP address, so the limits are multiplied.
             rate_limiter: RateLimiter::new(100_000, None, Clock::system()).unwrap(),
             trusted_proxies: trusted_proxies(&["127.0.0.1"]),
+            required_origin_secrets: None,
             dynamodb_url: None,
         }
     }
@@ -92,6 +94,7 @@ impl TestApp {
             clock,
             rate_limiter,
             trusted_proxies,
+            required_origin_secrets,
             dynamodb_url,
         } = config;
         let aws = aws_client::sdk_config().await;
@@ -127,6 +130,7 @@ impl TestApp {
             rate_limiter,
             orders: orders.clone(),
             trusted_proxies,
+            required_origin_secrets,
             account_status: AccountStatusCache::new(users.clone()),
             users: users.clone(),
             verifier,

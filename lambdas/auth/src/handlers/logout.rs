@@ -42,7 +42,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         sessions: bootstrap::sessions(&context, sessions_table).await?,
         mailer: bootstrap::mailer(&context)?,
     });
-    Ok(api_gateway::handler(context.clock, move |request| {
+    let cloudfront = bootstrap::cloudfront(&context).await?;
+    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
         let handler = Arc::clone(&handler);
         async move { handler.handle(&request).await }
     }))

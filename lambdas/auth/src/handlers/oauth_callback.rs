@@ -46,7 +46,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         sessions_table,
         clock: context.clock.clone(),
     });
-    Ok(api_gateway::handler(context.clock, move |request| {
+    let cloudfront = bootstrap::cloudfront(&context).await?;
+    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
         let handler = Arc::clone(&handler);
         async move { handler.handle(&request).await }
     }))

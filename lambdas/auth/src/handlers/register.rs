@@ -49,7 +49,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         throttle: bootstrap::login_throttle(&context, sessions_table)?,
         mailer: bootstrap::mailer(&context)?,
     });
-    Ok(api_gateway::handler(context.clock, move |request| {
+    let cloudfront = bootstrap::cloudfront(&context).await?;
+    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
         let handler = Arc::clone(&handler);
         async move { handler.handle(&request).await }
     }))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod auth_flows;
+mod cloudfront;
 mod login_throttle;
 mod oauth;
 mod sessions;

@@ -150,6 +150,15 @@ impl TestContext {
         rows
     }
 
+    /// The client address in the latest entry of the audit log.
+    pub async fn last_audit_address(&self) -> String {
+        let (address,): (String,) = sqlx::query_as("SELECT address FROM audit_log ORDER BY id DESC LIMIT 1")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        address
+    }
+
     /// The whole audit log as text, to search it for secrets.
     pub async fn audit_log_text(&self) -> String {
         let rows: Vec<(Value,)> = sqlx::query_as("SELECT to_jsonb(audit_log) FROM audit_log")
@@ -192,12 +201,24 @@ impl TestFunction {
     }
 
     pub async fn post_from(&self, ip: &str, path: &str, body: &Value) -> TestResponse {
+        self.post_with_headers(ip, path, json!({}), body).await
+    }
+
+    /// `headers` are sent in addition to the content type.
+    pub async fn post_with_headers(
+        &self,
+        ip: &str,
+        path: &str,
+        mut headers: Value,
+        body: &Value,
+    ) -> TestResponse {
+        headers["content-type"] = json!("application/json");
         let event = json!({
             "version": "2.0",
             "routeKey": format!("POST {path}"),
             "rawPath": path,
             "rawQueryString": "",
-            "headers": {"content-type": "application/json"},
+            "headers": headers,
             "requestContext": {"http": {"method": "POST", "path": path, "sourceIp": ip}},
             "body": body.to_string(),
             "isBase64Encoded": false,
