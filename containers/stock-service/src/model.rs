@@ -159,6 +159,10 @@ pub enum StockError {
     /// The rejection is stored, so repeating the request returns the same result.
     #[error("not enough stock")]
     InsufficientStock(Vec<Shortage>),
+    /// The warehouse has enough units, but open reservations hold some of them. The rejection is not stored:
+    /// repeating the request succeeds once enough of them were released.
+    #[error("open reservations hold the stock")]
+    StockHeld(Vec<Shortage>),
     #[error("the reservation id was used before with different items")]
     ReservationMismatch,
     #[error("the reservation has been released")]

@@ -76,6 +76,40 @@ async fn reservation_expires_after_its_timeout() {
     assert_eq!(commit.expect_problem(409), "reservation-expired");
 }
 
+/// The saga waits for the holder of the stock, then fails the order and leaves nothing behind.
+#[tokio::test]
+async fn order_fails_unpaid_while_another_reservation_holds_the_stock() {
+    let system = TestSystem::shared().await;
+    let lantern = system.create_product(100, 5).await;
+    let holder = uuid_v7(system.now());
+    let body = json!({
+        "reservation_id": holder, "expires_in_seconds": 600,
+        "items": [{"product_id": lantern, "quantity": 4}],
+    });
+    let reserved = system.post_to_stock_service("/v1/reservations", &body).await;
+    reserved.expect_status(201);
+
+    let customer = system.customer().await;
+    let body = json!({"items": [{"product_id": lantern, "quantity": 2}], "payment_method": "pm_card_visa"});
+    let placed = system
+        .post_order(&customer, "one", &body)
+        .await
+        .expect_status(202);
+    let order_id = placed["order_id"].as_str().unwrap().parse().unwrap();
+    let order = system.wait_for_final_status(&customer, order_id).await;
+    assert_eq!(
+        (&order["status"], &order["reason"]),
+        (&json!("failed"), &json!("insufficient_stock"))
+    );
+    assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
+    let reservation = system.get_reservation(order_id).await.expect_status(200);
+    assert_eq!(
+        reservation["status"], "released",
+        "a reserve request that arrives late is rejected"
+    );
+    assert_eq!(system.stock_quantities(&lantern).await, (5, 4));
+}
+
 #[tokio::test]
 async fn stock_service_accepts_service_tokens_only() {
     let system = TestSystem::shared();

@@ -13,6 +13,10 @@ pub enum StepError {
     /// Lists the products whose available stock is too low.
     #[error("insufficient stock: {0}")]
     InsufficientStock(String),
+    /// Open reservations hold the products that it lists. A retry can succeed for some seconds, until these
+    /// orders are paid or fail.
+    #[error("open reservations hold the stock: {0}")]
+    StockHeld(String),
     /// The provider declined the payment method. No money moved.
     #[error("the payment was declined ({0})")]
     PaymentDeclined(String),
@@ -62,6 +66,7 @@ impl FunctionError for StepError {
     fn name(&self) -> &'static str {
         match self {
             Self::InsufficientStock(_) => "InsufficientStock",
+            Self::StockHeld(_) => "StockHeld",
             Self::PaymentDeclined(_) => "PaymentDeclined",
             Self::OrderCancelled => "OrderCancelled",
             Self::OrderAlreadyCompleted => "OrderAlreadyCompleted",

@@ -50,7 +50,7 @@ pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutco
 /// The failure reason shown to the customer, from the error that started the compensation.
 fn failure_reason(state: &SagaState) -> FailureReason {
     match state.error.as_ref().map(|error| error.name.as_str()) {
-        Some("InsufficientStock") => FailureReason::InsufficientStock,
+        Some("InsufficientStock" | "StockHeld") => FailureReason::InsufficientStock,
         Some("PaymentDeclined") => FailureReason::PaymentDeclined,
         _ => FailureReason::InternalError,
     }

@@ -1,8 +1,9 @@
 //! `reserve-stock`: reserves the stock of all order lines, or of none. The reservation's id is the order's
 //! id.
 //!
-//! Idempotency: stock-service returns the same response for the same id, also for a rejection. After a
-//! release, which can overtake a delayed reservation, stock-service rejects the id permanently.
+//! Idempotency: stock-service returns the same response for the same id, also for a rejection, except while
+//! other reservations hold the stock. After a release, which can overtake a delayed reservation,
+//! stock-service rejects the id permanently.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
 
@@ -17,8 +18,9 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     }))
 }
 
-/// Fails with `InsufficientStock` when a product's available stock is too low, and with `ReservationReleased`
-/// or `ReservationExpired` when the compensation has already started.
+/// Fails with `InsufficientStock` when a product's stock is too low, with `StockHeld` when it would suffice
+/// without the open reservations, and with `ReservationReleased` or `ReservationExpired` when the
+/// compensation has already started.
 pub async fn reserve_stock(stock: &StockClient, state: &SagaState) -> Result<Reservation, StepError> {
     stock.reserve(state).await
 }

@@ -165,15 +165,13 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StepErr
 /// response, also for an unknown path or a rejected token, may come from a deployment and is retried.
 fn step_error_from_problem(status: StatusCode, problem: ProblemDocument) -> StepError {
     let slug = problem.problem_type.rsplit('/').next().unwrap_or_default();
+    let shortages = || {
+        let shortages: Vec<String> = problem.shortages.iter().map(Shortage::to_string).collect();
+        shortages.join("; ")
+    };
     match (status, slug) {
-        (StatusCode::CONFLICT, "insufficient-stock") => {
-            let shortages = problem
-                .shortages
-                .iter()
-                .map(Shortage::to_string)
-                .collect::<Vec<_>>();
-            StepError::InsufficientStock(shortages.join("; "))
-        }
+        (StatusCode::CONFLICT, "insufficient-stock") => StepError::InsufficientStock(shortages()),
+        (StatusCode::CONFLICT, "stock-held") => StepError::StockHeld(shortages()),
         (StatusCode::CONFLICT, "reservation-released") => StepError::ReservationReleased,
         (StatusCode::CONFLICT, "reservation-expired") => StepError::ReservationExpired,
         (StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, _) => StepError::invalid_input(format!(
@@ -221,6 +219,7 @@ mod tests {
             error_name(409, problem("insufficient-stock")),
             "InsufficientStock"
         );
+        assert_eq!(error_name(409, problem("stock-held")), "StockHeld");
         assert_eq!(
             error_name(409, problem("reservation-released")),
             "ReservationReleased"

@@ -21,13 +21,16 @@ use crate::model::{
 
 impl BatchState {
     /// Reserves all requested items or none. A repeated id returns the first result until the reservation is
-    /// released or expires.
+    /// released or expires. Only [`StockError::StockHeld`] is decided anew each time.
     pub fn reserve(&mut self, command: &Reserve) -> Result<Reservation, StockError> {
         self.expire_if_due(command.id, &command.context);
         if let Some(known) = self.reservation(command.id) {
             return repeated_reserve_result(known, command);
         }
         let shortages = self.shortages(command);
+        if !shortages.is_empty() && shortages.iter().all(|shortage| self.is_held(shortage)) {
+            return Err(StockError::StockHeld(shortages));
+        }
         let reservation = Reservation {
             id: command.id,
             status: if shortages.is_empty() {
@@ -192,6 +195,12 @@ impl BatchState {
             })
             .filter(|shortage| shortage.available < shortage.requested)
             .collect()
+    }
+
+    /// True if the product has the requested units and open reservations hold some of them.
+    fn is_held(&self, shortage: &Shortage) -> bool {
+        self.level(shortage.product_id)
+            .is_some_and(|level| level.quantity >= shortage.requested)
     }
 
     /// Ends a reservation that still holds its units.

@@ -1,7 +1,7 @@
 //! API errors as problem documents (RFC 9457).
 
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_server::{FieldError, Problem};
@@ -67,6 +67,13 @@ fn rejection_problem(error: StockError) -> Problem {
         StockError::InsufficientStock(shortages) => conflict("insufficient-stock", "Not enough stock")
             .detail("`shortages` lists each product whose available stock is below the requested quantity.")
             .extension("shortages", shortages.iter().map(shortage).collect::<Vec<_>>()),
+        StockError::StockHeld(shortages) => conflict("stock-held", "Open reservations hold the stock")
+            .detail(
+                "Open reservations hold units of each product that `shortages` lists. Repeat the request: it \
+                 succeeds when enough of them were released.",
+            )
+            .extension("shortages", shortages.iter().map(shortage).collect::<Vec<_>>())
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         StockError::ReservationReleased => conflict("reservation-released", "Reservation released")
             .detail("Its units are available again. Reserve them again with a new id."),
         StockError::ReservationExpired => conflict("reservation-expired", "Reservation expired")

@@ -206,6 +206,59 @@ async fn reservation_sums_lines_and_refusal_is_stored(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
+async fn stock_held_by_open_reservations_is_not_a_stored_refusal(pool: PgPool) {
+    let app = TestApp::start(&pool).await;
+    let product = app.create_product_with_stock(5).await;
+    let (open, waiting, late) = (new_id(), new_id(), new_id());
+    assert_eq!(app.reserve(open, &[(product, 4)]).await.0, 201);
+    let held = app.reserve(waiting, &[(product, 3)]).await;
+    assert_eq!(held.0, 409);
+    assert_eq!(
+        held.1,
+        json!({
+            "type": "https://matsuri.dev/problems/stock-held",
+            "title": "Open reservations hold the stock",
+            "status": 409,
+            "detail": "Open reservations hold units of each product that `shortages` lists. Repeat the request: \
+                       it succeeds when enough of them were released.",
+            "shortages": [{"product_id": product, "requested": 3, "available": 1}],
+        })
+    );
+    assert_eq!(
+        summary(app.get(&format!("/v1/reservations/{waiting}")).await),
+        "404 not-found",
+        "nothing is stored"
+    );
+    assert_eq!(app.stock_level(product).await, (5, 4));
+
+    // The units come back.
+    app.release(open).await;
+    assert_eq!(app.reserve(waiting, &[(product, 3)]).await.0, 201);
+
+    // The units are sold: the same request is refused permanently.
+    let request = [(product, 3)];
+    assert_eq!(summary(app.reserve(late, &request).await), "409 stock-held");
+    assert_eq!(app.commit(waiting).await.0, 200);
+    let refused = app.reserve(late, &request).await;
+    assert_eq!(summary(refused.clone()), "409 insufficient-stock");
+    assert_eq!(app.adjust(product, new_id(), 10).await.0, 201);
+    assert_eq!(app.reserve(late, &request).await, refused);
+
+    // A release ends the waiting of an order that has given up.
+    let given_up = new_id();
+    let blocker = new_id();
+    assert_eq!(app.reserve(blocker, &[(product, 12)]).await.0, 201);
+    assert_eq!(summary(app.reserve(given_up, &request).await), "409 stock-held");
+    assert_eq!(app.release(given_up).await.0, 200);
+    app.release(blocker).await;
+    assert_eq!(
+        summary(app.reserve(given_up, &request).await),
+        "409 reservation-released"
+    );
+    app.assert_consistent().await;
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
 async fn adjustments_change_the_level_once_per_id(pool: PgPool) {
     let app = TestApp::start(&pool).await;
     let product = app.create_product().await;

@@ -91,6 +91,7 @@ async fn completion_with_lost_response_is_kept_and_published() {
 async fn failure_reason_is_derived_from_the_step_error() {
     for (error, reason) in [
         ("InsufficientStock", FailureReason::InsufficientStock),
+        ("StockHeld", FailureReason::InsufficientStock),
         ("PaymentDeclined", FailureReason::PaymentDeclined),
         ("Unavailable", FailureReason::InternalError),
         ("ReservationExpired", FailureReason::InternalError),
