@@ -332,13 +332,8 @@ async fn execution_usage(state_machine: &str, order_ids: &[String]) -> anyhow::R
     let (mut transitions, mut seconds, mut events) = (0, 0.0, 0);
     for name in order_ids {
         let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{state_machine}:{name}");
-        let history = step_functions
-            .get_execution_history()
-            .execution_arn(&arn)
-            .max_results(1000)
-            .send()
-            .await?
-            .events;
+        let history = step_functions.get_execution_history().execution_arn(&arn);
+        let history: Vec<_> = history.into_paginator().items().send().try_collect().await?;
         let entered = history.iter().filter(|event| {
             matches!(
                 event.r#type,

@@ -146,15 +146,11 @@ async fn phase_durations(
 ) -> anyhow::Result<PhaseDurations> {
     let arn = format!("arn:aws:states:ap-northeast-1:000000000000:execution:{state_machine}:{name}");
     wait_for_success(step_functions, &arn).await?;
-    let history = step_functions
-        .get_execution_history()
-        .execution_arn(&arn)
-        .max_results(1000)
-        .send()
-        .await?;
+    let history = step_functions.get_execution_history().execution_arn(&arn);
+    let events: Vec<_> = history.into_paginator().items().send().try_collect().await?;
     let accepted_ms = accepted_at.timestamp_micros() as f64 / 1e3;
     let mut durations = PhaseDurations::new();
-    for event in history.events {
+    for event in events {
         let elapsed_ms = event.timestamp.as_secs_f64() * 1e3 - accepted_ms;
         match event.r#type {
             HistoryEventType::ExecutionStarted => durations.insert(ACCEPTED_TO_STARTED, elapsed_ms),

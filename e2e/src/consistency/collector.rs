@@ -358,14 +358,9 @@ impl Collector {
         &self,
         status: Option<aws_sdk_sfn::types::ExecutionStatus>,
     ) -> Result<Vec<SagaExecution>, CollectError> {
-        let machines = self
-            .step_functions
-            .list_state_machines()
-            .send()
-            .await
-            .map_err(aws_error)?;
+        let machines = self.step_functions.list_state_machines().into_paginator();
+        let machines: Vec<_> = machines.items().send().try_collect().await.map_err(aws_error)?;
         let saga = machines
-            .state_machines
             .into_iter()
             .find(|machine| machine.name == "order-saga")
             .ok_or_else(|| CollectError::Aws("state machine order-saga does not exist".to_owned()))?;

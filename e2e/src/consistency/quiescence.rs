@@ -181,14 +181,9 @@ impl Collector {
     /// Counts the messages in work queues, including messages in flight.
     async fn pending_message_count(&self) -> Result<usize, CollectError> {
         let mut count = 0;
-        let urls = self
-            .sqs
-            .list_queues()
-            .send()
-            .await
-            .map_err(aws_error)?
-            .queue_urls
-            .unwrap_or_default();
+        // SQS returns the token of the next page only to requests with a maximum.
+        let queues = self.sqs.list_queues().max_results(1000).into_paginator();
+        let urls: Vec<String> = queues.items().send().try_collect().await.map_err(aws_error)?;
         for url in urls {
             if QueuePurpose::from_queue_name(queue_name(&url)) != QueuePurpose::Work {
                 continue;

@@ -89,11 +89,9 @@ async fn republish(events: &[Value]) {
 /// Starts a second saga execution for each order, with the input of the first one.
 async fn restart_sagas(order_ids: &[OrderId]) {
     let sagas = aws_sdk_sfn::Client::new(&aws_client::sdk_config().await);
-    let machines = sagas.list_state_machines().send().await.unwrap();
-    let saga = machines
-        .state_machines()
-        .iter()
-        .find(|machine| machine.name() == "order-saga");
+    let machines = sagas.list_state_machines().into_paginator().items().send();
+    let machines: Vec<_> = machines.try_collect().await.unwrap();
+    let saga = machines.iter().find(|machine| machine.name() == "order-saga");
     let arn = saga.unwrap().state_machine_arn();
     for order_id in order_ids {
         let first = arn.replace(":stateMachine:", ":execution:") + &format!(":{order_id}");

@@ -117,3 +117,35 @@ async fn unauthenticated_cart_merges_into_the_account_and_is_ordered() {
             .contains(&order_id.to_string())
     );
 }
+
+#[tokio::test]
+async fn a_declined_order_returns_its_lines_to_the_cart() {
+    let system = TestSystem::shared().await;
+    let lantern = system.create_product(700, 10).await;
+    let customer = system.customer().await;
+    let bearer = format!("Bearer {}", customer.token);
+    let authenticated = [("authorization", bearer.as_str())];
+    put_cart_item(&system, &lantern, 2, &authenticated).await;
+    let checkout = async |key: &str, payment_method: &str| {
+        let request = system
+            .gateway_request(Method::POST, "/v1/cart/checkout")
+            .bearer_auth(&customer.token)
+            .header("idempotency-key", key);
+        let expected_total = json!({"amount": 1400, "currency": "JPY"});
+        let body = json!({"payment_method": payment_method, "expected_total": expected_total});
+        let order = send(request.json(&body)).await.expect_status(202);
+        let order_id: OrderId = order["order_id"].as_str().unwrap().parse().unwrap();
+        system.wait_for_final_status(&customer, order_id).await
+    };
+    assert_eq!(
+        checkout("declined", "pm_card_chargeDeclined").await["status"],
+        "failed"
+    );
+    for _ in 0..2 {
+        let cart = get_cart(&system, &authenticated).await;
+        assert_eq!(cart_contents(&cart), [(lantern.as_str(), 2)]);
+    }
+    assert_eq!(checkout("paid", "pm_card_visa").await["status"], "completed");
+    assert!(cart_contents(&get_cart(&system, &authenticated).await).is_empty());
+    assert_eq!(system.stock_quantities(&lantern).await, (8, 0));
+}

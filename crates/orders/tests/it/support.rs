@@ -103,15 +103,8 @@ impl TestContext {
 
     /// Detail types of the events in the outbox.
     pub async fn events(&self) -> Vec<String> {
-        let items = self
-            .client
-            .scan()
-            .table_name(&self.tables.outbox)
-            .send()
-            .await
-            .unwrap()
-            .items
-            .unwrap();
+        let scan = self.client.scan().table_name(&self.tables.outbox);
+        let items: Vec<_> = scan.into_paginator().items().send().try_collect().await.unwrap();
         let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(items).unwrap();
         events.sort_by_key(|event| event.event_id);
         events.into_iter().map(|event| event.detail_type).collect()

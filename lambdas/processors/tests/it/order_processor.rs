@@ -58,19 +58,15 @@ impl TestContext {
             .step_functions
             .list_executions()
             .state_machine_arn(&self.state_machine_arn);
-        list.send().await.unwrap().executions.len()
+        let executions: Vec<_> = list.into_paginator().items().send().try_collect().await.unwrap();
+        executions.len()
     }
 
-    async fn record_count(&self) -> i32 {
-        let dynamo = aws_sdk_dynamodb::Client::new(&self.aws);
-        dynamo
-            .scan()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .send()
-            .await
-            .unwrap()
-            .count
+    async fn record_count(&self) -> usize {
+        let scan = aws_sdk_dynamodb::Client::new(&self.aws).scan();
+        let scan = scan.table_name(&self.table).consistent_read(true);
+        let records: Vec<_> = scan.into_paginator().items().send().try_collect().await.unwrap();
+        records.len()
     }
 
     /// The input of the only execution.

@@ -151,12 +151,9 @@ impl TestContext {
             .step_functions
             .list_executions()
             .state_machine_arn(&self.state_machine_arn);
-        let listed = list.set_status_filter(status).send().await.unwrap();
-        let mut names: Vec<String> = listed
-            .executions
-            .into_iter()
-            .map(|execution| execution.name)
-            .collect();
+        let listed = list.set_status_filter(status).into_paginator().items().send();
+        let listed: Vec<_> = listed.try_collect().await.unwrap();
+        let mut names: Vec<String> = listed.into_iter().map(|execution| execution.name).collect();
         names.sort();
         names
     }

@@ -164,7 +164,8 @@ impl TestContext {
         let scan = aws_sdk_dynamodb::Client::new(&self.aws)
             .scan()
             .table_name(&self.tables.outbox);
-        let items = scan.consistent_read(true).send().await.unwrap().items.unwrap();
+        let items = scan.consistent_read(true).into_paginator().items().send();
+        let items: Vec<_> = items.try_collect().await.unwrap();
         let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(items).unwrap();
         events.retain(|event| event.source == "order-saga");
         events.sort_by_key(|event| event.event_id);

@@ -225,15 +225,20 @@ fn read_new_lines(path: &PathBuf, inode: &mut u64, offset: &mut u64) -> Result<V
 
 /// The names of the functions that have logs; empty while the local AWS is not running.
 fn function_names(addresses: &Addresses) -> Vec<String> {
-    let input = json!({ "logGroupNamePrefix": LOG_GROUP_PREFIX });
-    let response =
-        aws::call_local(addresses, "logs", "Logs_20140328.DescribeLogGroups", &input).unwrap_or_default();
-    let groups = response["logGroups"].as_array().cloned().unwrap_or_default();
-    groups
-        .iter()
-        .filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(LOG_GROUP_PREFIX))
-        .map(ToOwned::to_owned)
-        .collect()
+    let mut names = Vec::new();
+    let mut page = json!({ "logGroupNamePrefix": LOG_GROUP_PREFIX });
+    loop {
+        let response =
+            aws::call_local(addresses, "logs", "Logs_20140328.DescribeLogGroups", &page).unwrap_or_default();
+        let groups = response["logGroups"].as_array().into_iter().flatten();
+        let of_functions =
+            groups.filter_map(|group| group["logGroupName"].as_str()?.strip_prefix(LOG_GROUP_PREFIX));
+        names.extend(of_functions.map(ToOwned::to_owned));
+        match response.get("nextToken") {
+            Some(Value::String(token)) => page["nextToken"] = token.clone().into(),
+            _ => return names,
+        }
+    }
 }
 
 fn fetch_log_events(addresses: &Addresses, group: &str, from: &mut i64) -> Result<Vec<String>> {
