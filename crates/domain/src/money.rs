@@ -53,9 +53,13 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// The largest amount in minor units. Ten thousand lines of the largest single charge (Stripe's limit of
-    /// eight digits) fit in, and sums of such amounts stay exact as JSON numbers.
-    pub const MAX: i64 = 999_999_999_999;
+    /// The largest amount in minor units, 2⁵³ − 1: every integer up to it is exact as a JSON number, also
+    /// where a parser reads numbers as doubles, as JavaScript does.
+    pub const MAX: i64 = (1 << 53) - 1;
+
+    /// The largest amount of one charge in minor units: Stripe's limit of eight digits. No unit price and no
+    /// order total exceeds it, so the total of a hundred lines of any quantity is at most [`Money::MAX`].
+    pub const MAX_CHARGE: i64 = 99_999_999;
 
     /// An amount of `amount` minor units, from 0 to [`Money::MAX`].
     pub fn new(amount: i64, currency: Currency) -> Result<Self, MoneyError> {
@@ -104,6 +108,8 @@ impl Money {
     }
 }
 
+const _: () = assert!(100 * Quantity::MAX as i64 * Money::MAX_CHARGE <= Money::MAX);
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.amount, self.currency)
@@ -128,6 +134,22 @@ mod tests {
             max.checked_add(Money::new(1, Currency::JPY).unwrap()),
             Err(MoneyError::TooLarge)
         );
+        assert_eq!(
+            max.checked_mul(Quantity::new(2).unwrap()),
+            Err(MoneyError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn amounts_are_exact_as_json_numbers_in_javascript() {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "the subject of the test"
+        )]
+        let as_double = |amount: i64| amount as f64 as i64;
+        assert_eq!(as_double(Money::MAX), Money::MAX);
+        assert_eq!(as_double(Money::MAX + 1), as_double(Money::MAX + 2));
     }
 
     proptest! {

@@ -65,7 +65,7 @@ impl Position {
     fn from_product(product: &Product) -> Self {
         Self {
             created_at: product.created_at,
-            price: product.details.price.0.amount(),
+            price: product.details.price.money().amount(),
             name: product.details.name.as_str().to_owned(),
             id: product.id,
         }

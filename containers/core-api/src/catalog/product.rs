@@ -52,7 +52,7 @@ impl Product {
     /// The currency of the price.
     #[must_use]
     pub fn currency(&self) -> Currency {
-        self.details.price.0.currency()
+        self.details.price.money().currency()
     }
 
     /// The product as published in events.
@@ -81,8 +81,8 @@ impl Product {
                     (language.as_str().to_owned(), texts)
                 })
                 .collect(),
-            price: price.0.amount(),
-            currency: price.0.currency(),
+            price: price.money().amount(),
+            currency: price.money().currency(),
             category: category.as_str().to_owned(),
             image_url: image_url.as_ref().map(|url| url.as_str().to_owned()),
         }

@@ -1,6 +1,6 @@
 //! The database row of a product.
 
-use domain::{Currency, Money, ProductId, Timestamp};
+use domain::{Currency, ProductId, Timestamp};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ impl TryFrom<ProductRow> for Product {
             image_url,
             ..
         } = row;
-        let price = Price(parse_money(row.price, &row.currency)?);
+        let price = parse_price(row.price, &row.currency)?;
         Ok(Self {
             id: ProductId(row.id),
             details: ProductDetails {
@@ -68,11 +68,11 @@ impl TryFrom<ProductRow> for Product {
 }
 
 /// Parses a stored price. Fails for a price that this service cannot have written.
-pub(super) fn parse_money(amount: i64, currency: &str) -> Result<Money, sqlx::Error> {
+pub(super) fn parse_price(amount: i64, currency: &str) -> Result<Price, sqlx::Error> {
     if currency != Currency::JPY.code() {
         return Err(sqlx::Error::Decode(
             format!("unsupported currency {currency}").into(),
         ));
     }
-    Money::new(amount, Currency::JPY).map_err(|error| sqlx::Error::Decode(error.into()))
+    Price::try_from(amount).map_err(|error| sqlx::Error::Decode(error.into()))
 }

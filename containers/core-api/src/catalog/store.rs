@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Category, Description, ImageUrl, Name, Page, Product, ProductDetails, ProductQuery, Translations,
     pagination,
-    product_row::{parse_money, select_products},
+    product_row::{parse_price, select_products},
 };
 
 /// The store of products. Clones share the connection pool.
@@ -78,7 +78,7 @@ impl Catalog {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let price = parse_money(row.price, &row.currency)?;
+                let price = parse_price(row.price, &row.currency)?.money();
                 Ok((
                     ProductId(row.id),
                     ProductPrice {
@@ -146,8 +146,8 @@ impl Catalog {
             name.as_str(),
             description.as_str(),
             Json(translations) as _,
-            price.0.amount(),
-            price.0.currency().code(),
+            price.money().amount(),
+            price.money().currency().code(),
             category.as_str(),
             image_url.as_ref().map(ImageUrl::as_str),
             now,
@@ -197,8 +197,8 @@ impl Catalog {
             name.as_str(),
             description.as_str(),
             Json(translations) as _,
-            price.0.amount(),
-            price.0.currency().code(),
+            price.money().amount(),
+            price.money().currency().code(),
             category.as_str(),
             image_url.as_ref().map(ImageUrl::as_str),
             now,

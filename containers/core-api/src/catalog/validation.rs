@@ -137,18 +137,34 @@ impl TryFrom<BTreeMap<Language, Translation>> for Translations {
     }
 }
 
-/// A unit price in minor units of the currency (JPY).
+/// A unit price in minor units of the currency (JPY). A product that costs more than the largest charge could
+/// never be sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i64", into = "i64")]
-#[schema(value_type = i64, minimum = 0, maximum = 999_999_999_999_i64, example = 7500)]
-pub struct Price(pub Money);
+#[schema(value_type = i64, minimum = 0, maximum = 99_999_999, example = 7500)]
+pub struct Price(Money);
+
+/// The amount is negative or exceeds [`Money::MAX_CHARGE`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a price is at least 0 and at most {} minor units", Money::MAX_CHARGE)]
+pub struct InvalidPrice;
+
+impl Price {
+    #[must_use]
+    pub fn money(self) -> Money {
+        self.0
+    }
+}
 
 impl TryFrom<i64> for Price {
-    type Error = domain::money::MoneyError;
+    type Error = InvalidPrice;
 
     /// All prices are in yen.
-    fn try_from(amount: i64) -> Result<Self, Self::Error> {
-        Money::new(amount, Currency::JPY).map(Self)
+    fn try_from(amount: i64) -> Result<Self, InvalidPrice> {
+        match Money::new(amount, Currency::JPY) {
+            Ok(money) if amount <= Money::MAX_CHARGE => Ok(Self(money)),
+            _ => Err(InvalidPrice),
+        }
     }
 }
 
@@ -205,9 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn price_is_a_valid_amount() {
-        assert!(Price::try_from(-1).is_err());
-        assert!(Price::try_from(Money::MAX + 1).is_err());
+    fn price_is_an_amount_that_can_be_charged() {
+        assert_eq!(Price::try_from(-1), Err(InvalidPrice));
+        assert_eq!(Price::try_from(Money::MAX_CHARGE + 1), Err(InvalidPrice));
+        assert_eq!(
+            i64::from(Price::try_from(Money::MAX_CHARGE).unwrap()),
+            Money::MAX_CHARGE
+        );
         assert_eq!(i64::from(Price::try_from(7500).unwrap()), 7500);
     }
 }
