@@ -14,8 +14,8 @@ use crate::catalog::Catalog;
 /// The minimum total of an order in yen: Stripe's minimum charge.
 pub const MIN_TOTAL: i64 = 50;
 
-/// The maximum total of an order in yen: Stripe's limit of eight digits.
-pub const MAX_TOTAL: i64 = 99_999_999;
+/// The maximum total of an order in yen.
+pub const MAX_TOTAL: i64 = Money::MAX_CHARGE;
 
 /// A new order. Names and prices come from the catalog, not from the request.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -30,6 +30,29 @@ pub struct OrderRequest {
     pub items: LineRequests,
     /// The payment provider's id of the payment method.
     pub payment_method: PaymentMethod,
+    /// The total that the customer has seen. The request is refused when the current total differs.
+    #[serde(default)]
+    #[schema(value_type = Option<ExpectedTotal>)]
+    pub expected_total: Option<JsonObject<ExpectedTotal>>,
+}
+
+/// An amount that the customer expects to pay.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedTotal {
+    /// The amount in minor units.
+    #[schema(example = 15000)]
+    amount: i64,
+    /// The currency (ISO 4217).
+    #[schema(value_type = String, example = "JPY")]
+    currency: Currency,
+}
+
+impl ExpectedTotal {
+    #[must_use]
+    pub fn is(self, total: Money) -> bool {
+        (self.amount, self.currency) == (total.amount(), total.currency())
+    }
 }
 
 /// A line of a new order.
@@ -54,7 +77,8 @@ pub struct LineRequests(Vec<LineRequest>);
 pub struct InvalidLineCount;
 
 impl LineRequests {
-    /// So many lines fit into one event and one DynamoDB item with a margin.
+    /// So many lines, with product names of 800 bytes, take less than 100 KB. An item of DynamoDB can have
+    /// 400 KB and an event 256 KB.
     pub const MAX: usize = 100;
 }
 
@@ -132,18 +156,22 @@ pub enum OrderError {
     /// The total is less than [`MIN_TOTAL`] or more than [`MAX_TOTAL`].
     #[error("order total out of range")]
     TotalOutOfRange,
+    /// Contains the current total, which is not the one that the customer expects.
+    #[error("the total is {0}, not the expected one")]
+    TotalChanged(Money),
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error("catalog database query failed")]
     Catalog(#[from] sqlx::Error),
 }
 
-/// Places and cancels orders. Clones share the underlying clients.
+/// Places and cancels orders; the checkout of carts is in [`crate::carts`]. Clones share the underlying
+/// clients.
 #[derive(Clone, Debug)]
 pub struct OrderService {
-    catalog: Catalog,
-    orders: Orders,
-    relay: RelayHandle,
+    pub(crate) catalog: Catalog,
+    pub(crate) orders: Orders,
+    pub(crate) relay: RelayHandle,
 }
 
 impl OrderService {
@@ -169,8 +197,10 @@ impl OrderService {
         let OrderRequest {
             items: LineRequests(lines),
             payment_method: PaymentMethod(payment_method),
+            expected_total,
         } = request;
-        let (items, total) = match self.price_lines(&lines).await {
+        let expected_total = expected_total.map(|JsonObject(expected)| expected);
+        let (items, total) = match self.price_lines(&lines, expected_total).await {
             Ok(priced) => priced,
             Err(OrderError::Catalog(error)) => return Err(error.into()),
             // If this request repeats one whose response was lost, its order exists, even if the products
@@ -222,7 +252,11 @@ impl OrderService {
     }
 
     /// The lines with the current names and prices of their products, and the total.
-    async fn price_lines(&self, lines: &[LineRequest]) -> Result<(Vec<OrderLine>, Money), OrderError> {
+    async fn price_lines(
+        &self,
+        lines: &[LineRequest],
+        expected_total: Option<ExpectedTotal>,
+    ) -> Result<(Vec<OrderLine>, Money), OrderError> {
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
         let prices = self.catalog.find_prices(&ids).await?;
         let (mut items, mut unknown) = (Vec::with_capacity(lines.len()), Vec::new());
@@ -243,11 +277,20 @@ impl OrderService {
         if !unknown.is_empty() {
             return Err(OrderError::UnknownProducts(unknown));
         }
-        if !(MIN_TOTAL..=MAX_TOTAL).contains(&total.amount()) {
-            return Err(OrderError::TotalOutOfRange);
-        }
+        check_total(total, expected_total)?;
         Ok((items, total))
     }
+}
+
+/// Checks that an order can have this total, and that the customer expects it.
+pub fn check_total(total: Money, expected: Option<ExpectedTotal>) -> Result<(), OrderError> {
+    if expected.is_some_and(|expected| !expected.is(total)) {
+        return Err(OrderError::TotalChanged(total));
+    }
+    if !(MIN_TOTAL..=MAX_TOTAL).contains(&total.amount()) {
+        return Err(OrderError::TotalOutOfRange);
+    }
+    Ok(())
 }
 
 impl From<MoneyError> for OrderError {

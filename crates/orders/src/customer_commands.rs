@@ -38,36 +38,13 @@ impl Orders {
     /// request with the same key returns the original order as it was when it was placed, and no event.
     pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<OutboxEvent>), PlaceError> {
         let at = self.clock.now();
-        let mut order = Order::new(new, at);
-        let event = order_created_event(&order, at);
-        order.created_event_id = Some(event.event_id);
-        let key = KeyRecord {
-            id: key_id(new.user_id, &new.idempotency_key),
-            order_id: order.order_id,
-            payload_hash: payload_hash(
-                &new.payment_method,
-                new.items.iter().map(|item| (item.product_id, item.quantity)),
-            ),
-            ttl: (at + IDEMPOTENCY_KEY_TTL).timestamp(),
-        };
-
-        let items = [
-            self.put_key(&key, at)?,
-            self.put_order(&order)?,
-            self.outbox.put(&event, at).map_err(StoreError::from)?,
-        ]
-        .map(|put| TransactWriteItem::builder().put(put).build());
-        let sent = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items.into()))
-            .send()
-            .await;
-        match sent.map_err(WriteRejection::from) {
-            Ok(_) => Ok((order, Some(event))),
+        let order = Order::new(OrderId::new(at), new, at);
+        match self.write_order(order, &new.idempotency_key, None).await {
+            Ok((order, event)) => Ok((order, Some(event))),
             Err(WriteRejection::ConditionsFailed(failed)) if failed.contains(&KEY_WRITE_INDEX) => {
+                let lines = new.items.iter().map(|item| (item.product_id, item.quantity));
                 let original = self
-                    .find_original(new.user_id, &key.id, &key.payload_hash)
+                    .find_by_key_and_payload(new.user_id, &new.idempotency_key, &new.payment_method, lines)
                     .await?;
                 // The key expired between the two calls; a repeated request places a new order.
                 Ok((original.ok_or(PlaceError::InProgress)?, None))
@@ -77,6 +54,60 @@ impl Orders {
             }
             Err(WriteRejection::Failed(error)) => Err(error.into()),
         }
+    }
+
+    /// Places an order together with the write of another item that names it, such as the cart that the order
+    /// empties: DynamoDB applies both or neither.
+    ///
+    /// Returns `None` and changes nothing when the key has been used, when the condition of `other` is not
+    /// met, or when a concurrent transaction was writing one of the items. The caller reads both again.
+    pub async fn place_with(
+        &self,
+        order_id: OrderId,
+        new: &NewOrder,
+        other: Put,
+    ) -> Result<Option<(Order, OutboxEvent)>, StoreError> {
+        let order = Order::new(order_id, new, self.clock.now());
+        match self.write_order(order, &new.idempotency_key, Some(other)).await {
+            Ok(placed) => Ok(Some(placed)),
+            Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => Ok(None),
+            Err(WriteRejection::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Writes an order, its event and its idempotency key in one transaction, together with `other`.
+    async fn write_order(
+        &self,
+        mut order: Order,
+        idempotency_key: &str,
+        other: Option<Put>,
+    ) -> Result<(Order, OutboxEvent), WriteRejection> {
+        let at = order.created_at;
+        let event = order_created_event(&order, at);
+        order.created_event_id = Some(event.event_id);
+        let lines = order.items.iter().map(|item| (item.product_id, item.quantity));
+        let key = KeyRecord {
+            id: key_id(order.user_id, idempotency_key),
+            order_id: order.order_id,
+            payload_hash: payload_hash(&order.payment_method, lines),
+            ttl: (at + IDEMPOTENCY_KEY_TTL).timestamp(),
+        };
+        let puts = [
+            self.put_key(&key, at)?,
+            self.put_order(&order)?,
+            self.outbox.put(&event, at).map_err(StoreError::from)?,
+        ];
+        let writes = puts
+            .into_iter()
+            .chain(other)
+            .map(|put| TransactWriteItem::builder().put(put).build())
+            .collect();
+        self.client
+            .transact_write_items()
+            .set_transact_items(Some(writes))
+            .send()
+            .await?;
+        Ok((order, event))
     }
 
     /// Cancels an order whose payment has not been claimed.
@@ -105,8 +136,8 @@ impl Orders {
     }
 
     /// Returns the order that the customer placed with this key and payload, as it was when it was placed.
-    /// Used when the lines can no longer be priced: the first response may have been lost and the product
-    /// removed since.
+    /// Used when the key exists, and when the lines can no longer be ordered: the first response may have
+    /// been lost and the product removed since.
     ///
     /// Fails with [`PlaceError::KeyReused`] if the key was used with a different payload.
     pub async fn find_by_key_and_payload(
@@ -116,16 +147,18 @@ impl Orders {
         payment_method: &str,
         lines: impl Iterator<Item = (ProductId, Quantity)>,
     ) -> Result<Option<Order>, PlaceError> {
-        self.find_original(
-            user_id,
-            &key_id(user_id, idempotency_key),
-            &payload_hash(payment_method, lines),
-        )
-        .await
+        let Some(record) = self.find_key_record(&key_id(user_id, idempotency_key)).await? else {
+            return Ok(None);
+        };
+        if record.payload_hash != payload_hash(payment_method, lines) {
+            return Err(PlaceError::KeyReused);
+        }
+        let order = self.find(user_id, record.order_id).await?;
+        Ok(order.map(Order::as_placed))
     }
 
     /// Returns the order that the customer placed with this key, as it was when it was placed, whatever its
-    /// payload: for callers that keep the payload only until the order is placed (cart checkout).
+    /// payload: for callers whose payload is gone once the order is placed (cart checkout).
     pub async fn find_by_key(
         &self,
         user_id: UserId,
@@ -134,22 +167,6 @@ impl Orders {
         let Some(record) = self.find_key_record(&key_id(user_id, idempotency_key)).await? else {
             return Ok(None);
         };
-        let order = self.find(user_id, record.order_id).await?;
-        Ok(order.map(Order::as_placed))
-    }
-
-    async fn find_original(
-        &self,
-        user_id: UserId,
-        key_id: &str,
-        payload_hash: &str,
-    ) -> Result<Option<Order>, PlaceError> {
-        let Some(record) = self.find_key_record(key_id).await? else {
-            return Ok(None);
-        };
-        if record.payload_hash != payload_hash {
-            return Err(PlaceError::KeyReused);
-        }
         let order = self.find(user_id, record.order_id).await?;
         Ok(order.map(Order::as_placed))
     }

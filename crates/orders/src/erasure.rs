@@ -7,8 +7,8 @@ use crate::{
     store::{OrderUpdate, WriteOutcome},
 };
 
-/// Orders per read: the largest orders still fit into the 1 MB limit of one response.
-const PAGE_SIZE: u32 = 10;
+/// Orders per read.
+const PAGE_SIZE: u32 = 100;
 
 /// The orders were not anonymised.
 #[derive(Debug, thiserror::Error)]

@@ -116,6 +116,12 @@ pub(crate) enum WriteRejection {
     Failed(StoreError),
 }
 
+impl From<StoreError> for WriteRejection {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl From<SdkError<TransactWriteItemsError>> for WriteRejection {
     fn from(error: SdkError<TransactWriteItemsError>) -> Self {
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =

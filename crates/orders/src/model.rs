@@ -127,8 +127,7 @@ pub struct Page {
 }
 
 impl Order {
-    pub(crate) fn new(new: &NewOrder, at: Timestamp) -> Self {
-        let order_id = OrderId::new(at);
+    pub(crate) fn new(order_id: OrderId, new: &NewOrder, at: Timestamp) -> Self {
         Self {
             user_id: new.user_id,
             order_id,

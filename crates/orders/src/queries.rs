@@ -21,7 +21,8 @@ impl Orders {
         Ok(response.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    /// Returns up to `limit` orders of a customer, newest first, starting with `from`.
+    /// Returns up to `limit` orders of a customer, newest first, starting with `from`. A page of DynamoDB
+    /// ends at one megabyte, which twelve of the largest orders exceed, so one call may read several pages.
     pub async fn list(&self, user_id: UserId, limit: u32, from: Option<OrderId>) -> Result<Page, StoreError> {
         let mut query = self
             .client
@@ -38,11 +39,17 @@ impl Orders {
                 .key_condition_expression("user_id = :user AND order_id <= :from")
                 .expression_attribute_values(":from", AttributeValue::S(from.to_string()));
         }
-        let response = query.send().await.map_err(StoreError::from_sdk)?;
-        let mut orders: Vec<Order> = serde_dynamo::from_items(response.items.unwrap_or_default())?;
-        let next = orders.get(limit as usize).map(|order| order.order_id);
-        orders.truncate(limit as usize);
-        Ok(Page { orders, next })
+        let mut items = query.into_paginator().items().send();
+        let mut orders: Vec<Order> = Vec::new();
+        while let Some(item) = items.next().await {
+            let order: Order = serde_dynamo::from_item(item.map_err(StoreError::from_sdk)?)?;
+            if orders.len() == limit as usize {
+                let next = Some(order.order_id);
+                return Ok(Page { orders, next });
+            }
+            orders.push(order);
+        }
+        Ok(Page { orders, next: None })
     }
 
     /// Readiness check: fails unless the orders table can be described.

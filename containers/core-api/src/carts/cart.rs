@@ -1,6 +1,6 @@
 //! The content of a cart and its operations, without I/O.
 
-use domain::{ProductId, Quantity, Timestamp};
+use domain::{OrderId, ProductId, Quantity};
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of products in a cart.
@@ -14,33 +14,24 @@ pub struct CartLine {
     pub quantity: Quantity,
 }
 
-/// A checkout in progress. It is stored in the cart from before the order is placed until the ordered lines
-/// have been removed from the cart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckoutClaim {
-    /// The digest of the checkout's Idempotency-Key.
-    pub key: String,
-    pub payment_method: String,
-    /// The ordered lines: a copy of the cart at the start of the checkout.
-    pub lines: Vec<CartLine>,
-    /// The time at which the checkout started or was last renewed.
-    pub at: Timestamp,
-}
-
 /// A cart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cart {
     /// The lines, in the order in which they were added.
     pub lines: Vec<CartLine>,
-    /// The checkout that is in progress.
-    pub claim: Option<CheckoutClaim>,
+    /// The orders that were placed from this cart and had not ended when the cart was last written. The lines
+    /// of such an order return to the cart if it fails.
+    pub placed_orders: Vec<OrderId>,
     /// The version of the stored item; `None` when the cart is not stored yet.
     pub(super) version: Option<u64>,
 }
 
-/// The cart contains [`MAX_LINES`] products already.
+/// The lines do not fit into the cart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a cart holds at most {MAX_LINES} products")]
+#[error(
+    "a cart holds at most {MAX_LINES} products and {} units of each",
+    Quantity::MAX
+)]
 pub struct CartFull;
 
 impl Cart {
@@ -59,38 +50,34 @@ impl Cart {
         self.lines.retain(|line| line.product_id != product_id);
     }
 
-    /// Adds the lines of another cart. Quantities are capped at [`Quantity::MAX`], and products beyond
-    /// [`MAX_LINES`] are dropped.
-    pub fn merge_lines(&mut self, others: &[CartLine]) {
+    /// Adds lines to the cart. Changes nothing if they do not all fit.
+    pub fn merge_lines(&mut self, others: &[CartLine]) -> Result<(), CartFull> {
+        let mut merged = self.clone();
         for other in others {
-            let full = self.lines.len() >= MAX_LINES;
-            match self.line_mut(other.product_id) {
+            let quantity = match merged.line_mut(other.product_id) {
                 Some(line) => {
-                    let sum = line.quantity.get().saturating_add(other.quantity.get());
-                    line.quantity =
-                        Quantity::new(sum.min(Quantity::MAX)).expect("a sum of two quantities is at least 2");
+                    Quantity::new(line.quantity.get() + other.quantity.get()).map_err(|_| CartFull)?
                 }
-                None if full => {}
-                None => self.lines.push(*other),
-            }
+                None => other.quantity,
+            };
+            merged.set_quantity(other.product_id, quantity)?;
         }
+        *self = merged;
+        Ok(())
     }
 
-    /// Removes ordered quantities. Units that were added after the checkout started stay in the cart.
-    pub fn subtract(&mut self, ordered: &[CartLine]) {
-        self.lines.retain_mut(|line| {
-            let ordered_quantity = ordered
-                .iter()
-                .find(|ordered| ordered.product_id == line.product_id)
-                .map_or(0, |ordered| ordered.quantity.get());
-            match Quantity::new(line.quantity.get().saturating_sub(ordered_quantity)) {
-                Ok(remaining) => {
-                    line.quantity = remaining;
-                    true
-                }
-                Err(_) => false,
-            }
-        });
+    /// Empties the cart into an order.
+    pub(super) fn move_to_order(&mut self, order_id: OrderId) {
+        self.lines.clear();
+        self.placed_orders.push(order_id);
+    }
+
+    /// Records that an order from this cart has ended. `returned` are its lines if it failed. While they do
+    /// not fit into the cart, the order stays recorded. A second call changes nothing.
+    pub(super) fn finish_order(&mut self, order_id: OrderId, returned: &[CartLine]) {
+        if self.placed_orders.contains(&order_id) && self.merge_lines(returned).is_ok() {
+            self.placed_orders.retain(|placed| *placed != order_id);
+        }
     }
 
     fn line_mut(&mut self, product_id: ProductId) -> Option<&mut CartLine> {
@@ -120,16 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn merge_caps_quantities_and_drops_lines_beyond_the_limit() {
+    fn merge_adds_all_lines_or_none() {
         let mut merged = cart(&[(1, 2), (2, 9_000)]);
-        merged.merge_lines(&lines(&[(2, 1_000), (3, 4)]));
+        assert_eq!(merged.merge_lines(&lines(&[(2, 999), (3, 4)])), Ok(()));
         assert_eq!(merged.lines, lines(&[(1, 2), (2, 9_999), (3, 4)]));
+        let before = merged.clone();
+        assert_eq!(merged.merge_lines(&lines(&[(4, 1), (2, 1)])), Err(CartFull));
+        assert_eq!(merged, before);
 
         let fifty: Vec<(u128, u32)> = (0..50).map(|id| (id, 1)).collect();
         let mut full = cart(&fifty);
-        full.merge_lines(&lines(&[(99, 1), (7, 1)]));
-        assert_eq!(full.lines.len(), MAX_LINES);
-        assert_eq!(full.lines[7].quantity.get(), 2);
+        assert_eq!(full.merge_lines(&lines(&[(7, 1)])), Ok(()));
+        assert_eq!((full.lines.len(), full.lines[7].quantity.get()), (MAX_LINES, 2));
+        let before = full.clone();
+        assert_eq!(full.merge_lines(&lines(&[(7, 1), (99, 1)])), Err(CartFull));
+        assert_eq!(full, before);
         assert_eq!(
             full.set_quantity(ProductId(uuid::Uuid::from_u128(99)), Quantity::new(1).unwrap()),
             Err(CartFull)
@@ -137,9 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn subtract_removes_only_ordered_quantities() {
-        let mut cart = cart(&[(1, 5), (2, 1), (3, 2)]);
-        cart.subtract(&lines(&[(1, 2), (2, 1), (4, 9)]));
-        assert_eq!(cart.lines, lines(&[(1, 3), (3, 2)]));
+    fn lines_of_a_failed_order_return_once_and_only_when_they_fit() {
+        let order_id = OrderId(uuid::Uuid::from_u128(1));
+        let mut cart = cart(&[(1, 2)]);
+        cart.move_to_order(order_id);
+        assert_eq!(cart.lines, []);
+        cart.set_quantity(ProductId(uuid::Uuid::from_u128(1)), Quantity::new(9_998).unwrap())
+            .unwrap();
+        cart.finish_order(order_id, &lines(&[(1, 2)]));
+        assert_eq!(
+            (&cart.lines, &cart.placed_orders),
+            (&lines(&[(1, 9_998)]), &vec![order_id])
+        );
+        cart.set_quantity(ProductId(uuid::Uuid::from_u128(1)), Quantity::new(3).unwrap())
+            .unwrap();
+        for _ in 0..2 {
+            cart.finish_order(order_id, &lines(&[(1, 2)]));
+            assert_eq!((&cart.lines, &cart.placed_orders), (&lines(&[(1, 5)]), &vec![]));
+        }
     }
 }

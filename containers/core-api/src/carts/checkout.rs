@@ -1,48 +1,56 @@
 //! Checkout: a cart becomes an order.
 //!
-//! Before the order is placed, a claim is written into the cart: the idempotency key and the lines that are
-//! ordered. After the order is placed, one write removes the claim and the ordered lines. Both writes are
-//! conditional on the cart's version:
+//! One transaction writes the order and empties the cart, on the condition that the cart is still at the
+//! version that was read. So a crash leaves either the cart or the order, a cart is ordered once however late
+//! and however often the request is repeated, and an item that is added meanwhile makes the checkout read the
+//! cart again.
 //!
-//! - A repeated request with the same key finds the claim and continues with the same lines, or finds the
-//!   order.
-//! - A concurrent request with another key is rejected, because it would order the same lines twice.
-//! - When the order exists but its claim is still there, the next request removes the claim and the ordered
-//!   lines. Later requests find no claim.
+//! The emptied cart names the order. The next request that reads the cart looks at the order: when it has
+//! failed, one write returns its lines and removes the name. `docs/adr/0018-checkout-transaction.md` gives
+//! the reasons.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chrono::TimeDelta;
-use domain::UserId;
+use domain::{OrderId, OrderStatus, ProductId, UserId};
 use events::TraceParent;
-use orders::{Order, Orders, PlaceError, StoreError};
+use futures::future::try_join_all;
+use http_server::JsonObject;
+use orders::{NewOrder, Order, Orders, PlaceError, StoreError};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
-use super::{
-    CartError, CartId, Carts,
-    cart::{CartLine, CheckoutClaim},
-    store::WriteOutcome,
-};
-use crate::order_service::{
-    Buyer, LineRequest, LineRequests, OrderError, OrderRequest, OrderService, PaymentMethod,
-};
+use super::{CartError, CartId, Carts, PricedCart, cart::CartLine};
+use crate::order_service::{Buyer, ExpectedTotal, OrderError, OrderService, PaymentMethod, check_total};
 
 /// The number of attempts when concurrent requests change the cart.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// A claim of this age is stale: the request timeout ended its request long before.
-const CLAIM_STALE_AFTER: TimeDelta = TimeDelta::seconds(60);
+/// The payment of a cart.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckoutRequest {
+    /// The payment provider's id of the payment method.
+    pub payment_method: PaymentMethod,
+    /// The total that the customer has seen. The checkout is refused when the current total differs.
+    #[serde(default)]
+    #[schema(value_type = Option<ExpectedTotal>)]
+    pub expected_total: Option<JsonObject<ExpectedTotal>>,
+}
 
-/// A repeated request renews a claim of this age, so that it does not become stale during the request.
-const CLAIM_RENEW_AFTER: TimeDelta = TimeDelta::seconds(20);
-
-/// Why a checkout failed.
+/// Why a checkout failed. The cart is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     #[error("the cart is empty")]
     Empty,
-    /// A request with another idempotency key is checking out the cart.
-    #[error("another request is checking out the cart")]
-    InProgress,
+    /// These products were removed from the catalog.
+    #[error("some products of the cart are not in the catalog")]
+    Withdrawn(Vec<ProductId>),
+    /// Contains the present cart, which has lines with too little stock.
+    #[error("some products of the cart are not in stock")]
+    InsufficientStock(PricedCart),
+    /// Contains the present cart, whose total is not the expected one.
+    #[error("the total is not the expected one")]
+    TotalChanged(PricedCart),
     #[error(transparent)]
     Order(#[from] OrderError),
     #[error(transparent)]
@@ -55,148 +63,129 @@ impl From<StoreError> for CheckoutError {
     }
 }
 
-impl Carts {
-    /// Orders the lines in the buyer's cart and removes them from the cart. Repeating the call with the same
-    /// key returns the same order.
+impl From<sqlx::Error> for CheckoutError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Order(error.into())
+    }
+}
+
+impl OrderService {
+    /// Orders the lines in the buyer's cart and empties the cart. Repeating the call with the same key
+    /// returns the same order.
     pub async fn checkout(
         &self,
-        order_service: &OrderService,
-        orders: &Orders,
+        carts: &Carts,
         buyer: Buyer,
-        payment_method: PaymentMethod,
+        request: CheckoutRequest,
         idempotency_key: &str,
-        trace: TraceParent,
+        traceparent: TraceParent,
     ) -> Result<Order, CheckoutError> {
         let id = CartId::for_user(buyer.id);
-        let key = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(idempotency_key));
-        let user_id = buyer.id;
+        let idempotency_key = order_idempotency_key(idempotency_key);
+        let payment_method = request.payment_method.as_str();
+        let expected_total = request.expected_total.map(|JsonObject(expected)| expected);
         for attempt in 0..MAX_ATTEMPTS {
-            self.back_off(attempt).await;
-            let mut cart = self.read(&id).await?;
-            let claim = match cart.claim.clone() {
-                Some(mut claim) if claim.key == key => {
-                    if self.clock.now() >= claim.at + CLAIM_RENEW_AFTER {
-                        claim.at = self.clock.now();
-                        cart.claim = Some(claim.clone());
-                        if self.write_if_unchanged(&id, &mut cart).await? == WriteOutcome::Conflict {
-                            continue;
-                        }
-                    }
-                    claim
-                }
-                Some(other) if self.clock.now() < other.at + CLAIM_STALE_AFTER => {
-                    return Err(CheckoutError::InProgress);
-                }
-                Some(stale) => {
-                    // Its order may have been placed nevertheless.
-                    let placed = orders
-                        .find_by_key(user_id, &order_idempotency_key(&stale.key))
-                        .await?;
-                    self.finish_checkout(&id, &stale.key, placed.as_ref()).await?;
-                    continue;
-                }
-                None => {
-                    if let Some(order) = orders.find_by_key(user_id, &order_idempotency_key(&key)).await? {
-                        return if order.payment_method == payment_method.as_str() {
-                            Ok(order)
-                        } else {
-                            Err(OrderError::Place(PlaceError::KeyReused).into())
-                        };
-                    }
-                    if cart.lines.is_empty() {
-                        return Err(CheckoutError::Empty);
-                    }
-                    let claim = CheckoutClaim {
-                        key: key.clone(),
-                        payment_method: payment_method.as_str().to_owned(),
-                        lines: cart.lines.clone(),
-                        at: self.clock.now(),
-                    };
-                    cart.claim = Some(claim.clone());
-                    if self.write_if_unchanged(&id, &mut cart).await? == WriteOutcome::Conflict {
-                        continue;
-                    }
-                    claim
-                }
-            };
-            if claim.payment_method != payment_method.as_str() {
-                return Err(OrderError::Place(PlaceError::KeyReused).into());
+            carts.back_off(attempt).await;
+            // The cart is read before the key: if a concurrent request with this key has emptied it, the
+            // order is found.
+            let mut cart = carts.read(&id).await?;
+            if let Some(order) = self.orders.find_by_key(buyer.id, &idempotency_key).await? {
+                return if order.payment_method == payment_method {
+                    Ok(order)
+                } else {
+                    Err(OrderError::Place(PlaceError::KeyReused).into())
+                };
             }
-            let request = OrderRequest {
-                items: to_line_requests(&claim.lines),
-                payment_method: payment_method.clone(),
+            if cart.lines.is_empty() {
+                return Err(CheckoutError::Empty);
+            }
+            let priced = PricedCart::load(&cart, &self.catalog).await?;
+            let priced = check_can_be_ordered(priced, expected_total)?;
+            let new_order = NewOrder {
+                user_id: buyer.id,
+                contact_email: buyer.email.clone(),
+                items: priced.order_lines(),
+                total: priced.total,
+                payment_method: payment_method.to_owned(),
+                idempotency_key: idempotency_key.clone(),
+                traceparent,
+                order_mails: buyer.preferences.order_mails,
+                mail_language: buyer.preferences.language,
             };
-            let placed = order_service
-                .place(buyer.clone(), request, order_idempotency_key(&key), trace)
-                .await;
-            match placed {
-                Ok(order) => {
-                    self.finish_checkout(&id, &key, Some(&order)).await?;
-                    return Ok(order);
-                }
-                // Nothing was ordered: release the cart, so that its owner can change it and try again.
-                Err(error @ (OrderError::UnknownProducts(_) | OrderError::TotalOutOfRange)) => {
-                    self.finish_checkout(&id, &key, None).await?;
-                    return Err(error.into());
-                }
-                // It is unknown whether the order exists. The claim stays, so that a retry with this key
-                // finds out.
-                Err(error) => return Err(error.into()),
+            let order_id = OrderId::new(carts.clock.now());
+            cart.move_to_order(order_id);
+            let (emptied_cart, _) = carts.conditional_put(&id, &cart)?;
+            let placed = self.orders.place_with(order_id, &new_order, emptied_cart).await?;
+            if let Some((order, event)) = placed {
+                self.relay.notify_committed(vec![event]);
+                return Ok(order);
             }
         }
         Err(CartError::Contended.into())
     }
+}
 
-    /// Removes the claim with `key` and, if there is an order, the ordered lines. Does nothing when the claim
-    /// has already been removed.
-    async fn finish_checkout(&self, id: &CartId, key: &str, order: Option<&Order>) -> Result<(), CartError> {
-        let ordered: Vec<CartLine> = order
-            .iter()
-            .flat_map(|order| &order.items)
-            .map(|item| CartLine {
-                product_id: item.product_id,
-                quantity: item.quantity,
+impl Carts {
+    /// Returns the lines of failed orders to the cart that they were placed from, and forgets the orders that
+    /// have ended.
+    pub async fn restore_failed_orders(&self, orders: &Orders, user_id: UserId) -> Result<(), CheckoutError> {
+        let id = CartId::for_user(user_id);
+        let placed = self.read(&id).await?.placed_orders;
+        let found = try_join_all(placed.iter().map(|order_id| orders.find(user_id, *order_id))).await?;
+        let ended: Vec<(OrderId, Vec<CartLine>)> = placed
+            .into_iter()
+            .zip(found)
+            .filter_map(|(order_id, order)| match order {
+                Some(order) if !order.status.is_final() => None,
+                Some(order) if order.status == OrderStatus::Failed => Some((order_id, cart_lines(&order))),
+                // An order that DynamoDB has removed after its retention has ended as well.
+                _ => Some((order_id, Vec::new())),
             })
             .collect();
-        self.update_with(id, |cart| {
-            if cart.claim.take_if(|claim| claim.key == key).is_some() {
-                cart.subtract(&ordered);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.update_with(&id, |cart| {
+            for (order_id, returned) in &ended {
+                cart.finish_order(*order_id, returned);
             }
             Ok(())
         })
-        .await
-        .map(|_| ())
-    }
-
-    /// Finishes a stale checkout, so that the cart does not show lines that have been ordered.
-    pub async fn finish_stale_checkout(&self, orders: &Orders, user_id: UserId) -> Result<(), CheckoutError> {
-        let id = CartId::for_user(user_id);
-        if let Some(claim) = self.read(&id).await?.claim
-            && self.clock.now() >= claim.at + CLAIM_STALE_AFTER
-        {
-            let placed = orders
-                .find_by_key(user_id, &order_idempotency_key(&claim.key))
-                .await?;
-            self.finish_checkout(&id, &claim.key, placed.as_ref()).await?;
-        }
+        .await?;
         Ok(())
     }
+}
+
+/// Returns the cart if all of it can be ordered for the expected total.
+fn check_can_be_ordered(
+    cart: PricedCart,
+    expected_total: Option<ExpectedTotal>,
+) -> Result<PricedCart, CheckoutError> {
+    let withdrawn = cart.withdrawn();
+    if !withdrawn.is_empty() {
+        return Err(CheckoutError::Withdrawn(withdrawn));
+    }
+    match check_total(cart.total, expected_total) {
+        Err(OrderError::TotalChanged(_)) => Err(CheckoutError::TotalChanged(cart)),
+        Err(error) => Err(error.into()),
+        Ok(()) if cart.short_lines().next().is_some() => Err(CheckoutError::InsufficientStock(cart)),
+        Ok(()) => Ok(cart),
+    }
+}
+
+fn cart_lines(order: &Order) -> Vec<CartLine> {
+    order
+        .items
+        .iter()
+        .map(|item| CartLine {
+            product_id: item.product_id,
+            quantity: item.quantity,
+        })
+        .collect()
 }
 
 /// The idempotency key of the order. It contains a NUL, which no Idempotency-Key header can contain, so it
 /// never equals the key of an order that was placed directly.
 fn order_idempotency_key(key: &str) -> String {
-    format!("cart\0{key}")
-}
-
-fn to_line_requests(lines: &[CartLine]) -> LineRequests {
-    let lines: Vec<LineRequest> = lines
-        .iter()
-        .map(|line| LineRequest {
-            product_id: line.product_id,
-            quantity: line.quantity,
-        })
-        .collect();
-    LineRequests::try_from(lines)
-        .expect("a claim has between one line and the maximum of a cart, which is below that of an order")
+    format!("cart\0{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key)))
 }

@@ -5,10 +5,12 @@
 
 mod cart;
 mod checkout;
+mod priced_cart;
 mod store;
 mod token;
 
-pub use cart::{Cart, CartFull, CartLine, CheckoutClaim, MAX_LINES};
-pub use checkout::CheckoutError;
+pub use cart::{Cart, CartFull, CartLine, MAX_LINES};
+pub use checkout::{CheckoutError, CheckoutRequest};
+pub use priced_cart::{PricedCart, PricedLine};
 pub use store::{CartError, Carts};
 pub use token::{CartId, CartToken, InvalidCartToken};

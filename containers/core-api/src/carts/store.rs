@@ -9,12 +9,12 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Delete, Put, TransactWriteItem},
 };
 use chrono::TimeDelta;
-use domain::{Clock, Timestamp};
+use domain::{Clock, OrderId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
     CartId, CartToken,
-    cart::{Cart, CartFull, CartLine, CheckoutClaim},
+    cart::{Cart, CartFull, CartLine},
 };
 
 /// A cart expires this long after its last change.
@@ -63,8 +63,8 @@ struct CartRecord {
     session_id: String,
     version: u64,
     lines: Vec<CartLine>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    claim: Option<CheckoutClaim>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    placed_orders: Vec<OrderId>,
     updated_at: Timestamp,
     /// The expiry in seconds since the Unix epoch. Readers check it too, because DynamoDB deletes expired
     /// items days later.
@@ -75,7 +75,7 @@ impl From<CartRecord> for Cart {
     fn from(record: CartRecord) -> Self {
         Self {
             lines: record.lines,
-            claim: record.claim,
+            placed_orders: record.placed_orders,
             version: Some(record.version),
         }
     }
@@ -83,7 +83,7 @@ impl From<CartRecord> for Cart {
 
 /// The outcome of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteOutcome {
+enum WriteOutcome {
     Applied,
     /// The stored version is not the one that was read.
     Conflict,
@@ -155,19 +155,20 @@ impl Carts {
     }
 
     /// Merges the anonymous cart of `token` into the cart `id`. One transaction writes the merged cart and
-    /// deletes the anonymous one, so a repeated request does not add the lines twice.
-    pub async fn merge_anonymous(&self, id: &CartId, token: &CartToken) -> Result<Cart, CartError> {
+    /// deletes the anonymous one, so a repeated request does not add the lines twice. Both stay as they are
+    /// if the lines do not fit.
+    pub async fn merge_anonymous(&self, id: &CartId, token: &CartToken) -> Result<(), CartError> {
         let anonymous_id = CartId::for_token(token);
         for attempt in 0..MAX_ATTEMPTS {
             self.back_off(attempt).await;
             // The anonymous cart is read first: when it is gone, the other cart already contains its lines.
             let Some(anonymous) = self.find_by_token(token).await? else {
-                return self.read(id).await;
+                return Ok(());
             };
             let anonymous_version = anonymous.version.expect("a stored cart has a version");
             let mut cart = self.read(id).await?;
-            cart.merge_lines(&anonymous.lines);
-            let (put, version) = self.conditional_put(id, &cart)?;
+            cart.merge_lines(&anonymous.lines)?;
+            let (put, _) = self.conditional_put(id, &cart)?;
             let delete = Delete::builder()
                 .table_name(&self.table)
                 .key("session_id", AttributeValue::S(anonymous_id.as_str().to_owned()))
@@ -184,10 +185,7 @@ impl Carts {
                 .send()
                 .await;
             match result {
-                Ok(_) => {
-                    cart.version = Some(version);
-                    return Ok(cart);
-                }
+                Ok(_) => return Ok(()),
                 Err(error) if is_version_conflict(error.as_service_error()) => {}
                 Err(error) => return Err(CartError::from_sdk(error)),
             }
@@ -207,11 +205,7 @@ impl Carts {
     }
 
     /// Writes a cart if the stored version is still the one that was read.
-    pub(super) async fn write_if_unchanged(
-        &self,
-        id: &CartId,
-        cart: &mut Cart,
-    ) -> Result<WriteOutcome, CartError> {
+    async fn write_if_unchanged(&self, id: &CartId, cart: &mut Cart) -> Result<WriteOutcome, CartError> {
         let (put, version) = self.conditional_put(id, cart)?;
         let result = self
             .client
@@ -241,14 +235,14 @@ impl Carts {
     }
 
     /// The conditional write of a cart, and the version that it stores.
-    fn conditional_put(&self, id: &CartId, cart: &Cart) -> Result<(Put, u64), CartError> {
+    pub(super) fn conditional_put(&self, id: &CartId, cart: &Cart) -> Result<(Put, u64), CartError> {
         let now = self.clock.now();
         let version = cart.version.map_or(1, |version| version + 1);
         let record = CartRecord {
             session_id: id.as_str().to_owned(),
             version,
             lines: cart.lines.clone(),
-            claim: cart.claim.clone(),
+            placed_orders: cart.placed_orders.clone(),
             updated_at: now,
             ttl: (now + CART_TTL).timestamp(),
         };

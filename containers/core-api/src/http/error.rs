@@ -6,11 +6,13 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use domain::ProductId;
 use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
+use serde_json::json;
 use users::{AddressError, ProfileError, SetRoleError};
 
-use super::extractors::precondition_failed;
+use super::{extractors::precondition_failed, responses::cart::CartResponse};
 use crate::{
     accounts::DeleteAccountError,
     carts::{CartError, CheckoutError},
@@ -82,6 +84,12 @@ impl From<ApiError> for Problem {
                     .collect();
                 Self::invalid_body(&errors)
             }
+            ApiError::Order(OrderError::TotalChanged(total)) => total_changed()
+                .detail("The current total is `total`. Nothing was ordered.")
+                .extension(
+                    "total",
+                    json!({"amount": total.amount(), "currency": total.currency()}),
+                ),
             ApiError::Order(OrderError::TotalOutOfRange) => Self::invalid_body(&[FieldError {
                 pointer: "/items".to_owned(),
                 detail: format!("an order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen"),
@@ -168,25 +176,31 @@ fn cart_problem(error: CartError) -> Problem {
     }
 }
 
-/// The problem for a failed checkout. The request body has no lines, so unknown products are a conflict with
-/// the cart and not an invalid body.
+/// The problem for a failed checkout. The request body has no lines, so unavailable products and a total out
+/// of range are a conflict with the cart and not an invalid body.
 fn checkout_problem(error: CheckoutError) -> Problem {
     let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
     match error {
         CheckoutError::Empty => conflict("cart-empty", "Cart is empty")
             .detail("Add items to the cart first. Checkout removes the items that were ordered."),
-        CheckoutError::InProgress => conflict("checkout-in-progress", "Checkout in progress")
-            .detail(
-                "Another request is checking out this cart. Read the cart again after that request has \
-                 ended.",
-            )
-            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
-        CheckoutError::Order(OrderError::UnknownProducts(lines)) => {
-            let product_ids: Vec<String> = lines.iter().map(|(_, id)| id.to_string()).collect();
+        CheckoutError::Withdrawn(products) => {
             conflict("products-unavailable", "Some products are no longer available")
                 .detail("Remove the products that `product_ids` lists from the cart and try again.")
-                .extension("product_ids", product_ids)
+                .extension("product_ids", json!(products))
         }
+        CheckoutError::InsufficientStock(cart) => {
+            let products: Vec<ProductId> = cart.short_lines().map(|line| line.product_id).collect();
+            conflict("insufficient-stock", "Some products are not in stock")
+                .detail(
+                    "The products that `product_ids` lists are not in stock in the requested quantity. Reduce \
+                     or remove them; `cart` is the present cart.",
+                )
+                .extension("product_ids", json!(products))
+                .extension("cart", json!(CartResponse::from(cart)))
+        }
+        CheckoutError::TotalChanged(cart) => total_changed()
+            .detail("Nothing was ordered. `cart` is the present cart.")
+            .extension("cart", json!(CartResponse::from(cart))),
         CheckoutError::Order(OrderError::TotalOutOfRange) => {
             conflict("total-out-of-range", "Order total out of range").detail(format!(
                 "An order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen."
@@ -195,6 +209,15 @@ fn checkout_problem(error: CheckoutError) -> Problem {
         CheckoutError::Order(error) => ApiError::Order(error).into(),
         CheckoutError::Cart(error) => cart_problem(error),
     }
+}
+
+/// 409: the prices have changed since the client read them.
+fn total_changed() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "total-changed",
+        "The total is not the expected one",
+    )
 }
 
 /// 503 when PostgreSQL is unreachable or the connection pool is exhausted, 500 for every other database

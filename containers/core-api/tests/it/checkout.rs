@@ -1,38 +1,31 @@
 //! Checkout: a cart becomes an order exactly once.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
-use chrono::TimeDelta;
-use core_api::carts::CartId;
-use domain::{Clock, UserId};
+use domain::UserId;
 use insta::assert_snapshot;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::{
-    support::{RequestBuilderExt, TestApp, TestResponse},
-    test_clock::TestClock,
-};
+use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
 /// core-api with two products and a customer.
-struct TestShop {
-    app: TestApp,
-    token: String,
-    user_id: UserId,
-    bowl: String,
-    whisk: String,
+pub struct TestShop {
+    pub app: TestApp,
+    pub token: String,
+    pub user_id: UserId,
+    pub bowl: String,
+    pub whisk: String,
 }
 
 impl TestShop {
-    async fn start(pool: PgPool) -> Self {
-        Self::start_with_clock(pool, Clock::system()).await
-    }
-
-    async fn start_with_clock(pool: PgPool, clock: Clock) -> Self {
-        let app = TestApp::start_with_clock(pool, clock).await;
+    pub async fn start(pool: PgPool) -> Self {
+        let app = TestApp::start(pool).await;
         let bowl = app.create_product("Tea bowl", 7_500).await;
         let whisk = app.create_product("Bamboo whisk", 2_200).await;
+        app.set_stock(&bowl, 1_000).await;
+        app.set_stock(&whisk, 1_000).await;
         let user = app.customer().await;
         Self {
             app,
@@ -43,7 +36,7 @@ impl TestShop {
         }
     }
 
-    async fn put_item(&self, product: &str, quantity: u32) {
+    pub async fn put_item(&self, product: &str, quantity: u32) {
         let put = self
             .app
             .put(format!("/v1/cart/items/{product}"))
@@ -51,7 +44,7 @@ impl TestShop {
         assert_eq!(put.json(&json!({"quantity": quantity})).fetch().await.status, 200);
     }
 
-    fn checkout_request(&self, key: &str, payment_method: &str) -> RequestBuilder {
+    pub fn checkout_request(&self, key: &str, payment_method: &str) -> RequestBuilder {
         self.app
             .post("/v1/cart/checkout")
             .bearer_auth(&self.token)
@@ -59,11 +52,11 @@ impl TestShop {
             .json(&json!({"payment_method": payment_method}))
     }
 
-    async fn checkout(&self, key: &str) -> TestResponse {
+    pub async fn checkout(&self, key: &str) -> TestResponse {
         self.checkout_request(key, "pm_card_visa").fetch().await
     }
 
-    async fn cart_items(&self) -> Vec<(String, u64)> {
+    pub async fn cart_items(&self) -> Vec<(String, u64)> {
         let cart = self.app.get("/v1/cart").bearer_auth(&self.token).fetch().await;
         cart.body["items"]
             .as_array()
@@ -82,27 +75,14 @@ impl TestShop {
         self.app.orders.list_all(self.user_id).await.unwrap().len()
     }
 
-    /// Leaves the cart as an instance does that was killed between claiming it and placing the order.
-    async fn leave_unfinished_checkout(&self, key: &str, at: domain::Timestamp) {
-        use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-        use sha2::{Digest, Sha256};
-        let id = CartId::for_user(self.user_id);
-        let cart = self.app.carts.read(&id).await.unwrap();
-        let claim = core_api::carts::CheckoutClaim {
-            key: BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key)),
-            payment_method: "pm_card_visa".to_owned(),
-            lines: cart.lines,
-            at,
-        };
-        let set = self
+    async fn set_price(&self, product: &str, price: i64) {
+        let change = self
             .app
-            .carts
-            .update_with(&id, |cart| {
-                cart.claim = Some(claim.clone());
-                Ok(())
-            })
-            .await;
-        set.unwrap();
+            .patch(format!("/v1/products/{product}"))
+            .bearer_auth(&self.app.admin_token)
+            .header("If-Match", "*")
+            .json(&json!({"price": price}));
+        assert_eq!(change.fetch().await.status, 200);
     }
 }
 
@@ -186,9 +166,7 @@ async fn twenty_concurrent_checkouts_with_one_key_place_one_order(pool: PgPool) 
     for response in &accepted {
         assert_eq!(response.body, accepted[0].body);
     }
-    for response in refused {
-        assert_eq!(response.problem(), "409 request-in-progress");
-    }
+    assert!(refused.is_empty(), "{refused:?}");
     assert_eq!((shop.order_count().await, shop.cart_items().await), (1, vec![]));
     assert_eq!(shop.checkout("the same").await.body, accepted[0].body);
 }
@@ -214,12 +192,7 @@ async fn twenty_concurrent_checkouts_with_different_keys_place_one_order(pool: P
             .filter(|response| response.status != 202)
             .map(TestResponse::problem)
             .collect();
-        for problem in problems {
-            assert!(
-                ["409 cart-empty", "409 checkout-in-progress"].contains(&problem.as_str()),
-                "{problem}"
-            );
-        }
+        assert_eq!(problems, BTreeSet::from(["409 cart-empty".to_owned()]));
         assert_eq!(
             (shop.order_count().await, shop.cart_items().await),
             (round + 1, vec![])
@@ -234,6 +207,7 @@ async fn items_added_during_checkout_are_neither_lost_nor_ordered_twice(pool: Pg
     let mut products = Vec::new();
     for number in 0..10 {
         products.push(shop.app.create_product(&format!("Bowl {number}"), 100).await);
+        shop.app.set_stock(&products[number], 10).await;
     }
     shop.put_item(&shop.bowl, 1).await;
     let add_items = async {
@@ -263,66 +237,96 @@ async fn items_added_during_checkout_are_neither_lost_nor_ordered_twice(pool: Pg
     assert_eq!(seen, products);
 }
 
+/// The client disconnects at any point of the checkout, which cancels the request. Then its idempotency
+/// record expires, and the customer checks out again with another key.
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn interrupted_checkout_resumes_with_its_key_and_expires_without_it(pool: PgPool) {
-    // The clock must stay close to the time at which the tokens are issued.
-    let test_clock = TestClock::running();
-    let clock = test_clock.clock();
-    let shop = TestShop::start_with_clock(pool, clock.clone()).await;
+async fn interrupted_checkout_is_ordered_once_even_without_its_idempotency_record(pool: PgPool) {
+    let shop = TestShop::start(pool).await;
+    for round in 0..30 {
+        shop.put_item(&shop.bowl, 2).await;
+        let request = shop.checkout_request(&format!("first {round}"), "pm_card_visa");
+        let _interrupted = tokio::time::timeout(Duration::from_millis(round), request.send()).await;
+        shop.app.expire_idempotency_records().await;
+        let second = shop.checkout(&format!("second {round}")).await;
+        assert!(
+            second.status == 202 || second.problem() == "409 cart-empty",
+            "{second:?}"
+        );
+        assert_eq!(shop.cart_items().await, []);
+        let orders = shop.app.orders.list_all(shop.user_id).await.unwrap();
+        assert_eq!(orders.len() as u64, round + 1);
+        assert_eq!(orders[0].items[0].quantity.get(), 2);
+    }
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn checkout_is_refused_when_the_total_is_not_the_expected_one(pool: PgPool) {
+    let shop = TestShop::start(pool).await;
     shop.put_item(&shop.bowl, 2).await;
-
-    // Interrupted before the order was placed.
-    shop.leave_unfinished_checkout("first", clock.now()).await;
-    let other = shop.checkout("second").await;
+    let checkout = async |key: &str, amount: i64| {
+        let body = json!({
+            "payment_method": "pm_card_visa",
+            "expected_total": {"amount": amount, "currency": "JPY"},
+        });
+        let request = shop.checkout_request(key, "pm_card_visa").json(&body);
+        request.fetch().await
+    };
+    shop.set_price(&shop.bowl, 8_000).await;
+    let refused = checkout("key", 15_000).await;
+    assert_eq!(refused.problem(), "409 total-changed");
+    let cart = shop.app.get("/v1/cart").bearer_auth(&shop.token).fetch().await;
     assert_eq!(
-        (other.problem(), other.header("retry-after")),
-        ("409 checkout-in-progress".to_owned(), "1")
+        refused.body["cart"], cart.body,
+        "the problem contains the present cart"
     );
-    shop.put_item(&shop.whisk, 1).await;
-    let first = shop.checkout("first").await;
-    assert_eq!(
-        (first.status, &first.body["total_amount"]),
-        (202, &json!(15_000)),
-        "with the items at the time of the claim"
-    );
-    assert_eq!(shop.cart_items().await, [(shop.whisk.clone(), 1)]);
+    assert_eq!(cart.body["total_amount"], 16_000);
+    assert_eq!(shop.cart_items().await, [(shop.bowl.clone(), 2)]);
+    assert_eq!(shop.order_count().await, 0);
 
-    // Interrupted after the order was placed: the next read finds the order and removes its items from the
-    // cart.
-    shop.put_item(&shop.bowl, 3).await;
-    let before = shop
-        .app
-        .carts
-        .read(&CartId::for_user(shop.user_id))
-        .await
-        .unwrap();
-    let second = shop.checkout("second").await;
-    assert_eq!(second.status, 202);
-    let id = CartId::for_user(shop.user_id);
-    let refill = shop.app.carts.update_with(&id, |cart| {
-        cart.lines = before.lines.clone();
-        Ok(())
-    });
-    refill.await.unwrap();
-    shop.leave_unfinished_checkout("second", clock.now()).await;
-    test_clock.advance(TimeDelta::seconds(61));
+    let placed = checkout("key", 16_000).await;
+    assert_eq!(
+        (placed.status, &placed.body["total_amount"]),
+        (202, &json!(16_000))
+    );
+    shop.set_price(&shop.bowl, 9_000).await;
+    let again = checkout("key", 16_000).await;
+    assert_eq!(
+        format!("{again:?}"),
+        format!("{placed:?}"),
+        "a repeated request gets its order, whatever the prices are by then"
+    );
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn checkout_is_refused_for_what_the_cart_shows_as_out_of_stock(pool: PgPool) {
+    let shop = TestShop::start(pool).await;
+    let kettle = shop.app.create_product("Kettle", 16_800).await;
+    shop.app.set_stock(&shop.whisk, 2).await;
+    shop.put_item(&shop.bowl, 1).await;
+    shop.put_item(&shop.whisk, 3).await;
+    shop.put_item(&kettle, 1).await;
+    let refused = shop.checkout("key").await;
+    assert_eq!(refused.problem(), "409 insufficient-stock");
+    assert_eq!(refused.body["product_ids"], json!([shop.whisk, kettle]));
+    let cart = shop.app.get("/v1/cart").bearer_auth(&shop.token).fetch().await;
+    assert_eq!(
+        refused.body["cart"], cart.body,
+        "the problem contains the present cart"
+    );
     assert_eq!(
         shop.cart_items().await,
-        [],
-        "reading the cart finishes the checkout"
+        [
+            (shop.bowl.clone(), 1),
+            (shop.whisk.clone(), 3),
+            (kettle.clone(), 1)
+        ]
     );
-    assert_eq!(shop.checkout("second").await.body, second.body);
-    assert_eq!(shop.order_count().await, 2);
+    assert_eq!(shop.order_count().await, 0);
 
-    // The client never repeats an interrupted checkout that placed no order: another one gets the cart
-    // unchanged.
-    shop.put_item(&shop.bowl, 1).await;
-    shop.leave_unfinished_checkout("lost", clock.now()).await;
-    assert_eq!(shop.checkout("third").await.problem(), "409 checkout-in-progress");
-    test_clock.advance(TimeDelta::seconds(61));
-    assert_eq!(shop.checkout("third").await.status, 202);
-    assert_eq!((shop.order_count().await, shop.cart_items().await), (3, vec![]));
-    assert_eq!(shop.checkout("lost").await.problem(), "409 cart-empty");
+    shop.app.set_stock(&shop.whisk, 3).await;
+    shop.app.set_stock(&kettle, 1).await;
+    assert_eq!(shop.checkout("key").await.status, 202);
+    assert_eq!(shop.cart_items().await, []);
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
@@ -409,6 +413,10 @@ async fn rejects_invalid_checkout_requests(pool: PgPool) {
             "a user",
             json!({"payment_method": "pm_card_visa", "user_id": "x"}),
         ),
+        (
+            "a bare total",
+            json!({"payment_method": "pm_card_visa", "expected_total": 7_500}),
+        ),
         ("null", Value::Null),
     ] {
         let response = shop
@@ -430,9 +438,10 @@ async fn rejects_invalid_checkout_requests(pool: PgPool) {
     assert_snapshot!(table, @r"
     no payment method  422 invalid-body : missing field `payment_method`
     a card number      422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
-    a total            422 invalid-body /total_amount: unknown field `total_amount`, expected `payment_method`
-    lines              422 invalid-body /items: unknown field `items`, expected `payment_method`
-    a user             422 invalid-body /user_id: unknown field `user_id`, expected `payment_method`
+    a total            422 invalid-body /total_amount: unknown field `total_amount`, expected `payment_method` or `expected_total`
+    lines              422 invalid-body /items: unknown field `items`, expected `payment_method` or `expected_total`
+    a user             422 invalid-body /user_id: unknown field `user_id`, expected `payment_method` or `expected_total`
+    a bare total       422 invalid-body /expected_total: invalid type: integer `7500`, expected an object
     null               422 invalid-body : invalid type: null, expected an object
     no key             400 idempotency-key-required
     ");

@@ -183,8 +183,8 @@ async fn rejects_invalid_orders(pool: PgPool) {
     lines not a list       422 invalid-body /items: invalid type: map, expected a sequence
     product not an id      422 invalid-body /items/0/product_id: UUID parsing failed: invalid character: found `t` at 0
     price sent             422 invalid-body /items/0/price: unknown field `price`, expected `product_id` or `quantity`
-    total sent             422 invalid-body /total_amount: unknown field `total_amount`, expected `items` or `payment_method`
-    user sent              422 invalid-body /user_id: unknown field `user_id`, expected `items` or `payment_method`
+    total sent             422 invalid-body /total_amount: unknown field `total_amount`, expected one of `items`, `payment_method`, `expected_total`
+    user sent              422 invalid-body /user_id: unknown field `user_id`, expected one of `items`, `payment_method`, `expected_total`
     payment method missing 422 invalid-body : missing field `payment_method`
     payment method empty   422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
     payment method path    422 invalid-body /payment_method: expected pm_ and then 1 to 100 letters, digits and underscores
@@ -334,7 +334,7 @@ async fn rejects_invalid_products(pool: PgPool) {
         ("negative price", with("price", json!(-1))),
         ("price as text", with("price", json!("1"))),
         ("fractional price", with("price", json!(0.5))),
-        ("price too large", with("price", json!(1_000_000_000_000_i64))),
+        ("price too large", with("price", json!(100_000_000))),
         ("category with blanks", with("category", json!("tea ware"))),
         ("long category", with("category", json!("c".repeat(41)))),
         (
@@ -377,10 +377,10 @@ async fn rejects_invalid_products(pool: PgPool) {
     name with NUL          422 invalid-body /name: expected 1 to 200 characters on one line
     long description       422 invalid-body /description: expected at most 4000 characters, and no control characters but line feeds
     description with NUL   422 invalid-body /description: expected at most 4000 characters, and no control characters but line feeds
-    negative price         422 invalid-body /price: an amount cannot be negative
+    negative price         422 invalid-body /price: a price is at least 0 and at most 99999999 minor units
     price as text          422 invalid-body /price: invalid type: string "1", expected i64
     fractional price       422 invalid-body /price: invalid type: floating point `0.5`, expected i64
-    price too large        422 invalid-body /price: an amount cannot exceed 999999999999 minor units
+    price too large        422 invalid-body /price: a price is at least 0 and at most 99999999 minor units
     category with blanks   422 invalid-body /category: expected a slug of 1 to 40 lower-case letters, digits and hyphens
     long category          422 invalid-body /category: expected a slug of 1 to 40 lower-case letters, digits and hyphens
     image over http        422 invalid-body /image_url: expected an https URL of at most 2048 characters, without a password

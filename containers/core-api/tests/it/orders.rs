@@ -1,4 +1,4 @@
-//! Orders: place, read, list, cancel.
+//! Orders: place, read, cancel.
 
 use domain::{FailureReason, PaymentId, UserId};
 use insta::assert_json_snapshot;
@@ -8,14 +8,14 @@ use sqlx::PgPool;
 use crate::support::{RequestBuilderExt, TestApp, TestResponse};
 
 /// core-api with two products.
-struct TestShop {
-    app: TestApp,
+pub struct TestShop {
+    pub app: TestApp,
     bowl: String,
     whisk: String,
 }
 
 impl TestShop {
-    async fn start(pool: PgPool) -> Self {
+    pub async fn start(pool: PgPool) -> Self {
         let app = TestApp::start(pool).await;
         let bowl = app.create_product("Tea bowl", 7_500).await;
         let whisk = app.create_product("Bamboo whisk", 2_200).await;
@@ -27,7 +27,7 @@ impl TestShop {
     }
 
     /// Places an order and returns its path.
-    async fn place_order(&self, token: &str, key: &str) -> String {
+    pub async fn place_order(&self, token: &str, key: &str) -> String {
         let placed = self
             .app
             .order_request(token, key, &self.two_bowls())
@@ -37,7 +37,7 @@ impl TestShop {
         placed.header("location").to_owned()
     }
 
-    async fn get(&self, token: &str, path: &str) -> TestResponse {
+    pub async fn get(&self, token: &str, path: &str) -> TestResponse {
         self.app.get(path).bearer_auth(token).fetch().await
     }
 
@@ -385,50 +385,74 @@ async fn another_customers_order_is_not_found(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn lists_orders_newest_first_in_pages(pool: PgPool) {
+async fn order_is_refused_when_its_total_is_not_the_expected_one(pool: PgPool) {
     let shop = TestShop::start(pool).await;
-    let (token, other) = (
-        shop.app.customer().await.token(),
-        shop.app.customer().await.token(),
-    );
-    let mut placed = Vec::new();
-    for number in 0..5 {
-        placed.insert(0, shop.place_order(&token, &format!("order {number}")).await);
+    let token = shop.app.customer().await.token();
+    let expecting = |amount: i64| {
+        let mut body = shop.two_bowls();
+        body["expected_total"] = json!({"amount": amount, "currency": "JPY"});
+        body
+    };
+    let refused = shop
+        .app
+        .order_request(&token, "key", &expecting(14_999))
+        .fetch()
+        .await;
+    assert_json_snapshot!(refused, @r#"
+    {
+      "status": 409,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "detail": "The current total is `total`. Nothing was ordered.",
+        "status": 409,
+        "title": "The total is not the expected one",
+        "total": {
+          "amount": 15000,
+          "currency": "JPY"
+        },
+        "type": "https://matsuri.dev/problems/total-changed"
+      }
     }
-    shop.place_order(&other, "order").await;
-    shop.place_order(&other, "another").await;
+    "#);
+    let placed = shop
+        .app
+        .order_request(&token, "key", &expecting(15_000))
+        .fetch()
+        .await;
+    assert_eq!(placed.status, 202, "{placed:?}");
 
-    let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
-    loop {
-        let page = shop.get(&token, &format!("/v1/orders{query}")).await;
-        for order in page.body["items"].as_array().unwrap() {
-            seen.push(format!("/v1/orders/{}", order["order_id"].as_str().unwrap()));
-            assert!(order.get("history").is_none(), "a list omits the history");
-        }
-        let Some(next) = page.body["next_cursor"].as_str() else {
-            break;
-        };
-        query = format!("?limit=2&cursor={next}");
-        // A new order sorts before this page, so it must not shift the next one.
-        shop.place_order(&token, &format!("after {}", seen.len())).await;
-    }
-    assert_eq!(seen, placed);
+    // The repeated request gets its order, although the price has changed since.
+    let change = shop
+        .app
+        .patch(format!("/v1/products/{}", shop.bowl))
+        .bearer_auth(&shop.app.admin_token)
+        .header("If-Match", "*")
+        .json(&json!({"price": 8_000}));
+    assert_eq!(change.fetch().await.status, 200);
+    let again = shop
+        .app
+        .order_request(&token, "key", &expecting(15_000))
+        .fetch()
+        .await;
+    assert_eq!(format!("{again:?}"), format!("{placed:?}"));
 
-    let first_page = shop.get(&other, "/v1/orders?limit=1").await;
-    let other_cursor = format!("/v1/orders?cursor={}", first_page.body_str("next_cursor"));
-    assert_eq!(shop.get(&other, &other_cursor).await.status, 200);
+    let mut dollars = expecting(16_000);
+    dollars["expected_total"]["currency"] = json!("USD");
     assert_eq!(
-        shop.get(&token, &other_cursor).await.problem(),
-        "400 invalid-cursor"
+        shop.app
+            .order_request(&token, "dollars", &dollars)
+            .fetch()
+            .await
+            .problem(),
+        "422 invalid-body /expected_total/currency: unknown variant `USD`, expected `JPY`"
     );
-    for (query, problem) in [
-        ("limit=0", "400 invalid-query"),
-        ("limit=101", "400 invalid-query"),
-        ("page=2", "400 invalid-query"),
-    ] {
-        assert_eq!(
-            shop.get(&token, &format!("/v1/orders?{query}")).await.problem(),
-            problem
-        );
-    }
+    assert_eq!(
+        shop.get(&token, "/v1/orders").await.body["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }

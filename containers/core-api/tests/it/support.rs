@@ -43,6 +43,7 @@ pub struct TestApp {
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
+    idempotency_table: String,
     base_url: String,
     http: reqwest::Client,
 }
@@ -104,7 +105,7 @@ impl TestApp {
             None => dynamodb::client(&aws),
         };
         let tables = create_order_tables(&dynamodb, &clock).await;
-        let outbox_table = tables.outbox.clone();
+        let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
         let sessions_table = create_sessions_table(&dynamodb, &clock).await;
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
@@ -154,6 +155,7 @@ impl TestApp {
             sessions_table,
             dynamodb,
             outbox_table,
+            idempotency_table,
             base_url,
             http: reqwest::Client::new(),
         }
@@ -237,6 +239,17 @@ impl TestApp {
         read_product_outbox(&self.pool).await
     }
 
+    /// Deletes all idempotency records, as DynamoDB does after 24 hours.
+    pub async fn expire_idempotency_records(&self) {
+        let scan = self.dynamodb.scan().table_name(&self.idempotency_table);
+        let mut records = scan.consistent_read(true).into_paginator().items().send();
+        while let Some(record) = records.next().await {
+            let delete = self.dynamodb.delete_item().table_name(&self.idempotency_table);
+            let id = record.unwrap()["id"].clone();
+            delete.key("id", id).send().await.unwrap();
+        }
+    }
+
     /// Type and detail of the events in the orders' outbox, oldest first.
     pub async fn order_outbox_events(&self) -> Vec<(String, Value)> {
         read_order_outbox(&self.dynamodb, &self.outbox_table).await
@@ -257,14 +270,9 @@ pub async fn read_product_outbox(pool: &PgPool) -> Vec<(String, Value)> {
 
 /// Type and detail of the events in a DynamoDB outbox table, oldest first.
 pub async fn read_order_outbox(dynamodb: &Client, table: &str) -> Vec<(String, Value)> {
-    let scan = dynamodb
-        .scan()
-        .table_name(table)
-        .consistent_read(true)
-        .send()
-        .await
-        .unwrap();
-    let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(scan.items.unwrap()).unwrap();
+    let scan = dynamodb.scan().table_name(table).consistent_read(true);
+    let items: Vec<_> = scan.into_paginator().items().send().try_collect().await.unwrap();
+    let mut events: Vec<OutboxEvent> = serde_dynamo::from_items(items).unwrap();
     events.sort_by_key(|event| event.event_id);
     events
         .into_iter()

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
-use domain::{Currency, ProductId, Quantity};
+use domain::{ProductId, Quantity, UserId};
 use http_server::{Json, Path, Problem, TraceContext};
 use serde::Deserialize;
 use tokens::Permission;
@@ -13,19 +13,18 @@ use utoipa::ToSchema;
 
 use crate::{
     accounts::AuthenticatedUser,
-    carts::{Cart, CartId, CartToken},
+    carts::{Cart, CartId, CartToken, CheckoutRequest, PricedCart},
     http::{
         ApiError, SharedState,
         extractors::{Authorized, CartTokenHeader, IdempotencyKey, permission, require_buyer},
-        responses::{
-            cart::{Availability, CartItemResponse, CartResponse},
-            order::OrderResponse,
-        },
+        responses::{cart::CartResponse, order::OrderResponse},
     },
-    order_service::PaymentMethod,
 };
 
 const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
+
+const CART_FULL: &str =
+    "`cart-full`: the cart of the Cart-Token does not fit into the caller's cart; nothing has changed";
 
 /// The quantity of a product in a cart.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -34,14 +33,6 @@ pub struct QuantityRequest {
     /// The number of units.
     #[schema(value_type = u32, minimum = 1, maximum = 9999, example = 2)]
     quantity: Quantity,
-}
-
-/// The payment of a cart.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CheckoutRequest {
-    /// The payment provider's id of the payment method.
-    payment_method: PaymentMethod,
 }
 
 /// The owner of the cart that a request is about.
@@ -71,13 +62,17 @@ impl FromRequestParts<SharedState> for CartOwner {
 /// Returns the cart, with current prices and availability.
 ///
 /// When an authenticated request has a Cart-Token, the API first merges that anonymous cart into the caller's
-/// cart.
+/// cart. If they do not fit together, both stay as they are; each can be read by itself.
 #[utoipa::path(
     get, path = "/v1/cart", tag = "Cart", security((), ("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "The token of an anonymous cart")),
-    responses((status = 200, description = "The cart", body = CartResponse)),
+    responses(
+        (status = 200, description = "The cart", body = CartResponse),
+        (status = 409, description = CART_FULL, body = crate::http::openapi::Problem,
+         content_type = "application/problem+json"),
+    ),
 )]
 pub async fn read_cart(
     State(app): State<SharedState>,
@@ -85,18 +80,11 @@ pub async fn read_cart(
     CartTokenHeader(token): CartTokenHeader,
 ) -> Result<Json<CartResponse>, ApiError> {
     let cart = match (owner, token) {
-        (CartOwner::User(user), token) => {
-            let id = CartId::for_user(user.id);
-            app.carts.finish_stale_checkout(&app.orders, user.id).await?;
-            match token {
-                Some(token) => app.carts.merge_anonymous(&id, &token).await?,
-                None => app.carts.read(&id).await?,
-            }
-        }
+        (CartOwner::User(user), token) => app.carts.read(&user_cart(&app, user.id, token).await?).await?,
         (CartOwner::Guest, Some(token)) => app.carts.find_by_token(&token).await?.unwrap_or_default(),
         (CartOwner::Guest, None) => Cart::default(),
     };
-    Ok(Json(cart_response(&app, cart, None).await?))
+    Ok(Json(cart_response(&app, &cart, None).await?))
 }
 
 /// Sets the quantity of a product in the cart.
@@ -113,7 +101,8 @@ pub async fn read_cart(
         (status = 200, description = "The changed cart", body = CartResponse,
          headers(("Cart-Token" = String,
                   description = "The token of the cart; only when this request created the cart"))),
-        (status = 409, description = "The cart contains 50 products already",
+        (status = 409, description = "`cart-full`: the cart contains 50 products already, or the cart of the \
+                                      Cart-Token does not fit into the caller's cart; nothing has changed",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -128,13 +117,7 @@ pub async fn put_item(
         return Err(Problem::not_found().into());
     }
     let (id, new_token) = match (owner, token) {
-        (CartOwner::User(user), token) => {
-            let id = CartId::for_user(user.id);
-            if let Some(token) = token {
-                app.carts.merge_anonymous(&id, &token).await?;
-            }
-            (id, None)
-        }
+        (CartOwner::User(user), token) => (user_cart(&app, user.id, token).await?, None),
         (CartOwner::Guest, Some(token)) if app.carts.find_by_token(&token).await?.is_some() => {
             (CartId::for_token(&token), None)
         }
@@ -153,7 +136,7 @@ pub async fn put_item(
         let value = HeaderValue::from_str(token).expect("base64url is a valid header value");
         headers.insert(CART_TOKEN, value);
     }
-    Ok((headers, Json(cart_response(&app, cart, new_token).await?)))
+    Ok((headers, Json(cart_response(&app, &cart, new_token).await?)))
 }
 
 /// Removes a product from the cart. The operation is idempotent.
@@ -163,7 +146,11 @@ pub async fn put_item(
     params(("product_id" = uuid::Uuid, Path, description = "The id of the product"),
            ("Cart-Token" = Option<String>, Header, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             description = "The token of an anonymous cart")),
-    responses((status = 204, description = "The product is not in the cart")),
+    responses(
+        (status = 204, description = "The product is not in the cart"),
+        (status = 409, description = CART_FULL, body = crate::http::openapi::Problem,
+         content_type = "application/problem+json"),
+    ),
 )]
 pub async fn remove_item(
     State(app): State<SharedState>,
@@ -172,13 +159,7 @@ pub async fn remove_item(
     Path(product_id): Path<ProductId>,
 ) -> Result<StatusCode, ApiError> {
     let id = match (owner, token) {
-        (CartOwner::User(user), token) => {
-            let id = CartId::for_user(user.id);
-            if let Some(token) = token {
-                app.carts.merge_anonymous(&id, &token).await?;
-            }
-            Some(id)
-        }
+        (CartOwner::User(user), token) => Some(user_cart(&app, user.id, token).await?),
         (CartOwner::Guest, Some(token)) => {
             let cart = app.carts.find_by_token(&token).await?;
             cart.map(|_| CartId::for_token(&token))
@@ -197,8 +178,9 @@ pub async fn remove_item(
 
 /// Orders the products in the caller's cart at current prices and removes them from the cart.
 ///
-/// The order is accepted but not yet paid; read it to follow its status. Repeating the request with the same
-/// Idempotency-Key returns the same order, whatever the cart contains by then.
+/// The order is accepted but not yet paid; read it to follow its status. If it fails, its products are in the
+/// cart again. Repeating the request with the same Idempotency-Key returns the same order, whatever the cart
+/// contains by then.
 #[utoipa::path(
     post, path = "/v1/cart/checkout", tag = "Cart", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
@@ -212,8 +194,14 @@ pub async fn remove_item(
     responses(
         (status = 202, description = "The accepted order", body = OrderResponse,
          headers(("Location" = String, description = "The path of the order"))),
-        (status = 409, description = "The cart is empty, another request is checking out the cart, some \
-                                      products are no longer available, or the total is out of range",
+        (status = 409, description = "Nothing was ordered, and the cart is unchanged. `cart-empty`: the cart is \
+                                      empty. `products-unavailable`: the products in `product_ids` were \
+                                      removed from the catalog. `insufficient-stock`: the products in \
+                                      `product_ids` are not in stock; `cart` is the present cart. \
+                                      `total-changed`: the total is not `expected_total`; `cart` is the \
+                                      present cart. `total-out-of-range`: an order cannot have this total. \
+                                      `cart-full`: the cart of the Cart-Token does not fit into the \
+                                      caller's cart",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -223,75 +211,42 @@ pub async fn checkout(
     IdempotencyKey(key): IdempotencyKey,
     CartTokenHeader(token): CartTokenHeader,
     TraceContext(trace): TraceContext,
-    Json(CheckoutRequest { payment_method }): Json<CheckoutRequest>,
+    Json(request): Json<CheckoutRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let buyer = require_buyer(user)?;
-    if let Some(token) = token {
-        app.carts
-            .merge_anonymous(&CartId::for_user(buyer.id), &token)
-            .await?;
-    }
+    user_cart(&app, buyer.id, token).await?;
     let order = app
-        .carts
-        .checkout(
-            &app.order_service,
-            &app.orders,
-            buyer,
-            payment_method,
-            &key,
-            trace,
-        )
+        .order_service
+        .checkout(&app.carts, buyer, request, &key, trace)
         .await?;
     let location = [(header::LOCATION, format!("/v1/orders/{}", order.order_id))];
     Ok((StatusCode::ACCEPTED, location, Json(OrderResponse::from(order))))
 }
 
+/// The id of a user's cart. First returns the lines of failed orders to it, and merges the anonymous cart
+/// that the request names.
+async fn user_cart(
+    app: &SharedState,
+    user_id: UserId,
+    anonymous: Option<CartToken>,
+) -> Result<CartId, ApiError> {
+    let id = CartId::for_user(user_id);
+    app.carts.restore_failed_orders(&app.orders, user_id).await?;
+    if let Some(token) = anonymous {
+        app.carts.merge_anonymous(&id, &token).await?;
+    }
+    Ok(id)
+}
+
 /// The cart with the current names, prices and availability of its products.
 async fn cart_response(
     app: &SharedState,
-    cart: Cart,
+    cart: &Cart,
     cart_token: Option<String>,
 ) -> Result<CartResponse, ApiError> {
-    let ids: Vec<ProductId> = cart.lines.iter().map(|line| line.product_id).collect();
-    let (products, stock) =
-        tokio::try_join!(app.catalog.find_prices(&ids), app.catalog.available_stock(&ids))?;
-    let items: Vec<CartItemResponse> = cart
-        .lines
-        .into_iter()
-        .map(|line| {
-            let product = products.get(&line.product_id);
-            let requested = line.quantity.get();
-            // A product without a stock row has no stock yet.
-            let in_stock = product
-                .and_then(|_| stock.get(&line.product_id))
-                .copied()
-                .unwrap_or(0);
-            // The response does not disclose more of the stock level than the requested quantity.
-            let available = u32::try_from(in_stock.clamp(0, i64::from(requested)))
-                .expect("the value is at most the requested quantity");
-            let availability = match available {
-                _ if product.is_none() => Availability::Withdrawn,
-                0 => Availability::OutOfStock,
-                available if available < requested => Availability::Insufficient,
-                _ => Availability::InStock,
-            };
-            CartItemResponse {
-                product_id: line.product_id,
-                product_name: product.map(|product| product.name.clone()),
-                quantity: line.quantity,
-                price: product.map(|product| product.price.amount()),
-                availability,
-                available,
-            }
-        })
-        .collect();
-    // 50 lines of 9,999 units at the maximum price (10^12) fit into an i64. A withdrawn product costs
-    // nothing.
-    let amount = |item: &CartItemResponse| item.price.unwrap_or(0) * i64::from(item.quantity.get());
+    let priced = PricedCart::load(cart, &app.catalog).await?;
     Ok(CartResponse {
-        total_amount: items.iter().map(amount).sum(),
-        items,
-        currency: Currency::JPY,
         cart_token,
+        ..priced.into()
     })
 }

@@ -32,8 +32,14 @@ use crate::{
             description = "Identifies this request when it is repeated, for 24 hours: 1 to 255 printable \
                            ASCII characters")),
     request_body = OrderRequest,
-    responses((status = 202, description = "The accepted order", body = OrderResponse,
-               headers(("Location" = String, description = "The path of the order")))),
+    responses(
+        (status = 202, description = "The accepted order", body = OrderResponse,
+         headers(("Location" = String, description = "The path of the order"))),
+        (status = 409, description = "`total-changed`: the total is not `expected_total`; `total` is the current \
+                                      one. `request-in-progress`: a request with the same Idempotency-Key is \
+                                      in progress",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub async fn place_order(
     State(order_service): State<OrderService>,

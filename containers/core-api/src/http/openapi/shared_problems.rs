@@ -17,7 +17,7 @@ struct SharedProblem {
     applies: fn(&Operation) -> bool,
 }
 
-const SHARED_PROBLEMS: [SharedProblem; 15] = [
+const SHARED_PROBLEMS: [SharedProblem; 14] = [
     SharedProblem {
         status: "400",
         name: "BadRequest",
@@ -49,13 +49,6 @@ const SHARED_PROBLEMS: [SharedProblem; 15] = [
         description: "The resource does not exist, or the caller may not access it",
         header: None,
         applies: |operation| has_parameter_in(operation, ParameterIn::Path),
-    },
-    SharedProblem {
-        status: "409",
-        name: "InProgress",
-        description: "A request with the same Idempotency-Key is in progress",
-        header: Some("Retry-After"),
-        applies: |operation| has_header(operation, "Idempotency-Key"),
     },
     SharedProblem {
         status: "412",

@@ -4,6 +4,8 @@ use domain::{Currency, ProductId, Quantity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::carts::{PricedCart, PricedLine};
+
 /// A cart at current prices.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cart)]
@@ -57,4 +59,40 @@ pub enum Availability {
     OutOfStock,
     /// The product was removed from the catalog.
     Withdrawn,
+}
+
+impl From<PricedCart> for CartResponse {
+    fn from(PricedCart { lines, total }: PricedCart) -> Self {
+        Self {
+            items: lines.iter().map(CartItemResponse::from).collect(),
+            currency: total.currency(),
+            total_amount: total.amount(),
+            cart_token: None,
+        }
+    }
+}
+
+impl From<&PricedLine> for CartItemResponse {
+    fn from(line: &PricedLine) -> Self {
+        let PricedLine {
+            product_id,
+            quantity,
+            product,
+            available,
+        } = line;
+        let availability = match *available {
+            _ if product.is_none() => Availability::Withdrawn,
+            0 => Availability::OutOfStock,
+            available if available < quantity.get() => Availability::Insufficient,
+            _ => Availability::InStock,
+        };
+        Self {
+            product_id: *product_id,
+            product_name: product.as_ref().map(|product| product.name.clone()),
+            quantity: *quantity,
+            price: product.as_ref().map(|product| product.price.amount()),
+            availability,
+            available: *available,
+        }
+    }
 }
