@@ -160,9 +160,17 @@ pub fn core_api(
         ("CLIENT_IP_HEADER", "client-address".to_owned()),
     ]));
     environment.extend(addresses.redis_url().map(|url| ("REDIS_URL".to_owned(), url)));
+    // An order of more units than the stock shows how the saga compensates.
+    for limit in ["MAX_UNITS_PER_ORDER", "UNVERIFIED_MAX_UNITS_PER_ORDER"] {
+        environment.extend(to_env_vars([(limit, "1000000".to_owned())]));
+    }
     if instance.kind() != InstanceKind::Development {
-        // All requests of the tests come from one IP address, which would exceed the rate limits.
-        environment.extend(to_env_vars([("RATE_LIMIT_MULTIPLIER", "100000".to_owned())]));
+        // All requests of the tests come from one IP address, and those of a benchmark from one account.
+        environment.extend(to_env_vars([
+            ("RATE_LIMIT_MULTIPLIER", "100000".to_owned()),
+            ("MAX_OPEN_ORDERS", "0".to_owned()),
+            ("UNVERIFIED_MAX_OPEN_ORDERS", "0".to_owned()),
+        ]));
     }
     workspace_service(
         "core-api",

@@ -216,6 +216,7 @@ impl OrderTransaction {
             traceparent: TraceParent::root(now),
             order_mails: true,
             mail_language: Language::En,
+            max_open_orders: None,
         };
         Orders::new(store.client.clone(), tables, context.clock.clone())
             .place(&new_order)

@@ -8,6 +8,8 @@ use axum::http::HeaderName;
 use http_server::{CloudFrontMode, Network, OriginSecrets};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::order_limits::{AccountLimits, OrderLimits};
+
 /// The configuration of the service.
 #[derive(Clone, Debug, clap::Parser)]
 pub struct Config {
@@ -72,6 +74,9 @@ pub struct Config {
     )]
     pub rate_limit_multiplier: u32,
 
+    #[command(flatten)]
+    pub order_limits: OrderLimitsConfig,
+
     /// The addresses and networks of the proxies whose client IP header is trusted, separated by commas
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
@@ -118,6 +123,47 @@ impl Config {
             let issuer = self.auth_issuer.trim_end_matches('/');
             format!("{issuer}/.well-known/jwks.json")
         })
+    }
+}
+
+/// How much an account may order.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OrderLimitsConfig {
+    /// The maximum number of open orders of an account; 0 means any number
+    #[arg(long, env = "MAX_OPEN_ORDERS", default_value_t = 10)]
+    max_open_orders: u32,
+
+    /// The maximum number of units in an order
+    #[arg(long, env = "MAX_UNITS_PER_ORDER", default_value_t = 200)]
+    max_units_per_order: u32,
+
+    /// `MAX_OPEN_ORDERS` of an account whose e-mail address is not verified
+    #[arg(long, env = "UNVERIFIED_MAX_OPEN_ORDERS", default_value_t = 2)]
+    unverified_max_open_orders: u32,
+
+    /// `MAX_UNITS_PER_ORDER` of an account whose e-mail address is not verified
+    #[arg(long, env = "UNVERIFIED_MAX_UNITS_PER_ORDER", default_value_t = 20)]
+    unverified_max_units_per_order: u32,
+
+    /// Whether an account can order only after its e-mail address was verified
+    #[arg(long, env = "REQUIRE_VERIFIED_EMAIL", default_value_t = false, action = clap::ArgAction::Set)]
+    require_verified_email: bool,
+}
+
+impl From<OrderLimitsConfig> for OrderLimits {
+    fn from(config: OrderLimitsConfig) -> Self {
+        let limits = |max_open_orders, max_units| AccountLimits {
+            max_units,
+            max_open_orders: Some(max_open_orders).filter(|max| *max > 0),
+        };
+        let unverified = limits(
+            config.unverified_max_open_orders,
+            config.unverified_max_units_per_order,
+        );
+        Self {
+            verified: limits(config.max_open_orders, config.max_units_per_order),
+            unverified: Some(unverified).filter(|_| !config.require_verified_email),
+        }
     }
 }
 

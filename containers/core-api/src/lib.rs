@@ -10,5 +10,6 @@ pub mod cursor;
 pub mod dynamodb;
 pub mod http;
 pub mod jwks_refresh;
+pub mod order_limits;
 pub mod order_service;
 pub mod rate_limit;

@@ -180,7 +180,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
     let users = Users::new(pool.clone(), clock.clone());
     let catalog = Catalog::new(pool, product_events, clock.clone());
-    let order_service = OrderService::new(catalog.clone(), orders.clone(), order_events);
+    let order_service = OrderService::new(
+        catalog.clone(),
+        orders.clone(),
+        order_events,
+        config.order_limits.into(),
+    );
 
     let readiness = Readiness::default();
     let checks = readiness_checks(

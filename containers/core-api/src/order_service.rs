@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use users::Preferences;
 use utoipa::ToSchema;
 
-use crate::catalog::Catalog;
+use crate::{
+    catalog::Catalog,
+    order_limits::{AccountLimits, OrderLimits},
+};
 
 /// The minimum total of an order in yen: Stripe's minimum charge.
 pub const MIN_TOTAL: i64 = 50;
@@ -145,6 +148,8 @@ pub struct Buyer {
     pub email: String,
     /// Copied onto the order, where notification-sender reads them.
     pub preferences: Preferences,
+    /// Decides which [`OrderLimits`] apply.
+    pub email_verified: bool,
 }
 
 /// Why an order was not placed.
@@ -159,6 +164,11 @@ pub enum OrderError {
     /// Contains the current total, which is not the one that the customer expects.
     #[error("the total is {0}, not the expected one")]
     TotalChanged(Money),
+    /// The order has more units than this maximum.
+    #[error("an order of this account can have at most {0} units")]
+    TooManyUnits(u32),
+    #[error("the e-mail address of the account is not verified")]
+    EmailNotVerified,
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error("catalog database query failed")]
@@ -172,16 +182,18 @@ pub struct OrderService {
     pub(crate) catalog: Catalog,
     pub(crate) orders: Orders,
     pub(crate) relay: RelayHandle,
+    pub(crate) limits: OrderLimits,
 }
 
 impl OrderService {
     /// `relay` is notified of the events that each change commits to the outbox.
     #[must_use]
-    pub fn new(catalog: Catalog, orders: Orders, relay: RelayHandle) -> Self {
+    pub fn new(catalog: Catalog, orders: Orders, relay: RelayHandle, limits: OrderLimits) -> Self {
         Self {
             catalog,
             orders,
             relay,
+            limits,
         }
     }
 
@@ -200,7 +212,8 @@ impl OrderService {
             expected_total,
         } = request;
         let expected_total = expected_total.map(|JsonObject(expected)| expected);
-        let (items, total) = match self.price_lines(&lines, expected_total).await {
+        let limits = self.limits.for_buyer(&buyer)?;
+        let (items, total) = match self.price_lines(&lines, expected_total, limits).await {
             Ok(priced) => priced,
             Err(OrderError::Catalog(error)) => return Err(error.into()),
             // If this request repeats one whose response was lost, its order exists, even if the products
@@ -224,6 +237,7 @@ impl OrderService {
             traceparent,
             order_mails: buyer.preferences.order_mails,
             mail_language: buyer.preferences.language,
+            max_open_orders: limits.max_open_orders,
         };
         let (order, event) = self.orders.place(&new_order).await?;
         self.relay.notify_committed(event.into_iter().collect());
@@ -256,7 +270,9 @@ impl OrderService {
         &self,
         lines: &[LineRequest],
         expected_total: Option<ExpectedTotal>,
+        limits: AccountLimits,
     ) -> Result<(Vec<OrderLine>, Money), OrderError> {
+        limits.check_units(lines.iter().map(|line| line.quantity))?;
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
         let prices = self.catalog.find_prices(&ids).await?;
         let (mut items, mut unknown) = (Vec::with_capacity(lines.len()), Vec::new());

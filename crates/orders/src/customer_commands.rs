@@ -22,6 +22,20 @@ const IDEMPOTENCY_KEY_TTL: TimeDelta = TimeDelta::hours(24);
 /// Position of the idempotency key's write in the transaction.
 const KEY_WRITE_INDEX: usize = 0;
 
+/// Maximum attempts to place an order while the same customer places others.
+const MAX_ATTEMPTS: u32 = 20;
+
+/// Result of the transaction that places an order.
+enum Placement {
+    Placed(Box<Order>, OutboxEvent),
+    /// The idempotency key has been used.
+    KeyUsed,
+    /// Another write was faster.
+    Conflict,
+    /// The customer has this many open orders, which is the maximum.
+    TooManyOpenOrders(u32),
+}
+
 /// Item of the idempotency store.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeyRecord {
@@ -37,23 +51,25 @@ impl Orders {
     /// Places an order: writes the order, its event and the idempotency key in one transaction. Repeating the
     /// request with the same key returns the original order as it was when it was placed, and no event.
     pub async fn place(&self, new: &NewOrder) -> Result<(Order, Option<OutboxEvent>), PlaceError> {
-        let at = self.clock.now();
-        let order = Order::new(OrderId::new(at), new, at);
-        match self.write_order(order, &new.idempotency_key, None).await {
-            Ok((order, event)) => Ok((order, Some(event))),
-            Err(WriteRejection::ConditionsFailed(failed)) if failed.contains(&KEY_WRITE_INDEX) => {
-                let lines = new.items.iter().map(|item| (item.product_id, item.quantity));
-                let original = self
-                    .find_by_key_and_payload(new.user_id, &new.idempotency_key, &new.payment_method, lines)
-                    .await?;
-                // The key expired between the two calls; a repeated request places a new order.
-                Ok((original.ok_or(PlaceError::InProgress)?, None))
+        let mut attempt = 1;
+        let refusal = loop {
+            let order_id = OrderId::new(self.clock.now());
+            match self.write_order(order_id, new, None).await? {
+                Placement::Placed(order, event) => return Ok((*order, Some(event))),
+                // Another order of the customer may have been placed at the same time.
+                Placement::Conflict if new.max_open_orders.is_some() && attempt < MAX_ATTEMPTS => {
+                    attempt += 1
+                }
+                // After a used key: it expired between the two calls; a repeated request places a new order.
+                Placement::Conflict | Placement::KeyUsed => break PlaceError::InProgress,
+                Placement::TooManyOpenOrders(max) => break PlaceError::TooManyOpenOrders(max),
             }
-            Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => {
-                Err(PlaceError::InProgress)
-            }
-            Err(WriteRejection::Failed(error)) => Err(error.into()),
-        }
+        };
+        let lines = new.items.iter().map(|item| (item.product_id, item.quantity));
+        let original = self
+            .find_by_key_and_payload(new.user_id, &new.idempotency_key, &new.payment_method, lines)
+            .await?;
+        Ok((original.ok_or(refusal)?, None))
     }
 
     /// Places an order together with the write of another item that names it, such as the cart that the order
@@ -66,48 +82,63 @@ impl Orders {
         order_id: OrderId,
         new: &NewOrder,
         other: Put,
-    ) -> Result<Option<(Order, OutboxEvent)>, StoreError> {
-        let order = Order::new(order_id, new, self.clock.now());
-        match self.write_order(order, &new.idempotency_key, Some(other)).await {
-            Ok(placed) => Ok(Some(placed)),
-            Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => Ok(None),
-            Err(WriteRejection::Failed(error)) => Err(error),
+    ) -> Result<Option<(Order, OutboxEvent)>, PlaceError> {
+        match self.write_order(order_id, new, Some(other)).await? {
+            Placement::Placed(order, event) => Ok(Some((*order, event))),
+            Placement::KeyUsed | Placement::Conflict => Ok(None),
+            Placement::TooManyOpenOrders(max) => Err(PlaceError::TooManyOpenOrders(max)),
         }
     }
 
-    /// Writes an order, its event and its idempotency key in one transaction, together with `other`.
+    /// Writes an order, its event, its idempotency key and the customer's open orders in one transaction,
+    /// together with `other`.
     async fn write_order(
         &self,
-        mut order: Order,
-        idempotency_key: &str,
+        order_id: OrderId,
+        new: &NewOrder,
         other: Option<Put>,
-    ) -> Result<(Order, OutboxEvent), WriteRejection> {
-        let at = order.created_at;
+    ) -> Result<Placement, StoreError> {
+        let at = self.clock.now();
+        let mut order = Order::new(order_id, new, at);
         let event = order_created_event(&order, at);
         order.created_event_id = Some(event.event_id);
         let lines = order.items.iter().map(|item| (item.product_id, item.quantity));
         let key = KeyRecord {
-            id: key_id(order.user_id, idempotency_key),
-            order_id: order.order_id,
+            id: key_id(order.user_id, &new.idempotency_key),
+            order_id,
             payload_hash: payload_hash(&order.payment_method, lines),
             ttl: (at + IDEMPOTENCY_KEY_TTL).timestamp(),
         };
-        let puts = [
+        let mut puts = vec![
             self.put_key(&key, at)?,
             self.put_order(&order)?,
-            self.outbox.put(&event, at).map_err(StoreError::from)?,
+            self.outbox.put(&event, at)?,
         ];
+        if let Some(max) = new.max_open_orders {
+            match self.add_open_order(&order, max).await? {
+                Some(put) => puts.push(put),
+                None => return Ok(Placement::TooManyOpenOrders(max)),
+            }
+        }
         let writes = puts
             .into_iter()
             .chain(other)
             .map(|put| TransactWriteItem::builder().put(put).build())
             .collect();
-        self.client
+        let sent = self
+            .client
             .transact_write_items()
             .set_transact_items(Some(writes))
             .send()
-            .await?;
-        Ok((order, event))
+            .await;
+        match sent.map_err(WriteRejection::from) {
+            Ok(_) => Ok(Placement::Placed(Box::new(order), event)),
+            Err(WriteRejection::ConditionsFailed(failed)) if failed.contains(&KEY_WRITE_INDEX) => {
+                Ok(Placement::KeyUsed)
+            }
+            Err(WriteRejection::ConditionsFailed(_) | WriteRejection::Conflict) => Ok(Placement::Conflict),
+            Err(WriteRejection::Failed(error)) => Err(error),
+        }
     }
 
     /// Cancels an order whose payment has not been claimed.

@@ -37,6 +37,9 @@ pub enum PlaceError {
     /// A concurrent request is writing the same key.
     #[error("a request with the same idempotency key is in progress")]
     InProgress,
+    /// The customer has as many open orders as allowed.
+    #[error("the customer has {0} open orders")]
+    TooManyOpenOrders(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -114,12 +117,6 @@ pub(crate) enum WriteRejection {
     Conflict,
     /// Any other error.
     Failed(StoreError),
-}
-
-impl From<StoreError> for WriteRejection {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
-    }
 }
 
 impl From<SdkError<TransactWriteItemsError>> for WriteRejection {

@@ -17,6 +17,7 @@ mod customer_commands;
 mod erasure;
 mod error;
 mod model;
+mod open_order_limit;
 mod open_orders;
 mod payment_issues;
 mod queries;

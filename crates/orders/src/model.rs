@@ -116,6 +116,8 @@ pub struct NewOrder {
     pub order_mails: bool,
     /// The language of order mails.
     pub mail_language: Language,
+    /// How many open orders the customer may have, this one included. `None`: any number.
+    pub max_open_orders: Option<u32>,
 }
 
 /// A page of a customer's orders, newest first.

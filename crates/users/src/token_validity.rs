@@ -14,6 +14,7 @@ pub struct AccountStatus {
     /// The account rejects tokens that were issued earlier.
     pub tokens_valid_from: Timestamp,
     pub preferences: Preferences,
+    pub email_verified: bool,
 }
 
 impl AccountStatus {
@@ -40,7 +41,8 @@ impl Users {
     /// Returns `None` when the account does not exist or was deleted.
     pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, sqlx::Error> {
         let row = sqlx::query!(
-            r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>"
+            r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>",
+                      email_verified_at IS NOT NULL AS "email_verified!"
                FROM users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
         )
@@ -51,6 +53,7 @@ impl Users {
                 role: parse_role(&row.role)?,
                 tokens_valid_from: row.tokens_valid_from,
                 preferences: row.preferences.0,
+                email_verified: row.email_verified,
             })
         })
         .transpose()

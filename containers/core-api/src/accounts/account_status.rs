@@ -33,6 +33,8 @@ pub struct AuthenticatedUser {
     pub email: Option<String>,
     /// The current notification preferences of the account.
     pub preferences: Preferences,
+    /// Whether the account's e-mail address is verified.
+    pub email_verified: bool,
 }
 
 /// Why a correctly signed token does not authenticate a user.
@@ -68,6 +70,7 @@ impl AccountStatusCache {
                 role: status.role,
                 email: claims.email,
                 preferences: status.preferences,
+                email_verified: status.email_verified,
             }),
             _ => Err(AuthenticationError::TokenRevoked),
         }
@@ -94,6 +97,7 @@ impl AuthenticatedUser {
             id: self.id,
             email,
             preferences: self.preferences,
+            email_verified: self.email_verified,
         })
     }
 }

@@ -57,9 +57,15 @@ pub enum CheckoutError {
     Cart(#[from] CartError),
 }
 
+impl From<PlaceError> for CheckoutError {
+    fn from(error: PlaceError) -> Self {
+        Self::Order(error.into())
+    }
+}
+
 impl From<StoreError> for CheckoutError {
     fn from(error: StoreError) -> Self {
-        Self::Order(OrderError::Place(error.into()))
+        PlaceError::from(error).into()
     }
 }
 
@@ -93,12 +99,14 @@ impl OrderService {
                 return if order.payment_method == payment_method {
                     Ok(order)
                 } else {
-                    Err(OrderError::Place(PlaceError::KeyReused).into())
+                    Err(PlaceError::KeyReused.into())
                 };
             }
             if cart.lines.is_empty() {
                 return Err(CheckoutError::Empty);
             }
+            let limits = self.limits.for_buyer(&buyer)?;
+            limits.check_units(cart.lines.iter().map(|line| line.quantity))?;
             let priced = PricedCart::load(&cart, &self.catalog).await?;
             let priced = check_can_be_ordered(priced, expected_total)?;
             let new_order = NewOrder {
@@ -111,6 +119,7 @@ impl OrderService {
                 traceparent,
                 order_mails: buyer.preferences.order_mails,
                 mail_language: buyer.preferences.language,
+                max_open_orders: limits.max_open_orders,
             };
             let order_id = OrderId::new(carts.clock.now());
             cart.move_to_order(order_id);

@@ -90,6 +90,33 @@ impl From<ApiError> for Problem {
                     "total",
                     json!({"amount": total.amount(), "currency": total.currency()}),
                 ),
+            ApiError::Order(OrderError::TooManyUnits(max)) => Self::new(
+                StatusCode::CONFLICT,
+                "too-many-units",
+                "Too many units in one order",
+            )
+            .detail(format!(
+                "An order of this account can have at most {max} units in total. A verified e-mail address \
+                 permits the most."
+            ))
+            .extension("max_units", max),
+            ApiError::Order(OrderError::EmailNotVerified) => Self::new(
+                StatusCode::FORBIDDEN,
+                "email-not-verified",
+                "E-mail address not verified",
+            )
+            .detail("Open the link in the mail that confirmed the registration, then order again."),
+            ApiError::Order(OrderError::Place(PlaceError::TooManyOpenOrders(max))) => Self::new(
+                StatusCode::CONFLICT,
+                "too-many-open-orders",
+                "Too many open orders",
+            )
+            .detail(format!(
+                "This account can have at most {max} open orders. Order again when one of them has ended. A \
+                 verified e-mail address permits the most."
+            ))
+            .extension("max_open_orders", max)
+            .header(header::RETRY_AFTER, HeaderValue::from_static("5")),
             ApiError::Order(OrderError::TotalOutOfRange) => Self::invalid_body(&[FieldError {
                 pointer: "/items".to_owned(),
                 detail: format!("an order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen"),

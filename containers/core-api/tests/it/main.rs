@@ -21,6 +21,7 @@ mod input_validation;
 mod jwks_refresh;
 mod openapi;
 mod optimistic_concurrency;
+mod order_limits;
 mod order_listing;
 mod order_mail_preferences;
 mod orders;

@@ -13,6 +13,7 @@ use core_api::{
     catalog::Catalog,
     dynamodb,
     http::{self, AppState},
+    order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
 };
@@ -56,12 +57,18 @@ pub struct TestAppConfig {
     pub required_origin_secrets: Option<OriginSecrets>,
     /// The DynamoDB endpoint that core-api uses, if not the real one.
     pub dynamodb_url: Option<String>,
+    pub order_limits: OrderLimits,
 }
 
 pub fn trusted_proxies(proxies: &[&str]) -> TrustedProxies {
     let networks = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
     TrustedProxies::new(networks, HeaderName::from_static("x-forwarded-for"))
 }
+
+const UNLIMITED: AccountLimits = AccountLimits {
+    max_units: u32::MAX,
+    max_open_orders: None,
+};
 
 impl Default for TestAppConfig {
     fn default() -> Self {
@@ -72,6 +79,10 @@ impl Default for TestAppConfig {
             trusted_proxies: trusted_proxies(&["127.0.0.1"]),
             required_origin_secrets: None,
             dynamodb_url: None,
+            order_limits: OrderLimits {
+                verified: UNLIMITED,
+                unverified: Some(UNLIMITED),
+            },
         }
     }
 }
@@ -97,6 +108,7 @@ impl TestApp {
             trusted_proxies,
             required_origin_secrets,
             dynamodb_url,
+            order_limits,
         } = config;
         let aws = aws_client::sdk_config().await;
         let dynamodb = Client::new(&aws);
@@ -122,7 +134,7 @@ impl TestApp {
         );
         let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
         let catalog = Catalog::new(pool.clone(), product_outbox, clock.clone());
-        let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox);
+        let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox, order_limits);
         let verifier = test_user::verifier(clock.clone());
         let app = AppState {
             carts: carts.clone(),

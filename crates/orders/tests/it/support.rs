@@ -72,6 +72,7 @@ impl TestContext {
             traceparent: TraceParent::root(at),
             order_mails: true,
             mail_language: Language::En,
+            max_open_orders: None,
         }
     }
 

@@ -91,6 +91,7 @@ impl TestContext {
             traceparent: TraceParent::root(now()),
             order_mails,
             mail_language,
+            max_open_orders: None,
         };
         self.orders.place(&new).await.unwrap().0
     }

@@ -107,6 +107,7 @@ impl TestContext {
             traceparent: TraceParent::root(at),
             order_mails: true,
             mail_language: Language::En,
+            max_open_orders: None,
         };
         let (order, event) = self.orders_with_age(age).place(&new).await.unwrap();
         let event = event.unwrap();

@@ -72,6 +72,7 @@ impl TestContext {
             traceparent: TraceParent::root(now),
             order_mails: true,
             mail_language: Language::En,
+            max_open_orders: None,
         };
         let (order, created) = self.orders.place(&new).await.unwrap();
         SagaState {

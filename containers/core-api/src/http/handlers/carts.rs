@@ -180,7 +180,7 @@ pub async fn remove_item(
 ///
 /// The order is accepted but not yet paid; read it to follow its status. If it fails, its products are in the
 /// cart again. Repeating the request with the same Idempotency-Key returns the same order, whatever the cart
-/// contains by then.
+/// contains by then. The limits of `POST /v1/orders` apply.
 #[utoipa::path(
     post, path = "/v1/cart/checkout", tag = "Cart", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
@@ -200,6 +200,9 @@ pub async fn remove_item(
                                       `product_ids` are not in stock; `cart` is the present cart. \
                                       `total-changed`: the total is not `expected_total`; `cart` is the \
                                       present cart. `total-out-of-range`: an order cannot have this total. \
+                                      `too-many-units`: the account can order at most `max_units` units at \
+                                      once. `too-many-open-orders`: the account has `max_open_orders` open \
+                                      orders. \
                                       `cart-full`: the cart of the Cart-Token does not fit into the \
                                       caller's cart",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),

@@ -24,7 +24,9 @@ use crate::{
 /// Places an order.
 ///
 /// The order copies the current names and prices from the catalog. It is accepted but not yet paid; read it
-/// to follow its status. Repeating the request with the same Idempotency-Key returns the same order.
+/// to follow its status. Repeating the request with the same Idempotency-Key returns the same order. The
+/// service can be configured to refuse accounts whose e-mail address is not verified (403
+/// `email-not-verified`).
 #[utoipa::path(
     post, path = "/v1/orders", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
@@ -36,8 +38,10 @@ use crate::{
         (status = 202, description = "The accepted order", body = OrderResponse,
          headers(("Location" = String, description = "The path of the order"))),
         (status = 409, description = "`total-changed`: the total is not `expected_total`; `total` is the current \
-                                      one. `request-in-progress`: a request with the same Idempotency-Key is \
-                                      in progress",
+                                      one. `too-many-units`: the account can order at most `max_units` units \
+                                      at once. `too-many-open-orders`: the account has `max_open_orders` \
+                                      open orders. `request-in-progress`: a request with the same \
+                                      Idempotency-Key is in progress",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
