@@ -86,7 +86,12 @@ impl Orders {
         match self.write_order(order_id, new, Some(other)).await? {
             Placement::Placed(order, event) => Ok(Some((*order, event))),
             Placement::KeyUsed | Placement::Conflict => Ok(None),
-            Placement::TooManyOpenOrders(max) => Err(PlaceError::TooManyOpenOrders(max)),
+            Placement::TooManyOpenOrders(max) => {
+                match self.find_by_key(new.user_id, &new.idempotency_key).await? {
+                    Some(_) => Ok(None),
+                    None => Err(PlaceError::TooManyOpenOrders(max)),
+                }
+            }
         }
     }
 

@@ -19,8 +19,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{CartError, CartId, Carts, PricedCart, cart::CartLine};
-use crate::order_service::{Buyer, ExpectedTotal, OrderError, OrderService, PaymentMethod, check_total};
+use super::{Cart, CartError, CartId, Carts, PricedCart, cart::CartLine};
+use crate::{
+    order_limits::AccountLimits,
+    order_service::{Buyer, ExpectedTotal, OrderError, OrderService, PaymentMethod, check_total},
+};
 
 /// The number of attempts when concurrent requests change the cart.
 const MAX_ATTEMPTS: u32 = 20;
@@ -92,9 +95,10 @@ impl OrderService {
         let expected_total = request.expected_total.map(|JsonObject(expected)| expected);
         for attempt in 0..MAX_ATTEMPTS {
             carts.back_off(attempt).await;
-            // The cart is read before the key: if a concurrent request with this key has emptied it, the
-            // order is found.
             let mut cart = carts.read(&id).await?;
+            let checked = self.check_cart(&cart, &buyer, expected_total).await;
+            // The key is read last: a request that repeats another one, even at the same time, gets its
+            // order, whatever the checks found.
             if let Some(order) = self.orders.find_by_key(buyer.id, &idempotency_key).await? {
                 return if order.payment_method == payment_method {
                     Ok(order)
@@ -102,13 +106,7 @@ impl OrderService {
                     Err(PlaceError::KeyReused.into())
                 };
             }
-            if cart.lines.is_empty() {
-                return Err(CheckoutError::Empty);
-            }
-            let limits = self.limits.for_buyer(&buyer)?;
-            limits.check_units(cart.lines.iter().map(|line| line.quantity))?;
-            let priced = PricedCart::load(&cart, &self.catalog).await?;
-            let priced = check_can_be_ordered(priced, expected_total)?;
+            let (priced, limits) = checked?;
             let new_order = NewOrder {
                 user_id: buyer.id,
                 contact_email: buyer.email.clone(),
@@ -131,6 +129,32 @@ impl OrderService {
             }
         }
         Err(CartError::Contended.into())
+    }
+
+    /// Returns the priced cart and the buyer's limits if all of the cart can be ordered for the expected
+    /// total.
+    async fn check_cart(
+        &self,
+        cart: &Cart,
+        buyer: &Buyer,
+        expected_total: Option<ExpectedTotal>,
+    ) -> Result<(PricedCart, AccountLimits), CheckoutError> {
+        if cart.lines.is_empty() {
+            return Err(CheckoutError::Empty);
+        }
+        let limits = self.limits.for_buyer(buyer)?;
+        limits.check_units(cart.lines.iter().map(|line| line.quantity))?;
+        let priced = PricedCart::load(cart, &self.catalog).await?;
+        let withdrawn = priced.withdrawn();
+        if !withdrawn.is_empty() {
+            return Err(CheckoutError::Withdrawn(withdrawn));
+        }
+        match check_total(priced.total, expected_total) {
+            Err(OrderError::TotalChanged(_)) => Err(CheckoutError::TotalChanged(priced)),
+            Err(error) => Err(error.into()),
+            Ok(()) if priced.short_lines().next().is_some() => Err(CheckoutError::InsufficientStock(priced)),
+            Ok(()) => Ok((priced, limits)),
+        }
     }
 }
 
@@ -162,23 +186,6 @@ impl Carts {
         })
         .await?;
         Ok(())
-    }
-}
-
-/// Returns the cart if all of it can be ordered for the expected total.
-fn check_can_be_ordered(
-    cart: PricedCart,
-    expected_total: Option<ExpectedTotal>,
-) -> Result<PricedCart, CheckoutError> {
-    let withdrawn = cart.withdrawn();
-    if !withdrawn.is_empty() {
-        return Err(CheckoutError::Withdrawn(withdrawn));
-    }
-    match check_total(cart.total, expected_total) {
-        Err(OrderError::TotalChanged(_)) => Err(CheckoutError::TotalChanged(cart)),
-        Err(error) => Err(error.into()),
-        Ok(()) if cart.short_lines().next().is_some() => Err(CheckoutError::InsufficientStock(cart)),
-        Ok(()) => Ok(cart),
     }
 }
 

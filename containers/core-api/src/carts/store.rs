@@ -167,7 +167,13 @@ impl Carts {
             };
             let anonymous_version = anonymous.version.expect("a stored cart has a version");
             let mut cart = self.read(id).await?;
-            cart.merge_lines(&anonymous.lines)?;
+            if let Err(full) = cart.merge_lines(&anonymous.lines) {
+                // A concurrent request may have merged them in between.
+                match self.find_by_token(token).await? {
+                    Some(unchanged) if unchanged == anonymous => return Err(full.into()),
+                    _ => continue,
+                }
+            }
             let (put, _) = self.conditional_put(id, &cart)?;
             let delete = Delete::builder()
                 .table_name(&self.table)

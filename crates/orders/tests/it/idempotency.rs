@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use domain::{Clock, Quantity, UserId};
+use domain::{Clock, OrderId, Quantity, UserId};
 use orders::PlaceError;
 
 use crate::support::TestContext;
@@ -125,4 +125,22 @@ async fn pages_list_every_order_once_newest_first() {
     }
     assert_eq!(seen, placed);
     assert_eq!(pages, 3);
+}
+
+#[tokio::test]
+async fn order_is_placed_together_with_the_other_item_or_not_at_all() {
+    let context = TestContext::new().await;
+    let user_id = UserId::new(context.clock.now());
+    let place = async |key: &str| {
+        let order_id = OrderId::new(context.clock.now());
+        let new = context.new_order(user_id, key);
+        let placed = context.orders.place_with(order_id, &new, context.other_item());
+        placed.await.unwrap()
+    };
+    assert!(place("first").await.is_some());
+    assert!(place("second").await.is_none(), "the other item exists");
+    assert_eq!(context.orders.list_all(user_id).await.unwrap().len(), 1);
+    assert_eq!(context.events().await, ["OrderCreated"]);
+    let second = context.orders.find_by_key(user_id, "second").await;
+    assert_eq!(second.unwrap(), None);
 }

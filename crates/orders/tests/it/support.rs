@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::{
     Client,
     types::{
-        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, Put, ScalarAttributeType,
     },
 };
 use domain::{
@@ -74,6 +74,16 @@ impl TestContext {
             mail_language: Language::En,
             max_open_orders: None,
         }
+    }
+
+    /// The write of an item that must not exist, for `Orders::place_with`.
+    pub fn other_item(&self) -> Put {
+        Put::builder()
+            .table_name(&self.tables.idempotency)
+            .item("id", AttributeValue::S("other".to_owned()))
+            .condition_expression("attribute_not_exists(id)")
+            .build()
+            .unwrap()
     }
 
     pub async fn place(&self) -> PlacedOrder {
