@@ -32,7 +32,7 @@ impl fmt::Display for Currency {
 }
 
 /// An amount, zero or more, in the minor units of its currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Money {
     amount: i64,
     currency: Currency,
