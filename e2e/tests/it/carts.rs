@@ -120,7 +120,7 @@ async fn unauthenticated_cart_merges_into_the_account_and_is_ordered() {
 
 #[tokio::test]
 async fn a_declined_order_returns_its_lines_to_the_cart() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(700, 10).await;
     let customer = system.customer().await;
     let bearer = format!("Bearer {}", customer.token);

@@ -79,7 +79,7 @@ async fn reservation_expires_after_its_timeout() {
 /// The saga waits for the holder of the stock, then fails the order and leaves nothing behind.
 #[tokio::test]
 async fn order_fails_unpaid_while_another_reservation_holds_the_stock() {
-    let system = TestSystem::shared().await;
+    let system = TestSystem::shared();
     let lantern = system.create_product(100, 5).await;
     let holder = uuid_v7(system.now());
     let body = json!({
