@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use database::Config;
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use secrets::{InvalidSecret, MAX_AGE, Secret};
 use users::Users;
 
 use crate::{
@@ -14,40 +14,34 @@ use crate::{
     email_link::EmailLinks,
     login_throttle::{DEFAULT_MAX_FAILURES_PER_IP, LoginThrottle},
     mailer::Mailer,
-    secrets_manager::SecretsManager,
-    sessions::Sessions,
+    sessions::Peppers,
     sessions_table::SessionsTable,
-    signing_keys::{CACHE_TTL, CachedSigningKeys},
+    signing_keys::SigningKeys,
 };
 
 /// A process handles one request at a time. The second connection replaces one that died while the process
 /// was frozen.
 const MAX_DATABASE_CONNECTIONS: u32 = 2;
 
-/// The part of the credentials secret that is used here. Other programs use its other members.
-#[derive(Deserialize)]
-struct DatabaseCredentials {
-    url: SecretString,
-}
-
-/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names.
+/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names. The pool follows changes
+/// of the secret.
 ///
 /// The function starts even when the database is unreachable, and then answers 503.
 pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError> {
     let name = secret_name(context, "DATABASE_CREDENTIALS_SECRET", "core-api/db-credentials")?;
-    let secret = secrets_manager(context).read(&name).await?;
-    let DatabaseCredentials { url } = serde_json::from_str(secret.expose_secret())
-        // The parser's message could quote the password.
-        .map_err(|_| format!("the secret {name} is not {{\"url\": …}}"))?;
-    let pool = database::connect_lazy(&Config {
-        url,
-        max_connections: MAX_DATABASE_CONNECTIONS,
+    let url = secret(context, name, MAX_AGE, |text| {
+        Ok(database::url_from_secret(text)?)
     })
-    .map_err(|_| format!("the `url` in the secret {name} is not a PostgreSQL URL"))?;
+    .await?;
+    let pool = database::connect_lazy(&Config {
+        url: SecretString::clone(&*url.current().await),
+        max_connections: MAX_DATABASE_CONNECTIONS,
+    })?;
     if let Err(error) = pool.acquire().await {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts database is unreachable");
     }
+    tokio::spawn(database::follow_secret(pool.clone(), url));
     Ok(Users::new(pool, context.clock.clone()))
 }
 
@@ -58,18 +52,10 @@ pub(crate) async fn sessions_table(context: &FunctionContext) -> Result<Sessions
     Ok(sessions_table)
 }
 
-/// Reads the pepper of the refresh tokens from the secret that `REFRESH_PEPPER_SECRET` names.
-pub(crate) async fn sessions(
-    context: &FunctionContext,
-    sessions_table: SessionsTable,
-) -> Result<Sessions, InitError> {
+/// The peppers of the refresh tokens, from the secret that `REFRESH_PEPPER_SECRET` names.
+pub(crate) async fn peppers(context: &FunctionContext) -> Result<Secret<Peppers>, InitError> {
     let name = secret_name(context, "REFRESH_PEPPER_SECRET", "ecommerce/refresh-pepper")?;
-    let pepper = secrets_manager(context)
-        .read(&name)
-        .await?
-        .expose_secret()
-        .parse()?;
-    Ok(Sessions::new(sessions_table, pepper, context.clock.clone()))
+    secret(context, name, MAX_AGE, |text| Ok(text.expose_secret().parse()?)).await
 }
 
 pub(crate) async fn user_token_issuer(context: &FunctionContext) -> Result<UserTokenIssuer, InitError> {
@@ -81,13 +67,19 @@ pub(crate) async fn user_token_issuer(context: &FunctionContext) -> Result<UserT
     ))
 }
 
-/// Reads the signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names.
-pub(crate) async fn signing_keys(context: &FunctionContext) -> Result<CachedSigningKeys, InitError> {
+/// The signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names. Keys of which none can sign now
+/// are invalid.
+pub(crate) async fn signing_keys(context: &FunctionContext) -> Result<Secret<SigningKeys>, InitError> {
     let name = secret_name(context, "USER_SIGNING_KEYS_SECRET", "ecommerce/user-signing-keys")?;
-    let cache_ttl: Option<u32> = context.environment.optional("SIGNING_KEYS_CACHE_TTL_SECONDS")?;
-    let cache_ttl = cache_ttl.map_or(CACHE_TTL, |seconds| TimeDelta::seconds(seconds.into()));
-    let secrets_manager = secrets_manager(context);
-    Ok(CachedSigningKeys::load(secrets_manager, name, cache_ttl, context.clock.clone()).await?)
+    let max_age: Option<u32> = context.environment.optional("SIGNING_KEYS_CACHE_TTL_SECONDS")?;
+    let max_age = max_age.map_or(MAX_AGE, |seconds| TimeDelta::seconds(seconds.into()));
+    let clock = context.clock.clone();
+    secret(context, name, max_age, move |text| {
+        let signing_keys = SigningKeys::parse(text)?;
+        signing_keys.active_key(clock.now())?;
+        Ok(signing_keys)
+    })
+    .await
 }
 
 pub(crate) fn email_links(context: &FunctionContext, sessions_table: SessionsTable) -> EmailLinks {
@@ -112,8 +104,14 @@ pub(crate) fn mailer(context: &FunctionContext) -> Result<Mailer, EnvironmentErr
     Ok(Mailer::new(client, queue_url, context.clock.clone()))
 }
 
-pub(crate) fn secrets_manager(context: &FunctionContext) -> SecretsManager {
-    SecretsManager::new(aws_sdk_secretsmanager::Client::new(&context.aws))
+pub(crate) async fn secret<T>(
+    context: &FunctionContext,
+    name: String,
+    max_age: TimeDelta,
+    parse: impl Fn(&SecretString) -> Result<T, InvalidSecret> + Send + Sync + 'static,
+) -> Result<Secret<T>, InitError> {
+    let client = aws_sdk_secretsmanager::Client::new(&context.aws);
+    Ok(Secret::load(client, name, max_age, context.clock.clone(), parse).await?)
 }
 
 /// The secret's name from the environment variable, or else the name that the deployment template gives the

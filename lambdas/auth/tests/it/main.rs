@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod auth_flows;
+mod iam_proxy;
 mod login_throttle;
 mod oauth;
+mod secret_rotation;
 mod sessions;
 mod support;
 mod test_clock;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{stock_steps::signing_key_json, support::TestContext};
 
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_saga");
+pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_saga");
 
 /// Creates a secret and returns its name.
-async fn create_secret(context: &TestContext, kind: &str, value: &str) -> String {
+pub async fn create_secret(context: &TestContext, kind: &str, value: &str) -> String {
     let name = format!("{}/{kind}", context.event_bus);
     let secrets = aws_sdk_secretsmanager::Client::new(&context.aws);
     secrets
@@ -36,7 +36,7 @@ async fn start_process_payment(context: &TestContext) -> FunctionProcess {
         .unwrap()
 }
 
-fn state_json(state: &SagaState) -> Value {
+pub fn state_json(state: &SagaState) -> Value {
     json!({
         "order_id": state.order_id,
         "user_id": state.user_id,

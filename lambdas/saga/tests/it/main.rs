@@ -6,5 +6,6 @@
 mod completion_steps;
 mod deployed_functions;
 mod payment_steps;
+mod secret_rotation;
 mod stock_steps;
 mod support;

@@ -4,8 +4,6 @@
 //! verifiers know each key before they see a token that it signed. The key with the latest `signs_from` that
 //! is not in the future signs.
 
-mod cache;
-
 use domain::Timestamp;
 use jsonwebtoken::{
     Algorithm, EncodingKey,
@@ -13,9 +11,6 @@ use jsonwebtoken::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-
-use crate::secrets_manager::ReadSecretError;
-pub use cache::{CACHE_TTL, CachedSigningKeys};
 
 pub struct SigningKeys {
     keys: Vec<SigningKey>,
@@ -45,8 +40,6 @@ struct StoredKey {
 /// No message of these errors contains key material.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeysError {
-    #[error(transparent)]
-    Secret(#[from] ReadSecretError),
     /// The parser's message is dropped, because it could quote the secret.
     #[error(r#"the signing keys are not {{"keys":[{{"kid","private_key_pem","signs_from"}}]}}"#)]
     Malformed,
