@@ -6,6 +6,8 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod dead_letter_archiver;
+mod mail_services;
 mod notification_sender;
 mod order_processor;
 mod order_reconciler;

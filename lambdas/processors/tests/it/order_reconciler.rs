@@ -183,6 +183,18 @@ impl TestContext {
         serde_json::from_str(&request.send().await.unwrap().input.unwrap()).unwrap()
     }
 
+    /// Redrives a parked order as `xtask redrive` does.
+    async fn redrive(&self, order: &Order) {
+        let update = self.dynamo.update_item().table_name(&self.tables.orders);
+        update
+            .key("user_id", AttributeValue::S(order.user_id.to_string()))
+            .key("order_id", AttributeValue::S(order.order_id.to_string()))
+            .update_expression("REMOVE parked_at")
+            .send()
+            .await
+            .unwrap();
+    }
+
     /// Receives the messages in the parking queue, which is empty afterwards.
     async fn receive_parked(&self) -> Vec<Value> {
         let receive = self.sqs.receive_message().queue_url(&self.parking_queue_url);
@@ -324,8 +336,12 @@ async fn order_is_parked_once_after_the_last_restart() {
     assert_eq!(message["execution"], json!(context.execution_arn(&last)));
     assert_eq!(message["state"], context.execution_input(&last).await);
     assert_eq!(context.execution_names(None).await.len(), 4);
-    let open = reconciler.invoke(json!({})).await.unwrap();
-    assert_eq!(open["open"], 0, "a parked order must not count as open");
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!(
+        (&run["open"], &run["parked_total"]),
+        (&json!(0), &json!(1)),
+        "a parked order is counted apart from the open ones"
+    );
 }
 
 #[tokio::test]
@@ -343,7 +359,42 @@ async fn order_parked_by_its_saga_is_not_parked_again() {
         );
     }
     assert_eq!(context.receive_parked().await, [Value::Null; 0]);
-    assert_eq!(context.load_order(&order).await.open, None);
+    assert!(context.load_order(&order).await.is_parked());
+}
+
+/// The redriven saga dies at once, as an Express execution does after five minutes.
+#[tokio::test]
+async fn redriven_order_is_restarted_and_parked_again() {
+    let fail_state = json!({"Type": "Fail", "Error": "States.Timeout"});
+    let context = TestContext::with_state_machine(StateMachineType::Standard, fail_state).await;
+    let (order, _) = context.place_order(TimeDelta::hours(5)).await;
+    let orders = context.orders_with_age(TimeDelta::zero());
+    assert!(orders.park(&order).await.unwrap());
+    let reconciler = context.start_reconciler().await;
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!((&run["parked_total"], &run["redriven"]), (&json!(1), &json!(0)));
+    let age = run["oldest_parked_age_seconds"].as_u64().unwrap();
+    assert!((18_000..20_000).contains(&age), "{age}");
+    assert_eq!(
+        context.execution_names(None).await,
+        [""; 0],
+        "an operator has to redrive it"
+    );
+
+    context.redrive(&order).await;
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!(run["redriven"], 1);
+    // The first start has no predecessor and is not a restart.
+    for restarted in [1, 1, 1, 1, 0] {
+        context.wait_until_executions_end().await;
+        assert_eq!(
+            run_once(&reconciler).await,
+            run_counts(restarted, 1 - restarted, 0)
+        );
+    }
+    assert_eq!(context.receive_parked().await.len(), 1);
+    let parked = context.load_order(&order).await;
+    assert!(parked.is_parked() && parked.parked_at.is_some(), "{parked:?}");
 }
 
 #[tokio::test]
@@ -457,5 +508,5 @@ async fn each_run_emits_its_metrics() {
         (&directive["Namespace"], &directive["Dimensions"]),
         (&json!("Matsuri/Orders"), &json!([[]]))
     );
-    assert_eq!(directive["Metrics"].as_array().unwrap().len(), 4);
+    assert_eq!(directive["Metrics"].as_array().unwrap().len(), 6);
 }
