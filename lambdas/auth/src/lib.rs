@@ -33,7 +33,7 @@
 //! - `MAX_LOGIN_FAILURES_PER_IP`: failed logins per IP address and hour, over all accounts. Default 100.
 //!   Read by `login` and by all functions that send mail on request.
 //! - `OAUTH_…`, `GOOGLE_…`, `GITHUB_…`: see `oauth::Providers::from_env`. Read by `oauth-start` and
-//!   `oauth-callback`.
+//!   `oauth-callback`. Only `oauth-callback` reads the client secrets.
 
 mod access_token;
 mod api_gateway;

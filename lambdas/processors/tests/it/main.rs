@@ -11,6 +11,7 @@ mod mail_services;
 mod notification_sender;
 mod order_processor;
 mod order_reconciler;
+mod orders_table;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};

@@ -1,13 +1,6 @@
 //! Tests of order-reconciler: one test for each state of an order and its saga.
 
-use aws_config::SdkConfig;
-use aws_sdk_dynamodb::{
-    Client as DynamoDb,
-    types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ScalarAttributeType,
-    },
-};
+use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
 use aws_sdk_sfn::{
     Client as StepFunctions,
     types::{ExecutionStatus, StateMachineType},
@@ -16,10 +9,10 @@ use chrono::TimeDelta;
 use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::TraceParent;
 use lambda_shared::testing::{FunctionProcess, create_table};
-use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
+use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{EXECUTABLE, batch_item_failures, now, sqs_event};
+use crate::{EXECUTABLE, batch_item_failures, now, orders_table::create_orders_table, sqs_event};
 
 struct TestContext {
     tables: Tables,
@@ -204,38 +197,6 @@ impl TestContext {
             .map(|message| serde_json::from_str(&message.body.unwrap()).unwrap())
             .collect()
     }
-}
-
-/// Creates an orders table with the index of open orders.
-async fn create_orders_table(aws: &SdkConfig) -> String {
-    let name = format!("test-{}", uuid_v7(now()));
-    let text = |name: &str| {
-        let definition = AttributeDefinition::builder().attribute_name(name);
-        definition.attribute_type(ScalarAttributeType::S).build().unwrap()
-    };
-    let key = |name: &str, kind| {
-        let element = KeySchemaElement::builder().attribute_name(name);
-        element.key_type(kind).build().unwrap()
-    };
-    let index = GlobalSecondaryIndex::builder()
-        .index_name(OPEN_ORDERS_INDEX)
-        .key_schema(key("open", KeyType::Hash))
-        .key_schema(key("order_id", KeyType::Range))
-        .projection(
-            Projection::builder()
-                .projection_type(ProjectionType::KeysOnly)
-                .build(),
-        );
-    let table = DynamoDb::new(aws)
-        .create_table()
-        .table_name(&name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(["user_id", "order_id", "open"].map(text).into()))
-        .key_schema(key("user_id", KeyType::Hash))
-        .key_schema(key("order_id", KeyType::Range))
-        .global_secondary_indexes(index.build().unwrap());
-    table.send().await.unwrap();
-    name
 }
 
 /// Runs the reconciler and returns the numbers of restarted, parked and failed orders.
