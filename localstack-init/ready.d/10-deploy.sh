@@ -65,6 +65,7 @@ if ! awslocal cloudformation deploy \
     SigningKeysCacheTtlSeconds="${SIGNING_KEYS_CACHE_TTL_SECONDS:-300}" \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
+    MailsPerSecond=1000 \
     MaxLoginFailuresPerIp=1000000; then # locally, all clients share one address
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2

@@ -65,6 +65,7 @@ fn target_prefix(service: &str) -> &'static str {
     match service {
         "sqs" => "AmazonSQS",
         "states" => "AWSStepFunctions",
+        "dynamodb" => "DynamoDB_20120810",
         "secretsmanager" => "secretsmanager",
         _ => "AWSEvents",
     }

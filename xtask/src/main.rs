@@ -145,7 +145,7 @@ struct DeployArgs {}
 
 /// Redrive the messages of a dead-letter queue or a parking queue.
 ///
-/// Messages of a dead-letter queue return to their source queue, the sagas of parked orders start again, and
+/// Messages of a dead-letter queue return to their source queue, order-reconciler resumes parked orders, and
 /// parked events are published. The command shows the messages and asks for confirmation first. It deletes a
 /// message only after it has sent it, so Ctrl-C loses no message.
 #[derive(Debug, Args)]

@@ -141,6 +141,12 @@ fn function_environment(context: &Context) -> anyhow::Result<Vec<(&'static str, 
             ("EVENT_BUS", "ecommerce-event-bus"),
             ("MAIL_FROM", "shop@example.com"),
             ("STOREFRONT_URL", "https://shop.test"),
+            ("MAILS_PER_SECOND", "14"),
+            ("CONCURRENT_INVOCATIONS", "2"),
+            (
+                "NOTIFICATION_QUEUE_URL",
+                "http://sqs.ap-northeast-1.amazonaws.com/000000000000/notification-queue",
+            ),
             (
                 "STATE_MACHINE_ARN",
                 "arn:aws:states:ap-northeast-1:000000000000:stateMachine:order-saga",

@@ -3,6 +3,7 @@
 //! core-api and stock-service share one database and its migrations. Only core-api writes products and users;
 //! only stock-service writes stock. `core-api migrate` applies the migrations.
 
+mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -14,6 +15,8 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+
+pub use secret::{CredentialsError, follow_secret, url_from_secret};
 
 /// The schema migrations in `migrations/`, in order.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -30,14 +33,18 @@ pub struct Config {
 /// A connection pool that connects on first use, so that a service starts and reports that it is not ready
 /// while the database is down. Fails when the URL is malformed.
 pub fn connect_lazy(config: &Config) -> Result<PgPool, sqlx::Error> {
-    let options: PgConnectOptions = config.url.expose_secret().parse()?;
-    // A statement that takes longer is waiting for a lock while it holds locks that others wait for.
-    let options = options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
+    let options = connect_options(&config.url)?;
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         // Long enough for the first second of a load spike, and shorter than the timeouts of clients.
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options))
+}
+
+fn connect_options(url: &SecretString) -> Result<PgConnectOptions, sqlx::Error> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    // A statement that takes longer is waiting for a lock while it holds locks that others wait for.
+    Ok(options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]))
 }
 
 /// Applies pending migrations. Idempotent, and safe to run concurrently: it takes a lock in the database.

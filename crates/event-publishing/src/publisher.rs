@@ -1,6 +1,6 @@
 //! Publishes events to EventBridge and checks the result of every entry.
 
-use std::slice;
+use std::{slice, time::Duration};
 
 use aws_sdk_eventbridge::{
     Client,
@@ -12,6 +12,7 @@ use aws_sdk_eventbridge::{
 use domain::EventId;
 use events::OutboxEvent;
 use futures::{StreamExt, stream};
+use tokio::time::timeout;
 
 /// Maximum entries of a PutEvents call (EventBridge quota).
 const ENTRIES_PER_CALL: usize = 10;
@@ -19,6 +20,9 @@ const ENTRIES_PER_CALL: usize = 10;
 /// Maximum concurrent PutEvents calls: sequential calls are slower than the rate at which a flash sale emits
 /// events.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// Time limit of a PutEvents call with its retries. EventBridge answers within milliseconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Publishes to one event bus. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -101,8 +105,10 @@ impl Publisher {
 
     async fn put_events(&self, chunk: &[OutboxEvent]) -> Result<Delivery, CallError> {
         let entries = chunk.iter().map(|event| self.entry(event)).collect();
-        let response = self.client.put_events().set_entries(Some(entries)).send().await;
-        response
+        let call = self.client.put_events().set_entries(Some(entries)).send();
+        timeout(CALL_TIMEOUT, call)
+            .await
+            .map_err(|_| CallError::timed_out())?
             .map(|response| Delivery::from_response(chunk, &response))
             .map_err(CallError::from)
     }
@@ -116,6 +122,15 @@ impl Publisher {
             // EventBridge stores whole seconds; the event envelope has the exact time.
             .time(DateTime::from_secs(event.occurred_at.timestamp()))
             .build()
+    }
+}
+
+impl CallError {
+    fn timed_out() -> Self {
+        Self {
+            reason: format!("EventBridge did not respond within {} s", CALL_TIMEOUT.as_secs()),
+            permanent: false,
+        }
     }
 }
 

@@ -30,11 +30,15 @@ const MAX_COMMITS_PER_PUBLISH: usize = 64;
 
 /// Publishes the events of an outbox.
 pub struct Relay {
+    inner: Inner,
+    committed: mpsc::Receiver<Vec<OutboxEvent>>,
+}
+
+struct Inner {
     outbox: Arc<dyn Outbox>,
     publisher: Publisher,
     parking_queue: ParkingQueue,
     clock: Clock,
-    committed: mpsc::Receiver<Vec<OutboxEvent>>,
 }
 
 /// Notifies the relay of committed events. Cloning is cheap.
@@ -63,10 +67,12 @@ impl Relay {
         let (sender, committed) = mpsc::channel(COMMITTED_CHANNEL_CAPACITY);
         (
             Self {
-                outbox: Arc::new(outbox),
-                publisher,
-                parking_queue,
-                clock,
+                inner: Inner {
+                    outbox: Arc::new(outbox),
+                    publisher,
+                    parking_queue,
+                    clock,
+                },
                 committed,
             },
             RelayHandle(sender),
@@ -74,39 +80,59 @@ impl Relay {
     }
 
     /// Runs until `stop` is cancelled, then publishes the events still in the channel.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut measure = tokio::time::interval(MEASURE_INTERVAL);
-        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut available, mut has_senders) = (true, true);
+    ///
+    /// Publishing, sweeping and measuring do not wait for each other: while a PutEvents call hangs, the sweep
+    /// publishes the events that wait behind it.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { inner, committed } = self;
+        tokio::join!(
+            inner.publish_until_stopped(committed, &stop),
+            inner.sweep_until_stopped(&stop),
+            inner.measure_until_stopped(&stop),
+        );
+    }
+}
+
+impl Inner {
+    async fn publish_until_stopped(
+        &self,
+        mut committed: mpsc::Receiver<Vec<OutboxEvent>>,
+        stop: &CancellationToken,
+    ) {
+        let mut batch = Vec::new();
         loop {
-            let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                received = self.committed.recv_many(&mut batch, MAX_COMMITS_PER_PUBLISH), if has_senders => {
-                    has_senders = received > 0;
-                    self.publish_committed(batch).await;
+                received = committed.recv_many(&mut batch, MAX_COMMITS_PER_PUBLISH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.publish_committed(std::mem::take(&mut batch)).await;
                 }
-                _ = sweep.tick() => {
-                    let swept = self.sweep().await;
-                    log_availability_change(&mut available, swept);
-                }
-                // If the outbox cannot be measured, it cannot be swept either, and the failed sweep is
-                // logged.
-                _ = measure.tick() => drop(self.record_backlog_metrics().await),
             }
         }
-        self.committed.close();
-        let mut remaining = Vec::new();
-        while self
-            .committed
-            .recv_many(&mut remaining, MAX_COMMITS_PER_PUBLISH)
-            .await
-            > 0
-        {
-            self.publish_committed(std::mem::take(&mut remaining)).await;
+        committed.close();
+        while committed.recv_many(&mut batch, MAX_COMMITS_PER_PUBLISH).await > 0 {
+            self.publish_committed(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn sweep_until_stopped(&self, stop: &CancellationToken) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut available = true;
+        while let Some(_tick) = stop.run_until_cancelled(interval.tick()).await {
+            log_availability_change(&mut available, self.sweep().await);
+        }
+    }
+
+    async fn measure_until_stopped(&self, stop: &CancellationToken) {
+        let mut interval = tokio::time::interval(MEASURE_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(_tick) = stop.run_until_cancelled(interval.tick()).await {
+            // If the outbox cannot be measured, it cannot be swept either, and the failed sweep is logged.
+            drop(self.record_backlog_metrics().await);
         }
     }
 

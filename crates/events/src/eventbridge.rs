@@ -1,6 +1,7 @@
 //! Events in the form in which EventBridge delivers them to consumers, and how to parse them.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{Envelope, EventData};
 
@@ -66,6 +67,19 @@ pub struct EventHeader {
     pub detail_type: String,
 }
 
+/// The `detail` of a message body as it was received. [`EventBridgeEvent::parse`] drops the members that this
+/// version does not know.
+///
+/// # Errors
+/// When the body is not a JSON object with a `detail`.
+pub fn received_detail(body: &str) -> Result<Value, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct ReceivedEvent {
+        detail: Value,
+    }
+    serde_json::from_str::<ReceivedEvent>(body).map(|event| event.detail)
+}
+
 #[derive(Deserialize)]
 struct VersionedEvent {
     detail: VersionedDetail,
@@ -84,7 +98,7 @@ mod tests {
     use super::*;
     use crate::{EventContext, TraceParent, order::OrderCancelled};
 
-    fn cancelled_event() -> serde_json::Value {
+    fn cancelled_event() -> Value {
         let at = Timestamp::UNIX_EPOCH;
         let data = OrderCancelled {
             order_id: OrderId::new(at),
@@ -110,8 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn received_detail_keeps_unknown_members() {
+        let mut event = cancelled_event();
+        event["detail"]["data"]["unknown"] = json!(1);
+        assert_eq!(received_detail(&event.to_string()).unwrap(), event["detail"]);
+    }
+
+    #[test]
     fn rejects_malformed_messages_other_events_and_other_versions() {
-        let parse = |value: serde_json::Value| EventBridgeEvent::<OrderCancelled>::parse(&value.to_string());
+        let parse = |value: Value| EventBridgeEvent::<OrderCancelled>::parse(&value.to_string());
 
         assert!(matches!(
             EventBridgeEvent::<OrderCancelled>::parse("not JSON"),

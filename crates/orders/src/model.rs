@@ -73,7 +73,7 @@ pub struct Order {
     /// Id of the `OrderCreated` event: the causation id of the saga's events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_event_id: Option<domain::EventId>,
-    /// Shard of the open-orders index. `None` once the order has ended or an operator must resolve it.
+    /// Shard of the open-orders index. `None` once the order has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
     /// Number of saga restarts.
@@ -82,6 +82,12 @@ pub struct Order {
     /// Time of the last saga restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Timestamp>,
+    /// The number of restarts from which the order is parked. `None` until the first redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_limit: Option<u32>,
+    /// When the order was parked. `xtask redrive` removes it, and order-reconciler then resumes the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_at: Option<Timestamp>,
     /// Trace context of the request that placed the order.
     pub traceparent: TraceParent,
     /// When DynamoDB may remove the item, in Unix seconds.
@@ -154,6 +160,8 @@ impl Order {
             open: Some(open_orders::shard(order_id)),
             restarts: 0,
             restarted_at: None,
+            restart_limit: None,
+            parked_at: None,
             traceparent: new.traceparent,
             ttl: (at + RETENTION).timestamp(),
             order_mails: Some(new.order_mails),

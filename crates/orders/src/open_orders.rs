@@ -1,8 +1,8 @@
-//! Open orders: finding stuck ones, and recording restarts of their saga.
+//! Open orders: finding stuck and parked ones, and recording restarts of their saga.
 //!
 //! The index is sparse: an order has its key attribute `open` only while it is open. The key is sharded,
 //! because one partition's limit of 1,000 writes per second would throttle the table itself during a flash
-//! sale.
+//! sale. Parked orders, which wait for an operator, have a shard of their own until they have ended.
 
 use std::collections::HashMap;
 
@@ -22,10 +22,13 @@ pub const OPEN_ORDERS_INDEX: &str = "open-orders-index";
 /// Shards of the index. Each sustains 1,000 writes per second.
 const SHARDS: u8 = 8;
 
+/// The shard of parked orders, which are few.
+const PARKED: &str = "parked";
+
 /// Maximum pages (of up to 1 MB, some ten thousand orders) read per shard.
 const MAX_PAGES_PER_SHARD: usize = 10;
 
-/// Summary of the open orders.
+/// Summary of the open orders, or of the parked ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOrders {
     /// Number of open orders; a lower bound if there are hundreds of thousands.
@@ -48,12 +51,23 @@ pub(crate) fn shard(order_id: OrderId) -> String {
     (last % SHARDS).to_string()
 }
 
+impl Order {
+    /// Whether the order waits for an operator.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.open.as_deref() == Some(PARKED)
+    }
+}
+
 impl Orders {
     /// Returns a summary of the open orders, with up to `limit` of those placed before `before`. The index is
     /// eventually consistent, so a returned order may just have ended.
     pub async fn open_orders(&self, before: Timestamp, limit: usize) -> Result<OpenOrders, StoreError> {
         let mut open = OpenOrders::default();
-        let shards = (0..SHARDS).map(|shard| self.open_orders_in_shard(shard, before, limit));
+        let shards: Vec<String> = (0..SHARDS).map(|shard| shard.to_string()).collect();
+        let shards = shards
+            .iter()
+            .map(|shard| self.open_orders_in_shard(shard, before, limit));
         for open_in_shard in try_join_all(shards).await? {
             open.count += open_in_shard.count;
             open.oldest = open.oldest.into_iter().chain(open_in_shard.oldest).min();
@@ -64,9 +78,14 @@ impl Orders {
         Ok(open)
     }
 
+    /// Returns a summary of the parked orders, with up to `limit` of them.
+    pub async fn parked_orders(&self, limit: usize) -> Result<OpenOrders, StoreError> {
+        self.open_orders_in_shard(PARKED, Timestamp::MAX_UTC, limit).await
+    }
+
     async fn open_orders_in_shard(
         &self,
-        shard: u8,
+        shard: &str,
         before: Timestamp,
         limit: usize,
     ) -> Result<OpenOrders, StoreError> {
@@ -80,7 +99,7 @@ impl Orders {
                 .index_name(OPEN_ORDERS_INDEX)
                 .key_condition_expression("#open = :shard")
                 .expression_attribute_names("#open", "open")
-                .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
+                .expression_attribute_values(":shard", AttributeValue::S(shard.to_owned()))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
@@ -113,13 +132,25 @@ impl Orders {
         self.was_applied(order, update).await
     }
 
-    /// Removes an open order from the index: from then on an operator must resolve it. Returns false if the
-    /// order has ended or its saga was restarted meanwhile.
-    pub async fn mark_for_operator(&self, order: &Order) -> Result<bool, StoreError> {
+    /// Parks an open order: from then on an operator must resolve it. Returns false if the order has ended or
+    /// its saga was restarted meanwhile.
+    pub async fn park(&self, order: &Order) -> Result<bool, StoreError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("restarts", order.restarts)
-            .remove("open");
+            .set("open", PARKED)
+            .set("parked_at", self.clock.now());
+        self.was_applied(order, update).await
+    }
+
+    /// Makes a parked order that was redriven an open one again, with `restarts` more restarts of its saga.
+    /// Returns false if the order has ended or is not parked.
+    pub async fn unpark(&self, order: &Order, restarts: u32) -> Result<bool, StoreError> {
+        let update = OrderUpdate::for_order(order.user_id, order.order_id)
+            .require_status(&OrderStatus::OPEN)
+            .require_eq("open", PARKED)
+            .set("open", shard(order.order_id))
+            .set("restart_limit", order.restarts + restarts);
         self.was_applied(order, update).await
     }
 

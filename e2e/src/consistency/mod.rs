@@ -205,7 +205,8 @@ impl SystemSnapshot {
         snapshot
     }
 
-    /// The orders in the parking queue, which wait for an operator.
+    /// The orders that wait for an operator: those that order-reconciler has parked, and those in the parking
+    /// queue.
     #[must_use]
     pub fn parked_orders(&self) -> BTreeSet<OrderId> {
         let messages: Vec<&String> = self
@@ -214,8 +215,12 @@ impl SystemSnapshot {
             .collect();
         self.orders
             .iter()
+            .filter(|order| {
+                let id = order.order_id.to_string();
+                order.parked_at.is_some() && !order.status.is_final()
+                    || messages.iter().any(|body| body.contains(&id))
+            })
             .map(|order| order.order_id)
-            .filter(|id| messages.iter().any(|body| body.contains(&id.to_string())))
             .collect()
     }
 

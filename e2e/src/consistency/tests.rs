@@ -71,6 +71,8 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         final_event_id: None,
         open: None,
         restarted_at: None,
+        restart_limit: None,
+        parked_at: None,
         restarts: 0,
         traceparent: TraceParent::root(at),
         ttl: 0,

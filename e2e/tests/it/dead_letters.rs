@@ -1,6 +1,7 @@
-//! Malformed messages move to the dead-letter queue and do not delay other messages.
+//! Malformed messages move to the dead-letter queue and do not delay other messages. Their copies outlive the
+//! queue.
 
-use e2e::system::{TestSystem, eventually};
+use e2e::system::{TestSystem, aws::run_shell, eventually};
 
 /// Sends malformed messages to the queue, and asserts that they arrive unchanged in its dead-letter queue.
 async fn assert_moves_to_dlq(queue: &str) {
@@ -54,4 +55,21 @@ async fn stock_update_queue_moves_malformed_messages_to_dlq() {
 #[tokio::test]
 async fn notification_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("notification-queue").await;
+}
+
+#[tokio::test]
+async fn dead_letter_messages_are_copied_to_a_table() {
+    let system = TestSystem::shared();
+    let message = format!("not JSON, to be copied at {}", system.now());
+    system.send_message("stock-update-dlq", &message).await;
+    eventually("a copy of the message", async || {
+        let copies = run_shell(
+            &std::env::temp_dir(),
+            "awslocal lambda invoke --function-name dead-letter-archiver /dev/null >/dev/null
+             awslocal dynamodb scan --table-name ecommerce-dead-letters --output json",
+        )
+        .await;
+        copies.contains(&message).then_some(())
+    })
+    .await;
 }

@@ -3,11 +3,12 @@
 use chrono::TimeDelta;
 use domain::{Clock, ids::uuid_v7};
 use jsonwebtoken::{Algorithm, Header, encode};
+use secrets::Secret;
 use serde::Serialize;
 use tokens::Claims;
 use users::User;
 
-use crate::signing_keys::{CachedSigningKeys, SigningKeysError};
+use crate::signing_keys::{SigningKeys, SigningKeysError};
 
 /// The `aud` claim: every API of this system that users call.
 pub const AUDIENCE: &str = "matsuri";
@@ -17,7 +18,7 @@ pub const LIFETIME: TimeDelta = TimeDelta::minutes(15);
 /// Clones share the cached signing keys.
 #[derive(Clone, Debug)]
 pub struct UserTokenIssuer {
-    signing_keys: CachedSigningKeys,
+    signing_keys: Secret<SigningKeys>,
     /// The `iss` claim.
     issuer: String,
     clock: Clock,
@@ -41,7 +42,7 @@ struct IssuedClaims {
 
 impl UserTokenIssuer {
     #[must_use]
-    pub fn new(signing_keys: CachedSigningKeys, issuer: String, clock: Clock) -> Self {
+    pub fn new(signing_keys: Secret<SigningKeys>, issuer: String, clock: Clock) -> Self {
         Self {
             signing_keys,
             issuer,

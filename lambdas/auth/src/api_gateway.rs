@@ -14,7 +14,9 @@ use http_server::{Json, OriginSecrets, Problem, extract::is_json};
 use lambda_shared::{FunctionError, Handler, Invocation, trace_context};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{AuthError, secrets_manager::CachedSecret};
+use secrets::Secret;
+
+use crate::AuthError;
 
 /// The largest accepted request body. No valid body reaches a tenth of it.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -37,7 +39,7 @@ pub struct Request {
 /// How requests prove that they came through CloudFront.
 #[derive(Clone, Debug)]
 pub struct CloudFront {
-    pub secrets: CachedSecret<OriginSecrets>,
+    pub secrets: Secret<OriginSecrets>,
     /// Whether requests without the proof are refused.
     pub is_required: bool,
 }

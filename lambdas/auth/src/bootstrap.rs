@@ -7,7 +7,7 @@ use database::Config;
 use http_server::{CloudFrontMode, OriginSecrets};
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use secrets::{InvalidSecret, MAX_AGE, Secret};
 use users::Users;
 
 use crate::{
@@ -16,40 +16,34 @@ use crate::{
     email_link::EmailLinks,
     login_throttle::{DEFAULT_MAX_FAILURES_PER_IP, LoginThrottle},
     mailer::Mailer,
-    secrets_manager::{CACHE_TTL, CachedSecret, SecretsManager},
-    sessions::Sessions,
+    sessions::Peppers,
     sessions_table::SessionsTable,
-    signing_keys::{CachedSigningKeys, SigningKeys},
+    signing_keys::SigningKeys,
 };
 
 /// A process handles one request at a time. The second connection replaces one that died while the process
 /// was frozen.
 const MAX_DATABASE_CONNECTIONS: u32 = 2;
 
-/// The part of the credentials secret that is used here. Other programs use its other members.
-#[derive(Deserialize)]
-struct DatabaseCredentials {
-    url: SecretString,
-}
-
-/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names.
+/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names. The pool follows changes
+/// of the secret.
 ///
 /// The function starts even when the database is unreachable, and then answers 503.
 pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError> {
     let name = secret_name(context, "DATABASE_CREDENTIALS_SECRET", "core-api/db-credentials")?;
-    let secret = secrets_manager(context).read(&name).await?;
-    let DatabaseCredentials { url } = serde_json::from_str(secret.expose_secret())
-        // The parser's message could quote the password.
-        .map_err(|_| format!("the secret {name} is not {{\"url\": …}}"))?;
-    let pool = database::connect_lazy(&Config {
-        url,
-        max_connections: MAX_DATABASE_CONNECTIONS,
+    let url = secret(context, name, MAX_AGE, |text| {
+        Ok(database::url_from_secret(text)?)
     })
-    .map_err(|_| format!("the `url` in the secret {name} is not a PostgreSQL URL"))?;
+    .await?;
+    let pool = database::connect_lazy(&Config {
+        url: SecretString::clone(&*url.current().await),
+        max_connections: MAX_DATABASE_CONNECTIONS,
+    })?;
     if let Err(error) = pool.acquire().await {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts database is unreachable");
     }
+    tokio::spawn(database::follow_secret(pool.clone(), url));
     Ok(Users::new(pool, context.clock.clone()))
 }
 
@@ -60,18 +54,10 @@ pub(crate) async fn sessions_table(context: &FunctionContext) -> Result<Sessions
     Ok(sessions_table)
 }
 
-/// Reads the pepper of the refresh tokens from the secret that `REFRESH_PEPPER_SECRET` names.
-pub(crate) async fn sessions(
-    context: &FunctionContext,
-    sessions_table: SessionsTable,
-) -> Result<Sessions, InitError> {
+/// The peppers of the refresh tokens, from the secret that `REFRESH_PEPPER_SECRET` names.
+pub(crate) async fn peppers(context: &FunctionContext) -> Result<Secret<Peppers>, InitError> {
     let name = secret_name(context, "REFRESH_PEPPER_SECRET", "ecommerce/refresh-pepper")?;
-    let pepper = secrets_manager(context)
-        .read(&name)
-        .await?
-        .expose_secret()
-        .parse()?;
-    Ok(Sessions::new(sessions_table, pepper, context.clock.clone()))
+    secret(context, name, MAX_AGE, |text| Ok(text.expose_secret().parse()?)).await
 }
 
 pub(crate) async fn user_token_issuer(context: &FunctionContext) -> Result<UserTokenIssuer, InitError> {
@@ -83,22 +69,19 @@ pub(crate) async fn user_token_issuer(context: &FunctionContext) -> Result<UserT
     ))
 }
 
-/// Reads the signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names. Fails when none of them can
-/// sign now.
-pub(crate) async fn signing_keys(context: &FunctionContext) -> Result<CachedSigningKeys, InitError> {
+/// The signing keys from the secret that `USER_SIGNING_KEYS_SECRET` names. Keys of which none can sign now
+/// are invalid.
+pub(crate) async fn signing_keys(context: &FunctionContext) -> Result<Secret<SigningKeys>, InitError> {
     let name = secret_name(context, "USER_SIGNING_KEYS_SECRET", "ecommerce/user-signing-keys")?;
-    let cache_ttl: Option<u32> = context.environment.optional("SIGNING_KEYS_CACHE_TTL_SECONDS")?;
-    let cache_ttl = cache_ttl.map_or(CACHE_TTL, |seconds| TimeDelta::seconds(seconds.into()));
-    let signing_keys = CachedSecret::read(
-        secrets_manager(context),
-        name,
-        cache_ttl,
-        |secret| Ok(SigningKeys::parse(secret)?),
-        context.clock.clone(),
-    )
-    .await?;
-    signing_keys.current().await.active_key(context.clock.now())?;
-    Ok(signing_keys)
+    let max_age: Option<u32> = context.environment.optional("SIGNING_KEYS_CACHE_TTL_SECONDS")?;
+    let max_age = max_age.map_or(MAX_AGE, |seconds| TimeDelta::seconds(seconds.into()));
+    let clock = context.clock.clone();
+    secret(context, name, max_age, move |text| {
+        let signing_keys = SigningKeys::parse(text)?;
+        signing_keys.active_key(clock.now())?;
+        Ok(signing_keys)
+    })
+    .await
 }
 
 /// How requests prove that they came through CloudFront, with the secrets from the secret that
@@ -111,13 +94,9 @@ pub(crate) async fn cloudfront(context: &FunctionContext) -> Result<Option<Cloud
         CloudFrontMode::Required => true,
     };
     let name = secret_name(context, "CLOUDFRONT_ORIGIN_SECRET", "ecommerce/cloudfront-origin")?;
-    let secrets = CachedSecret::read(
-        secrets_manager(context),
-        name,
-        CACHE_TTL,
-        |secret| Ok(secret.expose_secret().parse::<OriginSecrets>()?),
-        context.clock.clone(),
-    )
+    let secrets = secret(context, name, MAX_AGE, |text| {
+        Ok(text.expose_secret().parse::<OriginSecrets>()?)
+    })
     .await?;
     Ok(Some(CloudFront { secrets, is_required }))
 }
@@ -144,8 +123,14 @@ pub(crate) fn mailer(context: &FunctionContext) -> Result<Mailer, EnvironmentErr
     Ok(Mailer::new(client, queue_url, context.clock.clone()))
 }
 
-pub(crate) fn secrets_manager(context: &FunctionContext) -> SecretsManager {
-    SecretsManager::new(aws_sdk_secretsmanager::Client::new(&context.aws))
+pub(crate) async fn secret<T>(
+    context: &FunctionContext,
+    name: String,
+    max_age: TimeDelta,
+    parse: impl Fn(&SecretString) -> Result<T, InvalidSecret> + Send + Sync + 'static,
+) -> Result<Secret<T>, InitError> {
+    let client = aws_sdk_secretsmanager::Client::new(&context.aws);
+    Ok(Secret::load(client, name, max_age, context.clock.clone(), parse).await?)
 }
 
 /// The secret's name from the environment variable, or else the name that the deployment template gives the

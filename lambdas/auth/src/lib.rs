@@ -15,7 +15,8 @@
 //!
 //! A variable without a default is required.
 //!
-//! - `DATABASE_CREDENTIALS_SECRET`: name of the secret `{"url": …}` of the accounts database. Default
+//! - `DATABASE_CREDENTIALS_SECRET`: name of the secret with the accounts database, as RDS writes it or as
+//!   `{"url": …}`. Default
 //!   `core-api/db-credentials`. Read by all functions but `jwks` and `oauth-start`.
 //! - `SESSIONS_TABLE`: DynamoDB table of sessions, e-mail links, pending sign-ins and login attempts.
 //!   Read by all functions but `jwks`.
@@ -26,8 +27,8 @@
 //!   `ecommerce/user-signing-keys`. Read by the same functions.
 //! - `SIGNING_KEYS_CACHE_TTL_SECONDS`: age at which the signing keys are reloaded. Default 300. Read by
 //!   the same functions.
-//! - `REFRESH_PEPPER_SECRET`: name of the secret with the pepper of refresh tokens. Default
-//!   `ecommerce/refresh-pepper`. Read by `login`, `refresh`, `logout` and `oauth-callback`.
+//! - `REFRESH_PEPPER_SECRET`: name of the secret with the peppers of refresh tokens, the present one first.
+//!   Default `ecommerce/refresh-pepper`. Read by `refresh`.
 //! - `AUTH_JWKS_URI`: URL of the JWKS. Default `{AUTH_ISSUER}/.well-known/jwks.json`. Read by `jwks`.
 //! - `CLOUDFRONT`: whether requests come through CloudFront: `unused`, `accepted` (or directly) or
 //!   `required`. Default `unused`. Read by all functions but `jwks`.
@@ -36,7 +37,7 @@
 //! - `MAX_LOGIN_FAILURES_PER_IP`: failed logins per IP address and hour, over all accounts. Default 100.
 //!   Read by `login` and by all functions that send mail on request.
 //! - `OAUTH_…`, `GOOGLE_…`, `GITHUB_…`: see `oauth::Providers::from_env`. Read by `oauth-start` and
-//!   `oauth-callback`.
+//!   `oauth-callback`. Only `oauth-callback` reads the client secrets.
 
 mod access_token;
 mod api_gateway;
@@ -50,7 +51,6 @@ mod mailer;
 mod oauth;
 mod password;
 mod random_token;
-mod secrets_manager;
 pub mod sessions;
 pub mod sessions_table;
 mod signing_keys;

@@ -12,10 +12,6 @@ use jsonwebtoken::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::secrets_manager::CachedSecret;
-
-pub type CachedSigningKeys = CachedSecret<SigningKeys>;
-
 pub struct SigningKeys {
     keys: Vec<SigningKey>,
 }

@@ -1,14 +1,17 @@
-//! The executable of order-processor, order-reconciler and notification-sender: `_HANDLER` selects the
-//! function.
+//! The executable of order-processor, order-reconciler, notification-sender and dead-letter-archiver:
+//! `_HANDLER` selects the function.
 
 mod account_mail;
 mod cloudwatch_emf;
+mod dead_letter_archiver;
 mod mail;
+mod mail_queue;
 mod notification_sender;
 mod order_mail;
 mod order_processor;
 mod order_reconciler;
 mod saga_input;
+mod send_rate;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,7 @@ async fn main() -> ExitCode {
         .register("order-processor", order_processor::init)
         .register("order-reconciler", order_reconciler::init)
         .register("notification-sender", notification_sender::init)
+        .register("dead-letter-archiver", dead_letter_archiver::init)
         .run()
         .await
 }

@@ -4,19 +4,25 @@
 //! mail. The content of an order mail comes from the stored order; the event contains only the order's id and
 //! failure reason. The content of an account mail comes from the request in the queue, which is never
 //! published on the event bus because it contains secrets.
+//!
+//! While SES is away, messages are delivered again with growing delays (`mail_queue`). The function sends no
+//! faster than a configured rate (`send_rate`). Its log lines and errors contain no e-mail address.
 
-use std::sync::Arc;
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sesv2::{
     Client as Ses,
-    error::DisplayErrorContext,
+    config::{Builder as SesConfig, retry::RetryConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::send_email::SendEmailError,
     types::{Body, Content, Destination, EmailContent, Message as Email},
 };
+use aws_sdk_sqs::Client as Sqs;
 use domain::{OrderId, UserId};
 use events::{
     AccountMail, AccountMailRequest, Envelope, EventBridgeEvent, EventContext, EventData,
-    eventbridge::{EventHeader, EventParseError},
+    eventbridge::{EventHeader, EventParseError, received_detail},
     order::{OrderCompleted, OrderFailed},
 };
 use lambda_shared::{
@@ -25,21 +31,31 @@ use lambda_shared::{
 };
 use orders::{Order, Orders, StoreError, Tables};
 use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     RECORD_RETENTION,
     account_mail::{self, StorefrontLinks},
     mail::{Mail, MailError},
+    mail_queue::{self, MailQueue},
     order_mail,
+    send_rate::SendRate,
 };
 
-/// The number of mails that one invocation sends concurrently. SES limits the sending rate per account.
+/// The number of mails that one invocation sends concurrently: the whole batch.
 const CONCURRENCY: usize = 5;
+
+/// The time limit of a call to SES. At the lowest rate, one mail per second for two invocations, the fifth
+/// mail of a batch starts after eight seconds and ends before the function's timeout of twenty.
+const SES_TIMEOUT: Duration = Duration::from_secs(8);
 
 struct NotificationSender {
     orders: Orders,
     sent_mails: Idempotency,
     ses: Ses,
+    send_rate: SendRate,
+    queue: MailQueue,
     from_address: String,
     links: StorefrontLinks,
 }
@@ -48,9 +64,10 @@ struct NotificationSender {
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
     #[error(transparent)]
-    Event(#[from] EventParseError),
-    #[error("the message is not JSON")]
-    InvalidJson(#[source] serde_json::Error),
+    Event(EventParseError),
+    /// The parser's message is dropped, because it could quote an address.
+    #[error("the message is malformed at line {line}, column {column}")]
+    Malformed { line: usize, column: usize },
     #[error("the event type {0} has no mail")]
     UnsupportedEvent(String),
     #[error(transparent)]
@@ -66,8 +83,11 @@ enum SendError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Mail(#[from] MailError),
-    #[error("SES rejected the mail: {0}")]
-    Ses(String),
+    /// Contains the error code. SES's message is dropped, because it can contain the recipient's address.
+    #[error("SES rejected the mail ({0})")]
+    Rejected(String),
+    #[error("SES did not respond")]
+    NoResponse,
 }
 
 /// The SNS envelope of a message in an SQS queue. Subscriptions with raw message delivery have none.
@@ -78,12 +98,16 @@ struct SnsNotification {
 }
 
 /// Initialises the function. `MAIL_FROM` is the sender's address, `STOREFRONT_URL` the base URL of links,
-/// `ORDERS_TABLE` the order store and `IDEMPOTENCY_TABLE` the idempotency store.
+/// `ORDERS_TABLE` the order store, `IDEMPOTENCY_TABLE` the idempotency store and `NOTIFICATION_QUEUE_URL` the
+/// queue of the messages. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let from_address = context.environment.required("MAIL_FROM")?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
     let orders_table = context.environment.required("ORDERS_TABLE")?;
     let storefront_url: String = context.environment.required("STOREFRONT_URL")?;
+    let queue_url = context.environment.required("NOTIFICATION_QUEUE_URL")?;
+    let mails_per_second: NonZeroU32 = context.environment.required("MAILS_PER_SECOND")?;
+    let concurrent_invocations: NonZeroU32 = context.environment.required("CONCURRENT_INVOCATIONS")?;
 
     let dynamo = DynamoDb::new(&context.aws);
     let sent_mails = Idempotency::new(
@@ -105,7 +129,14 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let sender = Arc::new(NotificationSender {
         orders,
         sent_mails,
-        ses: Ses::new(&context.aws),
+        ses: Ses::from_conf(
+            SesConfig::from(&context.aws)
+                // The SDK's retries would exceed the rate. The queue delivers the message again.
+                .retry_config(RetryConfig::disabled())
+                .build(),
+        ),
+        send_rate: SendRate::new(mails_per_second, concurrent_invocations),
+        queue: MailQueue::new(Sqs::new(&context.aws), queue_url),
         from_address,
         links: StorefrontLinks::new(&storefront_url),
     });
@@ -116,28 +147,53 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 }
 
 impl NotificationSender {
+    /// Processes a message. If it fails, delays its next delivery.
     async fn process_message(&self, message: Message) -> Result<(), NotifyError> {
+        let result = self.send_mail_for(&message).await;
+        if let Err(error) = &result
+            && let Some(receipt_handle) = &message.receipt_handle
+            && let Some(delay) = error.redelivery_delay(&message)
+        {
+            self.queue.delay_redelivery(receipt_handle, delay).await;
+        }
+        result
+    }
+
+    async fn send_mail_for(&self, message: &Message) -> Result<(), NotifyError> {
         // Account mail requests are accepted only without an SNS envelope: SNS delivers events from the event
         // bus, and requests must not be published there.
         if let Ok(request) = serde_json::from_str(&message.body) {
-            return self.send_account_mail(&request, message.deadline).await;
+            let received = serde_json::from_str(&message.body)?;
+            return self.send_account_mail(&request, received, message.deadline).await;
         }
-        let body = unwrap_sns_envelope(message.body);
-        let header: EventHeader = serde_json::from_str(&body).map_err(NotifyError::InvalidJson)?;
+        let body = unwrap_sns_envelope(&message.body);
+        let header: EventHeader = serde_json::from_str(&body)?;
         match header.detail_type.as_str() {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
                 let render = |order: &Order| order_mail::render_completed(order).map(Some);
-                self.send_order_mail(&event, order_key, message.deadline, render)
-                    .await
+                self.send_order_mail(
+                    &event,
+                    received_detail(&body)?,
+                    order_key,
+                    message.deadline,
+                    render,
+                )
+                .await
             }
             OrderFailed::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
                 let render = |order: &Order| order_mail::render_failed(order, event.data.reason);
-                self.send_order_mail(&event, order_key, message.deadline, render)
-                    .await
+                self.send_order_mail(
+                    &event,
+                    received_detail(&body)?,
+                    order_key,
+                    message.deadline,
+                    render,
+                )
+                .await
             }
             _ => Err(NotifyError::UnsupportedEvent(header.detail_type)),
         }
@@ -146,6 +202,7 @@ impl NotificationSender {
     async fn send_order_mail<D: EventData>(
         &self,
         event: &Envelope<D>,
+        received: Value,
         (user_id, order_id): (UserId, OrderId),
         deadline: domain::Timestamp,
         render: impl Fn(&Order) -> Result<Option<Mail>, MailError>,
@@ -168,7 +225,7 @@ impl NotificationSender {
         };
         let message_id = self
             .sent_mails
-            .run_once(&event.event_id.to_string(), event, deadline, send)
+            .run_once(&event.event_id.to_string(), received, deadline, send)
             .await?;
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
@@ -182,6 +239,7 @@ impl NotificationSender {
     async fn send_account_mail(
         &self,
         request: &AccountMailRequest,
+        received: Value,
         deadline: domain::Timestamp,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&EventContext {
@@ -200,7 +258,7 @@ impl NotificationSender {
         };
         let message_id = self
             .sent_mails
-            .run_once(&request.mail_id.to_string(), request, deadline, send)
+            .run_once(&request.mail_id.to_string(), received, deadline, send)
             .await?;
         tracing::info!(message_id, "the account mail was sent");
         Ok(())
@@ -208,37 +266,81 @@ impl NotificationSender {
 
     /// Sends a mail and returns its SES message id.
     async fn send(&self, mail: Mail) -> Result<String, SendError> {
-        let ses_failed =
-            |error: &dyn std::error::Error| SendError::Ses(DisplayErrorContext(error).to_string());
-        let content = |data: String| Content::builder().data(data).charset("UTF-8").build();
-        let body = Body::builder()
-            .text(content(mail.text).map_err(|error| ses_failed(&error))?)
-            .html(content(mail.html).map_err(|error| ses_failed(&error))?)
-            .build();
-        let subject = content(mail.subject).map_err(|error| ses_failed(&error))?;
-        let response = self
+        let content = |data: String| {
+            let content = Content::builder().data(data).charset("UTF-8").build();
+            content.expect("the data is set")
+        };
+        let body = Body::builder().text(content(mail.text)).html(content(mail.html));
+        let email = Email::builder().subject(content(mail.subject)).body(body.build());
+        let call = self
             .ses
             .send_email()
             .from_email_address(&self.from_address)
             .destination(Destination::builder().to_addresses(mail.to).build())
-            .content(
-                EmailContent::builder()
-                    .simple(Email::builder().subject(subject).body(body).build())
-                    .build(),
-            )
-            .send()
-            .await
-            .map_err(|error| ses_failed(&error))?;
+            .content(EmailContent::builder().simple(email.build()).build())
+            .send();
+        let response = self.send_rate.run(timeout(SES_TIMEOUT, call)).await;
+        let response = response.map_err(|_elapsed| SendError::NoResponse)??;
         // SES returns an id with every accepted mail; it is only logged.
         Ok(response.message_id.unwrap_or_default())
     }
 }
 
+impl NotifyError {
+    /// How long the queue waits before the next delivery. `None` when the queue's own visibility timeout is
+    /// right: another delivery is in progress and ends before it.
+    fn redelivery_delay(&self, message: &Message) -> Option<Duration> {
+        match self {
+            Self::Idempotency(
+                IdempotencyError::Store(_)
+                | IdempotencyError::Operation(
+                    SendError::Store(_) | SendError::Rejected(_) | SendError::NoResponse,
+                ),
+            ) => Some(mail_queue::retry_delay(message)),
+            Self::Idempotency(IdempotencyError::InProgress) => None,
+            Self::Event(_)
+            | Self::Malformed { .. }
+            | Self::UnsupportedEvent(_)
+            | Self::Idempotency(
+                IdempotencyError::PayloadMismatch
+                | IdempotencyError::Operation(SendError::OrderNotFound(_) | SendError::Mail(_)),
+            ) => Some(mail_queue::PERMANENT_FAILURE_DELAY),
+        }
+    }
+}
+
+impl From<serde_json::Error> for NotifyError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+impl From<EventParseError> for NotifyError {
+    fn from(error: EventParseError) -> Self {
+        match error {
+            EventParseError::Malformed { source, .. } => source.into(),
+            error => Self::Event(error),
+        }
+    }
+}
+
+impl From<SdkError<SendEmailError>> for SendError {
+    fn from(error: SdkError<SendEmailError>) -> Self {
+        match error.code() {
+            Some(code) => Self::Rejected(code.to_owned()),
+            None => Self::NoResponse,
+        }
+    }
+}
+
 /// The event in a message body, with or without an SNS envelope.
-fn unwrap_sns_envelope(body: String) -> String {
-    match serde_json::from_str::<SnsNotification>(&body) {
-        Ok(notification) => notification.message,
-        Err(_) => body,
+fn unwrap_sns_envelope(body: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<SnsNotification>(body) {
+        Ok(notification) => Cow::Owned(notification.message),
+        Err(_) => Cow::Borrowed(body),
     }
 }
 
@@ -250,8 +352,8 @@ mod tests {
     fn unwraps_the_sns_envelope() {
         let event = r#"{"detail-type":"OrderCompleted"}"#;
         let wrapped = serde_json::json!({"Type": "Notification", "MessageId": "1", "Message": event});
-        assert_eq!(unwrap_sns_envelope(wrapped.to_string()), event);
-        assert_eq!(unwrap_sns_envelope(event.to_owned()), event);
-        assert_eq!(unwrap_sns_envelope("not JSON".to_owned()), "not JSON");
+        assert_eq!(unwrap_sns_envelope(&wrapped.to_string()), event);
+        assert_eq!(unwrap_sns_envelope(event), event);
+        assert_eq!(unwrap_sns_envelope("not JSON"), "not JSON");
     }
 }

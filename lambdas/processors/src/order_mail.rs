@@ -202,6 +202,8 @@ mod tests {
             open: None,
             restarts: 0,
             restarted_at: None,
+            restart_limit: None,
+            parked_at: None,
             traceparent: TraceParent::root(at),
             ttl: 0,
             order_mails: None,

@@ -15,7 +15,11 @@ use aws_sdk_sfn::{
     operation::start_execution::StartExecutionError,
     types::StateMachineType,
 };
-use events::{Envelope, EventBridgeEvent, eventbridge::EventParseError, order::OrderCreated};
+use events::{
+    Envelope, EventBridgeEvent,
+    eventbridge::{EventParseError, received_detail},
+    order::OrderCreated,
+};
 use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
     trace_context,
@@ -38,6 +42,8 @@ struct OrderProcessor {
 enum ProcessError {
     #[error(transparent)]
     Event(#[from] EventParseError),
+    #[error("the event has no detail")]
+    MissingDetail(#[from] serde_json::Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -87,7 +93,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 }
 
 impl OrderProcessor {
-    async fn process(&self, Message { body, deadline }: Message) -> Result<(), ProcessError> {
+    async fn process(&self, Message { body, deadline, .. }: Message) -> Result<(), ProcessError> {
         let event = EventBridgeEvent::<OrderCreated>::parse(&body)?.detail;
         trace_context::attach(&event.follow_up_context());
         match &self.started_sagas {
@@ -95,7 +101,9 @@ impl OrderProcessor {
             Some(started_sagas) => {
                 let key = event.event_id.to_string();
                 started_sagas
-                    .run_once(&key, &event, deadline, || self.start_saga(&event))
+                    .run_once(&key, received_detail(&body)?, deadline, || {
+                        self.start_saga(&event)
+                    })
                     .await?;
             }
         }

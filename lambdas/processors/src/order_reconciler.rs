@@ -8,7 +8,12 @@
 //! | running | none |
 //! | missing | starts it: the `OrderCreated` event or the last start was lost |
 //! | ended, but the order is still open | starts the saga again, up to [`MAX_RESTARTS`] times |
-//! | ended after the last restart | sends the order to the parking queue, which raises an alarm |
+//! | ended after the last restart | parks the order, sends it to the parking queue, raises an alarm |
+//!
+//! A parked order stays in the index of open orders, apart from the others, and its age is a metric with an
+//! alarm. `xtask redrive` removes the time at which it was parked; the next run then makes it an open order
+//! again, with [`MAX_RESTARTS`] more restarts. So an execution that dies after a redrive is noticed like any
+//! other.
 //!
 //! Step Functions does not report the state of Express executions. For an Express state machine the time
 //! since the last start decides. The threshold must then exceed the maximum duration of an Express execution,
@@ -82,6 +87,10 @@ struct RunSummary {
     oldest_age_seconds: u64,
     restarted: u64,
     parked: u64,
+    /// Orders that are parked now, those of earlier runs included.
+    parked_total: u64,
+    oldest_parked_age_seconds: u64,
+    redriven: u64,
     failed: u64,
 }
 
@@ -90,6 +99,7 @@ enum Action {
     Skipped,
     Restarted,
     Parked,
+    Redriven,
 }
 
 /// The state of an order's latest saga execution.
@@ -139,20 +149,19 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 impl Reconciler {
     async fn run(&self) -> Result<RunSummary, ReconcileError> {
         let now = self.clock.now();
+        let parked = self.orders.parked_orders(MAX_ORDERS_PER_RUN).await?;
         let open = self
             .orders
             .open_orders(now - self.stuck_threshold, MAX_ORDERS_PER_RUN)
             .await?;
-        let age = open
-            .oldest
-            .map_or(0, |oldest| (now - oldest.created_at()).num_seconds());
         let mut summary = RunSummary {
             open: open.count,
-            // The clock of the service that placed the order may be slightly ahead.
-            oldest_age_seconds: u64::try_from(age).unwrap_or(0),
+            oldest_age_seconds: age_seconds(open.oldest, now),
+            parked_total: parked.count,
+            oldest_parked_age_seconds: age_seconds(parked.oldest, now),
             ..RunSummary::default()
         };
-        let mut actions = stream::iter(open.overdue)
+        let mut actions = stream::iter(parked.overdue.into_iter().chain(open.overdue))
             .map(|order_key| self.try_reconcile(order_key, now))
             .buffer_unordered(CONCURRENCY);
         while let Some(action) = actions.next().await {
@@ -160,6 +169,7 @@ impl Reconciler {
                 Some(Action::Skipped) => {}
                 Some(Action::Restarted) => summary.restarted += 1,
                 Some(Action::Parked) => summary.parked += 1,
+                Some(Action::Redriven) => summary.redriven += 1,
                 None => summary.failed += 1,
             }
         }
@@ -171,6 +181,12 @@ impl Reconciler {
                 ("OldestOpenOrderAge", "Seconds", summary.oldest_age_seconds),
                 ("OrdersRestarted", "Count", summary.restarted),
                 ("OrdersParked", "Count", summary.parked),
+                ("ParkedOrders", "Count", summary.parked_total),
+                (
+                    "OldestParkedOrderAge",
+                    "Seconds",
+                    summary.oldest_parked_age_seconds,
+                ),
             ],
         );
         Ok(summary)
@@ -206,6 +222,9 @@ impl Reconciler {
             return Ok(Action::Skipped);
         };
         trace_context::attach(&order.event_context());
+        if order.is_parked() {
+            return self.resume_if_redriven(&order).await;
+        }
         let last_start = order.restarted_at.unwrap_or(order.created_at);
         // The index of open orders is eventually consistent.
         if order.status.is_final() || now - last_start < self.stuck_threshold {
@@ -214,7 +233,9 @@ impl Reconciler {
         match self.latest_execution(&order).await? {
             ExecutionState::Running => Ok(Action::Skipped),
             ExecutionState::Missing => self.start_saga(&order).await,
-            ExecutionState::Ended { parked } if order.restarts >= MAX_RESTARTS => {
+            ExecutionState::Ended { parked }
+                if order.restarts >= order.restart_limit.unwrap_or(MAX_RESTARTS) =>
+            {
                 self.park(&order, parked).await
             }
             ExecutionState::Ended { .. } if self.orders.increment_restarts(&order).await? => {
@@ -224,6 +245,16 @@ impl Reconciler {
             // The order has ended in the meantime, or a concurrent run has restarted its saga.
             ExecutionState::Ended { .. } => Ok(Action::Skipped),
         }
+    }
+
+    /// Resumes a parked order whose `parked_at` a redrive has removed. The next run restarts its saga.
+    async fn resume_if_redriven(&self, order: &Order) -> Result<Action, ReconcileError> {
+        let is_redriven = !order.status.is_final() && order.parked_at.is_none();
+        if is_redriven && self.orders.unpark(order, MAX_RESTARTS).await? {
+            tracing::warn!(restarts = order.restarts, "a parked order was redriven");
+            return Ok(Action::Redriven);
+        }
+        Ok(Action::Skipped)
     }
 
     async fn latest_execution(&self, order: &Order) -> Result<ExecutionState, ReconcileError> {
@@ -269,8 +300,8 @@ impl Reconciler {
         }
     }
 
-    /// Sends the order to the parking queue, in the message format that the saga uses, and marks it for an
-    /// operator. If the process dies between the two, the next run sends a second message, and the order is
+    /// Sends the order to the parking queue, in the message format that the saga uses, and parks it. If the
+    /// process dies between the two, the next run sends a second message, and the order is
     /// not lost.
     async fn park(&self, order: &Order, parked_by_saga: bool) -> Result<Action, ReconcileError> {
         if !parked_by_saga {
@@ -287,13 +318,10 @@ impl Reconciler {
                 .await
                 .map_err(|error| ReconcileError::ParkingQueue(DisplayErrorContext(error).to_string()))?;
         }
-        if !self.orders.mark_for_operator(order).await? {
+        if !self.orders.park(order).await? {
             return Ok(Action::Skipped);
         }
-        tracing::warn!(
-            restarts = order.restarts,
-            "the stuck order was sent to the parking queue"
-        );
+        tracing::warn!(restarts = order.restarts, "the stuck order was parked");
         Ok(Action::Parked)
     }
 
@@ -303,6 +331,12 @@ impl Reconciler {
             .replacen(":stateMachine:", ":execution:", 1);
         format!("{execution_arn_prefix}:{}", execution_name(order))
     }
+}
+
+/// 0 without an order, and when the clock of the service that placed it is slightly ahead.
+fn age_seconds(order: Option<OrderId>, now: Timestamp) -> u64 {
+    let age = order.map_or(0, |order| (now - order.created_at()).num_seconds());
+    u64::try_from(age).unwrap_or(0)
 }
 
 /// The name of the order's latest execution.

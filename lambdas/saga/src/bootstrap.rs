@@ -1,30 +1,20 @@
 //! Creates the clients of the steps during initialisation. Each step creates only the clients that it uses.
 
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use domain::{OrderId, UserId};
 use event_publishing::Publisher;
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
 use orders::{Orders, Tables};
 use secrecy::SecretString;
+use secrets::{InvalidSecret, MAX_AGE, Secret, SecretError};
 use uuid::Uuid;
 
-use crate::{OutboxPublisher, payments::stripe::Stripe};
+use crate::{
+    OutboxPublisher,
+    payments::{rotating_key::RotatingKey, stripe::Stripe},
+};
 
 /// The URL of the payment API when `PAYMENT_API_URL` is not set.
 const DEFAULT_PAYMENT_API_URL: &str = "https://api.stripe.com";
-
-/// A required secret cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SecretError {
-    #[error("the secret {name} cannot be read: {reason}")]
-    Unreadable {
-        name: String,
-        /// The messages of the SDK error and all its sources.
-        reason: String,
-    },
-    #[error("the secret {0} is binary; expected text")]
-    NotText(String),
-}
 
 /// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does
 /// not exist.
@@ -55,36 +45,23 @@ pub(crate) fn outbox_publisher(
 }
 
 /// The payment provider at `PAYMENT_API_URL`, with the API key from the secret `PAYMENT_API_KEY_SECRET`.
-pub(crate) async fn payment_provider(context: &FunctionContext) -> Result<Stripe, InitError> {
+pub(crate) async fn payment_provider(context: &FunctionContext) -> Result<RotatingKey<Stripe>, InitError> {
     let url = context
         .environment
         .optional("PAYMENT_API_URL")?
         .unwrap_or_else(|| DEFAULT_PAYMENT_API_URL.to_owned());
     let secret_name = context.environment.optional("PAYMENT_API_KEY_SECRET")?;
     let secret_name = secret_name.unwrap_or_else(|| "ecommerce/payment-api-key".to_owned());
-    Ok(Stripe::new(&url, &read_secret(context, secret_name).await?)?)
+    let client = secret(context, secret_name, move |key| Ok(Stripe::new(&url, key)?)).await?;
+    Ok(RotatingKey::new(client))
 }
 
-/// Reads a text secret from Secrets Manager.
-pub(crate) async fn read_secret(
+/// A secret of Secrets Manager, and the client or key that `parse` makes of it.
+pub(crate) async fn secret<T>(
     context: &FunctionContext,
     name: String,
-) -> Result<SecretString, SecretError> {
+    parse: impl Fn(&SecretString) -> Result<T, InvalidSecret> + Send + Sync + 'static,
+) -> Result<Secret<T>, SecretError> {
     let client = aws_sdk_secretsmanager::Client::new(&context.aws);
-    let response = client
-        .get_secret_value()
-        .secret_id(&name)
-        .send()
-        .await
-        .map_err(|error| {
-            let reason = DisplayErrorContext(error).to_string();
-            SecretError::Unreadable {
-                name: name.clone(),
-                reason,
-            }
-        })?;
-    response
-        .secret_string
-        .map(SecretString::from)
-        .ok_or(SecretError::NotText(name))
+    Secret::load(client, name, MAX_AGE, context.clock.clone(), parse).await
 }

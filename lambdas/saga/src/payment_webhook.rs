@@ -26,13 +26,15 @@ use lambda_shared::{
     idempotency::IdempotencyError, trace_context,
 };
 use orders::{Order, Orders, Payment, PaymentIssue, StoreError};
-use serde::{Deserialize, Serialize};
+use secrets::Secret;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     OutboxPublisher, bootstrap,
     payments::{
         PaymentError, PaymentProvider, PaymentStatus,
+        rotating_key::RotatingKey,
         stripe::Stripe,
         stripe_signature::{SignatureError, WebhookSecret},
     },
@@ -45,10 +47,10 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(45);
 
 struct PaymentWebhook {
-    secret: WebhookSecret,
+    secret: Secret<WebhookSecret>,
     handled_events: Idempotency,
     orders: Orders,
-    stripe: Stripe,
+    stripe: RotatingKey<Stripe>,
     publisher: OutboxPublisher,
     clock: Clock,
 }
@@ -86,8 +88,7 @@ struct EventObject {
 }
 
 /// What an event tells about a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hint {
     Charged,
     RefundChanged,
@@ -134,10 +135,10 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let (orders, stripe, secret) = tokio::try_join!(
         bootstrap::order_store(&context),
         bootstrap::payment_provider(&context),
-        async { Ok(bootstrap::read_secret(&context, secret_name).await?) }
+        async { Ok(bootstrap::secret(&context, secret_name, |text| Ok(WebhookSecret::new(text))).await?) }
     )?;
     let webhook = Arc::new(PaymentWebhook {
-        secret: WebhookSecret::new(&secret),
+        secret,
         handled_events,
         publisher: bootstrap::outbox_publisher(&context, &orders)?,
         orders,
@@ -154,7 +155,7 @@ impl PaymentWebhook {
     async fn respond(&self, payload: Value, deadline: Timestamp) -> Result<Value, WebhookError> {
         let request: HttpRequest =
             serde_json::from_value(payload).map_err(WebhookError::UnsupportedPayload)?;
-        let event = match self.parse(request) {
+        let event = match self.parse(request).await {
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(reason = %error, "a webhook request was rejected");
@@ -168,7 +169,7 @@ impl PaymentWebhook {
         if let Some((hint, payment)) = event.hint() {
             let handled = self
                 .handled_events
-                .run_once(&event.id, &(hint, &payment), deadline, || {
+                .run_once(&event.id, json!(event.id), deadline, || {
                     self.handle(hint, &payment)
                 })
                 .await;
@@ -183,7 +184,7 @@ impl PaymentWebhook {
         Ok(json!({ "statusCode": 200 }))
     }
 
-    fn parse(&self, request: HttpRequest) -> Result<StripeEvent, InvalidRequest> {
+    async fn parse(&self, request: HttpRequest) -> Result<StripeEvent, InvalidRequest> {
         let body = match (request.body.unwrap_or_default(), request.is_base64_encoded) {
             (text, false) => text.into_bytes(),
             (text, true) => BASE64_STANDARD
@@ -199,7 +200,9 @@ impl PaymentWebhook {
             .find(|(name, _)| name.eq_ignore_ascii_case("stripe-signature"))
             .ok_or(SignatureError::Malformed)?
             .1;
-        self.secret.verify(signature, &body, self.clock.now())?;
+        // While a secret is rotated, Stripe signs with both for longer than the cached one is used.
+        let secret = self.secret.current().await;
+        secret.verify(signature, &body, self.clock.now())?;
         serde_json::from_slice(&body).map_err(|error| InvalidRequest::Body(error.to_string()))
     }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use domain::{ProductId, Timestamp};
+use domain::{Clock, ProductId, Timestamp};
 use events::TraceParent;
 use lambda_shared::{FunctionContext, InitError};
-use reqwest::{Client, RequestBuilder, StatusCode, Url};
-use secrecy::ExposeSecret;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use secrets::{InvalidSecret, Secret};
 use serde::{Deserialize, Serialize};
 use tokens::{ServiceSigningKey, ServiceTokenIssuer};
 
-use crate::{LineItem, SagaState, StepError, bootstrap::read_secret, http_client};
+use crate::{LineItem, SagaState, StepError, bootstrap, http_client};
 
 /// The issuer and audience of service tokens.
 const ISSUER: &str = "https://services.matsuri.local";
@@ -32,7 +33,7 @@ const RESERVATION_TTL_SECONDS: u32 = 900;
 pub struct StockClient {
     http: Client,
     base_url: Url,
-    token_issuer: ServiceTokenIssuer,
+    token_issuer: Secret<ServiceTokenIssuer>,
 }
 
 /// A reservation, as stock-service returns it.
@@ -76,19 +77,15 @@ impl StockClient {
         let base_url = context.environment.required("STOCK_SERVICE_URL")?;
         let secret_name = context.environment.optional("SERVICE_SIGNING_KEY_SECRET")?;
         let secret_name = secret_name.unwrap_or_else(|| "ecommerce/service-signing-key".to_owned());
-        let secret = read_secret(context, secret_name).await?;
-        let key: ServiceSigningKey = serde_json::from_str(secret.expose_secret())
-            // The parser's message could contain the key.
-            .map_err(|_| "the service signing key is not JSON like {\"kid\":…,\"private_key_pem\":…}")?;
-        let token_issuer =
-            ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, SERVICE_NAME, context.clock.clone())?;
-        // Signs the token of the first requests during initialisation, and checks the key.
-        token_issuer.token()?;
+        let clock = context.clock.clone();
+        let parse = move |key: &SecretString| token_issuer(key, clock.clone());
+        let token_issuer = bootstrap::secret(context, secret_name, parse).await?;
         Ok(Self::new(base_url, token_issuer)?)
     }
 
-    /// A client for the service at `base_url`, authenticated with tokens from `token_issuer`.
-    pub fn new(base_url: Url, token_issuer: ServiceTokenIssuer) -> Result<Self, reqwest::Error> {
+    /// A client for the service at `base_url`, authenticated with tokens from `token_issuer`, whose key may
+    /// be rotated.
+    pub fn new(base_url: Url, token_issuer: Secret<ServiceTokenIssuer>) -> Result<Self, reqwest::Error> {
         let http = http_client::client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
@@ -140,11 +137,17 @@ impl StockClient {
         request: RequestBuilder,
         traceparent: TraceParent,
     ) -> Result<Reservation, StepError> {
-        let token = self.token_issuer.token().map_err(unavailable)?;
-        let request = request
-            .bearer_auth(token)
-            .header("traceparent", traceparent.to_string());
-        let response = request.send().await.map_err(unavailable)?;
+        let request = request.header("traceparent", traceparent.to_string());
+        let token_issuer = self.token_issuer.current().await;
+        let repetition = request.try_clone();
+        let mut response = send_with_token(request, &token_issuer).await?;
+        // A refused request has no effect. It is repeated if the signing key has changed.
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(repetition) = repetition
+            && let Some(token_issuer) = self.token_issuer.read_again(&token_issuer).await
+        {
+            response = send_with_token(repetition, &token_issuer).await?;
+        }
         let status = response.status();
         if status.is_success() {
             return response.json().await.map_err(unavailable);
@@ -155,6 +158,25 @@ impl StockClient {
             response.json().await.unwrap_or_default(),
         ))
     }
+}
+
+async fn send_with_token(
+    request: RequestBuilder,
+    token_issuer: &ServiceTokenIssuer,
+) -> Result<Response, StepError> {
+    let token = token_issuer.token().map_err(unavailable)?;
+    request.bearer_auth(token).send().await.map_err(unavailable)
+}
+
+/// The issuer of tokens that a signing key in the format of its secret signs.
+fn token_issuer(key: &SecretString, clock: Clock) -> Result<ServiceTokenIssuer, InvalidSecret> {
+    let key: ServiceSigningKey = serde_json::from_str(key.expose_secret())
+        // The parser's message could contain the key.
+        .map_err(|_| "the service signing key is not JSON like {\"kid\":…,\"private_key_pem\":…}")?;
+    let token_issuer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, SERVICE_NAME, clock)?;
+    // Signs the token of the first requests during initialisation, and checks the key.
+    token_issuer.token()?;
+    Ok(token_issuer)
 }
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StepError {

@@ -29,6 +29,10 @@ pub struct Message {
     pub body: String,
     /// When the invocation times out. The processing of the message is cancelled shortly before.
     pub deadline: Timestamp,
+    /// Identifies this delivery in calls to SQS. SQS always sends it; a manual invocation may not.
+    pub receipt_handle: Option<String>,
+    /// How often SQS has delivered the message, this time included.
+    pub receive_count: u32,
 }
 
 /// The payload is not an SQS event, for example in a manual invocation.
@@ -112,10 +116,18 @@ where
         causation_id = Empty
     );
     let outcome = async {
+        let receive_count = record.attributes.get("ApproximateReceiveCount");
         let reason = match record.body {
             None => error_chain(&MessageError::MissingBody),
             Some(body) => {
-                let processing = catch_panic(async { work(Message { body, deadline }).await });
+                let message = Message {
+                    body,
+                    deadline,
+                    receipt_handle: record.receipt_handle,
+                    // SQS always sends the count. A manual invocation counts as the first delivery.
+                    receive_count: receive_count.and_then(|count| count.parse().ok()).unwrap_or(1),
+                };
+                let processing = catch_panic(async { work(message).await });
                 match timeout_at(cutoff, processing).await {
                     Ok(Ok(Ok(()))) => return Ok(()),
                     Ok(Ok(Err(error))) => error_chain(&error),

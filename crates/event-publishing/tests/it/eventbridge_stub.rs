@@ -31,6 +31,8 @@ pub enum CallOutcome {
     TooLarge,
     /// All entries are accepted, and the connection breaks during the response.
     ResponseLost,
+    /// The stub never answers. The call hangs until the client gives up.
+    Hangs,
 }
 
 #[derive(Default)]
@@ -38,6 +40,23 @@ struct StubState {
     outcomes: VecDeque<CallOutcome>,
     calls: Vec<Vec<EventId>>,
     accepted: Vec<EventId>,
+    hanging: usize,
+}
+
+/// Counts a call as hanging until the client closes the connection, which drops the handler.
+struct HangingCall(Arc<Mutex<StubState>>);
+
+impl HangingCall {
+    fn new(state: Arc<Mutex<StubState>>) -> Self {
+        state.lock().unwrap().hanging += 1;
+        Self(state)
+    }
+}
+
+impl Drop for HangingCall {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().hanging -= 1;
+    }
 }
 
 /// Accepts everything once the configured outcomes are used up.
@@ -72,14 +91,28 @@ impl EventBridgeStub {
         self.0.lock().unwrap().calls.clone()
     }
 
+    /// How many calls hang at present.
+    pub fn hanging(&self) -> usize {
+        self.0.lock().unwrap().hanging
+    }
+
     /// Ids of the accepted events, in order of acceptance.
     pub fn accepted(&self) -> Vec<EventId> {
         self.0.lock().unwrap().accepted.clone()
     }
 }
 
-async fn put_events(State(state): State<Arc<Mutex<StubState>>>, body: Bytes) -> Response {
-    let request: Value = serde_json::from_slice(&body).unwrap();
+async fn put_events(state: State<Arc<Mutex<StubState>>>, body: Bytes) -> Response {
+    if let Some(response) = answer(&state, &body) {
+        return response;
+    }
+    let _hanging = HangingCall::new(Arc::clone(&state));
+    std::future::pending().await
+}
+
+/// Returns `None` if the call hangs.
+fn answer(state: &Mutex<StubState>, body: &[u8]) -> Option<Response> {
+    let request: Value = serde_json::from_slice(body).unwrap();
     let ids: Vec<EventId> = request["Entries"]
         .as_array()
         .unwrap()
@@ -98,14 +131,15 @@ async fn put_events(State(state): State<Arc<Mutex<StubState>>>, body: Bytes) -> 
         _ => state.outcomes.pop_front(),
     };
     let (failing, code): (&[usize], _) = match outcome {
-        Some(CallOutcome::CallRejected(status, code)) => return error_response(status, code),
-        Some(CallOutcome::TooLarge) => return error_response(400, "ValidationException"),
+        Some(CallOutcome::Hangs) => return None,
+        Some(CallOutcome::CallRejected(status, code)) => return Some(error_response(status, code)),
+        Some(CallOutcome::TooLarge) => return Some(error_response(400, "ValidationException")),
         Some(CallOutcome::ResponseLost) => {
             state.accepted.extend(ids);
             let broken = stream::iter([Err::<Bytes, _>(std::io::Error::other(
                 "connection closed by the test",
             ))]);
-            return Body::from_stream(broken).into_response();
+            return Some(Body::from_stream(broken).into_response());
         }
         Some(CallOutcome::EntriesFail(positions, code)) => (positions, code),
         None => (&[], ""),
@@ -119,7 +153,8 @@ async fn put_events(State(state): State<Arc<Mutex<StubState>>>, body: Bytes) -> 
             state.accepted.push(id);
         }
     }
-    axum::Json(json!({"FailedEntryCount": failing.len(), "Entries": entries})).into_response()
+    let body = json!({"FailedEntryCount": failing.len(), "Entries": entries});
+    Some(axum::Json(body).into_response())
 }
 
 fn error_response(status: u16, code: &str) -> Response {

@@ -1,6 +1,6 @@
 //! Faults of PutEvents: no event is lost, and only failed events are sent again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use domain::EventId;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     eventbridge_stub::{
-        CallOutcome::{self, CallRejected, EntriesFail, ResponseLost, TooLarge},
+        CallOutcome::{self, CallRejected, EntriesFail, Hangs, ResponseLost, TooLarge},
         EventBridgeStub,
     },
     support::{TestClock, TestOutbox, TestParkingQueue, test_event},
@@ -211,6 +211,41 @@ async fn keeps_event_that_cannot_be_parked() {
     context.wait_for_calls(1).await;
     context.wait_until_empty().await;
     assert_eq!(context.bus.calls().len(), 3);
+    assert_eq!(context.bus.accepted(), context.ids);
+    context.stop().await;
+}
+
+#[tokio::test]
+async fn sweeps_other_events_while_a_call_hangs() {
+    let context = TestContext::new(2, &[Hangs]).await;
+    context.handle.notify_committed(context.events[..1].to_vec());
+    context.wait_for_calls(1).await;
+    context.clock.set_seconds_ahead(10);
+    context.wait_for_calls(2).await;
+    assert_eq!(
+        context.bus.hanging(),
+        1,
+        "the first call still waits for a response"
+    );
+    context.wait_until_empty().await;
+    assert!(context.bus.accepted().contains(&context.ids[1]));
+    context.stop().await;
+}
+
+#[tokio::test]
+async fn gives_up_a_call_that_hangs_and_publishes_again() {
+    let context = TestContext::new(1, &[Hangs]).await;
+    let started = Instant::now();
+    context.handle.notify_committed(context.events.clone());
+    context.wait_for_calls(1).await;
+    while context.bus.hanging() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "a call has a time limit of five seconds"
+    );
+    context.wait_until_empty().await;
     assert_eq!(context.bus.accepted(), context.ids);
     context.stop().await;
 }

@@ -82,22 +82,59 @@ async fn restart_is_counted_once_and_only_for_open_orders() {
     let after = context.order(&placed).await;
     assert_eq!((after.restarts, after.restarted_at.is_some()), (1, true));
     assert!(
-        !context.orders.mark_for_operator(&before).await.unwrap(),
+        !context.orders.park(&before).await.unwrap(),
         "its saga was restarted meanwhile"
     );
     context.cancel(&placed).await.unwrap();
     assert!(!context.orders.increment_restarts(&after).await.unwrap());
-    assert!(!context.orders.mark_for_operator(&after).await.unwrap());
+    assert!(!context.orders.park(&after).await.unwrap());
 }
 
 #[tokio::test]
-async fn order_marked_for_operator_leaves_the_index_and_can_complete() {
+async fn parked_order_is_listed_until_it_has_ended() {
+    let context = TestContext::new().await;
+    let (parked, open) = (context.place().await, context.place().await);
+    let order = context.order(&parked).await;
+    assert!(context.orders.park(&order).await.unwrap());
+    assert_eq!(context.overdue_orders(0, 10).await, [open.order_id]);
+    let listed = context.orders.parked_orders(10).await.unwrap();
+    assert_eq!((listed.count, listed.oldest), (1, Some(parked.order_id)));
+    assert_eq!(listed.overdue, [(parked.user_id, parked.order_id)]);
+    let order = context.order(&parked).await;
+    assert!(order.is_parked() && order.parked_at.is_some(), "{order:?}");
+
+    context.claim(&parked).await.unwrap();
+    context.complete(&parked).await.unwrap();
+    assert_eq!(context.orders.parked_orders(10).await.unwrap().count, 0);
+    assert!(
+        !context.orders.unpark(&order, 3).await.unwrap(),
+        "the order has ended"
+    );
+}
+
+#[tokio::test]
+async fn unparked_order_is_open_with_more_restarts() {
     let context = TestContext::new().await;
     let placed = context.place().await;
     let order = context.order(&placed).await;
-    assert!(context.orders.mark_for_operator(&order).await.unwrap());
-    assert_eq!(context.overdue_orders(0, 10).await, []);
-    context.claim(&placed).await.unwrap();
-    context.complete(&placed).await.unwrap();
-    assert_eq!(context.overdue_orders(0, 10).await, []);
+    assert!(
+        !context.orders.unpark(&order, 3).await.unwrap(),
+        "it is not parked"
+    );
+    assert!(context.orders.increment_restarts(&order).await.unwrap());
+    assert!(context.orders.park(&context.order(&placed).await).await.unwrap());
+    assert!(
+        context
+            .orders
+            .unpark(&context.order(&placed).await, 3)
+            .await
+            .unwrap()
+    );
+    assert_eq!(context.overdue_orders(0, 10).await, [placed.order_id]);
+    assert_eq!(context.orders.parked_orders(10).await.unwrap().count, 0);
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.restarts, order.restart_limit, order.is_parked()),
+        (1, Some(4), false)
+    );
 }

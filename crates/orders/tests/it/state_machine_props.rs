@@ -21,7 +21,7 @@ enum Action {
     Complete,
     Fail,
     Restart,
-    MarkForOperator,
+    Park,
 }
 
 const ACTIONS: [Action; 10] = [
@@ -34,7 +34,7 @@ const ACTIONS: [Action; 10] = [
     Action::Complete,
     Action::Fail,
     Action::Restart,
-    Action::MarkForOperator,
+    Action::Park,
 ];
 
 impl TestContext {
@@ -57,7 +57,7 @@ impl TestContext {
             Action::Complete => drop(self.complete(placed).await),
             Action::Fail => drop(self.fail(placed).await),
             Action::Restart => drop(self.orders.increment_restarts(&order).await.unwrap()),
-            Action::MarkForOperator => drop(self.orders.mark_for_operator(&order).await.unwrap()),
+            Action::Park => drop(self.orders.park(&order).await.unwrap()),
         }
     }
 }

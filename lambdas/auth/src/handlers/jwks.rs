@@ -6,6 +6,7 @@ use std::{error::Error, sync::Arc};
 use axum::http::{HeaderValue, StatusCode, header};
 use http_server::Problem;
 use lambda_shared::{FunctionContext, Handler, InitError};
+use secrets::Secret;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -13,7 +14,7 @@ use crate::{
     AuthError,
     api_gateway::{self, Request, Response},
     bootstrap,
-    signing_keys::CachedSigningKeys,
+    signing_keys::SigningKeys,
 };
 
 /// A new key is published at least an hour before it signs, so verifiers may cache the JWKS for five minutes.
@@ -21,7 +22,7 @@ const CACHE_CONTROL: &str = "public, max-age=300";
 
 struct JwksHandler {
     context: FunctionContext,
-    signing_keys: OnceCell<CachedSigningKeys>,
+    signing_keys: OnceCell<Secret<SigningKeys>>,
     openid_configuration: Value,
 }
 
@@ -65,7 +66,7 @@ impl JwksHandler {
     }
 
     /// Loads the keys on first use. After a failure, the next request tries again.
-    async fn signing_keys(&self) -> Result<&CachedSigningKeys, AuthError> {
+    async fn signing_keys(&self) -> Result<&Secret<SigningKeys>, AuthError> {
         self.signing_keys
             .get_or_try_init(|| bootstrap::signing_keys(&self.context))
             .await

@@ -41,7 +41,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let handler = Arc::new(LoginHandler {
         users: bootstrap::users(&context).await?,
         throttle: bootstrap::login_throttle(&context, sessions_table.clone())?,
-        sessions: bootstrap::sessions(&context, sessions_table).await?,
+        sessions: Sessions::new(sessions_table, context.clock.clone()),
         token_issuer: bootstrap::user_token_issuer(&context).await?,
     });
     let cloudfront = bootstrap::cloudfront(&context).await?;

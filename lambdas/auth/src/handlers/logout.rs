@@ -39,7 +39,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let sessions_table = bootstrap::sessions_table(&context).await?;
     let handler = Arc::new(LogoutHandler {
         users: bootstrap::users(&context).await?,
-        sessions: bootstrap::sessions(&context, sessions_table).await?,
+        sessions: Sessions::new(sessions_table, context.clock.clone()),
         mailer: bootstrap::mailer(&context)?,
     });
     let cloudfront = bootstrap::cloudfront(&context).await?;

@@ -18,7 +18,7 @@ use crate::{
     access_token::UserTokenIssuer,
     api_gateway::{self, Request, Response},
     audit, bootstrap,
-    oauth::{PendingSignIn, ProviderProfile, Providers, SIGN_IN_COOKIE, pending_sign_in_key},
+    oauth::{ClientSecrets, PendingSignIn, ProviderProfile, Providers, SIGN_IN_COOKIE, pending_sign_in_key},
     sessions::{Sessions, TokenResponse},
     sessions_table::SessionsTable,
 };
@@ -28,6 +28,7 @@ const DEFAULT_NAME: &str = "Matsuri";
 
 struct OauthCallbackHandler {
     providers: Providers,
+    client_secrets: ClientSecrets,
     sessions_table: SessionsTable,
     users: Users,
     sessions: Sessions,
@@ -38,10 +39,12 @@ struct OauthCallbackHandler {
 /// Creates the function. The crate documentation lists its environment variables.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let sessions_table = bootstrap::sessions_table(&context).await?;
+    let providers = Providers::from_env(&context)?;
     let handler = Arc::new(OauthCallbackHandler {
-        providers: Providers::from_env(&context).await?,
+        client_secrets: ClientSecrets::load(&context, &providers).await?,
+        providers,
         users: bootstrap::users(&context).await?,
-        sessions: bootstrap::sessions(&context, sessions_table.clone()).await?,
+        sessions: Sessions::new(sessions_table.clone(), context.clock.clone()),
         token_issuer: bootstrap::user_token_issuer(&context).await?,
         sessions_table,
         clock: context.clock.clone(),
@@ -66,7 +69,7 @@ impl OauthCallbackHandler {
             .ok_or(AuthError::DeniedByProvider)?;
         let profile = self
             .providers
-            .fetch_profile(provider, code, &pending)
+            .fetch_profile(provider, code, &pending, &self.client_secrets)
             .await?
             .ok_or_else(Problem::not_found)?;
         let user = match self.find_or_register(provider, profile, request).await {

@@ -29,7 +29,7 @@ struct OauthStartHandler {
 /// Creates the function. The crate documentation lists its environment variables.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let handler = Arc::new(OauthStartHandler {
-        providers: Providers::from_env(&context).await?,
+        providers: Providers::from_env(&context)?,
         sessions_table: bootstrap::sessions_table(&context).await?,
         clock: context.clock.clone(),
     });

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use domain::{Timestamp, UserId};
 use events::AccountMail;
 use lambda_shared::{FunctionContext, Handler, InitError};
+use secrets::Secret;
 use serde::Deserialize;
 use serde_json::json;
 use users::{User, Users};
@@ -18,12 +19,13 @@ use crate::{
     api_gateway::{self, Request, Response},
     audit, bootstrap,
     mailer::Mailer,
-    sessions::{RefreshOutcome, RefreshToken, Sessions, TokenResponse},
+    sessions::{Peppers, RefreshOutcome, RefreshToken, Sessions, TokenResponse},
 };
 
 struct RefreshHandler {
     users: Users,
     sessions: Sessions,
+    peppers: Secret<Peppers>,
     token_issuer: UserTokenIssuer,
     mailer: Mailer,
 }
@@ -39,7 +41,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let sessions_table = bootstrap::sessions_table(&context).await?;
     let handler = Arc::new(RefreshHandler {
         users: bootstrap::users(&context).await?,
-        sessions: bootstrap::sessions(&context, sessions_table).await?,
+        sessions: Sessions::new(sessions_table, context.clock.clone()),
+        peppers: bootstrap::peppers(&context).await?,
         token_issuer: bootstrap::user_token_issuer(&context).await?,
         mailer: bootstrap::mailer(&context)?,
     });
@@ -54,7 +57,7 @@ impl RefreshHandler {
     async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
         let body: RequestBody = request.json()?;
         let token: RefreshToken = body.refresh_token.parse().map_err(|_| AuthError::SessionEnded)?;
-        match self.sessions.refresh(&token).await? {
+        match self.sessions.refresh(&token, &self.peppers).await? {
             RefreshOutcome::NotFound => Err(AuthError::SessionEnded),
             RefreshOutcome::ReuseDetected { user_id } => {
                 report_session_revoked(&self.users, &self.mailer, user_id, request).await?;

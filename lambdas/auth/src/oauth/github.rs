@@ -1,16 +1,16 @@
 //! Sign-in with GitHub, which supports OAuth 2.0 but not OpenID Connect: the profile comes from its REST API.
 
 use reqwest::header::ACCEPT;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{ClientCredentials, PendingSignIn, ProviderError, ProviderProfile};
+use super::{PendingSignIn, ProviderError, ProviderProfile};
 
 pub(crate) struct GitHubProvider {
     http: reqwest::Client,
     site_url: String,
     api_url: String,
-    credentials: ClientCredentials,
+    client_id: String,
 }
 
 #[derive(Deserialize)]
@@ -35,22 +35,17 @@ struct GitHubEmail {
 }
 
 impl GitHubProvider {
-    pub(crate) fn new(
-        http: reqwest::Client,
-        site_url: String,
-        api_url: String,
-        credentials: ClientCredentials,
-    ) -> Self {
+    pub(crate) fn new(http: reqwest::Client, site_url: String, api_url: String, client_id: String) -> Self {
         Self {
             http,
             site_url,
             api_url,
-            credentials,
+            client_id,
         }
     }
 
     pub(crate) fn client_id(&self) -> &str {
-        &self.credentials.id
+        &self.client_id
     }
 
     pub(crate) fn authorization_url(&self) -> String {
@@ -62,14 +57,15 @@ impl GitHubProvider {
         code: &str,
         callback_url: &str,
         pending: &PendingSignIn,
+        client_secret: &SecretString,
     ) -> Result<ProviderProfile, ProviderError> {
         let response: TokenResponse = self
             .http
             .post(format!("{}/login/oauth/access_token", self.site_url))
             .header(ACCEPT, "application/json")
             .form(&[
-                ("client_id", self.credentials.id.as_str()),
-                ("client_secret", self.credentials.secret.expose_secret()),
+                ("client_id", self.client_id.as_str()),
+                ("client_secret", client_secret.expose_secret()),
                 ("code", code),
                 ("redirect_uri", callback_url),
                 ("code_verifier", pending.code_verifier.as_str()),

@@ -6,6 +6,7 @@ mod pending_sign_in;
 
 use lambda_shared::{FunctionContext, InitError};
 use secrecy::SecretString;
+use secrets::{MAX_AGE, Secret};
 use url::Url;
 use users::Provider;
 
@@ -47,10 +48,10 @@ pub struct Providers {
     allowed_redirects: Vec<String>,
 }
 
-/// Our registration as a client at a provider.
-pub(crate) struct ClientCredentials {
-    id: String,
-    secret: SecretString,
+/// Our client secrets at the configured providers. Only the redemption of an authorization code needs them.
+pub struct ClientSecrets {
+    google: Option<Secret<SecretString>>,
+    github: Option<Secret<SecretString>>,
 }
 
 impl Providers {
@@ -59,13 +60,11 @@ impl Providers {
     /// | variable | meaning and default |
     /// |---|---|
     /// | `GOOGLE_CLIENT_ID`, `GITHUB_CLIENT_ID` | our client ids; optional |
-    /// | `GOOGLE_CLIENT_SECRET` | name of the secret with the client secret; `ecommerce/oauth-google` |
-    /// | `GITHUB_CLIENT_SECRET` | the same; `ecommerce/oauth-github` |
     /// | `GOOGLE_ISSUER` | `https://accounts.google.com` |
     /// | `GITHUB_URL`, `GITHUB_API_URL` | `https://github.com`, `https://api.github.com` |
     /// | `OAUTH_CALLBACK_BASE_URL` | the providers redirect to `{this}/{provider}/callback`; required |
     /// | `OAUTH_ALLOWED_REDIRECTS` | allowed values of `redirect_to`, separated by commas; none |
-    pub async fn from_env(context: &FunctionContext) -> Result<Self, InitError> {
+    pub fn from_env(context: &FunctionContext) -> Result<Self, InitError> {
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -76,21 +75,9 @@ impl Providers {
             let url = configured.unwrap_or_else(|| default.to_owned());
             Ok(url.trim_end_matches('/').to_owned())
         };
-        let google = client_credentials(
-            context,
-            "GOOGLE_CLIENT_ID",
-            "GOOGLE_CLIENT_SECRET",
-            "ecommerce/oauth-google",
-        )
-        .await?;
+        let google: Option<String> = context.environment.optional("GOOGLE_CLIENT_ID")?;
         let issuer = url("GOOGLE_ISSUER", "https://accounts.google.com")?;
-        let github = client_credentials(
-            context,
-            "GITHUB_CLIENT_ID",
-            "GITHUB_CLIENT_SECRET",
-            "ecommerce/oauth-github",
-        )
-        .await?;
+        let github: Option<String> = context.environment.optional("GITHUB_CLIENT_ID")?;
         let (site_url, api_url) = (
             url("GITHUB_URL", "https://github.com")?,
             url("GITHUB_API_URL", "https://api.github.com")?,
@@ -100,8 +87,8 @@ impl Providers {
         let clock = context.clock.clone();
         Ok(Self {
             google: google
-                .map(|credentials| OpenIdConnectProvider::new(http.clone(), issuer, credentials, clock)),
-            github: github.map(|credentials| GitHubProvider::new(http, site_url, api_url, credentials)),
+                .map(|client_id| OpenIdConnectProvider::new(http.clone(), issuer, client_id, clock)),
+            github: github.map(|client_id| GitHubProvider::new(http, site_url, api_url, client_id)),
             callback_base_url: callback_base_url.trim_end_matches('/').to_owned(),
             allowed_redirects: allowed_redirects
                 .unwrap_or_default()
@@ -172,17 +159,28 @@ impl Providers {
         provider: Provider,
         code: &str,
         pending: &PendingSignIn,
+        client_secrets: &ClientSecrets,
     ) -> Result<Option<ProviderProfile>, ProviderError> {
         let callback_url = self.callback_url(provider);
-        match (provider, &self.google, &self.github) {
-            (Provider::Google, Some(google), _) => {
-                google.fetch_profile(code, &callback_url, pending).await.map(Some)
-            }
-            (Provider::GitHub, _, Some(github)) => {
-                github.fetch_profile(code, &callback_url, pending).await.map(Some)
-            }
-            _ => Ok(None),
-        }
+        let profile = match provider {
+            Provider::Google => match (&self.google, &client_secrets.google) {
+                (Some(google), Some(secret)) => {
+                    google
+                        .fetch_profile(code, &callback_url, pending, &*secret.current().await)
+                        .await?
+                }
+                _ => return Ok(None),
+            },
+            Provider::GitHub => match (&self.github, &client_secrets.github) {
+                (Some(github), Some(secret)) => {
+                    github
+                        .fetch_profile(code, &callback_url, pending, &*secret.current().await)
+                        .await?
+                }
+                _ => return Ok(None),
+            },
+        };
+        Ok(Some(profile))
     }
 
     fn callback_url(&self, provider: Provider) -> String {
@@ -190,19 +188,23 @@ impl Providers {
     }
 }
 
-/// Reads the client id from one variable, and the name of the client secret's secret from another.
-async fn client_credentials(
-    context: &FunctionContext,
-    id_variable: &'static str,
-    secret_variable: &'static str,
-    default_secret_name: &str,
-) -> Result<Option<ClientCredentials>, InitError> {
-    let Some(id) = context.environment.optional(id_variable)? else {
-        return Ok(None);
-    };
-    let secret_name = bootstrap::secret_name(context, secret_variable, default_secret_name)?;
-    let secret = bootstrap::secrets_manager(context).read(&secret_name).await?;
-    Ok(Some(ClientCredentials { id, secret }))
+impl ClientSecrets {
+    /// Reads the secrets of the configured providers. `GOOGLE_CLIENT_SECRET` and `GITHUB_CLIENT_SECRET` are
+    /// the names of the secrets, by default `ecommerce/oauth-google` and `ecommerce/oauth-github`.
+    pub async fn load(context: &FunctionContext, providers: &Providers) -> Result<Self, InitError> {
+        let load = async |provider, variable, default| -> Result<_, InitError> {
+            if !providers.is_configured(provider) {
+                return Ok(None);
+            }
+            let name = bootstrap::secret_name(context, variable, default)?;
+            let secret = bootstrap::secret(context, name, MAX_AGE, |text| Ok(text.clone())).await?;
+            Ok(Some(secret))
+        };
+        Ok(Self {
+            google: load(Provider::Google, "GOOGLE_CLIENT_SECRET", "ecommerce/oauth-google").await?,
+            github: load(Provider::GitHub, "GITHUB_CLIENT_SECRET", "ecommerce/oauth-github").await?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -210,10 +212,6 @@ mod tests {
     use super::*;
 
     fn providers(allowed_redirects: &[&str]) -> Providers {
-        let credentials = ClientCredentials {
-            id: "our-id".to_owned(),
-            secret: "hunter2".to_owned().into(),
-        };
         let site_url = "https://github.test".to_owned();
         Providers {
             google: None,
@@ -221,7 +219,7 @@ mod tests {
                 reqwest::Client::new(),
                 site_url.clone(),
                 site_url,
-                credentials,
+                "our-id".to_owned(),
             )),
             callback_base_url: "https://api.test/v1/auth/oauth".to_owned(),
             allowed_redirects: allowed_redirects.iter().map(|url| (*url).to_owned()).collect(),
@@ -250,7 +248,7 @@ mod tests {
         assert_eq!(parameters["state"], sign_in.state);
         assert_eq!(parameters["code_challenge_method"], "S256");
         assert_eq!(parameters["code_challenge"], sign_in.pending.code_challenge());
-        for secret in ["hunter2", &sign_in.cookie, &sign_in.pending.code_verifier] {
+        for secret in [&sign_in.cookie, &sign_in.pending.code_verifier] {
             assert!(!url.as_str().contains(secret), "{url}");
         }
         assert!(

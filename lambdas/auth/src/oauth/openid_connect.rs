@@ -2,10 +2,10 @@
 
 use domain::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{ClientCredentials, PendingSignIn, ProviderError, ProviderProfile};
+use super::{PendingSignIn, ProviderError, ProviderProfile};
 
 /// The tolerated difference between the provider's clock and ours.
 const CLOCK_SKEW_SECONDS: i64 = 60;
@@ -13,7 +13,7 @@ const CLOCK_SKEW_SECONDS: i64 = 60;
 pub(crate) struct OpenIdConnectProvider {
     http: reqwest::Client,
     issuer: String,
-    credentials: ClientCredentials,
+    client_id: String,
     clock: Clock,
 }
 
@@ -44,22 +44,17 @@ struct IdTokenClaims {
 }
 
 impl OpenIdConnectProvider {
-    pub(crate) fn new(
-        http: reqwest::Client,
-        issuer: String,
-        credentials: ClientCredentials,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(http: reqwest::Client, issuer: String, client_id: String, clock: Clock) -> Self {
         Self {
             http,
             issuer,
-            credentials,
+            client_id,
             clock,
         }
     }
 
     pub(crate) fn client_id(&self) -> &str {
-        &self.credentials.id
+        &self.client_id
     }
 
     pub(crate) async fn authorization_endpoint(&self) -> Result<String, ProviderError> {
@@ -71,6 +66,7 @@ impl OpenIdConnectProvider {
         code: &str,
         callback_url: &str,
         pending: &PendingSignIn,
+        client_secret: &SecretString,
     ) -> Result<ProviderProfile, ProviderError> {
         let discovery = self.fetch_discovery_document().await?;
         let response: TokenResponse = self
@@ -78,8 +74,8 @@ impl OpenIdConnectProvider {
             .post(&discovery.token_endpoint)
             .form(&[
                 ("grant_type", "authorization_code"),
-                ("client_id", self.credentials.id.as_str()),
-                ("client_secret", self.credentials.secret.expose_secret()),
+                ("client_id", self.client_id.as_str()),
+                ("client_secret", client_secret.expose_secret()),
                 ("code", code),
                 ("redirect_uri", callback_url),
                 ("code_verifier", pending.code_verifier.as_str()),
@@ -132,7 +128,7 @@ impl OpenIdConnectProvider {
         ))?)?;
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_issuer(&[issuer]);
-        validation.set_audience(&[&self.credentials.id]);
+        validation.set_audience(&[&self.client_id]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // The crate would read the system clock. The check below uses ours.
         validation.validate_exp = false;

@@ -6,11 +6,12 @@ mod token_response;
 
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp, UserId, ids::uuid_v7};
+use secrets::Secret;
 use uuid::Uuid;
 
 use crate::sessions_table::{SessionsTable, SessionsTableError, number_attribute, string_attribute};
 
-pub use refresh_token::{InvalidPepper, InvalidRefreshToken, Pepper, RefreshToken};
+pub use refresh_token::{InvalidPepper, InvalidRefreshToken, Peppers, RefreshToken};
 use token_family::{RotationDecision, TokenFamily};
 pub use token_response::TokenResponse;
 
@@ -25,7 +26,6 @@ const MAX_ROTATION_ATTEMPTS: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Sessions {
     sessions_table: SessionsTable,
-    pepper: Pepper,
     clock: Clock,
 }
 
@@ -54,10 +54,9 @@ pub struct LogoutOutcome {
 
 impl Sessions {
     #[must_use]
-    pub fn new(sessions_table: SessionsTable, pepper: Pepper, clock: Clock) -> Self {
+    pub fn new(sessions_table: SessionsTable, clock: Clock) -> Self {
         Self {
             sessions_table,
-            pepper,
             clock,
         }
     }
@@ -80,19 +79,29 @@ impl Sessions {
     }
 
     /// Exchanges a token for its successor. An old token ends the session.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshOutcome, SessionsTableError> {
+    pub async fn refresh(
+        &self,
+        token: &RefreshToken,
+        peppers: &Secret<Peppers>,
+    ) -> Result<RefreshOutcome, SessionsTableError> {
         let digest = token.digest();
         for _ in 0..MAX_ROTATION_ATTEMPTS {
             let now = self.clock.now();
             let Some(family) = self.find_family(token.family_id(), now).await? else {
                 return Ok(RefreshOutcome::NotFound);
             };
-            let successor = token.successor(&self.pepper);
-            let is_refreshed = match family.evaluate(&digest, now) {
-                RotationDecision::Rotate => self.rotate(&digest, &successor, now).await?,
-                // The stored successor differs when the pepper was replaced after the rotation.
-                RotationDecision::RepeatSuccessor if family.current_digest == successor.digest() => true,
-                RotationDecision::RepeatSuccessor => return Ok(RefreshOutcome::NotFound),
+            let successor = match family.evaluate(&digest, now) {
+                RotationDecision::Rotate => {
+                    let successor = token.successor(peppers.current().await.present());
+                    self.rotate(&digest, &successor, now).await?.then_some(successor)
+                }
+                RotationDecision::RepeatSuccessor => {
+                    match current_token(&family, token, peppers).await {
+                        Some(current) => Some(current),
+                        // The pepper was replaced after the rotation, and the secret does not contain it.
+                        None => return Ok(RefreshOutcome::NotFound),
+                    }
+                }
                 RotationDecision::ReuseDetected => {
                     let user_id = family.user_id;
                     let revoked = self.revoke(token.family_id()).await?;
@@ -104,7 +113,7 @@ impl Sessions {
                     });
                 }
             };
-            if is_refreshed {
+            if let Some(successor) = successor {
                 return Ok(RefreshOutcome::Refreshed {
                     user_id: family.user_id,
                     signed_in_at: family.signed_in_at,
@@ -179,6 +188,24 @@ impl Sessions {
             .send()
             .await;
         SessionsTable::was_updated(sent)
+    }
+}
+
+/// The family's current token, which one of the peppers has derived from `previous`. Another process may have
+/// derived it with a pepper that this process has not read yet.
+async fn current_token(
+    family: &TokenFamily,
+    previous: &RefreshToken,
+    peppers: &Secret<Peppers>,
+) -> Option<RefreshToken> {
+    let find = |peppers: &Peppers| {
+        let mut successors = peppers.iter().map(|pepper| previous.successor(pepper));
+        successors.find(|successor| successor.digest() == family.current_digest)
+    };
+    let cached = peppers.current().await;
+    match find(&cached) {
+        Some(current) => Some(current),
+        None => find(&*peppers.read_again(&cached).await?),
     }
 }
 

@@ -4,6 +4,9 @@
 //! the next one. The successor is derived from the token that the client presents, with an HMAC keyed by the
 //! pepper: two requests that present the same token at once get the same successor, so neither loses its
 //! session. Without the pepper, the successor cannot be computed.
+//!
+//! To replace the pepper, write the new one before the present one into the secret. The earlier ones only
+//! repeat successors that were derived a moment ago, and can be removed an hour later.
 
 use std::{fmt, str::FromStr};
 
@@ -27,12 +30,17 @@ pub struct RefreshToken {
 #[error("the text is not a refresh token")]
 pub struct InvalidRefreshToken;
 
-/// The secret key of the successor derivation.
-#[derive(Clone)]
+/// A secret key of the successor derivation.
 pub struct Pepper(hmac::Key);
 
+/// The present pepper and earlier ones, newest first. Their text is separated by white space.
+pub struct Peppers {
+    present: Pepper,
+    earlier: Vec<Pepper>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the refresh token pepper is not 32 bytes in base64")]
+#[error("a refresh token pepper is not 32 bytes in base64, or there is none")]
 pub struct InvalidPepper;
 
 impl RefreshToken {
@@ -94,11 +102,36 @@ impl FromStr for RefreshToken {
     }
 }
 
+impl Peppers {
+    /// The pepper of the tokens that are derived now.
+    #[must_use]
+    pub fn present(&self) -> &Pepper {
+        &self.present
+    }
+
+    /// All peppers, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Pepper> {
+        std::iter::once(&self.present).chain(&self.earlier)
+    }
+}
+
+impl FromStr for Peppers {
+    type Err = InvalidPepper;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut peppers = text.split_whitespace().map(Pepper::from_str);
+        Ok(Self {
+            present: peppers.next().ok_or(InvalidPepper)??,
+            earlier: peppers.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 impl FromStr for Pepper {
     type Err = InvalidPepper;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = BASE64_STANDARD.decode(text.trim()).map_err(|_| InvalidPepper)?;
+        let bytes = BASE64_STANDARD.decode(text).map_err(|_| InvalidPepper)?;
         if bytes.len() != 32 {
             return Err(InvalidPepper);
         }
@@ -112,9 +145,9 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
-impl fmt::Debug for Pepper {
+impl fmt::Debug for Peppers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pepper")
+        f.write_str("Peppers")
     }
 }
 
@@ -168,14 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn pepper_must_have_32_bytes() {
-        for invalid in ["", "c2hvcnQ=", "not base64!"] {
-            assert_eq!(invalid.parse::<Pepper>().unwrap_err(), InvalidPepper, "{invalid}");
+    fn peppers_have_32_bytes_and_the_first_one_is_present() {
+        let [new, old] = [8, 7].map(|byte| BASE64_STANDARD.encode([byte; 32]));
+        for invalid in ["", "\n", "c2hvcnQ=", "not base64!", &format!("{new} c2hvcnQ=")] {
+            assert_eq!(
+                invalid.parse::<Peppers>().unwrap_err(),
+                InvalidPepper,
+                "{invalid}"
+            );
         }
-        assert!(
-            format!("{}\n", BASE64_STANDARD.encode([7; 32]))
-                .parse::<Pepper>()
-                .is_ok()
-        );
+        let peppers: Peppers = format!("{new}\n{old}\n").parse().unwrap();
+        let token = RefreshToken::generate(uuid_v7(NOW));
+        assert_eq!(token.successor(peppers.present()), token.successor(&pepper(8)));
+        let successors = peppers.iter().map(|pepper| token.successor(pepper));
+        assert!(successors.eq([8, 7].map(|byte| token.successor(&pepper(byte)))));
     }
 }

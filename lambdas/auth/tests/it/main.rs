@@ -5,8 +5,10 @@
 
 mod auth_flows;
 mod cloudfront;
+mod iam_proxy;
 mod login_throttle;
 mod oauth;
+mod secret_rotation;
 mod sessions;
 mod support;
 mod test_clock;

@@ -2,7 +2,7 @@
 
 use auth::{
     email_link::{EmailLinks, LinkPurpose},
-    sessions::{LogoutOutcome, RefreshOutcome, RefreshToken, Sessions},
+    sessions::{LogoutOutcome, Peppers, RefreshOutcome, RefreshToken, Sessions},
     sessions_table::SessionsTable,
 };
 use aws_sdk_dynamodb::Client;
@@ -10,6 +10,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{UserId, ids::uuid_v7};
 use futures::future::join_all;
 use lambda_shared::testing::create_table;
+use secrets::Secret;
 
 use crate::test_clock::TestClock;
 
@@ -18,6 +19,7 @@ const SECONDS_PER_DAY: i64 = 24 * 3600;
 struct TestContext {
     sessions_table: SessionsTable,
     sessions: Sessions,
+    peppers: Secret<Peppers>,
     clock: TestClock,
     user_id: UserId,
 }
@@ -28,9 +30,10 @@ impl TestContext {
         let table = create_table(&aws, &["session_id"]).await;
         let sessions_table = SessionsTable::new(Client::new(&aws), table);
         let clock = TestClock::default();
-        let pepper = BASE64_STANDARD.encode([7; 32]).parse().unwrap();
+        let peppers = BASE64_STANDARD.encode([7; 32]).parse().unwrap();
         Self {
-            sessions: Sessions::new(sessions_table.clone(), pepper, clock.clock()),
+            sessions: Sessions::new(sessions_table.clone(), clock.clock()),
+            peppers: Secret::fixed(peppers),
             user_id: UserId(uuid_v7(clock.now())),
             sessions_table,
             clock,
@@ -39,7 +42,7 @@ impl TestContext {
 
     /// Refreshes the session. Returns the next token, or `None` when the token is not valid.
     async fn successor(&self, token: &RefreshToken) -> Option<RefreshToken> {
-        match self.sessions.refresh(token).await.unwrap() {
+        match self.sessions.refresh(token, &self.peppers).await.unwrap() {
             RefreshOutcome::Refreshed {
                 user_id, successor, ..
             } => {
@@ -63,7 +66,7 @@ async fn session_lasts_while_it_is_refreshed_within_30_days() {
     }
     context.clock.advance_seconds(30 * SECONDS_PER_DAY + 1);
     assert!(matches!(
-        context.sessions.refresh(&token).await.unwrap(),
+        context.sessions.refresh(&token, &context.peppers).await.unwrap(),
         RefreshOutcome::NotFound
     ));
 }
@@ -93,15 +96,15 @@ async fn previous_token_is_accepted_for_ten_seconds_and_then_ends_the_session() 
     context.clock.advance_seconds(9);
     assert_eq!(context.successor(&first).await, Some(second.clone()));
     context.clock.advance_seconds(2);
-    let reused = context.sessions.refresh(&first).await.unwrap();
+    let reused = context.sessions.refresh(&first, &context.peppers).await.unwrap();
     assert!(matches!(reused, RefreshOutcome::ReuseDetected { user_id } if user_id == context.user_id));
     assert!(matches!(
-        context.sessions.refresh(&second).await.unwrap(),
+        context.sessions.refresh(&second, &context.peppers).await.unwrap(),
         RefreshOutcome::NotFound
     ));
     assert!(
         matches!(
-            context.sessions.refresh(&first).await.unwrap(),
+            context.sessions.refresh(&first, &context.peppers).await.unwrap(),
             RefreshOutcome::NotFound
         ),
         "the reuse is reported once"
@@ -114,7 +117,7 @@ async fn older_token_ends_the_session_and_is_reported_once() {
     let first = context.sessions.create(context.user_id).await.unwrap();
     let second = context.successor(&first).await.unwrap();
     let third = context.successor(&second).await.unwrap();
-    let outcomes = join_all((0..10).map(|_| context.sessions.refresh(&first))).await;
+    let outcomes = join_all((0..10).map(|_| context.sessions.refresh(&first, &context.peppers))).await;
     let reported = outcomes
         .into_iter()
         .filter(|outcome| matches!(outcome, Ok(RefreshOutcome::ReuseDetected { .. })));
@@ -130,7 +133,7 @@ async fn token_reuse_ends_only_its_own_session() {
     let second = context.successor(&one).await.unwrap();
     context.successor(&second).await.unwrap();
     assert!(matches!(
-        context.sessions.refresh(&one).await.unwrap(),
+        context.sessions.refresh(&one, &context.peppers).await.unwrap(),
         RefreshOutcome::ReuseDetected { .. }
     ));
     assert!(context.successor(&other).await.is_some());

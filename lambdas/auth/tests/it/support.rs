@@ -3,15 +3,21 @@
 
 use std::collections::HashMap;
 
+use auth::{sessions::Peppers, sessions_table::SessionsTable};
 use aws_config::SdkConfig;
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::TimeDelta;
 use domain::{Clock, ids::uuid_v7};
 use events::AccountMailRequest;
 use lambda_shared::testing::{FunctionProcess, create_table};
+use secrecy::{ExposeSecret, SecretString};
+use secrets::Secret;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
 use tokens::{Claims, TokenError, TokenVerifier};
+
+use crate::iam_proxy;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_auth");
 
@@ -26,6 +32,8 @@ pub struct TestContext {
     variables: Vec<(&'static str, String)>,
     queue_url: String,
     signing_keys_secret: String,
+    pub pepper_secret: String,
+    pub database_secret: String,
 }
 
 /// A function's running process.
@@ -60,12 +68,12 @@ impl TestContext {
             json!({"url": pool.connect_options().to_url_lossy().to_string(), "engine": "postgres"});
         create_secret(&aws, &database_secret, &credentials.to_string()).await;
         let variables = vec![
-            ("DATABASE_CREDENTIALS_SECRET", database_secret),
+            ("DATABASE_CREDENTIALS_SECRET", database_secret.clone()),
             ("SESSIONS_TABLE", create_table(&aws, &["session_id"]).await),
             ("NOTIFICATION_QUEUE_URL", queue_url.clone()),
             ("AUTH_ISSUER", ISSUER.to_owned()),
             ("USER_SIGNING_KEYS_SECRET", signing_keys_secret.clone()),
-            ("REFRESH_PEPPER_SECRET", pepper_secret),
+            ("REFRESH_PEPPER_SECRET", pepper_secret.clone()),
         ];
         Self {
             pool,
@@ -73,6 +81,8 @@ impl TestContext {
             variables,
             queue_url,
             signing_keys_secret,
+            pepper_secret,
+            database_secret,
         }
     }
 
@@ -88,11 +98,14 @@ impl TestContext {
         name
     }
 
+    /// Starts a function, which reaches only the keys of the sessions table that the template permits.
     pub async fn function(&self, name: &str) -> TestFunction {
+        let aws_endpoint_url = iam_proxy::start(name, self.aws.endpoint_url().unwrap()).await;
         let variables: Vec<(&str, &str)> = self
             .variables
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
+            .chain([("AWS_ENDPOINT_URL", aws_endpoint_url.as_str())])
             .collect();
         TestFunction(
             FunctionProcess::start(EXECUTABLE, name, &variables)
@@ -170,13 +183,38 @@ impl TestContext {
 
     /// Replaces the signing keys in the existing secret.
     pub async fn replace_signing_keys(&self, kids: &[&str]) {
+        self.replace_secret(&self.signing_keys_secret, &signing_keys(kids))
+            .await;
+    }
+
+    /// Replaces the value of an existing secret.
+    pub async fn replace_secret(&self, name: &str, value: &str) {
         aws_sdk_secretsmanager::Client::new(&self.aws)
             .put_secret_value()
-            .secret_id(&self.signing_keys_secret)
-            .secret_string(signing_keys(kids))
+            .secret_id(name)
+            .secret_string(value)
             .send()
             .await
             .unwrap();
+    }
+
+    /// The peppers of the functions. They are read again once they have reached `max_age`.
+    pub async fn load_peppers(&self, max_age: TimeDelta, clock: Clock) -> Secret<Peppers> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
+        let parse = |text: &SecretString| Ok(text.expose_secret().parse()?);
+        Secret::load(client, self.pepper_secret.clone(), max_age, clock, parse)
+            .await
+            .unwrap()
+    }
+
+    /// The sessions table of the functions.
+    pub fn sessions_table(&self) -> SessionsTable {
+        let (_, name) = self
+            .variables
+            .iter()
+            .find(|(name, _)| *name == "SESSIONS_TABLE")
+            .unwrap();
+        SessionsTable::new(aws_sdk_dynamodb::Client::new(&self.aws), name)
     }
 
     /// Creates a secret with signing keys.

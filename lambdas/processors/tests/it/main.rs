@@ -6,9 +6,12 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod dead_letter_archiver;
+mod mail_services;
 mod notification_sender;
 mod order_processor;
 mod order_reconciler;
+mod orders_table;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};

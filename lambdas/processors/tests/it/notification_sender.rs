@@ -1,5 +1,7 @@
 //! Tests of notification-sender: one mail per final order event and account mail request.
 
+use std::time::{Duration, Instant};
+
 use aws_config::SdkConfig;
 use domain::{
     Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7,
@@ -12,12 +14,17 @@ use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{EXECUTABLE, batch_item_failures, eventbridge_event, now, sqs_event};
+use crate::{
+    EXECUTABLE, batch_item_failures, eventbridge_event,
+    mail_services::{MailServices, SesBehaviour},
+    now, sqs_event,
+};
 
 struct TestContext {
     aws: SdkConfig,
     orders: Orders,
     sender: FunctionProcess,
+    mail_services: MailServices,
     from_address: String,
 }
 
@@ -30,6 +37,11 @@ impl TestContext {
     }
 
     async fn with_unverified_sender() -> Self {
+        Self::with_rate("1000").await
+    }
+
+    /// A context whose sender shares `mails_per_second` with another invocation.
+    async fn with_rate(mails_per_second: &str) -> Self {
         let aws = aws_client::sdk_config().await;
         let tables = Tables {
             orders: create_table(&aws, &["user_id", "order_id"]).await,
@@ -37,7 +49,12 @@ impl TestContext {
             idempotency: create_table(&aws, &["id"]).await,
         };
         let from_address = format!("{}@matsuri.example", uuid_v7(now()));
+        let mail_services = MailServices::start(aws.endpoint_url().unwrap()).await;
         let variables = [
+            ("AWS_ENDPOINT_URL", mail_services.url.as_str()),
+            ("NOTIFICATION_QUEUE_URL", "http://sqs.test/notification-queue"),
+            ("MAILS_PER_SECOND", mails_per_second),
+            ("CONCURRENT_INVOCATIONS", "2"),
             ("ORDERS_TABLE", tables.orders.as_str()),
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from_address),
@@ -51,6 +68,7 @@ impl TestContext {
             aws,
             orders,
             sender,
+            mail_services,
             from_address,
         }
     }
@@ -310,6 +328,100 @@ async fn mail_rejected_by_ses_is_sent_on_retry() {
     context.verify_sender().await;
     assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
     assert_eq!(context.sent_mails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn redeliveries_are_delayed_longer_and_longer_while_ses_is_away() {
+    let context = TestContext::new().await;
+    let event = order_completed(&context.place_order("hanako@example.com").await);
+    let mut messages = sqs_event(&[sns_notification(&event)]);
+    context.mail_services.set_ses(SesBehaviour::Away);
+    for (receive_count, delay) in [("1", 30), ("2", 60), ("6", 900)] {
+        messages["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!(receive_count);
+        let response = context.sender.invoke(messages.clone()).await.unwrap();
+        assert_eq!(response, batch_item_failures(&["0"]));
+        assert_eq!(context.mail_services.take_redelivery_delays(), [delay]);
+    }
+    context.mail_services.set_ses(SesBehaviour::Normal);
+    assert_eq!(context.deliver(&event).await, batch_item_failures(&[]));
+    assert_eq!(context.mail_services.take_redelivery_delays(), [0; 0]);
+    assert_eq!(context.sent_mails().await.len(), 1);
+}
+
+#[tokio::test]
+async fn message_that_can_never_succeed_is_not_delayed_for_long() {
+    let context = TestContext::new().await;
+    let response = context.sender.invoke(sqs_event(&["not JSON".to_owned()])).await;
+    assert_eq!(response.unwrap(), batch_item_failures(&["0"]));
+    assert_eq!(context.mail_services.take_redelivery_delays(), [10]);
+}
+
+/// Two invocations share two mails per second, so each sends one per second and keeps the last second.
+#[tokio::test]
+async fn mails_are_sent_no_faster_than_the_configured_rate() {
+    let context = TestContext::with_rate("2").await;
+    context.verify_sender().await;
+    let message = async || sns_notification(&order_completed(&context.place_order("a@example.com").await));
+    let messages = [message().await, message().await, message().await];
+    let started = Instant::now();
+    let response = context.sender.invoke(sqs_event(&messages)).await.unwrap();
+    assert_eq!(response, batch_item_failures(&[]));
+    assert!(
+        started.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(context.sent_mails().await.len(), 3);
+}
+
+/// A deployment may add a member to an event. A message that was delivered before it, and is delivered again
+/// after it, is the same message.
+#[tokio::test]
+async fn unknown_member_of_an_event_is_part_of_the_message() {
+    let context = TestContext::new().await;
+    let event = order_completed(&context.place_order("hanako@example.com").await);
+    let mut newer = event.clone();
+    newer["detail"]["data"]["member_of_a_newer_version"] = json!({"b": 1, "a": [2]});
+    assert_eq!(context.deliver(&newer).await, batch_item_failures(&[]));
+    // EventBridge keeps neither the envelope nor white space when it replays an event.
+    let mut replayed = newer.clone();
+    replayed["replay-name"] = json!("replay");
+    let text = serde_json::to_string_pretty(&replayed).unwrap();
+    let response = context.sender.invoke(sqs_event(&[text])).await.unwrap();
+    assert_eq!(response, batch_item_failures(&[]));
+    assert_eq!(context.sent_mails().await.len(), 1);
+
+    assert_eq!(
+        context.deliver(&event).await,
+        batch_item_failures(&["0"]),
+        "another payload with the same event id is refused"
+    );
+}
+
+#[tokio::test]
+async fn addresses_are_not_logged() {
+    let context = TestContext::new().await;
+    context.mail_services.set_ses(SesBehaviour::RejectsRecipient);
+    let order = context.place_order("hanako@example.com").await;
+    let messages = [
+        sns_notification(&order_completed(&order)),
+        mail_request(AccountMail::PasswordChanged, "hanako@example.com"),
+        json!("hanako@example.com").to_string(),
+        json!({"detail-type": "OrderCompleted", "detail": "hanako@example.com"}).to_string(),
+    ];
+    context.sender.invoke(sqs_event(&messages)).await.unwrap();
+    let rejected = context
+        .sender
+        .wait_for_log("SES rejected the mail (MessageRejected)")
+        .await;
+    assert_eq!(rejected.len(), 2, "{rejected:?}");
+    let malformed = context
+        .sender
+        .wait_for_log("the message is malformed at line 1")
+        .await;
+    assert_eq!(malformed.len(), 2, "{malformed:?}");
+    let lines = context.sender.wait_for_log("").await.concat();
+    assert!(!lines.contains("hanako"), "{lines}");
 }
 
 fn mail_request(mail: AccountMail, to: &str) -> String {

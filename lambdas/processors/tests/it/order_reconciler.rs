@@ -1,13 +1,6 @@
 //! Tests of order-reconciler: one test for each state of an order and its saga.
 
-use aws_config::SdkConfig;
-use aws_sdk_dynamodb::{
-    Client as DynamoDb,
-    types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ScalarAttributeType,
-    },
-};
+use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
 use aws_sdk_sfn::{
     Client as StepFunctions,
     types::{ExecutionStatus, StateMachineType},
@@ -16,10 +9,10 @@ use chrono::TimeDelta;
 use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
 use events::TraceParent;
 use lambda_shared::testing::{FunctionProcess, create_table};
-use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
+use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{EXECUTABLE, batch_item_failures, now, sqs_event};
+use crate::{EXECUTABLE, batch_item_failures, now, orders_table::create_orders_table, sqs_event};
 
 struct TestContext {
     tables: Tables,
@@ -181,6 +174,18 @@ impl TestContext {
         serde_json::from_str(&request.send().await.unwrap().input.unwrap()).unwrap()
     }
 
+    /// Redrives a parked order as `xtask redrive` does.
+    async fn redrive(&self, order: &Order) {
+        let update = self.dynamo.update_item().table_name(&self.tables.orders);
+        update
+            .key("user_id", AttributeValue::S(order.user_id.to_string()))
+            .key("order_id", AttributeValue::S(order.order_id.to_string()))
+            .update_expression("REMOVE parked_at")
+            .send()
+            .await
+            .unwrap();
+    }
+
     /// Receives the messages in the parking queue, which is empty afterwards.
     async fn receive_parked(&self) -> Vec<Value> {
         let receive = self.sqs.receive_message().queue_url(&self.parking_queue_url);
@@ -190,38 +195,6 @@ impl TestContext {
             .map(|message| serde_json::from_str(&message.body.unwrap()).unwrap())
             .collect()
     }
-}
-
-/// Creates an orders table with the index of open orders.
-async fn create_orders_table(aws: &SdkConfig) -> String {
-    let name = format!("test-{}", uuid_v7(now()));
-    let text = |name: &str| {
-        let definition = AttributeDefinition::builder().attribute_name(name);
-        definition.attribute_type(ScalarAttributeType::S).build().unwrap()
-    };
-    let key = |name: &str, kind| {
-        let element = KeySchemaElement::builder().attribute_name(name);
-        element.key_type(kind).build().unwrap()
-    };
-    let index = GlobalSecondaryIndex::builder()
-        .index_name(OPEN_ORDERS_INDEX)
-        .key_schema(key("open", KeyType::Hash))
-        .key_schema(key("order_id", KeyType::Range))
-        .projection(
-            Projection::builder()
-                .projection_type(ProjectionType::KeysOnly)
-                .build(),
-        );
-    let table = DynamoDb::new(aws)
-        .create_table()
-        .table_name(&name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(["user_id", "order_id", "open"].map(text).into()))
-        .key_schema(key("user_id", KeyType::Hash))
-        .key_schema(key("order_id", KeyType::Range))
-        .global_secondary_indexes(index.build().unwrap());
-    table.send().await.unwrap();
-    name
 }
 
 /// Runs the reconciler and returns the numbers of restarted, parked and failed orders.
@@ -322,8 +295,12 @@ async fn order_is_parked_once_after_the_last_restart() {
     assert_eq!(message["execution"], json!(context.execution_arn(&last)));
     assert_eq!(message["state"], context.execution_input(&last).await);
     assert_eq!(context.execution_names(None).await.len(), 4);
-    let open = reconciler.invoke(json!({})).await.unwrap();
-    assert_eq!(open["open"], 0, "a parked order must not count as open");
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!(
+        (&run["open"], &run["parked_total"]),
+        (&json!(0), &json!(1)),
+        "a parked order is counted apart from the open ones"
+    );
 }
 
 #[tokio::test]
@@ -341,7 +318,42 @@ async fn order_parked_by_its_saga_is_not_parked_again() {
         );
     }
     assert_eq!(context.receive_parked().await, [Value::Null; 0]);
-    assert_eq!(context.load_order(&order).await.open, None);
+    assert!(context.load_order(&order).await.is_parked());
+}
+
+/// The redriven saga dies at once, as an Express execution does after five minutes.
+#[tokio::test]
+async fn redriven_order_is_restarted_and_parked_again() {
+    let fail_state = json!({"Type": "Fail", "Error": "States.Timeout"});
+    let context = TestContext::with_state_machine(StateMachineType::Standard, fail_state).await;
+    let (order, _) = context.place_order(TimeDelta::hours(5)).await;
+    let orders = context.orders_with_age(TimeDelta::zero());
+    assert!(orders.park(&order).await.unwrap());
+    let reconciler = context.start_reconciler().await;
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!((&run["parked_total"], &run["redriven"]), (&json!(1), &json!(0)));
+    let age = run["oldest_parked_age_seconds"].as_u64().unwrap();
+    assert!((18_000..20_000).contains(&age), "{age}");
+    assert_eq!(
+        context.execution_names(None).await,
+        [""; 0],
+        "an operator has to redrive it"
+    );
+
+    context.redrive(&order).await;
+    let run = reconciler.invoke(json!({})).await.unwrap();
+    assert_eq!(run["redriven"], 1);
+    // The first start has no predecessor and is not a restart.
+    for restarted in [1, 1, 1, 1, 0] {
+        context.wait_until_executions_end().await;
+        assert_eq!(
+            run_once(&reconciler).await,
+            run_counts(restarted, 1 - restarted, 0)
+        );
+    }
+    assert_eq!(context.receive_parked().await.len(), 1);
+    let parked = context.load_order(&order).await;
+    assert!(parked.is_parked() && parked.parked_at.is_some(), "{parked:?}");
 }
 
 #[tokio::test]
@@ -455,5 +467,5 @@ async fn each_run_emits_its_metrics() {
         (&directive["Namespace"], &directive["Dimensions"]),
         (&json!("Matsuri/Orders"), &json!([[]]))
     );
-    assert_eq!(directive["Metrics"].as_array().unwrap().len(), 4);
+    assert_eq!(directive["Metrics"].as_array().unwrap().len(), 6);
 }

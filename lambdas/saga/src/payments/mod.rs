@@ -12,6 +12,7 @@
 use async_trait::async_trait;
 use domain::{Money, OrderId, PaymentId, UserId};
 
+pub mod rotating_key;
 pub mod stripe;
 pub mod stripe_signature;
 
@@ -83,4 +84,17 @@ pub enum PaymentError {
     /// The payment does not exist at the provider.
     #[error("the payment does not exist at the payment provider")]
     NotFound,
+}
+
+impl PaymentError {
+    /// Whether the provider refused the API key: it is unknown, has been rolled, or lacks a right.
+    fn is_refused_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected {
+                status: 401 | 403,
+                ..
+            }
+        )
+    }
 }

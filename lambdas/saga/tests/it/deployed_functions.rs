@@ -36,7 +36,7 @@ async fn start_process_payment(context: &TestContext) -> FunctionProcess {
         .unwrap()
 }
 
-fn state_json(state: &SagaState) -> Value {
+pub fn state_json(state: &SagaState) -> Value {
     json!({
         "order_id": state.order_id,
         "user_id": state.user_id,

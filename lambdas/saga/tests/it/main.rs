@@ -7,5 +7,6 @@ mod completion_steps;
 mod deployed_functions;
 mod payment_steps;
 mod payment_webhook;
+mod secret_rotation;
 mod stock_steps;
 mod support;

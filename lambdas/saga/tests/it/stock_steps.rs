@@ -1,31 +1,42 @@
 //! Tests of the steps that call stock-service, while it is unreachable. The end-to-end tests cover its
 //! responses.
 
-use aws_lc_rs::signature::Ed25519KeyPair;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::Clock;
 use lambda_shared::FunctionError;
 use saga::{
     StockClient, complete_order::complete_order, process_payment::process_payment,
     release_stock::release_stock, reserve_stock::reserve_stock, update_stock::update_stock,
 };
+use secrets::Secret;
+use serde_json::{Value, json};
 use tokens::{ServiceSigningKey, ServiceTokenIssuer};
 
 use crate::support::TestContext;
 
 /// A signing key in the format of its secret.
 pub fn signing_key_json() -> String {
-    let der = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
-    let der = BASE64_STANDARD.encode(der.as_ref());
+    signing_key("test").0
+}
+
+/// A signing key in the format of its secret, and its public key as a JWK.
+pub fn signing_key(kid: &str) -> (String, Value) {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let der = BASE64_STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
-    serde_json::json!({"kid": "test", "private_key_pem": pem}).to_string()
+    let x = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key());
+    (
+        json!({"kid": kid, "private_key_pem": pem}).to_string(),
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x}),
+    )
 }
 
 /// A client for the discard port, where no server listens.
 fn unreachable_stock_client() -> StockClient {
     let key: ServiceSigningKey = serde_json::from_str(&signing_key_json()).unwrap();
     let token_issuer = ServiceTokenIssuer::new(&key, "issuer", "audience", "test", Clock::system()).unwrap();
-    StockClient::new("http://127.0.0.1:9".parse().unwrap(), token_issuer).unwrap()
+    StockClient::new("http://127.0.0.1:9".parse().unwrap(), Secret::fixed(token_issuer)).unwrap()
 }
 
 #[tokio::test]

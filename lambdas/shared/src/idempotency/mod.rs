@@ -13,6 +13,25 @@
 //! | the key belongs to another payload | [`IdempotencyError::PayloadMismatch`], in each state |
 //! | the record has expired | the operation runs as if there were no record |
 //!
+//! # Payloads
+//!
+//! A payload is the received message as JSON, before it is parsed into a type: with all its members, also
+//! those that this version does not know. The serialised form of a type changes when a deployment adds a
+//! member, and a message that was delivered before and after the deployment would then be refused. Messages
+//! are equal when they are the same JSON. Their bytes may differ, because EventBridge forwards JSON values
+//! and neither keeps white space nor the order of members.
+//!
+//! Which part of a message every delivery of it repeats depends on the envelope:
+//!
+//! | message | payload |
+//! |---|---|
+//! | event from EventBridge, directly or through SNS | its `detail` |
+//! | message that a program sends to a queue | its body, which SQS repeats, also after a redrive |
+//!
+//! The envelope of an event differs when an archive replays it, and when the outbox relay publishes it twice.
+//!
+//! # Expiry
+//!
 //! A call whose deadline has passed counts as dead. DynamoDB deletes expired items only some time after their
 //! `ttl`, so this module checks the `ttl` itself.
 //!
@@ -30,7 +49,7 @@
 //! |---|---|---|
 //! | `id` | S | `<function>#<key>` |
 //! | `status` | S | `in_progress` or `completed` |
-//! | `payload_hash` | S | SHA-256 of the payload's JSON, hexadecimal |
+//! | `payload_hash` | S | SHA-256 of the payload's JSON with sorted members, hexadecimal |
 //! | `owner` | S | id of the call that claimed the key |
 //! | `in_progress_expiry` | N | the call's deadline in milliseconds since 1970; only while in progress |
 //! | `response` | S | the response's JSON; only when completed |
@@ -44,6 +63,7 @@ use aws_sdk_dynamodb::Client;
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp, ids::uuid_v7};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::error_chain;
@@ -108,9 +128,8 @@ impl Idempotency {
 
     /// Runs `operation` once for `key`. Returns its response, or the stored response of the first call.
     ///
-    /// `payload` must be equal in each call with the same key. Payloads are compared by the hash of their
-    /// JSON, so a payload must not contain an unordered map. `deadline` is when this invocation times out: no
-    /// other call takes over the key before it.
+    /// `payload` must be equal in each call with the same key. `deadline` is when this invocation times out:
+    /// no other call takes over the key before it.
     ///
     /// If the operation succeeded and its response cannot be stored, `run_once` logs a warning and returns
     /// the response: an error would make the caller retry and repeat the effect.
@@ -118,23 +137,23 @@ impl Idempotency {
     /// ```no_run
     /// # use chrono::TimeDelta; use domain::{Clock, Timestamp};
     /// # use lambda_shared::{Idempotency, idempotency::IdempotencyError};
-    /// # async fn example(client: aws_sdk_dynamodb::Client, deadline: Timestamp, mail: &str)
+    /// # use serde_json::Value;
+    /// # async fn example(client: aws_sdk_dynamodb::Client, deadline: Timestamp, message: Value)
     /// # -> Result<(), IdempotencyError<std::io::Error>> {
     /// let store = Idempotency::new(client, "idempotency", "mailer", TimeDelta::days(90), Clock::system());
     /// let message_id: String =
-    ///     store.run_once("order-17", &mail, deadline, || async { send(mail).await }).await?;
+    ///     store.run_once("order-17", message, deadline, || async { send_mail().await }).await?;
     /// # Ok(()) }
-    /// # async fn send(_: &str) -> Result<String, std::io::Error> { unimplemented!() }
+    /// # async fn send_mail() -> Result<String, std::io::Error> { unimplemented!() }
     /// ```
-    pub async fn run_once<P, R, E, Fut>(
+    pub async fn run_once<R, E, Fut>(
         &self,
         key: &str,
-        payload: &P,
+        payload: Value,
         deadline: Timestamp,
         operation: impl FnOnce() -> Fut,
     ) -> Result<R, IdempotencyError<E>>
     where
-        P: Serialize,
         R: Serialize + DeserializeOwned,
         Fut: Future<Output = Result<R, E>>,
     {
@@ -142,7 +161,7 @@ impl Idempotency {
         let claim = Claim {
             id: format!("{}#{key}", self.function),
             owner: uuid_v7(now).to_string(),
-            payload_hash: payload_hash(payload).map_err(IdempotencyError::Store)?,
+            payload_hash: payload_hash(payload),
             deadline,
             ttl: now + self.retention,
         };
@@ -196,14 +215,36 @@ impl Idempotency {
     }
 }
 
-fn payload_hash(payload: &impl Serialize) -> Result<String, StoreError> {
-    let json = serde_json::to_vec(payload).map_err(|error| StoreError(error_chain(&error)))?;
-    Ok(Sha256::digest(json)
+fn payload_hash(mut payload: Value) -> String {
+    payload.sort_all_objects();
+    Sha256::digest(payload.to_string())
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect()
 }
 
 fn parse_response<R: DeserializeOwned>(response: &str) -> Result<R, StoreError> {
     serde_json::from_str(response).map_err(|error| StoreError(error_chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash_of(json: &str) -> String {
+        payload_hash(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn payloads_are_equal_when_they_are_the_same_json() {
+        let first = hash_of(r#"{"id": "17", "data": {"a": 1, "b": [2, 1]}}"#);
+        assert_eq!(hash_of(r#"{"data":{"b":[2,1],"a":1},"id":"17"}"#), first);
+        for other in [
+            r#"{"id": "17", "data": {"a": 1, "b": [1, 2]}}"#,
+            r#"{"id": "17", "data": {"a": 1, "b": [2, 1]}, "new": null}"#,
+            r#"{"id": 17, "data": {"a": 1, "b": [2, 1]}}"#,
+        ] {
+            assert_ne!(hash_of(other), first, "{other}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Test support for functions, behind the feature `testing`. Functions must not use it.
 //!
 //! [`FunctionProcess`] runs a function's executable like Lambda does, with `_HANDLER` and the other variables
-//! that Lambda sets. [`create_table`] creates a DynamoDB table for one test.
+//! that Lambda sets. [`create_table`] creates a DynamoDB table for one test. [`start_proxy`] starts a
+//! server that answers some requests itself and forwards the others.
 //!
 //! ```no_run
 //! # use lambda_shared::testing::FunctionProcess;
@@ -16,7 +17,9 @@
 //! ```
 
 mod dynamodb_table;
+mod http_proxy;
 mod runtime_emulator;
 
 pub use dynamodb_table::create_table;
+pub use http_proxy::start_proxy;
 pub use runtime_emulator::{ExitedDuringInit, FunctionProcess, INVOCATION_TIMEOUT};

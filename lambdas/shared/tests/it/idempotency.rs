@@ -56,7 +56,7 @@ impl TestContext {
     async fn run(&self, payload: &str) -> RunResult<Infallible> {
         let operation = || async { Ok(format!("run {}", self.runs.fetch_add(1, Ordering::SeqCst) + 1)) };
         self.idempotency
-            .run_once("order-17", &payload, self.deadline(), operation)
+            .run_once("order-17", payload.into(), self.deadline(), operation)
             .await
     }
 
@@ -85,7 +85,7 @@ async fn concurrent_call_returns_in_progress() {
     let second = Arc::new(tokio::sync::Mutex::new(None));
     let first = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             *second.lock().await = Some(context.run("tea").await);
             Ok::<_, Infallible>("the first".to_owned())
         })
@@ -114,7 +114,7 @@ async fn different_payload_is_rejected_while_running_and_after_completion() {
     let context = TestContext::new().await;
     let first = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             assert!(matches!(
                 context.run("coffee").await,
                 Err(IdempotencyError::PayloadMismatch)
@@ -134,7 +134,7 @@ async fn key_of_a_dead_process_is_taken_over_after_its_deadline() {
     let context = TestContext::new().await;
     let stuck = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             context.runs.fetch_add(100, Ordering::SeqCst);
             std::future::pending::<Result<String, Infallible>>().await
         });
@@ -174,7 +174,7 @@ async fn failed_operation_leaves_no_record_and_can_be_retried() {
     let context = TestContext::new().await;
     let failed: RunResult<OperationFailed> = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             Err(OperationFailed)
         })
         .await;
@@ -191,7 +191,7 @@ async fn late_completion_does_not_overwrite_the_new_owner() {
     let context = TestContext::new().await;
     let late = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             context.advance_seconds(11);
             assert_eq!(context.run("tea").await.unwrap(), "run 1");
             Ok::<_, Infallible>("too late".to_owned())
@@ -209,7 +209,7 @@ async fn late_failure_does_not_delete_the_record_of_the_new_owner() {
     let context = TestContext::new().await;
     let late: RunResult<OperationFailed> = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             context.advance_seconds(11);
             assert_eq!(context.run("tea").await.unwrap(), "run 1");
             Err(OperationFailed)
@@ -232,9 +232,9 @@ async fn processes_share_records_through_the_table() {
     );
     let first = context
         .idempotency
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             let concurrent: RunResult<Infallible> = other
-                .run_once("order-17", &"tea", context.deadline(), || async {
+                .run_once("order-17", "tea".into(), context.deadline(), || async {
                     unreachable!("the operation is in progress")
                 })
                 .await;
@@ -246,7 +246,7 @@ async fn processes_share_records_through_the_table() {
         });
     assert_eq!(first.await.unwrap(), "sent");
     let later: RunResult<Infallible> = other
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             unreachable!("the operation has completed")
         })
         .await;
@@ -264,7 +264,7 @@ async fn keys_are_separate_per_function() {
         TimeDelta::hours(1),
         Clock::system(),
     );
-    let printed = other.run_once("order-17", &"a label", context.deadline(), || async {
+    let printed = other.run_once("order-17", "a label".into(), context.deadline(), || async {
         Ok::<_, Infallible>(7)
     });
     assert_eq!(printed.await.unwrap(), 7);
@@ -281,7 +281,7 @@ async fn operation_does_not_run_when_the_table_is_unavailable() {
         Clock::system(),
     );
     let result: RunResult<Infallible> = without_table
-        .run_once("order-17", &"tea", context.deadline(), || async {
+        .run_once("order-17", "tea".into(), context.deadline(), || async {
             unreachable!("the operation must not run")
         })
         .await;

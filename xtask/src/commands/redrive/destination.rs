@@ -1,7 +1,7 @@
 //! The destination of redriven messages.
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value, json};
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
 
 use super::queue::{Message, Queue};
 use super::string_at;
@@ -13,29 +13,16 @@ const ORDER_PARKING_QUEUE: &str = "order-parking-queue";
 /// The queue of events that could not be published.
 const EVENT_PARKING_QUEUE: &str = "event-parking-queue";
 
-const SAGA_STATE_MACHINE: &str = "order-saga";
-
-/// The members of a parked order's state that are the input of its saga. The results of its steps are
-/// dropped: the new execution runs every step again, and the steps are idempotent.
-const SAGA_INPUT_FIELDS: [&str; 9] = [
-    "order_id",
-    "user_id",
-    "currency",
-    "total_amount",
-    "items",
-    "payment_method",
-    "traceparent",
-    "correlation_id",
-    "causation_id",
-];
+/// The table of orders.
+const ORDERS_TABLE: &str = "ecommerce-orders";
 
 /// Where the messages of a queue are sent.
 #[derive(Debug)]
 pub enum Destination {
     /// The queue whose dead-letter queue this is.
     SourceQueue(Queue),
-    /// A new execution of the saga per order.
-    Saga { arn: String },
+    /// order-reconciler, which restarts the saga of each order.
+    Reconciler,
     /// The event bus.
     EventBus,
 }
@@ -55,9 +42,7 @@ impl Destination {
         };
         let queue = queues.swap_remove(at);
         let destination = match name {
-            ORDER_PARKING_QUEUE => Self::Saga {
-                arn: saga_arn(target)?,
-            },
+            ORDER_PARKING_QUEUE => Self::Reconciler,
             EVENT_PARKING_QUEUE => Self::EventBus,
             _ => {
                 let feeds = |source: &Queue| source.dead_letter_queue_arn().as_deref() == Some(queue.arn());
@@ -79,7 +64,7 @@ impl Destination {
     pub fn name(&self) -> &str {
         match self {
             Self::SourceQueue(queue) => &queue.name,
-            Self::Saga { .. } => SAGA_STATE_MACHINE,
+            Self::Reconciler => "order-reconciler",
             Self::EventBus => "the event bus",
         }
     }
@@ -88,7 +73,7 @@ impl Destination {
     pub fn description(&self) -> String {
         match self {
             Self::SourceQueue(queue) => format!("They return to {}.", queue.name),
-            Self::Saga { .. } => format!("A new execution of {SAGA_STATE_MACHINE} starts for each order."),
+            Self::Reconciler => "order-reconciler restarts the saga of each order within minutes.".to_owned(),
             Self::EventBus => "Each event is published to the event bus.".to_owned(),
         }
     }
@@ -111,10 +96,7 @@ impl Destination {
                 target.call("sqs", "SendMessage", &input)?;
                 Ok(true)
             }
-            Self::Saga { arn } => match execution_input(arn, message) {
-                Some(execution) => start_execution(target, &execution).map(|()| true),
-                None => Ok(false),
-            },
+            Self::Reconciler => unpark_order(target, message),
             Self::EventBus => publish_event(target, &message.content),
         }
     }
@@ -135,36 +117,24 @@ fn redrivable_queues(queues: &[Queue]) -> String {
     names.join(", ")
 }
 
-fn saga_arn(target: &AwsTarget) -> Result<String> {
-    let machines = target.call("states", "ListStateMachines", &json!({}))?;
-    let machines = machines["stateMachines"].as_array().into_iter().flatten();
-    machines
-        .filter(|machine| machine["name"] == SAGA_STATE_MACHINE)
-        .find_map(|machine| string_at(machine, "/stateMachineArn"))
-        .with_context(|| format!("there is no state machine {SAGA_STATE_MACHINE}"))
-}
-
-/// The input of `StartExecution` for a parked order; `None` if the message is not a parked order. The name
-/// contains the message id, so that a redrive that is repeated after an interruption does not start the saga
-/// twice.
-fn execution_input(saga_arn: &str, message: &Message) -> Option<Value> {
-    let state = message.content.get("state")?;
-    let input: Option<Map<String, Value>> = SAGA_INPUT_FIELDS
-        .iter()
-        .map(|member| Some(((*member).to_owned(), state.get(member)?.clone())))
-        .collect();
-    let order_id = string_at(state, "/order_id")?;
-    Some(json!({
-        "stateMachineArn": saga_arn,
-        "name": format!("{order_id}-{}", message.id),
-        "input": Value::from(input?).to_string(),
-    }))
-}
-
-fn start_execution(target: &AwsTarget, execution: &Value) -> Result<()> {
-    match target.call("states", "StartExecution", execution) {
-        Err(error) if !error.to_string().contains("ExecutionAlreadyExists") => Err(error),
-        _ => Ok(()),
+/// Tells order-reconciler to resume a parked order, by removing the time at which it was parked. Repetitions
+/// change nothing, and so does a message about an order that has ended.
+fn unpark_order(target: &AwsTarget, message: &Message) -> Result<bool> {
+    let state = message.content.get("state");
+    let key = |name| state.and_then(|state| string_at(state, name));
+    let (Some(user_id), Some(order_id)) = (key("/user_id"), key("/order_id")) else {
+        return Ok(false);
+    };
+    let update = json!({
+        "TableName": ORDERS_TABLE,
+        "Key": { "user_id": { "S": user_id }, "order_id": { "S": order_id } },
+        "UpdateExpression": "REMOVE parked_at",
+        "ConditionExpression": "attribute_exists(#open)",
+        "ExpressionAttributeNames": { "#open": "open" },
+    });
+    match target.call("dynamodb", "UpdateItem", &update) {
+        Err(error) if !error.to_string().contains("ConditionalCheckFailed") => Err(error),
+        _ => Ok(true),
     }
 }
 
