@@ -36,7 +36,7 @@ pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError>
     })
     .await?;
     let pool = database::connect_lazy(&Config {
-        url: SecretString::clone(&*url.current().await),
+        url: (*url.current().await).clone(),
         max_connections: MAX_DATABASE_CONNECTIONS,
     })?;
     if let Err(error) = pool.acquire().await {

@@ -165,16 +165,18 @@ impl Providers {
         let profile = match provider {
             Provider::Google => match (&self.google, &client_secrets.google) {
                 (Some(google), Some(secret)) => {
+                    let secret = secret.current().await;
                     google
-                        .fetch_profile(code, &callback_url, pending, &*secret.current().await)
+                        .fetch_profile(code, &callback_url, pending, &secret)
                         .await?
                 }
                 _ => return Ok(None),
             },
             Provider::GitHub => match (&self.github, &client_secrets.github) {
                 (Some(github), Some(secret)) => {
+                    let secret = secret.current().await;
                     github
-                        .fetch_profile(code, &callback_url, pending, &*secret.current().await)
+                        .fetch_profile(code, &callback_url, pending, &secret)
                         .await?
                 }
                 _ => return Ok(None),

@@ -205,7 +205,10 @@ async fn current_token(
     let cached = peppers.current().await;
     match find(&cached) {
         Some(current) => Some(current),
-        None => find(&*peppers.read_again(&cached).await?),
+        None => {
+            let read_again = peppers.read_again(&cached).await?;
+            find(&read_again)
+        }
     }
 }
 

@@ -13,8 +13,10 @@ use tokio::net::TcpListener;
 struct Proxy {
     upstream_url: String,
     http: reqwest::Client,
-    answer: Box<dyn Fn(&Parts, &[u8]) -> Option<Response> + Send + Sync>,
+    answer: Answer,
 }
+
+type Answer = Box<dyn Fn(&Parts, &[u8]) -> Option<Response> + Send + Sync>;
 
 /// Starts a proxy to the server at `upstream_url` and returns its URL. `answer` gets each request and its
 /// body; the proxy forwards the requests for which it returns `None`.
