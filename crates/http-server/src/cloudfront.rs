@@ -198,7 +198,8 @@ mod tests {
             );
         }
         let prefix = &CURRENT[1..];
-        for invalid in ["", "forged", prefix, "current-secret-of-the-distributioN"] {
+        let upper_case = CURRENT.to_uppercase();
+        for invalid in ["", "forged", prefix, &upper_case] {
             assert_eq!(
                 viewer_ip(&[("x-origin-secret", invalid), address]),
                 None,

@@ -253,7 +253,7 @@ async fn rejects_invalid_patches(pool: PgPool) {
     {"name":null}
         422 invalid-body : missing field `name`
     {"price":-1}
-        422 invalid-body /price: an amount cannot be negative
+        422 invalid-body /price: a price is at least 0 and at most 99999999 minor units
     {"currency":"USD"}
         422 invalid-body /currency: unknown field `currency`, expected one of `name`, `description`, `translations`, `price`, `category`, `image_url`
     {"id":"00000000-0000-7000-8000-000000000000"}

@@ -113,7 +113,7 @@ async fn two_concurrent_instances_stay_consistent(pool: PgPool) {
         }
         // Repeated commands change nothing on either instance, except those that found their stock held.
         let (_, ops) = batches.last().unwrap();
-        let known: BTreeSet<Uuid> = sqlx::query_scalar("SELECT id FROM reservations")
+        let known: BTreeSet<Uuid> = sqlx::query_scalar("SELECT reservation_id FROM reservations")
             .fetch_all(&pool)
             .await
             .unwrap()
