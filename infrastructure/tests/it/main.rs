@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod authorizer;
+mod mail_rate;
 mod network;
 mod retention;
 mod template;
