@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 const REGION_AND_ACCOUNT: &str = "ap-northeast-1:000000000000";
 
 /// Function, action and reason of each right that the deployed functions may leave unused during the tests.
-const UNTESTED_CASES: [(&str, &str, &str); 2] = [
+const UNTESTED_CASES: [(&str, &str, &str); 7] = [
+    (
+        "dead-letter-archiver",
+        "sqs:ChangeMessageVisibility",
+        "returns messages to a queue; in the tests, one of its queues holds messages when it runs",
+    ),
     (
         "notification-sender",
         "dynamodb:DeleteItem",
@@ -20,8 +25,28 @@ const UNTESTED_CASES: [(&str, &str, &str); 2] = [
     ),
     (
         "order-reconciler",
+        "dynamodb:UpdateItem",
+        "marks an order as parked when it looks for open orders of some age; lambdas/processors tests it",
+    ),
+    (
+        "order-reconciler",
         "sqs:SendMessage",
         "parks an order whose saga ends three times without parking it; lambdas/processors tests it",
+    ),
+    (
+        "payment-webhook",
+        "dynamodb:DeleteItem",
+        "releases the claim of an event that failed, and empties the outbox; lambdas/saga tests it",
+    ),
+    (
+        "payment-webhook",
+        "dynamodb:PutItem",
+        "writes PaymentRefunded of a late charge to the outbox; lambdas/saga tests it",
+    ),
+    (
+        "payment-webhook",
+        "events:PutEvents",
+        "publishes PaymentRefunded of a late charge; lambdas/saga tests it",
     ),
 ];
 
@@ -243,7 +268,9 @@ async fn functions_use_all_rights_that_they_have() {
             let is_untested = UNTESTED_CASES
                 .iter()
                 .any(|(name, action, _)| *name == function.name && *action == allowed.action);
-            if !is_untested && !function.has_used(&system, &allowed).await {
+            // Lambda itself uses the rights to network interfaces; `infrastructure/tests` checks them.
+            let is_network_right = allowed.action.starts_with("ec2:");
+            if !is_untested && !is_network_right && !function.has_used(&system, &allowed).await {
                 unused.push(format!(
                     "{}: {} on {}",
                     function.name, allowed.action, allowed.resource

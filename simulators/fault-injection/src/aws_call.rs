@@ -83,6 +83,8 @@ fn required_rights(operation: &str, body: &Value) -> Option<Vec<(String, Option<
         }
         ("AmazonSQS", name) => {
             let url = text("QueueUrl")?;
+            // IAM authorises a batch by the right to the single request.
+            let name = name.strip_suffix("Batch").unwrap_or(name);
             one(&format!("sqs:{name}"), url.rsplit('/').next()?.to_owned())
         }
         ("AWSEvents", "PutEvents") => {
@@ -155,6 +157,12 @@ mod tests {
                 json!({"QueueUrl": "http://localhost:4566/000000000000/notification-queue"}),
                 "sqs:SendMessage",
                 "arn:aws:sqs:ap-northeast-1:000000000000:notification-queue",
+            ),
+            (
+                "AmazonSQS.ChangeMessageVisibilityBatch",
+                json!({"QueueUrl": "http://localhost:4566/000000000000/notification-dlq"}),
+                "sqs:ChangeMessageVisibility",
+                "arn:aws:sqs:ap-northeast-1:000000000000:notification-dlq",
             ),
             (
                 "AWSEvents.PutEvents",
