@@ -242,7 +242,7 @@ impl Function {
 #[tokio::test]
 #[ignore = "`cargo xtask test` runs it after all other tests"]
 async fn functions_have_the_rights_that_they_use() {
-    let system = TestSystem::exclusive().await;
+    let system = TestSystem::shared();
     let mut missing = Vec::new();
     for function in functions(&system).await {
         for used in &function.used {
@@ -261,7 +261,7 @@ async fn functions_have_the_rights_that_they_use() {
 #[tokio::test]
 #[ignore = "`cargo xtask test` runs it after all other tests"]
 async fn functions_use_all_rights_that_they_have() {
-    let system = TestSystem::exclusive().await;
+    let system = TestSystem::shared();
     let mut unused = Vec::new();
     for function in functions(&system).await {
         for allowed in function.allowed() {
