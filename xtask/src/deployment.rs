@@ -24,6 +24,9 @@ const FUNCTION_PACKAGES: [&str; 3] = ["auth", "processors", "saga"];
 /// The folders that the template includes besides the functions.
 const TEMPLATE_INPUTS: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
 
+/// The definition of the saga's state machine.
+const STATE_MACHINE: &str = "step-functions/order-saga.asl.json";
+
 /// The script that deploys the folder; docker-compose runs the same one.
 const DEPLOY_SCRIPT: &str = "localstack-init/ready.d/10-deploy.sh";
 
@@ -70,6 +73,7 @@ pub fn deploy(
             &deploy_dir.join(folder),
         )?;
     }
+    retry_throttling_as_the_local_aws_reports_it(&deploy_dir.join(STATE_MACHINE))?;
     let parameters = deploy_parameters(instance, addresses);
     let digest = inputs_digest(instance, &deploy_dir, &parameters)?;
     if deployed_digest(addresses).as_deref() == Some(digest.as_str()) {
@@ -120,6 +124,20 @@ fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String,
         ("SAGA_TYPE", saga_type.to_owned()),
         ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_threshold.to_owned()),
     ])
+}
+
+/// Adds the error name of a throttled invocation in the local AWS to the retriers of throttling: AWS reports
+/// `Lambda.TooManyRequestsException`, the local AWS `Lambda.Unknown`.
+fn retry_throttling_as_the_local_aws_reports_it(definition: &Path) -> Result<()> {
+    const AWS: &str = r#"["Lambda.TooManyRequestsException"]"#;
+    const LOCAL: &str = r#"["Lambda.TooManyRequestsException", "Lambda.Unknown"]"#;
+    let text =
+        fs::read_to_string(definition).with_context(|| format!("cannot read {}", definition.display()))?;
+    if !text.contains(AWS) {
+        bail!("{} retries no throttled invocation", definition.display());
+    }
+    fs::write(definition, text.replace(AWS, LOCAL))
+        .with_context(|| format!("cannot write {}", definition.display()))
 }
 
 /// Limits the concurrency of each function to what the machine can run. The CloudFormation of the local AWS
