@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use url::Url;
 
 use crate::context::Context;
 
@@ -21,10 +22,22 @@ pub async fn create(context: &Context, name: &str) -> anyhow::Result<String> {
         // The callers pass constant names.
         server.execute(sqlx::AssertSqlSafe(statement)).await?;
     }
-    let (server_url, _) = system_url
-        .rsplit_once('/')
-        .context("DATABASE_URL has no database name")?;
-    Ok(format!("{server_url}/{name}"))
+    let mut url = Url::parse(system_url)?;
+    url.set_path(name);
+    Ok(url.into())
+}
+
+/// Returns the URL of a database with the role of a program as the user. `cargo xtask bench` sets each role's
+/// name as its password.
+///
+/// # Errors
+/// Fails when the URL is malformed.
+pub fn url_of_role(database: &str, role: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(database)?;
+    if url.set_username(role).is_err() || url.set_password(Some(role)).is_err() {
+        bail!("the URL of the database has no host");
+    }
+    Ok(url.into())
 }
 
 /// Creates a database with the system's schema.

@@ -25,8 +25,8 @@ pub const SCARCE_QUANTITY: u64 = 2_000;
 
 /// Inserts the products that the stock rows reference.
 const INSERT_PRODUCTS: &str = "
-    INSERT INTO products (id, name, description, translations, price, currency, category,
-                          created_at, updated_at)
+    INSERT INTO catalog.products (id, name, description, translations, price, currency, category,
+                                  created_at, updated_at)
     SELECT ('00000000-0000-7000-8000-' || lpad(id::text, 12, '0'))::uuid, 'Tea bowl', '', '{}', 100, 'JPY',
            'tea', now(), now()
     FROM generate_series(1, 1001) AS id;";
@@ -50,8 +50,8 @@ impl<'a> StockService<'a> {
         let mut connection = PgConnection::connect(&database).await?;
         connection.execute(INSERT_PRODUCTS).await?;
         sqlx::query(
-            "INSERT INTO stock (product_id, quantity, reserved, updated_at)
-             SELECT id, CASE WHEN id = $1 THEN $2 ELSE $3 END, 0, now() FROM products",
+            "INSERT INTO inventory.stock (product_id, quantity, reserved, updated_at)
+             SELECT id, CASE WHEN id = $1 THEN $2 ELSE $3 END, 0, now() FROM catalog.products",
         )
         .bind(product_id(SCARCE_PRODUCT).parse::<uuid::Uuid>()?)
         .bind(SCARCE_QUANTITY.cast_signed())
@@ -59,7 +59,8 @@ impl<'a> StockService<'a> {
         .execute(&mut connection)
         .await?;
         let aws = aws_stub::start(aws_stub::Secrets::new())?;
-        let environment = service_environment(context, &aws, &database);
+        let role_url = databases::url_of_role(&database, "stock_service")?;
+        let environment = service_environment(context, &aws, &role_url);
         Ok(Self {
             context,
             process: ServiceProcess::start(&context.executable("stock-service"), &[], &environment).await?,
@@ -152,9 +153,9 @@ impl<'a> StockService<'a> {
             "SELECT count(*) FILTER (WHERE reserved <> coalesce(held, 0)),
                     count(*) FILTER (WHERE reserved > quantity),
                     coalesce(sum(held), 0)::bigint
-             FROM stock LEFT JOIN (
+             FROM inventory.stock LEFT JOIN (
                  SELECT product_id, sum(quantity)::bigint AS held
-                 FROM reservation_items JOIN reservations USING (reservation_id)
+                 FROM inventory.reservation_items JOIN inventory.reservations USING (reservation_id)
                  WHERE status = 'reserved' GROUP BY product_id
              ) AS reservations USING (product_id)",
         )

@@ -9,7 +9,8 @@
 #   PAYMENT_API_URL        origin of the payment provider for the functions
 #   CORE_API_URI           origin of core-api for the API gateway
 #   AUTH_ISSUER            the API gateway's address, for clients, functions and core-api alike
-#   ACCOUNTS_DATABASE_URL  the account database for the functions
+#   CORE_API_DATABASE_URL, STOCK_SERVICE_DATABASE_URL, AUTH_DATABASE_URL
+#                          the database, with the role of each program
 #   SIGNING_KEYS_CACHE_TTL_SECONDS  how long functions cache the user signing keys; default 300
 #   GOOGLE_ISSUER          an OpenID Connect provider that replaces Google; default none
 #   ARCHITECTURE           arm64 or x86_64, the functions' architecture; default this machine's
@@ -78,9 +79,14 @@ if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1;
   awslocal events create-archive --archive-name "$archive" --event-source-arn "$bus" --retention-days 30 >/dev/null
 fi
 
-printf '{"url":"%s"}' "$ACCOUNTS_DATABASE_URL" >"$scratch/database.json"
-awslocal secretsmanager put-secret-value \
-  --secret-id core-api/db-credentials --secret-string "file://$scratch/database.json" >/dev/null
+put_database_url() { # secret, URL
+  printf '{"url":"%s"}' "$2" >"$scratch/database.json"
+  awslocal secretsmanager put-secret-value \
+    --secret-id "$1" --secret-string "file://$scratch/database.json" >/dev/null
+}
+put_database_url core-api/db-credentials "$CORE_API_DATABASE_URL"
+put_database_url stock-service/db-credentials "$STOCK_SERVICE_DATABASE_URL"
+put_database_url auth/db-credentials "$AUTH_DATABASE_URL"
 
 if [ -n "${GOOGLE_ISSUER:-}" ]; then
   awslocal secretsmanager put-secret-value \

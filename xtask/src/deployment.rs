@@ -112,7 +112,12 @@ fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String,
         ("STOCK_SERVICE_URL", proxied.stock_service_url()),
         ("CORE_API_URI", addresses.core_api_url()),
         ("AUTH_ISSUER", addresses.gateway_url()),
-        ("ACCOUNTS_DATABASE_URL", proxied.database_url.clone()),
+        ("CORE_API_DATABASE_URL", proxied.database_url_of("core_api")),
+        (
+            "STOCK_SERVICE_DATABASE_URL",
+            proxied.database_url_of("stock_service"),
+        ),
+        ("AUTH_DATABASE_URL", proxied.database_url_of("auth")),
         ("SIGNING_KEYS_CACHE_TTL_SECONDS", keys_cache_ttl.to_owned()),
         ("PAYMENT_API_URL", proxied.payment_provider_url()),
         // Empty disables the sign-in with Google.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::instance::Instance;
 use crate::ports::{FAULT_INJECTION, Ports, proxied_service};
-use crate::{ports, postgres, python, redis};
+use crate::{digest, ports, postgres, python, redis};
 
 /// The AWS region, in the local AWS as in a real account.
 pub const REGION: &str = "ap-northeast-1";
@@ -15,7 +15,7 @@ pub const REGION: &str = "ap-northeast-1";
 #[derive(Debug, Clone)]
 pub struct Addresses {
     ports: Ports,
-    /// The instance's own database, or the one from `DATABASE_URL`.
+    /// The database with its owner as the user: the instance's own one, or the one from `DATABASE_URL`.
     pub database_url: String,
 }
 
@@ -43,10 +43,34 @@ impl Addresses {
                 addresses.ports.insert(service.to_owned(), *port);
             }
         }
-        if self.database_url == postgres::url(self.port("postgres")) {
+        if self.has_own_database() {
             addresses.database_url = postgres::url(addresses.port("postgres"));
         }
         addresses
+    }
+
+    fn has_own_database(&self) -> bool {
+        self.database_url == postgres::url(self.port("postgres"))
+    }
+
+    /// The database with a program's role as the user.
+    pub fn database_url_of(&self, role: &str) -> String {
+        let Some((scheme, rest)) = self.database_url.split_once("://") else {
+            // core-api reports what is wrong with it.
+            return self.database_url.clone();
+        };
+        let address = rest.split_once('@').map_or(rest, |(_, address)| address);
+        format!("{scheme}://{role}:{}@{address}", self.role_password(role))
+    }
+
+    /// The password of a program's role. In an external database it can be guessed by those only who know the
+    /// owner's URL.
+    pub fn role_password(&self, role: &str) -> String {
+        if self.has_own_database() {
+            role.to_owned()
+        } else {
+            digest::sha256_hex(format!("{role} {}", self.database_url).as_bytes())
+        }
     }
 
     /// The port of a service on 127.0.0.1; 0 when the instance does not run this service.
@@ -112,9 +136,8 @@ impl Addresses {
     /// The database for display. The URL of an external database is hidden, because it may contain a real
     /// password.
     pub fn display_database(&self) -> String {
-        let own_database = postgres::url(self.port("postgres"));
-        if self.database_url == own_database {
-            own_database
+        if self.has_own_database() {
+            self.database_url.clone()
         } else {
             "external, from DATABASE_URL".to_owned()
         }
@@ -213,6 +236,27 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_program_connects_with_its_role() {
+        let mut ports = Ports::new();
+        ports.insert("postgres".to_owned(), 5432);
+        let own = Addresses::new(&ports, None);
+        assert_eq!(
+            own.database_url_of("auth"),
+            "postgres://auth:auth@127.0.0.1:5432/matsuri"
+        );
+        let url =
+            |password: &str| format!("postgres://shop:{password}@db.example:5432/shop?sslmode=verify-full");
+        let external = Addresses::new(&ports, Some(url("secret"))).database_url_of("auth");
+        let password = external
+            .strip_prefix("postgres://auth:")
+            .and_then(|rest| rest.strip_suffix("@db.example:5432/shop?sslmode=verify-full"))
+            .unwrap();
+        assert_ne!(password, "auth");
+        let other_owner = Addresses::new(&ports, Some(url("another"))).database_url_of("auth");
+        assert_ne!(other_owner, external);
+    }
 
     #[test]
     fn a_shell_reads_a_quoted_value_unchanged() {

@@ -29,7 +29,17 @@ struct SeedProduct {
 /// # Errors
 /// When a migration fails; the error holds the output of core-api.
 pub fn migrate(instance: &Instance, addresses: &Addresses, executables: &Executables) -> Result<()> {
-    run_core_api(instance, addresses, executables, &["migrate".into()])
+    let environment = services::database_owner_env(addresses);
+    run_core_api(instance, environment, executables, &["migrate".into()]).map_err(|error| {
+        if error.to_string().contains("was previously applied") {
+            error.context(
+                "another version of Matsuri created the tables; `cargo xtask up --fresh` deletes all data \
+                 (an external database must be emptied by its owner)",
+            )
+        } else {
+            error
+        }
+    })
 }
 
 /// Seeds the catalog through core-api and its opening stock through stock-service. Does so only once per
@@ -55,7 +65,7 @@ pub fn seed_catalog(
     }
     run_core_api(
         instance,
-        addresses,
+        services::core_api_env(addresses),
         executables,
         &["seed".into(), catalog_file.clone()],
     )?;
@@ -91,7 +101,8 @@ pub fn upsert_account(
 ) -> Result<()> {
     let user = user.to_string();
     let arguments = ["account", "--id", &user, "--email", email, "--role", role];
-    run_core_api(instance, addresses, executables, &arguments.map(PathBuf::from))
+    let environment = services::database_owner_env(addresses);
+    run_core_api(instance, environment, executables, &arguments.map(PathBuf::from))
 }
 
 /// Removes the record that the catalog was seeded; call this when the data is removed.
@@ -129,15 +140,14 @@ fn post_opening_stock(addresses: &Addresses, token: &str, product: &SeedProduct)
 
 fn run_core_api(
     instance: &Instance,
-    addresses: &Addresses,
+    environment: Vec<(String, String)>,
     executables: &Executables,
     arguments: &[PathBuf],
 ) -> Result<()> {
-    let mut environment = services::base_env(instance);
-    environment.extend(services::core_api_env(addresses));
     let output = Command::new(services::executable_path(executables, "core-api")?)
         .args(arguments)
         .env_clear()
+        .envs(services::base_env(instance))
         .envs(environment)
         .stdin(Stdio::null())
         .output()

@@ -129,7 +129,7 @@ pub fn stock_service(
     let proxied = addresses.via_proxies();
     let mut environment = proxied.aws_env();
     environment.extend(to_env_vars([
-        ("DATABASE_URL", proxied.database_url),
+        ("DATABASE_URL", proxied.database_url_of("stock_service")),
         (
             "AUTH_JWKS_PATH",
             keys::service_jwks_file(instance).display().to_string(),
@@ -182,17 +182,30 @@ pub fn core_api(
     )
 }
 
-/// The variables that `core-api` reads when it serves, migrates or seeds.
+/// The variables that `core-api` reads when it serves or seeds.
 pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
     let proxied = addresses.via_proxies();
     let mut environment = proxied.aws_env();
     environment.extend(to_env_vars([
-        ("DATABASE_URL", proxied.database_url),
+        ("DATABASE_URL", proxied.database_url_of("core_api")),
         ("AUTH_ISSUER", addresses.gateway_url()),
         // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
     environment
+}
+
+/// The variables with which `core-api` migrates the database and creates accounts, as the database's owner.
+pub fn database_owner_env(addresses: &Addresses) -> Vec<(String, String)> {
+    to_env_vars([
+        ("DATABASE_URL", addresses.database_url.clone()),
+        ("CORE_API_DATABASE_PASSWORD", addresses.role_password("core_api")),
+        (
+            "STOCK_SERVICE_DATABASE_PASSWORD",
+            addresses.role_password("stock_service"),
+        ),
+        ("AUTH_DATABASE_PASSWORD", addresses.role_password("auth")),
+    ])
 }
 
 fn workspace_service(

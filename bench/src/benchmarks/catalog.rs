@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use crate::{
     aws_stub,
     context::Context,
-    load_generator,
+    databases, load_generator,
     process::{ServiceProcess, service_environment},
     report::{Section, Target, format_ratio},
     stats::Summary,
@@ -73,7 +73,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
 /// Starts core-api with the system's database and the AWS stub.
 pub async fn start_core_api(context: &Context) -> anyhow::Result<ServiceProcess> {
     let aws = aws_stub::start(aws_stub::Secrets::new())?;
-    let environment = service_environment(context, &aws, &context.addresses.database);
+    let database = databases::url_of_role(&context.addresses.database, "core_api")?;
+    let environment = service_environment(context, &aws, &database);
     ServiceProcess::start(&context.executable("core-api"), &[], &environment).await
 }
 

@@ -21,7 +21,7 @@ use crate::{
     api_client::{ApiClient, write_order_request},
     aws_stub,
     context::Context,
-    load_generator,
+    databases, load_generator,
     process::{ServiceProcess, service_environment},
     report::{Section, Target, format_ratio},
     stats::Summary,
@@ -52,7 +52,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let store = Dynoxide::start(context).await?;
     let transaction = OrderTransaction::capture(context, &store).await?;
     let bus = aws_stub::start(HashMap::new())?;
-    let mut environment = service_environment(context, &bus, &context.addresses.database);
+    let database = databases::url_of_role(&context.addresses.database, "core_api")?;
+    let mut environment = service_environment(context, &bus, &database);
     environment.push(("AWS_ENDPOINT_URL_DYNAMODB", store.url.clone()));
     let core_api = ServiceProcess::start(&context.executable("core-api"), &[], &environment).await?;
     let customer = api.create_customer().await?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use axum::http::HeaderName;
+use database::Role;
 use http_server::{CloudFrontMode, Network, OriginSecrets};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -170,9 +171,40 @@ impl From<OrderLimitsConfig> for OrderLimits {
 /// The database configuration, which is all that the subcommands need.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseConfig {
-    /// The PostgreSQL database: `postgres://user:password@host:port/name`
+    /// The PostgreSQL database: `postgres://user:password@host:port/name`. The user is core_api; `migrate`
+    /// and `account` need the owner of the database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
+}
+
+/// The passwords of the programs' database roles. A role without a password cannot log in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RolePasswords {
+    /// The new password of the role core_api [default: unchanged]
+    #[arg(long, env = "CORE_API_DATABASE_PASSWORD", hide_env_values = true)]
+    pub core_api_password: Option<SecretString>,
+
+    /// The new password of the role stock_service [default: unchanged]
+    #[arg(long, env = "STOCK_SERVICE_DATABASE_PASSWORD", hide_env_values = true)]
+    pub stock_service_password: Option<SecretString>,
+
+    /// The new password of the role auth, of the auth functions [default: unchanged]
+    #[arg(long, env = "AUTH_DATABASE_PASSWORD", hide_env_values = true)]
+    pub auth_password: Option<SecretString>,
+}
+
+impl RolePasswords {
+    /// The roles that get a new password.
+    pub fn iter(&self) -> impl Iterator<Item = (Role, &SecretString)> {
+        let passwords = [
+            (Role::CoreApi, &self.core_api_password),
+            (Role::StockService, &self.stock_service_password),
+            (Role::Auth, &self.auth_password),
+        ];
+        passwords
+            .into_iter()
+            .filter_map(|(role, password)| Some((role, password.as_ref()?)))
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::{self, Catalog, SeedProduct},
-    config::{Config, DatabaseConfig},
+    config::{Config, DatabaseConfig, RolePasswords},
     dynamodb,
     http::{self, AppState},
     jwks_refresh::JwksRefresher,
@@ -23,7 +23,7 @@ use core_api::{
     rate_limit::RateLimiter,
 };
 use domain::{Clock, UserId};
-use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
+use event_publishing::{AccountOutbox, CatalogOutbox, ParkingQueue, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
 use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mimalloc::MiMalloc;
@@ -58,10 +58,12 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Apply the database migrations
+    /// Apply the database migrations and set the passwords of the programs' roles
     Migrate {
         #[command(flatten)]
         database: DatabaseConfig,
+        #[command(flatten)]
+        passwords: RolePasswords,
     },
     /// Insert or update products from a file
     Seed {
@@ -97,9 +99,9 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         None => serve(Config::parse()).await,
-        Some(Command::Migrate { database }) => database::migrate(&connect_database(&database)?)
-            .await
-            .context("cannot apply the database migrations"),
+        Some(Command::Migrate { database, passwords }) => {
+            migrate(&connect_database(&database)?, &passwords).await
+        }
         Some(Command::Seed { database, file }) => seed(&connect_database(&database)?, &file).await,
         Some(Command::Account {
             database,
@@ -110,6 +112,18 @@ async fn main() -> anyhow::Result<()> {
         }) => upsert_account(&connect_database(&database)?, id, &email, &name, role).await,
         Some(Command::Openapi) => print(&http::openapi_document().to_pretty_json()?),
     }
+}
+
+async fn migrate(pool: &PgPool, passwords: &RolePasswords) -> anyhow::Result<()> {
+    database::migrate(pool)
+        .await
+        .context("cannot apply the database migrations")?;
+    for (role, password) in passwords.iter() {
+        database::set_password(pool, role, password)
+            .await
+            .with_context(|| format!("cannot set the password of the role {}", role.name()))?;
+    }
+    Ok(())
 }
 
 async fn seed(pool: &PgPool, file: &Path) -> anyhow::Result<()> {
@@ -171,7 +185,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
     let orders = Orders::new(dynamodb, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
-        PostgresOutbox::new(pool.clone()),
+        CatalogOutbox::new(pool.clone()),
+        publisher.clone(),
+        parking_queue.clone(),
+        clock.clone(),
+    );
+    // The auth functions commit account events; only sweeps publish them.
+    let (account_relay, _) = Relay::new(
+        AccountOutbox::new(pool.clone()),
         publisher.clone(),
         parking_queue.clone(),
         clock.clone(),
@@ -222,7 +243,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     tokio::spawn(jwks_refresher.run());
     let stop_relays = CancellationToken::new();
-    let relays = [product_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
+    let relays =
+        [product_relay, account_relay, order_relay].map(|relay| tokio::spawn(relay.run(stop_relays.clone())));
     let drain = Duration::from_secs(config.shutdown_drain_seconds);
     http_server::serve(
         listener,

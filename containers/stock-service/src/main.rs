@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use domain::Clock;
-use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
+use event_publishing::{InventoryOutbox, ParkingQueue, Publisher, Relay};
 use futures::FutureExt;
 use http_server::{Readiness, ReadinessCheck};
 use sqlx::{
@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
-    let outbox = PostgresOutbox::new(relay_pool(&pool));
+    let outbox = InventoryOutbox::new(relay_pool(&pool));
     let (relay, relay_handle) = Relay::new(outbox, publisher, parking_queue, clock.clone());
     let (engine, mut batch_loop) =
         Engine::start(&pool, config.stock_low_threshold, clock.clone(), relay_handle);

@@ -1,8 +1,9 @@
-//! The PostgreSQL connection pool and the schema migrations.
+//! The PostgreSQL connection pool, the schema migrations and the roles of the programs.
 //!
-//! core-api and stock-service share one database and its migrations. Only core-api writes products and users;
-//! only stock-service writes stock. `core-api migrate` applies the migrations.
+//! The programs share one database. Each owner of data has a schema, and each program connects with a role
+//! that has the rights that it needs. `core-api migrate` applies the migrations as the owner of the database.
 
+mod roles;
 mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -16,6 +17,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub use roles::{Role, SetPasswordError, set_password};
 pub use secret::{CredentialsError, follow_secret, url_from_secret};
 
 /// The schema migrations in `migrations/`, in order.

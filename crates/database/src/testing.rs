@@ -2,7 +2,13 @@
 
 use std::cell::RefCell;
 
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::Role;
 
 /// Limits how many tests run at once. sqlx allows twenty connections per process and five per test: more
 /// tests would wait for each other's connections until one times out. A test that waits here holds at most
@@ -20,4 +26,28 @@ pub async fn acquire_test_slot() {
         let permit = TEST_SLOTS.acquire().await;
         TEST_SLOT.set(Some(permit.expect("the semaphore is never closed")));
     }
+}
+
+/// How a program connects to the database of `pool`. `cargo xtask test` sets each role's name as its
+/// password.
+#[must_use]
+pub fn connect_options(pool: &PgPool, role: Role) -> PgConnectOptions {
+    PgConnectOptions::clone(&pool.connect_options())
+        .username(role.name())
+        .password(role.name())
+}
+
+/// A pool with the rights of a program, for the same database as `pool`, whose connections have all rights.
+/// Both close together, so that sqlx can drop the database.
+pub fn pool_of_role(pool: &PgPool, role: Role) -> PgPool {
+    let role_pool = PgPoolOptions::new()
+        .max_connections(5)
+        .acquire_timeout(pool.options().get_acquire_timeout())
+        .connect_lazy_with(connect_options(pool, role));
+    let (closed, closing) = (pool.close_event(), role_pool.clone());
+    tokio::spawn(async move {
+        closed.await;
+        closing.close().await;
+    });
+    role_pool
 }

@@ -13,7 +13,7 @@ mod publisher;
 mod relay;
 
 #[cfg(feature = "postgres")]
-pub use outbox::PostgresOutbox;
+pub use outbox::{AccountOutbox, CatalogOutbox, InventoryOutbox};
 pub use outbox::{DynamoOutbox, Outbox, OutboxError};
 #[cfg(feature = "relay")]
 pub use parking_queue::{ParkError, ParkingQueue};

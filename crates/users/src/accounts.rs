@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
-use event_publishing::PostgresOutbox;
+use event_publishing::AccountOutbox;
 use events::{Envelope, EventContext, OutboxEvent, TraceParent, user::UserRegistered};
 use sqlx::{PgConnection, error::UnexpectedNullError};
 use tokens::Role;
@@ -100,8 +100,8 @@ impl Users {
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query_as!(
             UserRow,
-            "INSERT INTO users (id, email, password_hash, name, email_verified_at, tokens_valid_from, created_at,
-                                updated_at)
+            "INSERT INTO accounts.users (id, email, password_hash, name, email_verified_at, tokens_valid_from,
+                                         created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $6, $6)
              ON CONFLICT (email) DO NOTHING
              RETURNING id, email, name, role, email_verified_at, created_at, updated_at",
@@ -127,7 +127,7 @@ impl Users {
             return Ok(user.map(Registration::AlreadyRegistered));
         }
         let event = user_registered_event(user_id, now, traceparent);
-        PostgresOutbox::enqueue(&mut transaction, &[event], now).await?;
+        AccountOutbox::enqueue(&mut transaction, &[event], now).await?;
         transaction.commit().await?;
         Ok(Some(Registration::Created(row.try_into()?)))
     }
@@ -147,7 +147,7 @@ impl Users {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         sqlx::query!(
-            "INSERT INTO users (id, email, name, role, tokens_valid_from, created_at, updated_at)
+            "INSERT INTO accounts.users (id, email, name, role, tokens_valid_from, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $5, $5)
              ON CONFLICT (id) DO UPDATE SET
                  email = EXCLUDED.email, name = EXCLUDED.name, role = EXCLUDED.role, updated_at = EXCLUDED.updated_at,
@@ -184,7 +184,7 @@ impl Users {
     pub async fn find_by_id(&self, user_id: UserId) -> Result<Option<User>, sqlx::Error> {
         let row = sqlx::query_as!(
             UserRow,
-            "SELECT id, email, name, role, email_verified_at, created_at, updated_at FROM users
+            "SELECT id, email, name, role, email_verified_at, created_at, updated_at FROM accounts.users
              WHERE id = $1 AND deleted_at IS NULL",
             user_id.0,
         )
@@ -199,8 +199,9 @@ impl Users {
     pub async fn mark_email_verified(&self, user_id: UserId, email: &str) -> Result<bool, sqlx::Error> {
         let now = self.now();
         let updated = sqlx::query!(
-            "UPDATE users SET updated_at = CASE WHEN email_verified_at IS NULL THEN $3 ELSE updated_at END,
-                              email_verified_at = COALESCE(email_verified_at, $3)
+            "UPDATE accounts.users
+             SET updated_at = CASE WHEN email_verified_at IS NULL THEN $3 ELSE updated_at END,
+                 email_verified_at = COALESCE(email_verified_at, $3)
              WHERE id = $1 AND email = $2",
             user_id.0,
             email,
@@ -224,9 +225,10 @@ impl Users {
     ) -> Result<bool, sqlx::Error> {
         let now = self.now();
         let updated = sqlx::query!(
-            "UPDATE users SET password_hash = $2, tokens_valid_from = $5, updated_at = $4,
-                              email_verified_at = CASE WHEN $3::text IS NULL THEN email_verified_at
-                                                       ELSE COALESCE(email_verified_at, $4) END
+            "UPDATE accounts.users
+             SET password_hash = $2, tokens_valid_from = $5, updated_at = $4,
+                 email_verified_at = CASE WHEN $3::text IS NULL THEN email_verified_at
+                                          ELSE COALESCE(email_verified_at, $4) END
              WHERE id = $1 AND deleted_at IS NULL AND ($3::text IS NULL OR email = $3)",
             user_id.0,
             password_hash,
@@ -243,7 +245,7 @@ impl Users {
     pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), sqlx::Error> {
         let valid_from = next_millisecond(self.now());
         sqlx::query!(
-            "UPDATE users SET tokens_valid_from = GREATEST(tokens_valid_from, $2) WHERE id = $1",
+            "UPDATE accounts.users SET tokens_valid_from = GREATEST(tokens_valid_from, $2) WHERE id = $1",
             user_id.0,
             valid_from,
         )
@@ -263,8 +265,8 @@ async fn find_credentials(
     email: &EmailAddress,
 ) -> Result<Option<StoredCredentials>, sqlx::Error> {
     let row = sqlx::query!(
-        "SELECT id, email, name, role, email_verified_at, created_at, updated_at, password_hash FROM users
-         WHERE email = $1",
+        "SELECT id, email, name, role, email_verified_at, created_at, updated_at, password_hash
+         FROM accounts.users WHERE email = $1",
         email.as_str(),
     )
     .fetch_optional(connection)

@@ -89,7 +89,7 @@ impl Users {
         let rows = sqlx::query_as!(
             AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
-             FROM user_addresses WHERE user_id = $1 ORDER BY id",
+             FROM accounts.user_addresses WHERE user_id = $1 ORDER BY id",
             user_id.0,
         )
         .fetch_all(&self.pool)
@@ -102,7 +102,7 @@ impl Users {
         let row = sqlx::query_as!(
             AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
-             FROM user_addresses WHERE user_id = $1 AND id = $2",
+             FROM accounts.user_addresses WHERE user_id = $1 AND id = $2",
             user_id.0,
             id,
         )
@@ -123,7 +123,7 @@ impl Users {
             return Err(AddressError::AccountNotFound);
         }
         let count = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "count!" FROM user_addresses WHERE user_id = $1"#,
+            r#"SELECT count(*) AS "count!" FROM accounts.user_addresses WHERE user_id = $1"#,
             user_id.0
         )
         .fetch_one(&mut *transaction)
@@ -132,8 +132,8 @@ impl Users {
             return Err(AddressError::TooMany);
         }
         sqlx::query!(
-            "INSERT INTO user_addresses (id, user_id, recipient, country, postal_code, region, city, line1, line2,
-                                         phone, created_at, updated_at)
+            "INSERT INTO accounts.user_addresses (id, user_id, recipient, country, postal_code, region, city,
+                                                  line1, line2, phone, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)",
             id,
             user_id.0,
@@ -167,8 +167,9 @@ impl Users {
     ) -> Result<Option<Address>, sqlx::Error> {
         let now = self.now();
         let row = sqlx::query!(
-            "UPDATE user_addresses SET recipient = $3, country = $4, postal_code = $5, region = $6, city = $7,
-                                       line1 = $8, line2 = $9, phone = $10, updated_at = $11
+            "UPDATE accounts.user_addresses
+             SET recipient = $3, country = $4, postal_code = $5, region = $6, city = $7, line1 = $8, line2 = $9,
+                 phone = $10, updated_at = $11
              WHERE user_id = $1 AND id = $2 RETURNING created_at",
             user_id.0,
             id,
@@ -195,7 +196,7 @@ impl Users {
     /// Returns `false` when the address does not exist or belongs to another user.
     pub async fn remove_address(&self, user_id: UserId, id: Uuid) -> Result<bool, sqlx::Error> {
         let removed = sqlx::query!(
-            "DELETE FROM user_addresses WHERE user_id = $1 AND id = $2",
+            "DELETE FROM accounts.user_addresses WHERE user_id = $1 AND id = $2",
             user_id.0,
             id
         )
@@ -212,7 +213,7 @@ async fn lock_account(
     user_id: UserId,
 ) -> Result<bool, sqlx::Error> {
     let locked = sqlx::query!(
-        "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
+        "SELECT id FROM accounts.users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         user_id.0
     )
     .fetch_optional(&mut **transaction)

@@ -61,7 +61,7 @@ impl Users {
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
                       preferences AS "preferences: Json<Preferences>", created_at, updated_at
-               FROM users
+               FROM accounts.users
                WHERE deleted_at IS NULL AND ($1::text IS NULL OR email = $1)
                  AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid))
                ORDER BY created_at DESC, id DESC LIMIT $4"#,
@@ -109,7 +109,8 @@ impl Users {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let accounts = sqlx::query!(
-            "SELECT id, role FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR UPDATE",
+            "SELECT id, role FROM accounts.users WHERE id = ANY($1) AND deleted_at IS NULL
+             ORDER BY id FOR UPDATE",
             &[actor.0, user_id.0][..],
         )
         .fetch_all(&mut *transaction)
@@ -129,7 +130,8 @@ impl Users {
             return Ok(());
         }
         sqlx::query!(
-            "UPDATE users SET role = $2, updated_at = GREATEST($3, updated_at + interval '1 microsecond') WHERE id = $1",
+            "UPDATE accounts.users
+             SET role = $2, updated_at = GREATEST($3, updated_at + interval '1 microsecond') WHERE id = $1",
             user_id.0,
             new_role.to_string(),
             now,

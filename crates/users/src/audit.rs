@@ -73,7 +73,7 @@ impl Users {
         after: Option<Uuid>,
     ) -> Result<AuditPage, sqlx::Error> {
         let rows = sqlx::query!(
-            "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM audit_log
+            "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM accounts.audit_log
              WHERE ($1::uuid IS NULL OR actor_id = $1) AND ($2::text IS NULL OR subject = $2)
                AND ($3::text IS NULL OR action = $3) AND ($4::uuid IS NULL OR id < $4)
              ORDER BY id DESC LIMIT $5",
@@ -113,7 +113,7 @@ impl Users {
     /// Where another user was the actor, the entry contains neither that user's id nor their IP address.
     pub async fn audit_log_about_user(&self, user_id: UserId) -> Result<Vec<AuditEntry>, sqlx::Error> {
         let rows = sqlx::query!(
-            "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM audit_log
+            "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM accounts.audit_log
              WHERE actor_id = $1 OR subject = $2 ORDER BY id",
             user_id.0,
             user_id.to_string(),
@@ -146,7 +146,7 @@ pub(crate) async fn insert(
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO audit_log (id, at, actor_id, action, subject, address, trace_id, details)
+        "INSERT INTO accounts.audit_log (id, at, actor_id, action, subject, address, trace_id, details)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         uuid_v7(at),
         at,

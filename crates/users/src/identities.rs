@@ -56,7 +56,7 @@ impl Users {
     /// Finds the user whose account is linked to this identity.
     pub async fn find_by_identity(&self, identity: &Identity) -> Result<Option<User>, sqlx::Error> {
         let row = sqlx::query!(
-            "SELECT user_id FROM user_identities WHERE provider = $1 AND subject = $2",
+            "SELECT user_id FROM accounts.user_identities WHERE provider = $1 AND subject = $2",
             identity.provider.as_str(),
             identity.subject,
         )
@@ -76,7 +76,7 @@ impl Users {
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, identity, user_id, now).await?;
         let row = sqlx::query!(
-            "SELECT user_id FROM user_identities WHERE provider = $1 AND subject = $2",
+            "SELECT user_id FROM accounts.user_identities WHERE provider = $1 AND subject = $2",
             identity.provider.as_str(),
             identity.subject,
         )
@@ -94,7 +94,7 @@ pub(crate) async fn insert(
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let inserted = sqlx::query!(
-        "INSERT INTO user_identities (provider, subject, user_id, created_at) VALUES ($1, $2, $3, $4)
+        "INSERT INTO accounts.user_identities (provider, subject, user_id, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (provider, subject) DO NOTHING",
         identity.provider.as_str(),
         identity.subject,

@@ -90,7 +90,7 @@ impl Users {
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
                       preferences AS "preferences: Json<Preferences>", created_at, updated_at
-               FROM users WHERE id = $1 AND deleted_at IS NULL"#,
+               FROM accounts.users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
         )
         .fetch_optional(&self.pool)
@@ -117,8 +117,9 @@ impl Users {
         let mut transaction = self.pool.begin().await?;
         // `updated_at` is the version of the row, so every change must increase it.
         let updated = sqlx::query!(
-            "UPDATE users SET name = $3, preferences = $4,
-                              updated_at = GREATEST($5, updated_at + interval '1 microsecond')
+            "UPDATE accounts.users
+             SET name = $3, preferences = $4,
+                 updated_at = GREATEST($5, updated_at + interval '1 microsecond')
              WHERE id = $1 AND updated_at = $2 AND deleted_at IS NULL RETURNING updated_at",
             profile.user.id.0,
             profile.user.updated_at,
@@ -144,7 +145,7 @@ impl Users {
     pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
         sqlx::query_as!(
             LinkedIdentity,
-            "SELECT provider, subject, created_at FROM user_identities WHERE user_id = $1
+            "SELECT provider, subject, created_at FROM accounts.user_identities WHERE user_id = $1
              ORDER BY created_at, provider",
             user_id.0,
         )
@@ -161,8 +162,9 @@ impl Users {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let deleted = sqlx::query!(
-            "UPDATE users SET email = NULL, password_hash = NULL, name = '', role = 'customer', preferences = '{}',
-                              email_verified_at = NULL, tokens_valid_from = $2, updated_at = $2, deleted_at = $2
+            "UPDATE accounts.users
+             SET email = NULL, password_hash = NULL, name = '', role = 'customer', preferences = '{}',
+                 email_verified_at = NULL, tokens_valid_from = $2, updated_at = $2, deleted_at = $2
              WHERE id = $1 AND deleted_at IS NULL",
             user_id.0,
             now,
@@ -172,12 +174,18 @@ impl Users {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query!("DELETE FROM user_identities WHERE user_id = $1", user_id.0)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query!("DELETE FROM user_addresses WHERE user_id = $1", user_id.0)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query!(
+            "DELETE FROM accounts.user_identities WHERE user_id = $1",
+            user_id.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "DELETE FROM accounts.user_addresses WHERE user_id = $1",
+            user_id.0
+        )
+        .execute(&mut *transaction)
+        .await?;
         audit::insert(&mut transaction, entry, now).await?;
         transaction.commit().await?;
         Ok(true)

@@ -43,7 +43,7 @@ impl Users {
         let row = sqlx::query!(
             r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>",
                       email_verified_at IS NOT NULL AS "email_verified!"
-               FROM users WHERE id = $1 AND deleted_at IS NULL"#,
+               FROM accounts.users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
         )
         .fetch_optional(&self.pool)

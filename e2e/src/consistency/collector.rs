@@ -170,7 +170,7 @@ impl Collector {
         Ok(all)
     }
 
-    /// Counts the unpublished events in both outboxes.
+    /// Counts the unpublished events in all outboxes.
     pub(super) async fn outbox_entry_count(&self) -> Result<usize, CollectError> {
         Ok(self.outbox_entries().await?.len())
     }
@@ -182,20 +182,33 @@ impl Collector {
             detail_type: String,
             detail: String,
         }
-        let with_store = |store| {
-            move |entry: Entry| OutboxEntry {
-                store,
+        let entries: Vec<Entry> = self.scan(OUTBOX_TABLE, "an outbox entry").await?;
+        let mut all: Vec<OutboxEntry> = entries
+            .into_iter()
+            .map(|entry| OutboxEntry {
+                store: OUTBOX_TABLE.to_owned(),
                 event_id: entry.event_id.to_string(),
                 detail_type: entry.detail_type,
                 detail: entry.detail,
-            }
-        };
-        let entries: Vec<Entry> = self.scan(OUTBOX_TABLE, "an outbox entry").await?;
-        let mut all: Vec<OutboxEntry> = entries.into_iter().map(with_store(OUTBOX_TABLE)).collect();
-        let rows = sqlx::query_as!(Entry, "SELECT event_id, detail_type, detail FROM event_outbox")
-            .fetch_all(&self.database)
-            .await?;
-        all.extend(rows.into_iter().map(with_store("event_outbox")));
+            })
+            .collect();
+        let rows = sqlx::query!(
+            r#"SELECT 'outbox.catalog_events' AS "store!", event_id AS "event_id!", detail_type AS "detail_type!",
+                      detail AS "detail!"
+               FROM outbox.catalog_events
+               UNION ALL
+               SELECT 'outbox.inventory_events', event_id, detail_type, detail FROM outbox.inventory_events
+               UNION ALL
+               SELECT 'outbox.account_events', event_id, detail_type, detail FROM outbox.account_events"#
+        )
+        .fetch_all(&self.database)
+        .await?;
+        all.extend(rows.into_iter().map(|row| OutboxEntry {
+            store: row.store,
+            event_id: row.event_id.to_string(),
+            detail_type: row.detail_type,
+            detail: row.detail,
+        }));
         Ok(all)
     }
 
@@ -203,16 +216,18 @@ impl Collector {
         // A single statement reads a consistent state of all tables.
         let rows = sqlx::query!(
             r#"WITH brought AS (
-                   SELECT product_id, SUM(delta)::bigint AS pieces FROM stock_adjustments WHERE applied GROUP BY 1
+                   SELECT product_id, SUM(delta)::bigint AS pieces FROM inventory.stock_adjustments
+                   WHERE applied GROUP BY 1
                ), taken AS (
                    SELECT product_id,
                           SUM(quantity) FILTER (WHERE status = 'committed')::bigint AS sold,
                           SUM(quantity) FILTER (WHERE status = 'reserved')::bigint AS held
-                   FROM reservation_items JOIN reservations USING (reservation_id) GROUP BY 1
+                   FROM inventory.reservation_items JOIN inventory.reservations USING (reservation_id)
+                   GROUP BY 1
                )
                SELECT product_id, quantity, reserved, COALESCE(pieces, 0) AS "brought!",
                       COALESCE(sold, 0) AS "sold!", COALESCE(held, 0) AS "held!"
-               FROM stock LEFT JOIN brought USING (product_id) LEFT JOIN taken USING (product_id)"#
+               FROM inventory.stock LEFT JOIN brought USING (product_id) LEFT JOIN taken USING (product_id)"#
         )
         .fetch_all(&self.database)
         .await?;
@@ -232,7 +247,8 @@ impl Collector {
             r#"SELECT reservation_id, status,
                       ARRAY_AGG(product_id ORDER BY product_id) FILTER (WHERE product_id IS NOT NULL) AS "products: Vec<Uuid>",
                       ARRAY_AGG(quantity ORDER BY product_id) FILTER (WHERE product_id IS NOT NULL) AS "quantities: Vec<i64>"
-               FROM reservations LEFT JOIN reservation_items USING (reservation_id) GROUP BY reservation_id"#
+               FROM inventory.reservations LEFT JOIN inventory.reservation_items USING (reservation_id)
+               GROUP BY reservation_id"#
         )
         .fetch_all(&self.database)
         .await?;

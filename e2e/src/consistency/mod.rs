@@ -84,7 +84,7 @@ pub struct Reservation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEntry {
     /// The table of the outbox.
-    pub store: &'static str,
+    pub store: String,
     pub event_id: String,
     pub detail_type: String,
     /// The event's envelope as JSON text.

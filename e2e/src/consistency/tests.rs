@@ -394,7 +394,7 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 40] = [
     (
         |snapshot, _| {
             snapshot.outbox.push(OutboxEntry {
-                store: "event_outbox",
+                store: "outbox.inventory_events".to_owned(),
                 event_id: "1".to_owned(),
                 detail_type: "StockLow".to_owned(),
                 detail: "{}".to_owned(),

@@ -21,10 +21,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Queries that read each stock table of PostgreSQL as JSON.
 const STOCK_QUERIES: [&str; 4] = [
-    "SELECT json_agg(t ORDER BY product_id)::text FROM stock t",
-    "SELECT json_agg(t ORDER BY reservation_id)::text FROM reservations t",
-    "SELECT json_agg(t ORDER BY reservation_id, product_id)::text FROM reservation_items t",
-    "SELECT json_agg(t ORDER BY adjustment_id)::text FROM stock_adjustments t",
+    "SELECT json_agg(t ORDER BY product_id)::text FROM inventory.stock t",
+    "SELECT json_agg(t ORDER BY reservation_id)::text FROM inventory.reservations t",
+    "SELECT json_agg(t ORDER BY reservation_id, product_id)::text FROM inventory.reservation_items t",
+    "SELECT json_agg(t ORDER BY adjustment_id)::text FROM inventory.stock_adjustments t",
 ];
 
 /// The queues whose consumers act on events.

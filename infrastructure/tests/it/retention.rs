@@ -7,15 +7,19 @@ use crate::template::{of_type, resources};
 /// The types of resources with data.
 const STATEFUL: [&str; 2] = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"];
 
-/// Exists on an emulator only.
-const LOCAL_SECRET: &str = "DatabaseCredentials";
+/// Exist on an emulator only.
+const LOCAL_SECRETS: [&str; 3] = [
+    "CoreApiDatabaseCredentials",
+    "StockServiceDatabaseCredentials",
+    "AuthDatabaseCredentials",
+];
 
 #[test]
 fn data_outlives_the_stack_in_aws() {
     let resources = resources();
     for resource_type in STATEFUL {
         for (id, resource) in of_type(&resources, resource_type) {
-            if id == LOCAL_SECRET {
+            if LOCAL_SECRETS.contains(&id) {
                 assert_eq!(resource["Condition"], "IsLocal");
                 continue;
             }

@@ -30,7 +30,7 @@ const MAX_DATABASE_CONNECTIONS: u32 = 2;
 ///
 /// The function starts even when the database is unreachable, and then answers 503.
 pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError> {
-    let name = secret_name(context, "DATABASE_CREDENTIALS_SECRET", "core-api/db-credentials")?;
+    let name = secret_name(context, "DATABASE_CREDENTIALS_SECRET", "auth/db-credentials")?;
     let url = secret(context, name, MAX_AGE, |text| {
         Ok(database::url_from_secret(text)?)
     })

@@ -16,8 +16,7 @@
 //! A variable without a default is required.
 //!
 //! - `DATABASE_CREDENTIALS_SECRET`: name of the secret with the accounts database, as RDS writes it or as
-//!   `{"url": …}`. Default
-//!   `core-api/db-credentials`. Read by all functions but `jwks` and `oauth-start`.
+//!   `{"url": …}`. Default `auth/db-credentials`. Read by all functions but `jwks` and `oauth-start`.
 //! - `SESSIONS_TABLE`: DynamoDB table of sessions, e-mail links, pending sign-ins and login attempts.
 //!   Read by all functions but `jwks`.
 //! - `NOTIFICATION_QUEUE_URL`: read by all functions that send mail.

@@ -30,7 +30,7 @@ macro_rules! select_products {
                       translations AS "translations: Json<Translations>", price, currency,
                       category AS "category: Category", image_url AS "image_url: ImageUrl",
                       version, created_at, updated_at
-               FROM products WHERE deleted_at IS NULL "# + $($rest)+,
+               FROM catalog.products WHERE deleted_at IS NULL "# + $($rest)+,
             $($argument),*
         )
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use domain::{Clock, Currency, ProductId, clock::truncate_to_micros};
-use event_publishing::PostgresOutbox;
+use event_publishing::CatalogOutbox;
 use events::{
     OutboxEvent, TraceParent,
     product::{ProductCreated, ProductUpdated},
@@ -70,8 +70,8 @@ pub async fn seed(
     let mut transaction = pool.begin().await?;
     let changed = sqlx::query_as!(
         ProductRow,
-        r#"INSERT INTO products AS old (id, name, description, translations, price, currency, category,
-                                        image_url, created_at, updated_at)
+        r#"INSERT INTO catalog.products AS old (id, name, description, translations, price, currency, category,
+                                                image_url, created_at, updated_at)
            SELECT id, name, description, translations, price, currency, category, image_url, $2, $2
            FROM jsonb_to_recordset($1) AS new (id uuid, name text, description text, translations jsonb,
                                                price bigint, currency text, category text, image_url text)
@@ -106,7 +106,7 @@ pub async fn seed(
             _ => product_event(ProductUpdated(product.snapshot()), product.id, now, trace),
         })
         .collect();
-    PostgresOutbox::enqueue(&mut transaction, &events, now).await?;
+    CatalogOutbox::enqueue(&mut transaction, &events, now).await?;
     transaction.commit().await?;
     // The version of an inserted product is 1, and that of an updated product is higher.
     let created = changed.iter().filter(|product| product.version == 1).count();

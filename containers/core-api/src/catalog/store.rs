@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{Clock, Money, ProductId, Timestamp, clock::truncate_to_micros};
-use event_publishing::{PostgresOutbox, RelayHandle};
+use event_publishing::{CatalogOutbox, RelayHandle};
 use events::{
     Envelope, EventContext, EventData, OutboxEvent, TraceParent,
     product::{ProductCreated, ProductDeleted, ProductUpdated},
@@ -71,7 +71,7 @@ impl Catalog {
     ) -> Result<HashMap<ProductId, ProductPrice>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            "SELECT id, name, price, currency FROM products WHERE id = ANY($1) AND deleted_at IS NULL",
+            "SELECT id, name, price, currency FROM catalog.products WHERE id = ANY($1) AND deleted_at IS NULL",
             &ids,
         )
         .fetch_all(&self.pool)
@@ -95,7 +95,8 @@ impl Catalog {
     pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            r#"SELECT product_id, quantity - reserved AS "available!" FROM stock WHERE product_id = ANY($1)"#,
+            r#"SELECT product_id, quantity - reserved AS "available!" FROM inventory.stock
+               WHERE product_id = ANY($1)"#,
             &ids,
         )
         .fetch_all(&self.pool)
@@ -109,7 +110,7 @@ impl Catalog {
     /// All categories that have products, with the number of products, ordered by slug.
     pub async fn categories(&self) -> Result<Vec<(Category, i64)>, sqlx::Error> {
         let rows = sqlx::query!(
-            r#"SELECT category AS "category: Category", count(*) AS "count!" FROM products
+            r#"SELECT category AS "category: Category", count(*) AS "count!" FROM catalog.products
                WHERE deleted_at IS NULL GROUP BY category ORDER BY category"#
         )
         .fetch_all(&self.pool)
@@ -139,8 +140,8 @@ impl Catalog {
             image_url,
         } = &product.details;
         sqlx::query!(
-            "INSERT INTO products (id, name, description, translations, price, currency, category, image_url,
-                                   created_at, updated_at)
+            "INSERT INTO catalog.products (id, name, description, translations, price, currency, category,
+                                           image_url, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
             product.id.0,
             name.as_str(),
@@ -189,8 +190,9 @@ impl Catalog {
             image_url,
         } = &product.details;
         let updated = sqlx::query!(
-            "UPDATE products SET name = $3, description = $4, translations = $5, price = $6, currency = $7,
-                                 category = $8, image_url = $9, updated_at = $10, version = version + 1
+            "UPDATE catalog.products
+             SET name = $3, description = $4, translations = $5, price = $6, currency = $7, category = $8,
+                 image_url = $9, updated_at = $10, version = version + 1
              WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
             product.id.0,
             read_version,
@@ -224,7 +226,7 @@ impl Catalog {
 
         let mut transaction = self.pool.begin().await?;
         let updated = sqlx::query!(
-            "UPDATE products SET deleted_at = $3, updated_at = $3, version = version + 1
+            "UPDATE catalog.products SET deleted_at = $3, updated_at = $3, version = version + 1
              WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
             product.id.0,
             product.version,
@@ -251,7 +253,7 @@ impl Catalog {
         event: OutboxEvent,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(&event), now).await?;
+        CatalogOutbox::enqueue(&mut transaction, std::slice::from_ref(&event), now).await?;
         transaction.commit().await?;
         self.relay.notify_committed(vec![event]);
         Ok(())

@@ -59,11 +59,13 @@ async fn rejects_tokens_from_before_a_password_change(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
     let user = app.customer().await;
     assert_eq!(request_status(&app, &user).await, 200);
-    sqlx::query("UPDATE users SET tokens_valid_from = now() + interval '1 millisecond' WHERE id = $1")
-        .bind(user.id().0)
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE accounts.users SET tokens_valid_from = now() + interval '1 millisecond' WHERE id = $1",
+    )
+    .bind(user.id().0)
+    .execute(&pool)
+    .await
+    .unwrap();
     await_status(&app, &user, 401).await;
     sleep(Duration::from_millis(10)).await;
     let newer = TestUser::customer().with_claims(|claims| claims.sub = user.id().to_string());
@@ -99,7 +101,7 @@ async fn role_comes_from_the_account_not_from_the_token(pool: PgPool) {
 
     // The same token gains the permission with the role, and loses it again.
     let set_role = async |role: &str| {
-        sqlx::query("UPDATE users SET role = $2 WHERE id = $1")
+        sqlx::query("UPDATE accounts.users SET role = $2 WHERE id = $1")
             .bind(customer.id().0)
             .bind(role)
             .execute(&pool)
@@ -125,7 +127,7 @@ async fn account_status_is_cached_for_one_second(pool: PgPool) {
     let user = app.customer().await;
     let started = Instant::now();
     assert_eq!(request_status(&app, &user).await, 200);
-    sqlx::query("DELETE FROM users WHERE id = $1")
+    sqlx::query("DELETE FROM accounts.users WHERE id = $1")
         .bind(user.id().0)
         .execute(&pool)
         .await

@@ -216,7 +216,7 @@ async fn deleting_an_account_erases_personal_data_and_keeps_orders(pool: PgPool)
                          "region": "Tokyo", "city": "Shibuya", "line1": "1-2-3"});
     let added = app.post("/v1/me/addresses").bearer_auth(&token).json(&address);
     assert_eq!(added.fetch().await.status, 201);
-    sqlx::query("INSERT INTO user_identities VALUES ('google', 'g-1', $1, now())")
+    sqlx::query("INSERT INTO accounts.user_identities VALUES ('google', 'g-1', $1, now())")
         .bind(user.id().0)
         .execute(&pool)
         .await
@@ -240,7 +240,7 @@ async fn deleting_an_account_erases_personal_data_and_keeps_orders(pool: PgPool)
         assert_eq!(response.problem(), "401 unauthorized", "{path}");
     }
     // The row in `users` contains no personal data.
-    let row: Value = sqlx::query_scalar("SELECT to_jsonb(users) FROM users WHERE id = $1")
+    let row: Value = sqlx::query_scalar("SELECT to_jsonb(users) FROM accounts.users WHERE id = $1")
         .bind(user.id().0)
         .fetch_one(&pool)
         .await
@@ -263,7 +263,7 @@ async fn deleting_an_account_erases_personal_data_and_keeps_orders(pool: PgPool)
       "updated_at": "[time]"
     }
     "#);
-    for table in ["user_addresses", "user_identities"] {
+    for table in ["accounts.user_addresses", "accounts.user_identities"] {
         let row_count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
             .fetch_one(&pool)
             .await
@@ -286,7 +286,7 @@ async fn deleting_an_account_erases_personal_data_and_keeps_orders(pool: PgPool)
     // The e-mail address can be registered again.
     let email = format!("{}@example.com", user.id());
     sqlx::query(
-        "INSERT INTO users (id, email, name, tokens_valid_from, created_at, updated_at)
+        "INSERT INTO accounts.users (id, email, name, tokens_valid_from, created_at, updated_at)
          VALUES ($1, $2, 'Again', now(), now(), now())",
     )
     .bind(UserId::new(Clock::system().now()).0)

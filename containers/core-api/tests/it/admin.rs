@@ -308,9 +308,9 @@ async fn audit_log_is_paginated_filtered_and_append_only(pool: PgPool) {
 
     // The database refuses to change or delete entries.
     for statement in [
-        "UPDATE audit_log SET action = 'x'",
-        "DELETE FROM audit_log",
-        "TRUNCATE audit_log",
+        "UPDATE accounts.audit_log SET action = 'x'",
+        "DELETE FROM accounts.audit_log",
+        "TRUNCATE accounts.audit_log",
     ] {
         assert!(
             sqlx::query(statement).execute(&pool).await.is_err(),

@@ -44,7 +44,7 @@ async fn change_based_on_a_stale_version_is_rejected_after_a_lock_wait(pool: PgP
     let id = app.create_product("Iron kettle", 1).await;
 
     let mut transaction = pool.begin().await.unwrap();
-    sqlx::query("UPDATE products SET version = version + 1")
+    sqlx::query("UPDATE catalog.products SET version = version + 1")
         .execute(&mut *transaction)
         .await
         .unwrap();

@@ -42,7 +42,7 @@ impl TestShop {
 
     async fn verified_customer(&self) -> TestUser {
         let user = self.app.customer().await;
-        sqlx::query("UPDATE users SET email_verified_at = now() WHERE id = $1")
+        sqlx::query("UPDATE accounts.users SET email_verified_at = now() WHERE id = $1")
             .bind(user.id().0)
             .execute(&self.app.pool)
             .await

@@ -8,6 +8,7 @@ use std::{
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_eventbridge::Client as EventBridge;
+use database::testing::connect_options;
 use domain::{Clock, ids::uuid_v7};
 use futures::future::join_all;
 use insta::assert_json_snapshot;
@@ -129,22 +130,26 @@ async fn run_command(database: &str, arguments: &[&str]) -> (Option<i32>, String
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
-fn database_url(pool: &PgPool) -> String {
+/// The URL of the database's owner, who migrates and creates accounts.
+fn owner_url(pool: &PgPool) -> String {
     pool.connect_options().to_url_lossy().to_string()
+}
+
+fn database_url(pool: &PgPool) -> String {
+    connect_options(pool, database::Role::CoreApi)
+        .to_url_lossy()
+        .to_string()
 }
 
 #[sqlx::test(migrations = false)]
 async fn migrate_and_seed_are_idempotent(pool: PgPool) {
-    let database = database_url(&pool);
+    let (owner, database) = (owner_url(&pool), database_url(&pool));
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/catalog/products.json"
     );
     for _ in 0..2 {
-        assert_eq!(
-            run_command(&database, &["migrate"]).await,
-            (Some(0), String::new())
-        );
+        assert_eq!(run_command(&owner, &["migrate"]).await, (Some(0), String::new()));
     }
     let (code, first) = run_command(&database, &["seed", file]).await;
     assert_eq!(code, Some(0));
@@ -171,10 +176,33 @@ async fn migrate_and_seed_are_idempotent(pool: PgPool) {
     assert_eq!(code, Some(1), "Cargo.toml is not a catalog");
 }
 
+/// Roles belong to the server, so the test sets the password that other tests use.
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn migrate_sets_the_passwords_of_roles(pool: PgPool) {
+    let verifier = async || -> String {
+        sqlx::query_scalar("SELECT rolpassword FROM pg_authid WHERE rolname = 'auth'")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    let owner = owner_url(&pool);
+    let before = verifier().await;
+    let arguments = ["migrate", "--auth-password", "auth"];
+    assert_eq!(run_command(&owner, &arguments).await, (Some(0), String::new()));
+    assert_ne!(verifier().await, before, "the new verifier has another salt");
+    connect_options(&pool, database::Role::Auth)
+        .connect()
+        .await
+        .expect("the function logs in with the password");
+
+    let invalid = ["migrate", "--auth-password", "p\u{e4}ssword"];
+    assert_eq!(run_command(&owner, &invalid).await.0, Some(1));
+}
+
 /// A new deployment has no administrator who could assign the role.
 #[sqlx::test(migrator = "database::MIGRATOR")]
 async fn account_command_creates_the_first_admin(pool: PgPool) {
-    let database = database_url(&pool);
+    let database = owner_url(&pool);
     let arguments = ["account", "--email", "Root@Example.com", "--role", "admin"];
     let (code, id) = run_command(&database, &arguments).await;
     assert_eq!(code, Some(0));

@@ -94,7 +94,7 @@ async fn repeated_read_is_served_from_the_cache(pool: PgPool) {
     let started = Instant::now();
     loop {
         let before = app.get("/v1/products").fetch().await;
-        sqlx::query("UPDATE products SET price = price + 1")
+        sqlx::query("UPDATE catalog.products SET price = price + 1")
             .execute(&pool)
             .await
             .unwrap();

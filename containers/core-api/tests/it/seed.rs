@@ -1,6 +1,7 @@
 //! Seeding the catalog from a file.
 
 use core_api::catalog::{SeedProduct, SeedSummary, seed};
+use database::{Role, testing::pool_of_role};
 use domain::Clock;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -24,7 +25,8 @@ fn seed_products() -> Vec<Value> {
 
 async fn run_seed(pool: &PgPool, products: &[Value]) -> SeedSummary {
     let products: Vec<SeedProduct> = serde_json::from_value(products.into()).unwrap();
-    seed(pool, &Clock::system(), &products).await.unwrap()
+    let pool = pool_of_role(pool, Role::CoreApi);
+    seed(&pool, &Clock::system(), &products).await.unwrap()
 }
 
 async fn event_summaries(app: &TestApp) -> Vec<String> {

@@ -18,7 +18,7 @@ use core_api::{
     rate_limit::RateLimiter,
 };
 use domain::{Clock, ids::uuid_v7};
-use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
+use event_publishing::{CatalogOutbox, ParkingQueue, Publisher, Relay};
 use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
 use orders::{Orders, Tables};
@@ -34,8 +34,9 @@ use uuid::Uuid;
 
 use crate::test_user::{self, TestUser};
 
-/// core-api under test.
+/// core-api under test. It connects to the database with its role.
 pub struct TestApp {
+    /// For the test, with all rights.
     pub pool: PgPool,
     pub orders: Orders,
     pub admin_token: String,
@@ -122,18 +123,20 @@ impl TestApp {
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
         let orders = Orders::new(app_dynamodb, tables, clock.clone());
+        let app_pool = database::testing::pool_of_role(&pool, database::Role::CoreApi);
+        let app_users = Users::new(app_pool.clone(), clock.clone());
 
         // The relays are dropped instead of run, so that events stay in the outboxes.
         let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), "unused");
         let parking_queue = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), "unused");
         let (_, product_outbox) = Relay::new(
-            PostgresOutbox::new(pool.clone()),
+            CatalogOutbox::new(app_pool.clone()),
             publisher.clone(),
             parking_queue.clone(),
             clock.clone(),
         );
         let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
-        let catalog = Catalog::new(pool.clone(), product_outbox, clock.clone());
+        let catalog = Catalog::new(app_pool, product_outbox, clock.clone());
         let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox, order_limits);
         let verifier = test_user::verifier(clock.clone());
         let app = AppState {
@@ -144,8 +147,8 @@ impl TestApp {
             orders: orders.clone(),
             trusted_proxies,
             required_origin_secrets,
-            account_status: AccountStatusCache::new(users.clone()),
-            users: users.clone(),
+            account_status: AccountStatusCache::new(app_users.clone()),
+            users: app_users,
             verifier,
         };
 
@@ -209,7 +212,7 @@ impl TestApp {
 
     pub async fn set_stock(&self, product: &str, quantity: i64) {
         sqlx::query(
-            "INSERT INTO stock (product_id, quantity, reserved, updated_at) VALUES ($1, $2, 0, now())
+            "INSERT INTO inventory.stock (product_id, quantity, reserved, updated_at) VALUES ($1, $2, 0, now())
              ON CONFLICT (product_id) DO UPDATE SET quantity = $2",
         )
         .bind(product.parse::<Uuid>().unwrap())
@@ -268,10 +271,10 @@ impl TestApp {
     }
 }
 
-/// Type and detail of the events in the PostgreSQL outbox, oldest first.
+/// Type and detail of the events in the catalog's outbox, oldest first.
 pub async fn read_product_outbox(pool: &PgPool) -> Vec<(String, Value)> {
     let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT detail_type, detail FROM event_outbox ORDER BY event_id")
+        sqlx::query_as("SELECT detail_type, detail FROM outbox.catalog_events ORDER BY event_id")
             .fetch_all(pool)
             .await
             .unwrap();

@@ -99,7 +99,7 @@ impl TestUser {
     /// Creates the account that the token's claims describe.
     pub async fn register(self, pool: &PgPool) -> Self {
         sqlx::query(
-            "INSERT INTO users (id, email, name, role, tokens_valid_from, created_at, updated_at)
+            "INSERT INTO accounts.users (id, email, name, role, tokens_valid_from, created_at, updated_at)
              VALUES ($1, $2, 'Hanako', $3, now() - interval '1 hour', now(), now())",
         )
         .bind(self.id().0)

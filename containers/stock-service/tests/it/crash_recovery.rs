@@ -28,7 +28,10 @@ impl ServiceProcess {
         let process = Command::new(env!("CARGO_BIN_EXE_stock-service"))
             .env("PORT", address.port().to_string())
             .env("BIND_ADDRESS", "127.0.0.1")
-            .env("DATABASE_URL", app.pool.connect_options().to_url_lossy().as_str())
+            .env(
+                "DATABASE_URL",
+                app.service_pool.connect_options().to_url_lossy().as_str(),
+            )
             .env("AUTH_JWKS_PATH", &jwks_path)
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)
@@ -75,7 +78,7 @@ impl Drop for ServiceProcess {
 /// Locks a product's stock row, so that writers of it block.
 async fn lock_stock_row(pool: &PgPool, product: domain::ProductId) -> Transaction<'static, Postgres> {
     let mut lock_transaction = pool.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM stock WHERE product_id = $1 FOR UPDATE")
+    sqlx::query("SELECT 1 FROM inventory.stock WHERE product_id = $1 FOR UPDATE")
         .bind(product.0)
         .execute(&mut *lock_transaction)
         .await

@@ -153,13 +153,13 @@ async fn returns_503_during_database_outage_and_recovers(pool: PgPool) {
 async fn full_queue_rejects_and_queued_commands_complete(pool: PgPool) {
     let app = TestApp::start(&pool).await;
     let product = app.create_product_with_stock(100).await;
-    let (engine, task) = start_engine_with_task(&pool, &app.clock);
+    let (engine, task) = start_engine_with_task(&app.service_pool, &app.clock);
 
     // A lock on the reservation's row blocks the first batch, so that the following commands stay queued.
     let held = new_id();
     app.reserve(held, &[(product, 1)]).await;
     let mut lock_transaction = pool.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM reservations WHERE reservation_id = $1 FOR UPDATE")
+    sqlx::query("SELECT 1 FROM inventory.reservations WHERE reservation_id = $1 FOR UPDATE")
         .bind(held)
         .execute(&mut *lock_transaction)
         .await

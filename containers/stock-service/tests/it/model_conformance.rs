@@ -34,8 +34,9 @@ async fn start_instances(pool: &PgPool) -> [TestApp; 2] {
 /// Resets the database and returns a new model in the same state.
 async fn reset(app: &TestApp) -> ReferenceModel {
     sqlx::raw_sql(
-        "DELETE FROM stock; DELETE FROM reservations; DELETE FROM reservation_items;
-         DELETE FROM stock_adjustments; DELETE FROM event_outbox",
+        "DELETE FROM inventory.stock; DELETE FROM inventory.reservations;
+         DELETE FROM inventory.reservation_items; DELETE FROM inventory.stock_adjustments;
+         DELETE FROM outbox.inventory_events",
     )
     .execute(&app.pool)
     .await
@@ -46,17 +47,23 @@ async fn reset(app: &TestApp) -> ReferenceModel {
         .levels
         .values_mut()
         .for_each(|level| level.updated_at = model.now);
-    sqlx::query("INSERT INTO stock (product_id, quantity, reserved, updated_at) SELECT UNNEST($1), 0, 0, $2")
-        .bind(model.levels.keys().map(|id| id.0).collect::<Vec<Uuid>>())
-        .bind(model.now)
-        .execute(&app.pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO inventory.stock (product_id, quantity, reserved, updated_at)
+         SELECT UNNEST($1), 0, 0, $2",
+    )
+    .bind(model.levels.keys().map(|id| id.0).collect::<Vec<Uuid>>())
+    .bind(model.now)
+    .execute(&app.pool)
+    .await
+    .unwrap();
     model
 }
 
 async fn read_stock_levels(pool: &PgPool) -> BTreeMap<ProductId, StockLevel> {
-    let rows = sqlx::query("SELECT * FROM stock").fetch_all(pool).await.unwrap();
+    let rows = sqlx::query("SELECT * FROM inventory.stock")
+        .fetch_all(pool)
+        .await
+        .unwrap();
     let level = |row: &sqlx::postgres::PgRow| StockLevel {
         quantity: row.get("quantity"),
         reserved: row.get("reserved"),
@@ -113,7 +120,7 @@ async fn two_concurrent_instances_stay_consistent(pool: PgPool) {
         }
         // Repeated commands change nothing on either instance, except those that found their stock held.
         let (_, ops) = batches.last().unwrap();
-        let known: BTreeSet<Uuid> = sqlx::query_scalar("SELECT reservation_id FROM reservations")
+        let known: BTreeSet<Uuid> = sqlx::query_scalar("SELECT reservation_id FROM inventory.reservations")
             .fetch_all(&pool)
             .await
             .unwrap()

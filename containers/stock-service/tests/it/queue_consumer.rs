@@ -168,7 +168,12 @@ struct RunningConsumer {
 impl RunningConsumer {
     fn start(client: aws_sdk_sqs::Client, app: &TestApp) -> Self {
         let stop = CancellationToken::new();
-        let consumer = Consumer::new(client, "stock-update-queue", app.engine.clone(), app.pool.clone());
+        let consumer = Consumer::new(
+            client,
+            "stock-update-queue",
+            app.engine.clone(),
+            app.service_pool.clone(),
+        );
         Self {
             task: tokio::spawn(consumer.run(stop.clone())),
             stop,

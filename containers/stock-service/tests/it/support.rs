@@ -7,8 +7,9 @@ use std::sync::{
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use database::{Role, testing::pool_of_role};
 use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
-use event_publishing::{ParkingQueue, PostgresOutbox, Publisher, Relay};
+use event_publishing::{InventoryOutbox, ParkingQueue, Publisher, Relay};
 use events::{EventContext, TraceParent};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -63,7 +64,10 @@ impl TestClock {
 /// A running stock-service, and an API client that calls it as another of our services.
 #[derive(Clone)]
 pub struct TestApp {
+    /// For the test, with all rights.
     pub pool: PgPool,
+    /// With the rights of stock-service.
+    pub service_pool: PgPool,
     pub engine: Engine,
     pub clock: TestClock,
     base_url: String,
@@ -92,10 +96,11 @@ impl TestApp {
         };
         let token_issuer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
 
-        let engine = start_engine(pool, &clock);
+        let service_pool = pool_of_role(pool, Role::StockService);
+        let engine = start_engine(&service_pool, &clock);
         let app = AppState {
             engine: engine.clone(),
-            pool: pool.clone(),
+            pool: service_pool.clone(),
             clock: clock.clock(),
             verifier,
         };
@@ -106,6 +111,7 @@ impl TestApp {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
             pool: pool.clone(),
+            service_pool,
             engine,
             clock,
             base_url,
@@ -186,7 +192,7 @@ impl TestApp {
     }
 
     pub async fn expire_due_reservations(&self) {
-        expiry::expire_due_reservations(&self.engine, &self.pool, &self.clock.clock())
+        expiry::expire_due_reservations(&self.engine, &self.service_pool, &self.clock.clock())
             .await
             .unwrap();
     }
@@ -201,7 +207,8 @@ impl TestApp {
     /// Inserts a product into the catalog.
     pub async fn insert_product(&self, id: ProductId) {
         sqlx::query(
-            "INSERT INTO products (id, name, description, price, currency, category, created_at, updated_at)
+            "INSERT INTO catalog.products
+                 (id, name, description, price, currency, category, created_at, updated_at)
              VALUES ($1, 'A lantern', '', 1200, 'JPY', 'lanterns', now(), now())",
         )
         .bind(id.0)
@@ -232,11 +239,12 @@ impl TestApp {
     /// Returns the outbox events of a type, oldest first. Tests delete no rows, so `ctid` is the insertion
     /// order.
     pub async fn events(&self, detail_type: &str) -> Vec<Value> {
-        let rows = sqlx::query("SELECT detail FROM event_outbox WHERE detail_type = $1 ORDER BY ctid")
-            .bind(detail_type)
-            .fetch_all(&self.pool)
-            .await
-            .unwrap();
+        let rows =
+            sqlx::query("SELECT detail FROM outbox.inventory_events WHERE detail_type = $1 ORDER BY ctid")
+                .bind(detail_type)
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
         rows.iter()
             .map(|row| serde_json::from_str(row.get("detail")).unwrap())
             .collect()
@@ -245,14 +253,16 @@ impl TestApp {
     /// Asserts that every product's level equals the sum of its adjustments and reservations.
     pub async fn assert_consistent(&self) {
         let inconsistent = sqlx::query(
-            "SELECT s.product_id, s.quantity, s.reserved FROM stock s
-             WHERE s.quantity <> (SELECT coalesce(sum(a.delta), 0) FROM stock_adjustments a
+            "SELECT s.product_id, s.quantity, s.reserved FROM inventory.stock s
+             WHERE s.quantity <> (SELECT coalesce(sum(a.delta), 0) FROM inventory.stock_adjustments a
                                   WHERE a.product_id = s.product_id AND a.applied)
                                - (SELECT coalesce(sum(i.quantity), 0)
-                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  FROM inventory.reservation_items i
+                                  JOIN inventory.reservations r USING (reservation_id)
                                   WHERE i.product_id = s.product_id AND r.status = 'committed')
                 OR s.reserved <> (SELECT coalesce(sum(i.quantity), 0)
-                                  FROM reservation_items i JOIN reservations r USING (reservation_id)
+                                  FROM inventory.reservation_items i
+                                  JOIN inventory.reservations r USING (reservation_id)
                                   WHERE i.product_id = s.product_id AND r.status = 'reserved')",
         )
         .fetch_all(&self.pool)
@@ -280,7 +290,7 @@ pub fn start_engine_with_task(pool: &PgPool, clock: &TestClock) -> (Engine, toki
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .build();
     let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
-    let outbox = PostgresOutbox::new(pool.clone());
+    let outbox = InventoryOutbox::new(pool.clone());
     let (_, handle) = Relay::new(outbox, publisher, parking, clock.clock());
     Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle)
 }

@@ -1,4 +1,5 @@
-//! Outboxes: events that are committed but not yet published. Each of the two databases has its own.
+//! Outboxes: events that are committed but not yet published. DynamoDB has one, and PostgreSQL has one per
+//! owner of data.
 
 mod dynamo;
 #[cfg(feature = "postgres")]
@@ -11,7 +12,7 @@ use events::OutboxEvent;
 
 pub use dynamo::DynamoOutbox;
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresOutbox;
+pub use postgres::{AccountOutbox, CatalogOutbox, InventoryOutbox};
 
 /// How long the committing process has to publish an entry before the relay treats the entry as orphaned.
 pub const RELAY_DELAY: TimeDelta = TimeDelta::seconds(5);
@@ -51,7 +52,7 @@ pub struct OutboxError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// Operations that the relay needs from an outbox.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Name of the database, as the metrics label `store`.
+    /// Name of the outbox, as the metrics label `store`.
     fn store(&self) -> &'static str;
     /// Returns up to `limit` entries whose next attempt is due, oldest first.
     async fn fetch_due(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxEntry>, OutboxError>;

@@ -1,4 +1,4 @@
-//! Contract tests that both outbox implementations must pass.
+//! Contract tests that every outbox must pass.
 
 use chrono::TimeDelta;
 use domain::{Clock, EventId};
@@ -8,13 +8,35 @@ use sqlx::PgPool;
 use crate::support::{TestOutbox, test_event};
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn postgres_outbox_meets_the_contract(pool: PgPool) {
-    check_outbox_contract(TestOutbox::Postgres(pool)).await;
+async fn postgres_outboxes_meet_the_contract(pool: PgPool) {
+    for outbox in postgres_outboxes(&pool) {
+        check_outbox_contract(outbox).await;
+    }
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn postgres_outboxes_are_separate(pool: PgPool) {
+    let now = Clock::system().now();
+    let outboxes = postgres_outboxes(&pool);
+    for outbox in &outboxes {
+        outbox.commit(&test_event(now), now).await;
+    }
+    for outbox in &outboxes {
+        assert_eq!(outbox.outbox().backlog().await.unwrap().entries, 1);
+    }
 }
 
 #[tokio::test]
 async fn dynamo_outbox_meets_the_contract() {
     check_outbox_contract(TestOutbox::dynamo().await).await;
+}
+
+fn postgres_outboxes(pool: &PgPool) -> [TestOutbox; 3] {
+    [
+        TestOutbox::Catalog(pool.clone()),
+        TestOutbox::Inventory(pool.clone()),
+        TestOutbox::Account(pool.clone()),
+    ]
 }
 
 async fn check_outbox_contract(test_outbox: TestOutbox) {

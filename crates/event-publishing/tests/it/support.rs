@@ -10,13 +10,17 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_eventbridge::types::Target;
 use domain::{Clock, EventId, Timestamp, ids::uuid_v7};
-use event_publishing::{DynamoOutbox, Outbox, ParkingQueue, PostgresOutbox, Publisher};
+use event_publishing::{
+    AccountOutbox, CatalogOutbox, DynamoOutbox, InventoryOutbox, Outbox, ParkingQueue, Publisher,
+};
 use events::OutboxEvent;
 use sqlx::PgPool;
 
-/// An outbox of either kind that tests can commit events to.
+/// An outbox of any kind that tests can commit events to.
 pub enum TestOutbox {
-    Postgres(PgPool),
+    Catalog(PgPool),
+    Inventory(PgPool),
+    Account(PgPool),
     Dynamo(aws_sdk_dynamodb::Client, String),
 }
 
@@ -46,7 +50,9 @@ impl TestOutbox {
 
     pub fn outbox(&self) -> Box<dyn Outbox> {
         match self {
-            Self::Postgres(pool) => Box::new(PostgresOutbox::new(pool.clone())),
+            Self::Catalog(pool) => Box::new(CatalogOutbox::new(pool.clone())),
+            Self::Inventory(pool) => Box::new(InventoryOutbox::new(pool.clone())),
+            Self::Account(pool) => Box::new(AccountOutbox::new(pool.clone())),
             Self::Dynamo(client, table) => Box::new(DynamoOutbox::new(client.clone(), table)),
         }
     }
@@ -55,15 +61,30 @@ impl TestOutbox {
     pub fn into_dynamo_outbox(self) -> DynamoOutbox {
         match self {
             Self::Dynamo(client, table) => DynamoOutbox::new(client, table),
-            Self::Postgres(_) => panic!("this test uses DynamoDB"),
+            _ => panic!("this test uses DynamoDB"),
         }
     }
 
     pub async fn commit(&self, event: &OutboxEvent, at: Timestamp) {
+        let events = std::slice::from_ref(event);
         match self {
-            Self::Postgres(pool) => {
+            Self::Catalog(pool) => {
                 let mut transaction = pool.begin().await.unwrap();
-                PostgresOutbox::enqueue(&mut transaction, std::slice::from_ref(event), at)
+                CatalogOutbox::enqueue(&mut transaction, events, at)
+                    .await
+                    .unwrap();
+                transaction.commit().await.unwrap();
+            }
+            Self::Inventory(pool) => {
+                let mut transaction = pool.begin().await.unwrap();
+                InventoryOutbox::enqueue(&mut transaction, events, at)
+                    .await
+                    .unwrap();
+                transaction.commit().await.unwrap();
+            }
+            Self::Account(pool) => {
+                let mut transaction = pool.begin().await.unwrap();
+                AccountOutbox::enqueue(&mut transaction, events, at)
                     .await
                     .unwrap();
                 transaction.commit().await.unwrap();

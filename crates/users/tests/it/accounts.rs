@@ -149,11 +149,11 @@ fn deletion_entry(user_id: UserId) -> NewAuditEntry {
 async fn unknown_role_in_the_database_is_an_error(pool: PgPool) {
     let users = Users::new(pool.clone(), TestClock::new().clock());
     let user = register(&users, &new_user_with_password("hanako@example.com")).await;
-    sqlx::query("ALTER TABLE users DROP CONSTRAINT users_role_check")
+    sqlx::query("ALTER TABLE accounts.users DROP CONSTRAINT users_role_check")
         .execute(&pool)
         .await
         .unwrap();
-    sqlx::query("UPDATE users SET role = 'owner'")
+    sqlx::query("UPDATE accounts.users SET role = 'owner'")
         .execute(&pool)
         .await
         .unwrap();
@@ -297,7 +297,7 @@ async fn record_audit_stores_the_entry(pool: PgPool) {
     };
     users.record_audit(&entry).await.unwrap();
     let (action, subject, details): (String, Option<String>, serde_json::Value) =
-        sqlx::query_as("SELECT action, subject, details FROM audit_log")
+        sqlx::query_as("SELECT action, subject, details FROM accounts.audit_log")
             .fetch_one(&pool)
             .await
             .unwrap();

@@ -60,7 +60,7 @@ pub async fn register(users: &Users, new_user: &NewUser) -> User {
 /// The type and the data of each event in the outbox.
 pub async fn outbox_events(pool: &PgPool) -> Vec<(String, serde_json::Value)> {
     let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT detail_type, detail FROM event_outbox ORDER BY event_id")
+        sqlx::query_as("SELECT detail_type, detail FROM outbox.account_events ORDER BY event_id")
             .fetch_all(pool)
             .await
             .unwrap();

@@ -149,7 +149,7 @@ async fn concurrent_registrations_with_one_email_create_one_account(pool: PgPool
     assert_eq!((one.status, other.status), (202, 202), "{one:?} {other:?}");
     assert_eq!((&one.body, &one.headers), (&other.body, &other.headers));
 
-    let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+    let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM accounts.users")
         .fetch_one(&context.pool)
         .await
         .unwrap();

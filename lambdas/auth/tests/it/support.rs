@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::TimeDelta;
+use database::{Role, testing::connect_options};
 use domain::{Clock, ids::uuid_v7};
 use events::AccountMailRequest;
 use lambda_shared::testing::{FunctionProcess, create_table};
@@ -64,8 +65,8 @@ impl TestContext {
             ["keys", "pepper", "database"].map(|kind| format!("{name}-{kind}"));
         create_secret(&aws, &signing_keys_secret, &signing_keys(&["k1"])).await;
         create_secret(&aws, &pepper_secret, &BASE64_STANDARD.encode([7; 32])).await;
-        let credentials =
-            json!({"url": pool.connect_options().to_url_lossy().to_string(), "engine": "postgres"});
+        let url = connect_options(&pool, Role::Auth).to_url_lossy();
+        let credentials = json!({"url": url.to_string(), "engine": "postgres"});
         create_secret(&aws, &database_secret, &credentials.to_string()).await;
         let variables = vec![
             ("DATABASE_CREDENTIALS_SECRET", database_secret.clone()),
@@ -155,7 +156,7 @@ impl TestContext {
     /// The audit log: each entry's action, and whether it has an actor and a subject.
     pub async fn audit_actions(&self) -> Vec<(String, bool, bool)> {
         let rows: Vec<(String, bool, bool)> = sqlx::query_as(
-            "SELECT action, actor_id IS NOT NULL, subject IS NOT NULL FROM audit_log ORDER BY id",
+            "SELECT action, actor_id IS NOT NULL, subject IS NOT NULL FROM accounts.audit_log ORDER BY id",
         )
         .fetch_all(&self.pool)
         .await
@@ -165,16 +166,17 @@ impl TestContext {
 
     /// The client address in the latest entry of the audit log.
     pub async fn last_audit_address(&self) -> String {
-        let (address,): (String,) = sqlx::query_as("SELECT address FROM audit_log ORDER BY id DESC LIMIT 1")
-            .fetch_one(&self.pool)
-            .await
-            .unwrap();
+        let (address,): (String,) =
+            sqlx::query_as("SELECT address FROM accounts.audit_log ORDER BY id DESC LIMIT 1")
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
         address
     }
 
     /// The whole audit log as text, to search it for secrets.
     pub async fn audit_log_text(&self) -> String {
-        let rows: Vec<(Value,)> = sqlx::query_as("SELECT to_jsonb(audit_log) FROM audit_log")
+        let rows: Vec<(Value,)> = sqlx::query_as("SELECT to_jsonb(audit_log) FROM accounts.audit_log")
             .fetch_all(&self.pool)
             .await
             .unwrap();

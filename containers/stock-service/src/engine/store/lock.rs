@@ -16,15 +16,17 @@ pub(in crate::engine) async fn lock(
     let reservations: Vec<Uuid> = rows.reservations.iter().copied().collect();
     let products: Vec<Uuid> = rows.products.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "SELECT FROM reservations WHERE reservation_id = ANY($1) ORDER BY reservation_id FOR UPDATE",
+        "SELECT FROM inventory.reservations WHERE reservation_id = ANY($1)
+         ORDER BY reservation_id FOR UPDATE",
         &reservations,
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "SELECT FROM stock
+        "SELECT FROM inventory.stock
          WHERE product_id IN (SELECT UNNEST($1::uuid[])
-                              UNION SELECT product_id FROM reservation_items WHERE reservation_id = ANY($2))
+                              UNION SELECT product_id FROM inventory.reservation_items
+                                    WHERE reservation_id = ANY($2))
          ORDER BY product_id FOR UPDATE",
         &products,
         &reservations,

@@ -29,7 +29,7 @@ pub async fn find_reservation(pool: &PgPool, id: Uuid) -> Result<Option<Reservat
 pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<StockLevel>, StoreError> {
     let row = sqlx::query_as!(
         StockLevel,
-        "SELECT quantity, reserved, updated_at FROM stock WHERE product_id = $1",
+        "SELECT quantity, reserved, updated_at FROM inventory.stock WHERE product_id = $1",
         product_id.0,
     )
     .fetch_optional(pool)
@@ -44,7 +44,7 @@ pub async fn find_expired_reservations(
     limit: i64,
 ) -> Result<Vec<Uuid>, StoreError> {
     let ids = sqlx::query_scalar!(
-        "SELECT reservation_id FROM reservations
+        "SELECT reservation_id FROM inventory.reservations
          WHERE status = 'reserved' AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
         now,
         limit,
@@ -83,10 +83,11 @@ async fn read_reservations_and_levels(
 ) -> Result<(BTreeMap<Uuid, Reservation>, BTreeMap<ProductId, StockLevel>), StoreError> {
     let rows = sqlx::query!(
         r#"WITH known AS (
-             SELECT reservation_id, status, expires_at FROM reservations WHERE reservation_id = ANY($1)
+             SELECT reservation_id, status, expires_at FROM inventory.reservations
+             WHERE reservation_id = ANY($1)
          ), items AS (
              SELECT reservation_id, product_id, quantity, available
-             FROM known JOIN reservation_items USING (reservation_id)
+             FROM known JOIN inventory.reservation_items USING (reservation_id)
          )
          SELECT reservation_id AS "reservation_id?", NULL::uuid AS "product_id?", status AS "status?",
                 NULL::bigint AS "quantity?", NULL::bigint AS "part?", expires_at AS "at?"
@@ -94,7 +95,7 @@ async fn read_reservations_and_levels(
          UNION ALL
          SELECT reservation_id, product_id, NULL, quantity, available, NULL FROM items
          UNION ALL
-         SELECT NULL, product_id, NULL, quantity, reserved, updated_at FROM stock
+         SELECT NULL, product_id, NULL, quantity, reserved, updated_at FROM inventory.stock
          WHERE product_id IN (SELECT UNNEST($2::uuid[]) UNION SELECT product_id FROM items)"#,
         reservations,
         products,
@@ -172,7 +173,7 @@ async fn read_adjustments(
     let ids: Vec<Uuid> = ids.iter().copied().collect();
     let rows = sqlx::query!(
         "SELECT adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at
-         FROM stock_adjustments WHERE adjustment_id = ANY($1)",
+         FROM inventory.stock_adjustments WHERE adjustment_id = ANY($1)",
         &ids,
     )
     .fetch_all(connection)
@@ -207,8 +208,8 @@ async fn create_missing_stock(
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = products.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "INSERT INTO stock (product_id, quantity, reserved, updated_at)
-         SELECT id, 0, 0, $2 FROM products WHERE id = ANY($1) ORDER BY id
+        "INSERT INTO inventory.stock (product_id, quantity, reserved, updated_at)
+         SELECT id, 0, 0, $2 FROM catalog.products WHERE id = ANY($1) ORDER BY id
          ON CONFLICT (product_id) DO NOTHING",
         &ids,
         now,

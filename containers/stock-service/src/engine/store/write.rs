@@ -73,28 +73,29 @@ pub(in crate::engine) async fn write(
     }
     sqlx::query_scalar!(
         "WITH opened AS (
-             INSERT INTO reservations (reservation_id, status, expires_at, created_at, updated_at)
+             INSERT INTO inventory.reservations (reservation_id, status, expires_at, created_at, updated_at)
              SELECT id, status, ends, $1, $1
              FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[]) AS new (id, status, ends)
          ), items AS (
-             INSERT INTO reservation_items (reservation_id, product_id, quantity, available)
+             INSERT INTO inventory.reservation_items (reservation_id, product_id, quantity, available)
              SELECT * FROM UNNEST($5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[])
          ), adjusted AS (
-             INSERT INTO stock_adjustments
+             INSERT INTO inventory.stock_adjustments
                  (adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at)
              SELECT new.*, $1
              FROM UNNEST($9::uuid[], $10::uuid[], $11::bigint[], $12::text[], $13::boolean[],
                          $14::bigint[], $15::bigint[]) AS new
          ), told AS (
-             INSERT INTO event_outbox (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
+             INSERT INTO outbox.inventory_events
+                 (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
              SELECT new.*, $1, $16 FROM UNNEST($17::uuid[], $18::text[], $19::text[], $20::text[]) AS new
          ), moved AS (
-             UPDATE reservations SET status = new.status, updated_at = $1
+             UPDATE inventory.reservations SET status = new.status, updated_at = $1
              FROM UNNEST($21::uuid[], $22::text[], $23::text[]) AS new (id, seen, status)
              WHERE reservation_id = new.id AND reservations.status = new.seen
              RETURNING 1
          ), levelled AS (
-             UPDATE stock SET quantity = new.quantity, reserved = new.reserved, updated_at = $1
+             UPDATE inventory.stock SET quantity = new.quantity, reserved = new.reserved, updated_at = $1
              FROM UNNEST($24::uuid[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[])
                   AS new (id, seen_quantity, seen_reserved, quantity, reserved)
              WHERE product_id = new.id
@@ -102,7 +103,8 @@ pub(in crate::engine) async fn write(
              RETURNING 1
          )
          SELECT CASE WHEN (SELECT count(*) FROM moved) <> cardinality($21)
-                       OR (SELECT count(*) FROM levelled) <> cardinality($24) THEN stale_stock() END",
+                       OR (SELECT count(*) FROM levelled) <> cardinality($24)
+                     THEN inventory.stale_stock() END",
         now,
         &new_ids,
         &new_statuses as _,
