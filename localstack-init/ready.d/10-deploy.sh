@@ -3,7 +3,7 @@
 # steps (package, deploy). A LocalStack-compatible image runs this script when it is ready; `cargo xtask up`
 # and `deploy` run it as well.
 #
-#   DEPLOY_DIR             folder with infrastructure/sam, events/rules, step-functions as in the repository;
+#   DEPLOY_DIR             folder with infrastructure, events/rules, step-functions as in the repository;
 #                          its lambdas/auth, lambdas/processors, lambdas/saga are zip files of executables
 #   STOCK_SERVICE_URL      origin of stock-service for the functions
 #   PAYMENT_API_URL        origin of the payment provider for the functions

@@ -22,7 +22,12 @@ use crate::{aws, digest, http, keys, python, services};
 const FUNCTION_PACKAGES: [&str; 3] = ["auth", "processors", "saga"];
 
 /// The folders that the template includes besides the functions.
-const TEMPLATE_INPUTS: [&str; 3] = ["infrastructure/sam", "events/rules", "step-functions"];
+const TEMPLATE_INPUTS: [&str; 4] = [
+    "infrastructure/sam",
+    "infrastructure/rds-ca",
+    "events/rules",
+    "step-functions",
+];
 
 /// The definition of the saga's state machine.
 const STATE_MACHINE: &str = "step-functions/order-saga.asl.json";

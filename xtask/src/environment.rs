@@ -1,6 +1,7 @@
 //! Addresses of a running system, and the environment variables that point clients at it.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -15,23 +16,32 @@ pub const REGION: &str = "ap-northeast-1";
 #[derive(Debug, Clone)]
 pub struct Addresses {
     ports: Ports,
+    /// The CA of the instance's own database.
+    database_ca_file: PathBuf,
     /// The database with its owner as the user: the instance's own one, or the one from `DATABASE_URL`.
     pub database_url: String,
 }
 
 impl Addresses {
     /// `external_database` is the URL of a database that the instance does not start itself.
-    pub fn new(ports: &Ports, external_database: Option<String>) -> Self {
-        let database_url = external_database.unwrap_or_else(|| postgres::url(port_of(ports, "postgres")));
+    pub fn new(instance: &Instance, ports: &Ports, external_database: Option<String>) -> Self {
+        let database_ca_file = postgres::ca_file(instance);
+        let database_url =
+            external_database.unwrap_or_else(|| postgres::url(&database_ca_file, port_of(ports, "postgres")));
         Self {
             ports: ports.clone(),
+            database_ca_file,
             database_url,
         }
     }
 
     /// The addresses of the instance's last run.
     pub fn from_last_run(instance: &Instance) -> Self {
-        Self::new(&ports::last_used(instance), load_external_database(instance))
+        Self::new(
+            instance,
+            &ports::last_used(instance),
+            load_external_database(instance),
+        )
     }
 
     /// The addresses that our own services use: those of the fault injection proxies, if the instance has
@@ -44,13 +54,17 @@ impl Addresses {
             }
         }
         if self.has_own_database() {
-            addresses.database_url = postgres::url(addresses.port("postgres"));
+            addresses.database_url = addresses.own_database_url();
         }
         addresses
     }
 
     fn has_own_database(&self) -> bool {
-        self.database_url == postgres::url(self.port("postgres"))
+        self.database_url == self.own_database_url()
+    }
+
+    fn own_database_url(&self) -> String {
+        postgres::url(&self.database_ca_file, self.port("postgres"))
     }
 
     /// The database with a program's role as the user.
@@ -236,25 +250,27 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::instance::InstanceKind;
 
     #[test]
     fn a_program_connects_with_its_role() {
         let mut ports = Ports::new();
         ports.insert("postgres".to_owned(), 5432);
-        let own = Addresses::new(&ports, None);
-        assert_eq!(
-            own.database_url_of("auth"),
-            "postgres://auth:auth@127.0.0.1:5432/matsuri"
+        let instance = Instance::new(InstanceKind::Development);
+        let own = Addresses::new(&instance, &ports, None).database_url_of("auth");
+        assert!(
+            own.starts_with("postgres://auth:auth@127.0.0.1:5432/matsuri?"),
+            "{own}"
         );
         let url =
             |password: &str| format!("postgres://shop:{password}@db.example:5432/shop?sslmode=verify-full");
-        let external = Addresses::new(&ports, Some(url("secret"))).database_url_of("auth");
+        let external = Addresses::new(&instance, &ports, Some(url("secret"))).database_url_of("auth");
         let password = external
             .strip_prefix("postgres://auth:")
             .and_then(|rest| rest.strip_suffix("@db.example:5432/shop?sslmode=verify-full"))
             .unwrap();
         assert_ne!(password, "auth");
-        let other_owner = Addresses::new(&ports, Some(url("another"))).database_url_of("auth");
+        let other_owner = Addresses::new(&instance, &ports, Some(url("another"))).database_url_of("auth");
         assert_ne!(other_owner, external);
     }
 

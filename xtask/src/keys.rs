@@ -1,6 +1,6 @@
-//! The secrets of a local system: the signing keys of user tokens, the signing key of service tokens, and the
-//! refresh token pepper. They are created once in the instance's folder; a deployment copies them to Secrets
-//! Manager.
+//! The secrets of a local system: the signing keys of user tokens, the signing key of service tokens, the
+//! refresh token pepper, and PostgreSQL's certificate. They are created once in the instance's folder; a
+//! deployment copies them to Secrets Manager, except the certificate.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::instance::Instance;
-use crate::python;
 use crate::signing_keys::{NewKey, SigningKeys};
+use crate::{postgres, python};
 
 /// The issuer (`iss`) of service tokens. The issuer of user tokens is the URL of the API gateway.
 pub const SERVICE_TOKEN_ISSUER: &str = "https://services.matsuri.local";
@@ -102,7 +102,8 @@ pub fn create_missing(instance: &Instance) -> Result<bool> {
             .map_err(|_| no_randomness_error())?;
         write_private_file(&refresh_pepper_file(instance), &STANDARD.encode(pepper))?;
     }
-    Ok(!missing.is_empty())
+    let certificate_was_missing = postgres::create_missing_certificate(instance)?;
+    Ok(certificate_was_missing || !missing.is_empty())
 }
 
 /// Generates a signing key for user tokens.
@@ -143,7 +144,10 @@ fn generate_rsa_pem() -> Result<String> {
 }
 
 /// Writes a file atomically, readable only by its owner.
-fn write_private_file(path: &Path, content: &str) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private_file(path: &Path, content: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
     let temporary = path.with_extension("new");
     let mut file = File::options()

@@ -62,6 +62,7 @@ pub fn fault_injection(
         ("STOCK_SERVICE_PROXY", proxy("stock-service")),
         ("PAYMENT_PROVIDER_PROXY", proxy("payment-provider")),
         ("POSTGRES_PROXY", proxy("postgres")),
+        ("POSTGRES_TLS_DIR", instance.keys_dir().display().to_string()),
     ]);
     workspace_service(
         FAULT_INJECTION,

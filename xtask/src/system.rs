@@ -103,7 +103,7 @@ impl RunningSystem {
         }
         reservation.save(instance)?;
         save_external_database(instance, external_database.as_deref())?;
-        let addresses = Addresses::new(reservation.ports(), external_database.clone());
+        let addresses = Addresses::new(instance, reservation.ports(), external_database.clone());
         fs::create_dir_all(instance.payments_dir())?;
         let supervisor = Supervisor::new(instance)?;
         let mut system = Self {

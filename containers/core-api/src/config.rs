@@ -1,7 +1,7 @@
 //! The configuration: environment variables, read once at startup. A missing or invalid value stops the
 //! service with an error that names the variable.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::Context;
 use axum::http::HeaderName;
@@ -175,6 +175,11 @@ pub struct DatabaseConfig {
     /// and `account` need the owner of the database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
+
+    /// A file with the certificates (PEM) of the CAs that sign the database's certificate
+    /// [default: `sslrootcert` in the URL, and the public CAs]
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
 }
 
 /// The passwords of the programs' database roles. A role without a password cannot log in.

@@ -270,9 +270,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 fn connect_database(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let config = database::Config {
         url: database.database_url.clone(),
+        ca_file: database.database_ca_file.clone(),
         max_connections: MAX_DATABASE_CONNECTIONS,
     };
-    database::connect_lazy(&config).context("DATABASE_URL is not a PostgreSQL URL")
+    database::connect_lazy(&config).context("DATABASE_URL or DATABASE_CA_FILE is invalid")
 }
 
 /// The dependencies that `/ready` checks.

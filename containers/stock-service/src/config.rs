@@ -24,6 +24,11 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
 
+    /// File with the certificates (PEM) of the CAs that sign the database's certificate
+    /// [default: `sslrootcert` in the URL, and the public CAs].
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
+
     /// Path of the JWKS with the public keys that verify service tokens.
     #[arg(long, env = "AUTH_JWKS_PATH")]
     pub auth_jwks_path: PathBuf,

@@ -41,9 +41,10 @@ async fn main() -> anyhow::Result<()> {
     let verifier = load_verifier(&config, clock.clone())?;
     let database = database::Config {
         url: config.database_url.clone(),
+        ca_file: config.database_ca_file.clone(),
         max_connections: MAX_CONNECTIONS,
     };
-    let pool = database::connect_lazy(&database).context("DATABASE_URL is not a valid PostgreSQL URL")?;
+    let pool = database::connect_lazy(&database).context("DATABASE_URL or DATABASE_CA_FILE is invalid")?;
     let aws = aws_client::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);

@@ -8,13 +8,18 @@ mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::time::Duration;
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     PgPool,
     migrate::{MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
 pub use roles::{Role, SetPasswordError, set_password};
@@ -28,14 +33,32 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 pub struct Config {
     /// `DATABASE_URL`: `postgres://user:password@host:port/name`.
     pub url: SecretString,
+    /// `DATABASE_CA_FILE`: the certificates, in PEM, of the CAs that may sign the server's certificate beside
+    /// the public CAs. It takes precedence over `sslrootcert` in the URL.
+    pub ca_file: Option<PathBuf>,
     /// The maximum number of connections of one process.
     pub max_connections: u32,
 }
 
+/// The connection settings are invalid. No message contains the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("it is not a PostgreSQL URL")]
+    InvalidUrl(#[source] sqlx::Error),
+    #[error(
+        "its `sslmode` does not verify the server: omit it or use verify-full (`disable` is accepted for a \
+         server on this machine only)"
+    )]
+    Unverified,
+    #[error("cannot read the CA file {0}")]
+    CaFile(PathBuf, #[source] io::Error),
+}
+
 /// A connection pool that connects on first use, so that a service starts and reports that it is not ready
-/// while the database is down. Fails when the URL is malformed.
-pub fn connect_lazy(config: &Config) -> Result<PgPool, sqlx::Error> {
-    let options = connect_options(&config.url)?;
+/// while the database is down. Connections are encrypted, and the server's certificate must be valid for the
+/// host in the URL.
+pub fn connect_lazy(config: &Config) -> Result<PgPool, ConfigError> {
+    let options = connect_options(&config.url, config.ca_file.as_deref())?;
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         // Long enough for the first second of a load spike, and shorter than the timeouts of clients.
@@ -43,13 +66,94 @@ pub fn connect_lazy(config: &Config) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
-fn connect_options(url: &SecretString) -> Result<PgConnectOptions, sqlx::Error> {
-    let options: PgConnectOptions = url.expose_secret().parse()?;
-    // A statement that takes longer is waiting for a lock while it holds locks that others wait for.
-    Ok(options.options([("statement_timeout", "10s"), ("lock_timeout", "5s")]))
+fn connect_options(url: &SecretString, ca_file: Option<&Path>) -> Result<PgConnectOptions, ConfigError> {
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(ConfigError::InvalidUrl)?;
+    let options = require_verification(options)?
+        // A statement that takes longer is waiting for a lock while it holds locks that others wait for.
+        .options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
+    let Some(file) = ca_file else {
+        return Ok(options);
+    };
+    let certificates = fs::read(file).map_err(|error| ConfigError::CaFile(file.to_owned(), error))?;
+    Ok(options.ssl_root_cert_from_pem(certificates))
+}
+
+fn require_verification(options: PgConnectOptions) -> Result<PgConnectOptions, ConfigError> {
+    match options.get_ssl_mode() {
+        // sqlx prefers encryption, without verification, when the URL has no `sslmode`.
+        PgSslMode::Prefer | PgSslMode::VerifyFull => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
+        PgSslMode::Disable if is_on_this_machine(&options) => Ok(options),
+        _ => Err(ConfigError::Unverified),
+    }
+}
+
+fn is_on_this_machine(options: &PgConnectOptions) -> bool {
+    let host = options.get_host().trim_matches(['[', ']']);
+    options.get_socket().is_some()
+        || host == "localhost"
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Applies pending migrations. Idempotent, and safe to run concurrently: it takes a lock in the database.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run(pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ssl_mode(url: &str) -> Result<&'static str, String> {
+        let config = Config {
+            url: url.into(),
+            ca_file: None,
+            max_connections: 1,
+        };
+        match connect_lazy(&config) {
+            Ok(pool) => Ok(match pool.connect_options().get_ssl_mode() {
+                PgSslMode::VerifyFull => "verify-full",
+                PgSslMode::Disable => "disable",
+                other => panic!("{other:?}"),
+            }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_server_is_verified_unless_it_is_on_this_machine() {
+        let remote = "postgres://user:password@db.example/shop";
+        assert_eq!(ssl_mode(remote), Ok("verify-full"));
+        assert_eq!(
+            ssl_mode(&format!("{remote}?sslmode=verify-full")),
+            Ok("verify-full")
+        );
+        for mode in ["disable", "allow", "require", "verify-ca"] {
+            let refused = ssl_mode(&format!("{remote}?sslmode={mode}")).unwrap_err();
+            assert!(refused.contains("verify-full"), "{mode}: {refused}");
+        }
+        for host in ["127.0.0.1", "[::1]", "localhost", "%2Fvar%2Frun%2Fpostgresql"] {
+            let url = format!("postgres://user@{host}/shop");
+            assert_eq!(ssl_mode(&url), Ok("verify-full"), "{host}");
+            assert_eq!(
+                ssl_mode(&format!("{url}?sslmode=disable")),
+                Ok("disable"),
+                "{host}"
+            );
+            assert!(ssl_mode(&format!("{url}?sslmode=require")).is_err(), "{host}");
+        }
+        for host in ["127.0.0.1.example", "localhost.example", "10.0.0.1"] {
+            let url = format!("postgres://user@{host}/shop?sslmode=disable");
+            assert!(ssl_mode(&url).is_err(), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_do_not_reveal_the_password() {
+        for url in [
+            "postgres://user:secret@host:port/shop",
+            "postgres://user:secret@host/shop?sslmode=allow",
+        ] {
+            assert!(!ssl_mode(url).unwrap_err().contains("secret"));
+        }
+    }
 }

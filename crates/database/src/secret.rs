@@ -1,6 +1,6 @@
 //! Database credentials in Secrets Manager, and pools that follow their rotation.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use secrets::Secret;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sqlx::{PgPool, error::DatabaseError};
 use url::Url;
 
-use crate::connect_options;
+use crate::{ConfigError, connect_options};
 
 /// How often a pool's credentials are checked. A refused password delays requests by at most this time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,8 +39,8 @@ pub enum CredentialsError {
     Malformed,
     #[error("the database host is invalid")]
     InvalidHost,
-    #[error("the database URL is not a PostgreSQL URL")]
-    InvalidUrl,
+    #[error("the database URL cannot be used: {0}")]
+    InvalidUrl(ConfigError),
 }
 
 /// The URL of the database, from the text of a secret.
@@ -69,13 +69,14 @@ pub fn url_from_secret(text: &SecretString) -> Result<SecretString, CredentialsE
             String::from(url).into()
         }
     };
-    connect_options(&url).map_err(|_| CredentialsError::InvalidUrl)?;
+    connect_options(&url, None).map_err(CredentialsError::InvalidUrl)?;
     Ok(url)
 }
 
 /// Keeps the credentials of `pool` equal to `url`, which [`url_from_secret`] parses. When PostgreSQL refuses
-/// the password, reads the secret again at once. Open connections stay open. Never returns.
-pub async fn follow_secret(pool: PgPool, url: Secret<SecretString>) {
+/// the password, reads the secret again at once. Open connections stay open. `ca_file` is that of the pool's
+/// [`Config`](crate::Config). Never returns.
+pub async fn follow_secret(pool: PgPool, url: Secret<SecretString>, ca_file: Option<PathBuf>) {
     let mut applied = url.current().await;
     loop {
         let refused = match pool.acquire().await {
@@ -90,11 +91,17 @@ pub async fn follow_secret(pool: PgPool, url: Secret<SecretString>) {
         if let Some(current) = current
             && !Arc::ptr_eq(&current, &applied)
         {
-            pool.set_connect_options(
-                connect_options(&current).expect("`url_from_secret` has checked the URL"),
-            );
-            applied = current;
-            tracing::info!("new database connections use the changed credentials");
+            match connect_options(&current, ca_file.as_deref()) {
+                Ok(options) => {
+                    pool.set_connect_options(options);
+                    applied = current;
+                    tracing::info!("new database connections use the changed credentials");
+                }
+                Err(error) => {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(error, "the changed database credentials cannot be used");
+                }
+            }
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
@@ -132,6 +139,12 @@ mod tests {
             url(secret).unwrap(),
             "postgres://auth:auth@127.0.0.1:5432/matsuri"
         );
+    }
+
+    #[test]
+    fn refuses_a_url_that_does_not_verify_the_server() {
+        let error = url(r#"{"url": "postgres://auth:auth@db.example/matsuri?sslmode=require"}"#).unwrap_err();
+        assert!(error.contains("verify-full"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! For tests that sqlx gives a database of their own.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, path::PathBuf};
 
 use sqlx::{
-    PgPool,
+    ConnectOptions as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,6 +35,25 @@ pub fn connect_options(pool: &PgPool, role: Role) -> PgConnectOptions {
     PgConnectOptions::clone(&pool.connect_options())
         .username(role.name())
         .password(role.name())
+}
+
+/// The `DATABASE_URL` with which a process connects in the same way.
+#[must_use]
+pub fn database_url(options: &PgConnectOptions) -> String {
+    let url = options.to_url_lossy().to_string();
+    // sqlx writes the path of the CA file as `file: path`, which it does not read.
+    url.replace("sslrootcert=file%3A+", "sslrootcert=")
+}
+
+/// The folder with the certificates of the local PostgreSQL.
+///
+/// # Panics
+/// When `MATSURI_KEYS` is not set.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
+pub fn keys_dir() -> PathBuf {
+    let folder = std::env::var("MATSURI_KEYS").expect("`cargo xtask test` sets MATSURI_KEYS");
+    folder.into()
 }
 
 /// A pool with the rights of a program, for the same database as `pool`, whose connections have all rights.

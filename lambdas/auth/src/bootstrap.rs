@@ -1,6 +1,8 @@
 //! Builds the parts of the functions from the environment, once per process. Each function builds only what
 //! it uses.
 
+use std::path::PathBuf;
+
 use aws_sdk_dynamodb::Client as DynamoDb;
 use chrono::TimeDelta;
 use database::Config;
@@ -25,8 +27,8 @@ use crate::{
 /// was frozen.
 const MAX_DATABASE_CONNECTIONS: u32 = 2;
 
-/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names. The pool follows changes
-/// of the secret.
+/// The accounts database, from the secret that `DATABASE_CREDENTIALS_SECRET` names and the CA certificates in
+/// `DATABASE_CA_FILE`. The pool follows changes of the secret.
 ///
 /// The function starts even when the database is unreachable, and then answers 503.
 pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError> {
@@ -35,15 +37,17 @@ pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError>
         Ok(database::url_from_secret(text)?)
     })
     .await?;
+    let ca_file: Option<PathBuf> = context.environment.optional("DATABASE_CA_FILE")?;
     let pool = database::connect_lazy(&Config {
         url: (*url.current().await).clone(),
+        ca_file: ca_file.clone(),
         max_connections: MAX_DATABASE_CONNECTIONS,
     })?;
     if let Err(error) = pool.acquire().await {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts database is unreachable");
     }
-    tokio::spawn(database::follow_secret(pool.clone(), url));
+    tokio::spawn(database::follow_secret(pool.clone(), url, ca_file));
     Ok(Users::new(pool, context.clock.clone()))
 }
 

@@ -17,6 +17,8 @@
 //!
 //! - `DATABASE_CREDENTIALS_SECRET`: name of the secret with the accounts database, as RDS writes it or as
 //!   `{"url": …}`. Default `auth/db-credentials`. Read by all functions but `jwks` and `oauth-start`.
+//! - `DATABASE_CA_FILE`: file with the certificates of the CAs that sign the database's certificate. Default:
+//!   `sslrootcert` in the URL, and the public CAs. Read by the same functions.
 //! - `SESSIONS_TABLE`: DynamoDB table of sessions, e-mail links, pending sign-ins and login attempts.
 //!   Read by all functions but `jwks`.
 //! - `NOTIFICATION_QUEUE_URL`: read by all functions that send mail.

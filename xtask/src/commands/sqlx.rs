@@ -74,7 +74,7 @@ fn generate_query_data(
         let status = step.suspend(|| {
             cargo::cargo_command()
                 .args(["check", "--workspace", "--all-targets"])
-                .env("DATABASE_URL", postgres::url(port))
+                .env("DATABASE_URL", postgres::url(&postgres::ca_file(instance), port))
                 .env("SQLX_OFFLINE", "false")
                 .env("SQLX_OFFLINE_DIR", &folder)
                 .stdin(Stdio::null())

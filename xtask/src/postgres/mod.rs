@@ -1,12 +1,14 @@
 //! Runs the machine's PostgreSQL with a data directory per instance.
 
+mod certificate;
 mod data_dir;
 mod install;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,27 +19,47 @@ use crate::instance::{Instance, InstanceKind};
 use crate::progress::Step;
 use crate::supervisor::{HealthCheck, ServiceSpec};
 
+pub use certificate::{ca_file, create_missing as create_missing_certificate};
 pub use data_dir::wipe;
 
 /// Role, password and database name. A fixed password is acceptable: the server listens on 127.0.0.1 only and
 /// holds sample data.
 const NAME: &str = "matsuri";
 
+/// The rules for clients: encrypted connections only, as in RDS.
+const CLIENT_RULES: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
+
 /// An installed PostgreSQL with the data directory of one instance.
 #[derive(Debug)]
 pub struct Postgres {
     bin_dir: PathBuf,
     home_dir: PathBuf,
+    ca_file: PathBuf,
     user: Option<(u32, u32)>,
     skip_fsync: bool,
 }
 
-pub fn url(port: u16) -> String {
-    format!("postgres://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}")
+/// The URL for the database's owner. Clients verify the server's certificate with the CA in `ca_file`.
+pub fn url(ca_file: &Path, port: u16) -> String {
+    let ca_file = percent_encode(ca_file);
+    format!("postgres://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}?sslmode=verify-full&sslrootcert={ca_file}")
+}
+
+/// Encodes a path for the query of a URL.
+fn percent_encode(path: &Path) -> String {
+    let mut encoded = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            encoded.push(char::from(*byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
 impl Postgres {
-    /// Finds or installs PostgreSQL, and creates the data directory if it is missing.
+    /// Finds or installs PostgreSQL, and creates the certificate and the data directory if they are missing.
     ///
     /// # Errors
     /// When PostgreSQL is missing and this process cannot install it, when `initdb` fails, or when another
@@ -52,9 +74,14 @@ impl Postgres {
         let postgres = Self {
             bin_dir: binaries,
             home_dir: home,
+            ca_file: ca_file(instance),
             user,
             skip_fsync: quick,
         };
+        create_missing_certificate(instance)?;
+        postgres.write_file("server.crt", &fs::read(certificate::certificate_file(instance))?)?;
+        postgres.write_file("server.key", &fs::read(certificate::key_file(instance))?)?;
+        postgres.write_file("pg_hba.conf", CLIENT_RULES.as_bytes())?;
         if postgres.data_dir().join("PG_VERSION").exists() {
             postgres.check_version()?;
         } else {
@@ -90,6 +117,19 @@ impl Postgres {
         // longer.
         set("unix_socket_directories=");
         set("max_connections=300");
+        set("ssl=on");
+        set(&format!(
+            "ssl_cert_file={}",
+            self.home_dir.join("server.crt").display()
+        ));
+        set(&format!(
+            "ssl_key_file={}",
+            self.home_dir.join("server.key").display()
+        ));
+        set(&format!(
+            "hba_file={}",
+            self.home_dir.join("pg_hba.conf").display()
+        ));
         if self.skip_fsync {
             set("fsync=off");
             set("full_page_writes=off");
@@ -117,6 +157,8 @@ impl Postgres {
         let output = Command::new(self.binary("createdb"))
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", NAME, NAME])
             .env("PGPASSWORD", NAME)
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", &self.ca_file)
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .output()
@@ -144,7 +186,7 @@ impl Postgres {
                     "-f",
                 ])
                 .arg(file)
-                .arg(url(port))
+                .arg(url(&self.ca_file, port))
                 .stdin(Stdio::null())
                 .output()
                 .context("cannot run psql")?;
@@ -159,13 +201,27 @@ impl Postgres {
         Ok(())
     }
 
-    fn init_data_dir(&self) -> Result<()> {
-        let password = self.home_dir.join("password");
-        fs::write(&password, NAME)?;
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+    /// Writes a file that only the user who runs PostgreSQL can read.
+    fn write_file(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        let path = self.home_dir.join(name);
+        let context = || format!("cannot write {}", path.display());
+        // A file of the last run may belong to PostgreSQL's user.
+        let _ = fs::remove_file(&path);
+        let mut file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(context)?;
+        file.write_all(content).with_context(context)?;
         if let Some((user, group)) = self.user {
-            chown(&password, Some(user), Some(group))?;
+            chown(&path, Some(user), Some(group)).with_context(context)?;
         }
+        Ok(path)
+    }
+
+    fn init_data_dir(&self) -> Result<()> {
+        let password = self.write_file("password", NAME.as_bytes())?;
         let locale = if cfg!(target_os = "macos") {
             "en_US.UTF-8"
         } else {
@@ -218,5 +274,16 @@ impl Postgres {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_encodes_the_path_of_the_ca() {
+        let url = url(Path::new("/home/a b/100%/ca.pem"), 5432);
+        assert!(url.ends_with("&sslrootcert=/home/a%20b/100%25/ca.pem"), "{url}");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_eventbridge::Client as EventBridge;
-use database::testing::connect_options;
+use database::testing;
 use domain::{Clock, ids::uuid_v7};
 use futures::future::join_all;
 use insta::assert_json_snapshot;
@@ -132,13 +132,11 @@ async fn run_command(database: &str, arguments: &[&str]) -> (Option<i32>, String
 
 /// The URL of the database's owner, who migrates and creates accounts.
 fn owner_url(pool: &PgPool) -> String {
-    pool.connect_options().to_url_lossy().to_string()
+    testing::database_url(&pool.connect_options())
 }
 
 fn database_url(pool: &PgPool) -> String {
-    connect_options(pool, database::Role::CoreApi)
-        .to_url_lossy()
-        .to_string()
+    testing::database_url(&testing::connect_options(pool, database::Role::CoreApi))
 }
 
 #[sqlx::test(migrations = false)]
@@ -190,7 +188,7 @@ async fn migrate_sets_the_passwords_of_roles(pool: PgPool) {
     let arguments = ["migrate", "--auth-password", "auth"];
     assert_eq!(run_command(&owner, &arguments).await, (Some(0), String::new()));
     assert_ne!(verifier().await, before, "the new verifier has another salt");
-    connect_options(&pool, database::Role::Auth)
+    testing::connect_options(&pool, database::Role::Auth)
         .connect()
         .await
         .expect("the function logs in with the password");

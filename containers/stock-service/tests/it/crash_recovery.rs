@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use database::testing::database_url;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgPool, Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::support::{AUDIENCE, ISSUER, TestApp, lines_json, new_id, problem_slug, send_and_parse};
@@ -28,10 +29,7 @@ impl ServiceProcess {
         let process = Command::new(env!("CARGO_BIN_EXE_stock-service"))
             .env("PORT", address.port().to_string())
             .env("BIND_ADDRESS", "127.0.0.1")
-            .env(
-                "DATABASE_URL",
-                app.service_pool.connect_options().to_url_lossy().as_str(),
-            )
+            .env("DATABASE_URL", database_url(&app.service_pool.connect_options()))
             .env("AUTH_JWKS_PATH", &jwks_path)
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)

@@ -1,96 +1,49 @@
 //! A database that is down, that loses connections, or that is too slow.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures::future::{join_all, poll_immediate};
-use sqlx::{PgPool, postgres::PgPoolOptions};
-use stock_service::engine::{QUEUE_CAPACITY, SubmitError, commands::Release};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+use database::testing::keys_dir;
+use fault_injection::{
+    NetworkFault, Rule, RuleEngine, Upstream,
+    proxy::{self, PostgresTls},
 };
+use futures::future::{join_all, poll_immediate};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use stock_service::engine::{QUEUE_CAPACITY, SubmitError, commands::Release};
+use tokio::net::TcpListener;
 
 use crate::support::{TestApp, event_context, new_id, problem_slug, start_engine_with_task};
 
-/// A TCP proxy to the database that can drop connections.
-#[derive(Clone)]
-struct DatabaseProxy {
-    disconnected: Arc<AtomicBool>,
-    /// Number of writes and commits that the proxy still forwards while dropping their responses.
-    commit_responses_to_drop: Arc<AtomicUsize>,
-}
+/// Recognises the write of a batch by the types of the events that it adds to the outbox.
+const WRITE: &str = "Stock";
+
+/// A proxy to the database that can drop connections.
+struct DatabaseProxy(Arc<RuleEngine>);
 
 impl DatabaseProxy {
     /// Starts a proxy, and returns it with a pool that connects through it.
     async fn start(pool: &PgPool) -> (Self, PgPool) {
-        let proxy = Self {
-            disconnected: Arc::default(),
-            commit_responses_to_drop: Arc::default(),
-        };
         let options = pool.connect_options();
-        let server_address = (options.get_host().to_owned(), options.get_port());
+        let address = format!("{}:{}", options.get_host(), options.get_port());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxied_pool = listener.local_addr().unwrap();
-        let this = proxy.clone();
-        tokio::spawn(async move {
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                if !this.disconnected.load(Ordering::SeqCst) {
-                    let server = TcpStream::connect(server_address.clone()).await.unwrap();
-                    tokio::spawn(this.clone().forward(client, server));
-                }
-            }
-        });
-        let options = (*options).clone().host("127.0.0.1").port(proxied_pool.port());
+        let port = listener.local_addr().unwrap().port();
+        let rules = Arc::new(RuleEngine::default());
+        let tls = PostgresTls::from_dir(&keys_dir()).unwrap();
+        tokio::spawn(proxy::serve_postgres(listener, address, tls, Arc::clone(&rules)));
         let pool = PgPoolOptions::new()
             .acquire_timeout(Duration::from_secs(1))
-            .connect_lazy_with(options);
-        (proxy, pool)
+            .connect_lazy_with(PgConnectOptions::clone(&options).host("127.0.0.1").port(port));
+        (Self(rules), pool)
     }
+}
 
-    /// Decrements the number of responses to drop; returns false if it is zero.
-    fn take_response_to_drop(&self) -> bool {
-        self.commit_responses_to_drop
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |remaining| {
-                remaining.checked_sub(1)
-            })
-            .is_ok()
-    }
-
-    /// Forwards bytes in both directions until either side, or the test, closes the connection.
-    async fn forward(self, mut client: TcpStream, mut server: TcpStream) {
-        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-        loop {
-            tokio::select! {
-                read = client.read(&mut up) => {
-                    let Ok(length @ 1..) = read else { return };
-                    server.write_all(&up[..length]).await.unwrap();
-                    // A write is recognised by the types of the events that it adds to the outbox.
-                    let is_commit = up[..length]
-                        .windows(6)
-                        .any(|bytes| [b"COMMIT", b"StockR", b"StockU"].iter().any(|word| bytes == *word));
-                    if is_commit && self.take_response_to_drop() {
-                        // The server has committed when it responds; the client never receives the response.
-                        let _ = server.read(&mut down).await;
-                        return;
-                    }
-                }
-                read = server.read(&mut down) => {
-                    let Ok(length @ 1..) = read else { return };
-                    let disconnected = self.disconnected.load(Ordering::SeqCst);
-                    if disconnected || client.write_all(&down[..length]).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
+/// Drops the responses to messages that contain `text`. The server has carried out a message when it
+/// responds.
+fn drop_responses(text: &str) -> Rule {
+    Rule::for_operation(Upstream::Postgres, "message", NetworkFault::DropResponse).containing(text)
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
@@ -100,29 +53,24 @@ async fn commit_with_lost_response_is_applied_once(pool: PgPool) {
     let product = app.create_product_with_stock(100).await;
     let id = new_id();
 
-    proxy.commit_responses_to_drop.store(1, Ordering::SeqCst);
+    let dropped = proxy.0.add_rule(drop_responses(WRITE).limit_hits(1));
     assert_eq!(app.reserve(id, &[(product, 3)]).await.0, 201);
-    assert_eq!(
-        proxy.commit_responses_to_drop.load(Ordering::SeqCst),
-        0,
-        "the proxy dropped the response"
-    );
+    assert_eq!(proxy.0.hits(dropped), Some(1), "the proxy dropped the response");
     assert_eq!(app.stock_level(product).await, (100, 3));
 
-    proxy.commit_responses_to_drop.store(1, Ordering::SeqCst);
+    let dropped = proxy.0.add_rule(drop_responses(WRITE).limit_hits(1));
     assert_eq!(app.commit(id).await.0, 200);
-    assert_eq!(
-        proxy.commit_responses_to_drop.load(Ordering::SeqCst),
-        0,
-        "the proxy dropped the response"
-    );
+    assert_eq!(proxy.0.hits(dropped), Some(1), "the proxy dropped the response");
     assert_eq!(app.stock_level(product).await, (97, 0));
 
     // If every response is lost, the outcome is unknown; repeating the request returns the result.
-    proxy.commit_responses_to_drop.store(5, Ordering::SeqCst);
+    for text in [WRITE, "COMMIT"] {
+        proxy.0.add_rule(drop_responses(text));
+    }
     let adjustment = new_id();
     let (code, problem) = app.adjust(product, adjustment, -7).await;
     assert_eq!((code.as_u16(), problem_slug(&problem)), (503, "unavailable"));
+    proxy.0.clear_rules();
     assert_eq!(app.adjust(product, adjustment, -7).await.0, 201);
     assert_eq!(app.stock_level(product).await, (90, 0));
     app.assert_consistent().await;
@@ -135,7 +83,14 @@ async fn returns_503_during_database_outage_and_recovers(pool: PgPool) {
     let app = TestApp::start(&proxied_pool).await;
     let product = app.create_product_with_stock(100).await;
 
-    proxy.disconnected.store(true, Ordering::SeqCst);
+    for (operation, fault) in [
+        ("connect", NetworkFault::Refuse),
+        ("message", NetworkFault::Disconnect),
+    ] {
+        proxy
+            .0
+            .add_rule(Rule::for_operation(Upstream::Postgres, operation, fault));
+    }
     let id = new_id();
     let lines = [(product, 3)];
     let response = tokio::time::timeout(Duration::from_secs(5), app.reserve(id, &lines)).await;
@@ -144,7 +99,7 @@ async fn returns_503_during_database_outage_and_recovers(pool: PgPool) {
     let show = app.get(&format!("/v1/stock/{product}")).await;
     assert_eq!((show.0.as_u16(), problem_slug(&show.1)), (503, "unavailable"));
 
-    proxy.disconnected.store(false, Ordering::SeqCst);
+    proxy.0.clear_rules();
     assert_eq!(app.reserve(id, &[(product, 3)]).await.0, 201);
     assert_eq!(app.stock_level(product).await, (100, 3));
 }

@@ -1,5 +1,7 @@
-//! Integration tests of the roles, against the PostgreSQL that `cargo xtask test` starts (`DATABASE_URL`).
+//! Integration tests of roles and encryption, against the PostgreSQL that `cargo xtask test` starts
+//! (`DATABASE_URL`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod roles;
+mod tls;

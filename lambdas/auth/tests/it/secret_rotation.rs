@@ -3,6 +3,7 @@
 use auth::sessions::{RefreshOutcome, RefreshToken, Sessions};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::TimeDelta;
+use database::testing;
 use domain::{Clock, UserId, ids::uuid_v7};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -77,7 +78,10 @@ async fn sign_in_status(login: &TestFunction, attempt: u32) -> u64 {
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
 async fn changed_database_password_is_read_after_the_old_one_was_refused(pool: PgPool) {
-    let context = TestContext::new(pool).await;
+    let mut context = TestContext::new(pool).await;
+    // A secret of RDS does not name a CA file. New connections must verify the server with it, too.
+    let ca_file = testing::keys_dir().join("database-ca.pem");
+    context.set_variable("DATABASE_CA_FILE", ca_file.display().to_string());
     let role = DatabaseRole::create(&context.pool).await;
     context
         .replace_secret(&context.database_secret, &role.secret("first"))

@@ -8,14 +8,14 @@ use aws_config::SdkConfig;
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::TimeDelta;
-use database::{Role, testing::connect_options};
+use database::{Role, testing};
 use domain::{Clock, ids::uuid_v7};
 use events::AccountMailRequest;
 use lambda_shared::testing::{FunctionProcess, create_table};
 use secrecy::{ExposeSecret, SecretString};
 use secrets::Secret;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 use tokens::{Claims, TokenError, TokenVerifier};
 
 use crate::iam_proxy;
@@ -65,8 +65,8 @@ impl TestContext {
             ["keys", "pepper", "database"].map(|kind| format!("{name}-{kind}"));
         create_secret(&aws, &signing_keys_secret, &signing_keys(&["k1"])).await;
         create_secret(&aws, &pepper_secret, &BASE64_STANDARD.encode([7; 32])).await;
-        let url = connect_options(&pool, Role::Auth).to_url_lossy();
-        let credentials = json!({"url": url.to_string(), "engine": "postgres"});
+        let url = testing::database_url(&testing::connect_options(&pool, Role::Auth));
+        let credentials = json!({"url": url, "engine": "postgres"});
         create_secret(&aws, &database_secret, &credentials.to_string()).await;
         let variables = vec![
             ("DATABASE_CREDENTIALS_SECRET", database_secret.clone()),

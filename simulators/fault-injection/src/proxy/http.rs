@@ -46,12 +46,8 @@ enum ProxyError {
 
 type ProxyResponse = Response<Either<Incoming, Full<Bytes>>>;
 
-pub(super) async fn serve(
-    listener: TcpListener,
-    upstream: Upstream,
-    address: String,
-    rules: Arc<RuleEngine>,
-) {
+/// Forwards requests from `listener` to the upstream at `address` and injects faults. Never returns.
+pub async fn serve(listener: TcpListener, upstream: Upstream, address: String, rules: Arc<RuleEngine>) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let proxy = Arc::new(HttpProxy {
         upstream,

@@ -1,28 +1,27 @@
 //! The proxy for PostgreSQL. It forwards bytes in both directions. The data of one read from the client
-//! counts as one `message`. Rules can match its text (for example `COMMIT`), because connections to the local
-//! PostgreSQL are not encrypted.
+//! counts as one `message`. Rules can match its text (for example `COMMIT`), because the proxy decrypts both
+//! sides.
 
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    net::{TcpListener, TcpStream},
 };
 
+use super::PostgresTls;
 use crate::{NetworkFault, RuleEngine, Upstream};
 
-pub(super) async fn serve(listener: TcpListener, address: String, rules: Arc<RuleEngine>) {
+/// Forwards connections from `listener` to the database at `address` and injects faults. Never returns.
+pub async fn serve(listener: TcpListener, address: String, tls: PostgresTls, rules: Arc<RuleEngine>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (address, rules) = (address.clone(), Arc::clone(&rules));
+        let (address, tls, rules) = (address.clone(), tls.clone(), Arc::clone(&rules));
         tokio::spawn(async move {
-            if let Err(error) = proxy_connection(client, &address, &rules).await {
+            if let Err(error) = proxy_connection(client, &address, &tls, &rules).await {
                 tracing::debug!(%error, "a PostgreSQL connection failed");
             }
         });
@@ -30,7 +29,12 @@ pub(super) async fn serve(listener: TcpListener, address: String, rules: Arc<Rul
 }
 
 /// Serves one connection. Both sockets close when this function returns.
-async fn proxy_connection(client: TcpStream, address: &str, rules: &RuleEngine) -> io::Result<()> {
+async fn proxy_connection(
+    client: TcpStream,
+    address: &str,
+    tls: &PostgresTls,
+    rules: &RuleEngine,
+) -> io::Result<()> {
     match fault_for(rules, "connect", b"") {
         Some(NetworkFault::Delay(milliseconds)) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await
@@ -41,8 +45,9 @@ async fn proxy_connection(client: TcpStream, address: &str, rules: &RuleEngine) 
     let server = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let (mut from_client, mut to_client) = split(tls.accept(client).await?);
+    let (mut from_server, mut to_server) = split(tls.connect(host, server).await?);
     let drop_response = tokio::sync::Notify::new();
     tokio::select! {
         result = forward_messages(&mut from_client, &mut to_server, rules, &drop_response) => result,
@@ -52,8 +57,8 @@ async fn proxy_connection(client: TcpStream, address: &str, rules: &RuleEngine) 
 
 /// Forwards the client's messages. Returns when the connection has to be closed.
 async fn forward_messages(
-    client: &mut OwnedReadHalf,
-    server: &mut OwnedWriteHalf,
+    client: &mut (impl AsyncRead + Unpin),
+    server: &mut (impl AsyncWrite + Unpin),
     rules: &RuleEngine,
     drop_response: &tokio::sync::Notify,
 ) -> io::Result<()> {
@@ -73,14 +78,15 @@ async fn forward_messages(
             Some(NetworkFault::Duplicate) | None => {}
         }
         server.write_all(message).await?;
+        server.flush().await?;
     }
 }
 
 /// Forwards the server's responses until a response has to be dropped. That response was read first, so the
 /// request that it belongs to has taken effect.
 async fn forward_responses(
-    server: &mut OwnedReadHalf,
-    client: &mut OwnedWriteHalf,
+    server: &mut (impl AsyncRead + Unpin),
+    client: &mut (impl AsyncWrite + Unpin),
     drop_response: &tokio::sync::Notify,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
@@ -98,6 +104,7 @@ async fn forward_responses(
             return Ok(());
         }
         client.write_all(&buffer[..length]).await?;
+        client.flush().await?;
     }
 }
 

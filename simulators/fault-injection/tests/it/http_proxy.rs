@@ -44,7 +44,7 @@ impl TestContext {
         let rules = Arc::new(RuleEngine::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/reservations", listener.local_addr().unwrap());
-        tokio::spawn(proxy::serve(
+        tokio::spawn(proxy::serve_http(
             listener,
             upstream,
             address.clone(),

@@ -1,8 +1,14 @@
-//! Tests of the PostgreSQL proxy, with an upstream that echoes in upper case.
+//! Tests of the PostgreSQL proxy, with an encrypted upstream that echoes in upper case.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-use fault_injection::{NetworkFault, Rule, RuleEngine, Upstream, proxy};
+use fault_injection::{
+    NetworkFault, Rule, RuleEngine, Upstream,
+    proxy::{self, PostgresTls},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -11,6 +17,7 @@ use tokio::{
 struct TestContext {
     rules: Arc<RuleEngine>,
     address: String,
+    tls: PostgresTls,
     /// The text that has reached the upstream.
     received: Arc<Mutex<String>>,
 }
@@ -20,19 +27,21 @@ impl TestContext {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream_address = upstream.local_addr().unwrap().to_string();
         let received = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(echo_uppercase(upstream, Arc::clone(&received)));
+        let tls = test_tls();
+        tokio::spawn(echo_uppercase(upstream, tls.clone(), Arc::clone(&received)));
         let rules = Arc::new(RuleEngine::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(proxy::serve(
+        tokio::spawn(proxy::serve_postgres(
             listener,
-            Upstream::Postgres,
             upstream_address,
+            tls.clone(),
             Arc::clone(&rules),
         ));
         Self {
             rules,
             address,
+            tls,
             received,
         }
     }
@@ -44,7 +53,10 @@ impl TestContext {
 
     /// Sends text on a new connection and returns the response, which is empty when the proxy disconnects.
     async fn send(&self, text: &str) -> String {
-        let mut connection = TcpStream::connect(&self.address).await.unwrap();
+        let connection = TcpStream::connect(&self.address).await.unwrap();
+        let Ok(mut connection) = self.tls.connect("127.0.0.1", connection).await else {
+            return String::new();
+        };
         // The proxy may have closed the connection already.
         let _ = connection.write_all(text.as_bytes()).await;
         let mut response = vec![0; 100];
@@ -57,10 +69,20 @@ impl TestContext {
     }
 }
 
-async fn echo_uppercase(listener: TcpListener, received: Arc<Mutex<String>>) {
-    while let Ok((mut connection, _)) = listener.accept().await {
-        let received = Arc::clone(&received);
+/// The certificates of the local PostgreSQL.
+#[expect(clippy::disallowed_methods, reason = "the tests' configuration")]
+fn test_tls() -> PostgresTls {
+    let keys = std::env::var("MATSURI_KEYS").expect("`cargo xtask test` sets MATSURI_KEYS");
+    PostgresTls::from_dir(Path::new(&keys)).unwrap()
+}
+
+async fn echo_uppercase(listener: TcpListener, tls: PostgresTls, received: Arc<Mutex<String>>) {
+    while let Ok((connection, _)) = listener.accept().await {
+        let (tls, received) = (tls.clone(), Arc::clone(&received));
         tokio::spawn(async move {
+            let Ok(mut connection) = tls.accept(connection).await else {
+                return;
+            };
             let mut buffer = vec![0; 100];
             while let Ok(length @ 1..) = connection.read(&mut buffer).await {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -69,6 +91,7 @@ async fn echo_uppercase(listener: TcpListener, received: Arc<Mutex<String>>) {
                     .write_all(text.to_uppercase().as_bytes())
                     .await
                     .unwrap();
+                connection.flush().await.unwrap();
             }
         });
     }
@@ -83,6 +106,17 @@ async fn bytes_are_forwarded_and_counted() {
         (counts["postgres"]["connect"], counts["postgres"]["message"]),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn a_client_without_encryption_is_refused() {
+    let context = TestContext::new().await;
+    let mut connection = TcpStream::connect(&context.address).await.unwrap();
+    connection.write_all(b"select * from users").await.unwrap();
+    let mut response = Vec::new();
+    // Closing with unread data resets the connection on some systems.
+    let _ = connection.read_to_end(&mut response).await;
+    assert_eq!((response, context.received()), (Vec::new(), String::new()));
 }
 
 #[tokio::test]
