@@ -1,13 +1,12 @@
 //! The configuration: environment variables, read once at startup. A missing or invalid value stops the
 //! service with an error that names the variable.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
-use anyhow::Context;
 use axum::http::HeaderName;
-use database::Role;
-use http_server::{CloudFrontMode, Network, OriginSecrets};
-use secrecy::{ExposeSecret, SecretString};
+use database::{DatabaseArguments, Role};
+use http_server::{CloudFrontMode, Network};
+use secrecy::SecretString;
 
 use crate::order_limits::{AccountLimits, OrderLimits};
 
@@ -23,7 +22,7 @@ pub struct Config {
     pub bind_address: IpAddr,
 
     #[command(flatten)]
-    pub database: DatabaseConfig,
+    pub database: DatabaseArguments,
 
     /// The issuer of user tokens: the URL of the API gateway
     #[arg(long, env = "AUTH_ISSUER")]
@@ -90,10 +89,13 @@ pub struct Config {
     #[arg(long, env = "CLOUDFRONT", default_value = "unused")]
     pub cloudfront: CloudFrontMode,
 
-    /// The secrets that CloudFront sends, as a JSON array of one or two strings: the value of the secret
-    /// `ecommerce/cloudfront-origin`
-    #[arg(long, env = "CLOUDFRONT_ORIGIN_SECRETS", hide_env_values = true)]
-    pub cloudfront_origin_secrets: Option<SecretString>,
+    /// The name of the secret in Secrets Manager that CloudFront sends, read if CloudFront is used
+    #[arg(
+        long,
+        env = "CLOUDFRONT_ORIGIN_SECRET",
+        default_value = "ecommerce/cloudfront-origin"
+    )]
+    pub cloudfront_origin_secret: String,
 
     /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer
     /// notices
@@ -106,17 +108,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// The secrets that CloudFront sends, if it is used.
-    pub fn origin_secrets(&self) -> anyhow::Result<Option<OriginSecrets>> {
-        if self.cloudfront == CloudFrontMode::Unused {
-            return Ok(None);
-        }
-        let text = self.cloudfront_origin_secrets.as_ref();
-        let text = text.context("CLOUDFRONT_ORIGIN_SECRETS is not set, although CLOUDFRONT is")?;
-        let secrets = text.expose_secret().parse::<OriginSecrets>();
-        secrets.context("CLOUDFRONT_ORIGIN_SECRETS is invalid").map(Some)
-    }
-
     /// The URL of the JWKS that verifies user tokens.
     #[must_use]
     pub fn jwks_url(&self) -> String {
@@ -168,20 +159,6 @@ impl From<OrderLimitsConfig> for OrderLimits {
     }
 }
 
-/// The database configuration, which is all that the subcommands need.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DatabaseConfig {
-    /// The PostgreSQL database: `postgres://user:password@host:port/name`. The user is core_api; `migrate`
-    /// and `account` need the owner of the database
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: SecretString,
-
-    /// A file with the certificates (PEM) of the CAs that sign the database's certificate
-    /// [default: `sslrootcert` in the URL, and the public CAs]
-    #[arg(long, env = "DATABASE_CA_FILE")]
-    pub database_ca_file: Option<PathBuf>,
-}
-
 /// The passwords of the programs' database roles. A role without a password cannot log in.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RolePasswords {
@@ -209,36 +186,5 @@ impl RolePasswords {
         passwords
             .into_iter()
             .filter_map(|(role, password)| Some((role, password.as_ref()?)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    const SECRETS: &str = r#"["secret-of-the-distribution-000000"]"#;
-
-    fn origin_secrets(arguments: &[&str]) -> anyhow::Result<Option<OriginSecrets>> {
-        let required = [
-            "core-api",
-            "--database-url=postgres://localhost/x",
-            "--auth-issuer=https://api.test",
-        ];
-        Config::parse_from(required.iter().chain(arguments)).origin_secrets()
-    }
-
-    #[test]
-    fn cloudfront_needs_origin_secrets() {
-        let secrets = format!("--cloudfront-origin-secrets={SECRETS}");
-        assert!(origin_secrets(&[]).unwrap().is_none());
-        assert!(origin_secrets(&[&secrets]).unwrap().is_none());
-        for mode in ["--cloudfront=accepted", "--cloudfront=required"] {
-            assert!(origin_secrets(&[mode, &secrets]).unwrap().is_some(), "{mode}");
-            origin_secrets(&[mode]).unwrap_err();
-            let error = origin_secrets(&[mode, "--cloudfront-origin-secrets=hunter2"]).unwrap_err();
-            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
-        }
     }
 }

@@ -12,4 +12,5 @@ pub mod http;
 pub mod jwks_refresh;
 pub mod order_limits;
 pub mod order_service;
+pub mod origin_secrets;
 pub mod rate_limit;

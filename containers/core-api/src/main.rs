@@ -15,13 +15,15 @@ use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::{self, Catalog, SeedProduct},
-    config::{Config, DatabaseConfig, RolePasswords},
+    config::{Config, RolePasswords},
     dynamodb,
     http::{self, AppState},
     jwks_refresh::JwksRefresher,
     order_service::OrderService,
+    origin_secrets,
     rate_limit::RateLimiter,
 };
+use database::DatabaseArguments;
 use domain::{Clock, UserId};
 use event_publishing::{AccountOutbox, CatalogOutbox, ParkingQueue, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
@@ -61,14 +63,14 @@ enum Command {
     /// Apply the database migrations and set the passwords of the programs' roles
     Migrate {
         #[command(flatten)]
-        database: DatabaseConfig,
+        database: DatabaseArguments,
         #[command(flatten)]
         passwords: RolePasswords,
     },
     /// Insert or update products from a file
     Seed {
         #[command(flatten)]
-        database: DatabaseConfig,
+        database: DatabaseArguments,
         /// A JSON file with an array of products
         file: PathBuf,
     },
@@ -77,7 +79,7 @@ enum Command {
     /// A new account has no password. The user sets one by requesting a password reset.
     Account {
         #[command(flatten)]
-        database: DatabaseConfig,
+        database: DatabaseArguments,
         /// The id of the account [default: a new id]
         #[arg(long)]
         id: Option<UserId>,
@@ -100,16 +102,27 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         None => serve(Config::parse()).await,
         Some(Command::Migrate { database, passwords }) => {
-            migrate(&connect_database(&database)?, &passwords).await
+            migrate(&connect_database(&database, &Clock::system()).await?, &passwords).await
         }
-        Some(Command::Seed { database, file }) => seed(&connect_database(&database)?, &file).await,
+        Some(Command::Seed { database, file }) => {
+            seed(&connect_database(&database, &Clock::system()).await?, &file).await
+        }
         Some(Command::Account {
             database,
             id,
             email,
             name,
             role,
-        }) => upsert_account(&connect_database(&database)?, id, &email, &name, role).await,
+        }) => {
+            upsert_account(
+                &connect_database(&database, &Clock::system()).await?,
+                id,
+                &email,
+                &name,
+                role,
+            )
+            .await
+        }
         Some(Command::Openapi) => print(&http::openapi_document().to_pretty_json()?),
     }
 }
@@ -164,14 +177,21 @@ fn parse_user_role(name: &str) -> Result<Role, String> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
-    let origin_secrets = config.origin_secrets()?;
     let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
     let (verifier, key_refresh_requests) =
         TokenVerifier::with_key_refresh(&config.auth_issuer, &config.auth_audience, clock.clone());
     let jwks_refresher = JwksRefresher::new(config.jwks_url(), verifier.clone(), key_refresh_requests)?;
-    let pool = connect_database(&config.database)?;
+    let pool = connect_database(&config.database, &clock).await?;
     let aws = aws_client::sdk_config().await;
+    let origin_secrets = match config.cloudfront {
+        CloudFrontMode::Unused => None,
+        CloudFrontMode::Accepted | CloudFrontMode::Required => {
+            let client = aws_sdk_secretsmanager::Client::new(&aws);
+            let loaded = origin_secrets::load(client, config.cloudfront_origin_secret, clock.clone());
+            Some(loaded.await.context("CLOUDFRONT_ORIGIN_SECRET cannot be used")?)
+        }
+    };
     let dynamodb = dynamodb::client(&aws);
     let eventbridge = aws_sdk_eventbridge::Client::new(&aws);
 
@@ -267,13 +287,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn connect_database(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let config = database::Config {
-        url: database.database_url.clone(),
-        ca_file: database.database_ca_file.clone(),
-        max_connections: MAX_DATABASE_CONNECTIONS,
-    };
-    database::connect_lazy(&config).context("DATABASE_URL or DATABASE_CA_FILE is invalid")
+async fn connect_database(database: &DatabaseArguments, clock: &Clock) -> anyhow::Result<PgPool> {
+    let config = database
+        .config(MAX_DATABASE_CONNECTIONS, clock)
+        .await
+        .context("DATABASE_CREDENTIALS_SECRET cannot be used")?;
+    let pool = database::connect_lazy(&config)
+        .await
+        .context("DATABASE_URL or DATABASE_CA_FILE is invalid")?;
+    tokio::spawn(database::follow_secret([pool.clone()], config));
+    Ok(pool)
 }
 
 /// The dependencies that `/ready` checks.

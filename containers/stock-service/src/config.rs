@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use secrecy::SecretString;
+use database::DatabaseArguments;
 
 /// The configuration of stock-service.
 #[derive(Clone, Debug, clap::Parser)]
@@ -20,16 +20,10 @@ pub struct Config {
     #[arg(long, env = "BIND_ADDRESS", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
 
-    /// PostgreSQL URL: `postgres://user:password@host:port/name`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: SecretString,
+    #[command(flatten)]
+    pub database: DatabaseArguments,
 
-    /// File with the certificates (PEM) of the CAs that sign the database's certificate
-    /// [default: `sslrootcert` in the URL, and the public CAs].
-    #[arg(long, env = "DATABASE_CA_FILE")]
-    pub database_ca_file: Option<PathBuf>,
-
-    /// Path of the JWKS with the public keys that verify service tokens.
+    /// Path of the JWKS with the public keys that verify service tokens. Changes of the file are followed.
     #[arg(long, env = "AUTH_JWKS_PATH")]
     pub auth_jwks_path: PathBuf,
 

@@ -9,4 +9,5 @@ pub mod consumer;
 pub mod engine;
 pub mod expiry;
 pub mod http;
+pub mod jwks_file;
 pub mod model;

@@ -9,7 +9,7 @@ use event_publishing::{InventoryOutbox, ParkingQueue, Publisher, Relay};
 use futures::FutureExt;
 use http_server::{Readiness, ReadinessCheck};
 use sqlx::{
-    PgPool,
+    Executor, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use stock_service::{
@@ -18,6 +18,7 @@ use stock_service::{
     engine::{self, Engine},
     expiry,
     http::{self, AppState},
+    jwks_file::JwksFile,
 };
 use tokens::TokenVerifier;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -38,19 +39,20 @@ async fn main() -> anyhow::Result<()> {
     telemetry::init(&config.log_level).map_err(|error| anyhow::anyhow!("LOG_LEVEL: {error}"))?;
     let metrics = http_server::metrics_routes()?;
     let clock = Clock::system();
-    let verifier = load_verifier(&config, clock.clone())?;
-    let database = database::Config {
-        url: config.database_url.clone(),
-        ca_file: config.database_ca_file.clone(),
-        max_connections: MAX_CONNECTIONS,
-    };
-    let pool = database::connect_lazy(&database).context("DATABASE_URL or DATABASE_CA_FILE is invalid")?;
+    let (verifier, key_refresh_requests) =
+        TokenVerifier::with_key_refresh(&config.auth_issuer, &config.auth_audience, clock.clone());
+    let jwks_file = JwksFile::load(config.auth_jwks_path, verifier.clone()).context("AUTH_JWKS_PATH")?;
+    let database = config.database.config(MAX_CONNECTIONS, &clock).await;
+    let database = database.context("DATABASE_CREDENTIALS_SECRET cannot be used")?;
+    let pool = database::connect_lazy(&database).await;
+    let pool = pool.context("DATABASE_URL or DATABASE_CA_FILE is invalid")?;
+    let relay_pool = relay_pool(&pool);
     let aws = aws_client::sdk_config().await;
 
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
-    let outbox = InventoryOutbox::new(relay_pool(&pool));
+    let outbox = InventoryOutbox::new(relay_pool.clone());
     let (relay, relay_handle) = Relay::new(outbox, publisher, parking_queue, clock.clone());
     let (engine, mut batch_loop) =
         Engine::start(&pool, config.stock_low_threshold, clock.clone(), relay_handle);
@@ -74,6 +76,8 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;
 
     let (stop_work, stop_relay) = (CancellationToken::new(), CancellationToken::new());
+    tokio::spawn(database::follow_secret([pool.clone(), relay_pool], database));
+    tokio::spawn(jwks_file.follow(key_refresh_requests));
     let relay = tokio::spawn(relay.run(stop_relay.clone()));
     let work = [
         tokio::spawn(consumer.run(stop_work.clone())),
@@ -105,18 +109,16 @@ async fn main() -> anyhow::Result<()> {
 /// reappear and their events are published twice, which consumers must tolerate anyway. In return neither the
 /// relay nor the engine's batches wait for the relay's disk writes.
 fn relay_pool(pool: &PgPool) -> PgPool {
-    let options = PgConnectOptions::clone(&pool.connect_options()).options([("synchronous_commit", "off")]);
     PgPoolOptions::clone(pool.options())
         .max_connections(RELAY_MAX_CONNECTIONS)
-        .connect_lazy_with(options)
-}
-
-fn load_verifier(config: &Config, clock: Clock) -> anyhow::Result<TokenVerifier> {
-    let path = &config.auth_jwks_path;
-    let jwks = std::fs::read_to_string(path)
-        .with_context(|| format!("AUTH_JWKS_PATH: cannot read {}", path.display()))?;
-    TokenVerifier::from_jwks(&jwks, &config.auth_issuer, &config.auth_audience, clock)
-        .with_context(|| format!("AUTH_JWKS_PATH: {} is not a valid JWKS", path.display()))
+        .after_connect(|connection, _| {
+            async move {
+                let statement = "SET synchronous_commit TO off";
+                connection.execute(statement).await.map(drop)
+            }
+            .boxed()
+        })
+        .connect_lazy_with(PgConnectOptions::clone(&pool.connect_options()))
 }
 
 /// Checks of `/ready`.

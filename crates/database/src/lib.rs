@@ -3,6 +3,8 @@
 //! The programs share one database. Each owner of data has a schema, and each program connects with a role
 //! that has the rights that it needs. `core-api migrate` applies the migrations as the owner of the database.
 
+#[cfg(feature = "arguments")]
+mod arguments;
 mod roles;
 mod secret;
 #[cfg(feature = "testing")]
@@ -16,12 +18,15 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
+use secrets::Secret;
 use sqlx::{
     PgPool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
+#[cfg(feature = "arguments")]
+pub use arguments::DatabaseArguments;
 pub use roles::{Role, SetPasswordError, set_password};
 pub use secret::{CredentialsError, follow_secret, url_from_secret};
 
@@ -31,8 +36,8 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 /// The database connection settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `DATABASE_URL`: `postgres://user:password@host:port/name`.
-    pub url: SecretString,
+    /// `postgres://user:password@host:port/name`.
+    pub url: Secret<SecretString>,
     /// `DATABASE_CA_FILE`: the certificates, in PEM, of the CAs that may sign the server's certificate beside
     /// the public CAs. It takes precedence over `sslrootcert` in the URL.
     pub ca_file: Option<PathBuf>,
@@ -56,9 +61,9 @@ pub enum ConfigError {
 
 /// A connection pool that connects on first use, so that a service starts and reports that it is not ready
 /// while the database is down. Connections are encrypted, and the server's certificate must be valid for the
-/// host in the URL.
-pub fn connect_lazy(config: &Config) -> Result<PgPool, ConfigError> {
-    let options = connect_options(&config.url, config.ca_file.as_deref())?;
+/// host in the URL. The pool keeps its credentials unless [`follow_secret`] runs.
+pub async fn connect_lazy(config: &Config) -> Result<PgPool, ConfigError> {
+    let options = connect_options(&*config.url.current().await, config.ca_file.as_deref())?;
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         // Long enough for the first second of a load spike, and shorter than the timeouts of clients.
@@ -104,13 +109,8 @@ mod tests {
     use super::*;
 
     fn ssl_mode(url: &str) -> Result<&'static str, String> {
-        let config = Config {
-            url: url.into(),
-            ca_file: None,
-            max_connections: 1,
-        };
-        match connect_lazy(&config) {
-            Ok(pool) => Ok(match pool.connect_options().get_ssl_mode() {
+        match connect_options(&url.into(), None) {
+            Ok(options) => Ok(match options.get_ssl_mode() {
                 PgSslMode::VerifyFull => "verify-full",
                 PgSslMode::Disable => "disable",
                 other => panic!("{other:?}"),
@@ -119,8 +119,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_server_is_verified_unless_it_is_on_this_machine() {
+    #[test]
+    fn the_server_is_verified_unless_it_is_on_this_machine() {
         let remote = "postgres://user:password@db.example/shop";
         assert_eq!(ssl_mode(remote), Ok("verify-full"));
         assert_eq!(
@@ -147,8 +147,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn errors_do_not_reveal_the_password() {
+    #[test]
+    fn errors_do_not_reveal_the_password() {
         for url in [
             "postgres://user:secret@host:port/shop",
             "postgres://user:secret@host/shop?sslmode=allow",

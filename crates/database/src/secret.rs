@@ -1,14 +1,13 @@
 //! Database credentials in Secrets Manager, and pools that follow their rotation.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
-use secrets::Secret;
 use serde::Deserialize;
 use sqlx::{PgPool, error::DatabaseError};
 use url::Url;
 
-use crate::{ConfigError, connect_options};
+use crate::{Config, ConfigError, connect_options};
 
 /// How often a pool's credentials are checked. A refused password delays requests by at most this time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -73,13 +72,17 @@ pub fn url_from_secret(text: &SecretString) -> Result<SecretString, CredentialsE
     Ok(url)
 }
 
-/// Keeps the credentials of `pool` equal to `url`, which [`url_from_secret`] parses. When PostgreSQL refuses
-/// the password, reads the secret again at once. Open connections stay open. `ca_file` is that of the pool's
-/// [`Config`](crate::Config). Never returns.
-pub async fn follow_secret(pool: PgPool, url: Secret<SecretString>, ca_file: Option<PathBuf>) {
+/// Keeps the credentials of `pools`, which were connected with `config`, equal to its URL. When PostgreSQL
+/// refuses the password, reads the secret again at once. Open connections stay open. Returns at once if the
+/// URL is fixed, and otherwise never.
+pub async fn follow_secret<const N: usize>(pools: [PgPool; N], config: Config) {
+    let Config { url, ca_file, .. } = config;
+    if url.is_fixed() {
+        return;
+    }
     let mut applied = url.current().await;
     loop {
-        let refused = match pool.acquire().await {
+        let refused = match pools[0].acquire().await {
             Err(sqlx::Error::Database(error)) => is_refused_password(&*error),
             _ => false,
         };
@@ -93,7 +96,9 @@ pub async fn follow_secret(pool: PgPool, url: Secret<SecretString>, ca_file: Opt
         {
             match connect_options(&current, ca_file.as_deref()) {
                 Ok(options) => {
-                    pool.set_connect_options(options);
+                    for pool in &pools {
+                        pool.set_connect_options(options.clone());
+                    }
                     applied = current;
                     tracing::info!("new database connections use the changed credentials");
                 }

@@ -5,7 +5,11 @@
 //! CloudFront names the client in `CloudFront-Viewer-Address`. A client that calls API Gateway directly can
 //! forge that header, so it counts only together with the distribution's secret in `X-Origin-Secret`.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::{
@@ -56,9 +60,9 @@ impl FromStr for CloudFrontMode {
 }
 
 /// The secrets by which a request proves that it came through our distribution: one, or two during a
-/// rotation. Cloning is cheap.
+/// rotation. Clones share them.
 #[derive(Clone, Debug)]
-pub struct OriginSecrets(Arc<[SecretString]>);
+pub struct OriginSecrets(Arc<RwLock<Vec<SecretString>>>);
 
 /// The text does not contain origin secrets. The message quotes none of it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -72,7 +76,7 @@ impl FromStr for OriginSecrets {
         let secrets: Vec<SecretString> = serde_json::from_str(text).map_err(|_| ParseOriginSecretsError)?;
         let is_long = |secret: &SecretString| secret.expose_secret().chars().count() >= MIN_SECRET_CHARACTERS;
         if (1..=2).contains(&secrets.len()) && secrets.iter().all(is_long) {
-            Ok(Self(secrets.into()))
+            Ok(Self(Arc::new(RwLock::new(secrets))))
         } else {
             Err(ParseOriginSecretsError)
         }
@@ -80,13 +84,20 @@ impl FromStr for OriginSecrets {
 }
 
 impl OriginSecrets {
+    /// Replaces the secrets by those of `other`, in all clones.
+    pub fn replace(&self, other: &Self) {
+        let secrets = other.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
     /// Whether a request with these headers came through our distribution.
     #[must_use]
     pub fn came_through_cloudfront(&self, headers: &HeaderMap) -> bool {
         let Some(sent) = only_value(headers, &ORIGIN_SECRET) else {
             return false;
         };
-        self.0
+        let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        secrets
             .iter()
             .any(|secret| verify_slices_are_equal(secret.expose_secret().as_bytes(), sent.as_bytes()).is_ok())
     }
@@ -222,6 +233,20 @@ mod tests {
             ("cloudfront-viewer-address", "203.0.113.7:2"),
         ];
         assert_eq!(viewer_ip(&repeated), None);
+    }
+
+    #[test]
+    fn clones_use_replaced_secrets() {
+        let (used, next) = (secrets(), format!(r#"["{NEXT}"]"#).parse().unwrap());
+        let clone = used.clone();
+        let is_accepted = |secret: &'static str| {
+            let headers = HeaderMap::from_iter([(ORIGIN_SECRET, HeaderValue::from_static(secret))]);
+            clone.came_through_cloudfront(&headers)
+        };
+        assert!(is_accepted(CURRENT));
+        used.replace(&next);
+        assert!(is_accepted(NEXT));
+        assert!(!is_accepted(CURRENT));
     }
 
     #[test]

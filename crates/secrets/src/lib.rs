@@ -94,7 +94,7 @@ impl<T> Secret<T> {
         })))
     }
 
-    /// A value that never changes, for tests.
+    /// A value that never changes.
     pub fn fixed(value: T) -> Self {
         let cached = Mutex::new(Cached {
             text: SecretString::default(),
@@ -102,6 +102,12 @@ impl<T> Secret<T> {
             read_at: Timestamp::UNIX_EPOCH,
         });
         Self(Arc::new(Inner { source: None, cached }))
+    }
+
+    /// Whether the value never changes.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.0.source.is_none()
     }
 
     /// The secret, read again when the cached one has reached the maximum age. While it cannot be read, the

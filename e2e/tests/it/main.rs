@@ -11,7 +11,6 @@ mod aws_cli;
 mod cancellation;
 mod carts;
 mod dead_letters;
-mod idempotency;
 mod input_validation;
 mod oauth_sign_in;
 mod order_lifecycle;

@@ -1,8 +1,6 @@
 //! Builds the parts of the functions from the environment, once per process. Each function builds only what
 //! it uses.
 
-use std::path::PathBuf;
-
 use aws_sdk_dynamodb::Client as DynamoDb;
 use chrono::TimeDelta;
 use database::Config;
@@ -37,17 +35,17 @@ pub(crate) async fn users(context: &FunctionContext) -> Result<Users, InitError>
         Ok(database::url_from_secret(text)?)
     })
     .await?;
-    let ca_file: Option<PathBuf> = context.environment.optional("DATABASE_CA_FILE")?;
-    let pool = database::connect_lazy(&Config {
-        url: (*url.current().await).clone(),
-        ca_file: ca_file.clone(),
+    let config = Config {
+        url,
+        ca_file: context.environment.optional("DATABASE_CA_FILE")?,
         max_connections: MAX_DATABASE_CONNECTIONS,
-    })?;
+    };
+    let pool = database::connect_lazy(&config).await?;
     if let Err(error) = pool.acquire().await {
         let error: &(dyn std::error::Error + 'static) = &error;
         tracing::warn!(error, "the accounts database is unreachable");
     }
-    tokio::spawn(database::follow_secret(pool.clone(), url, ca_file));
+    tokio::spawn(database::follow_secret([pool.clone()], config));
     Ok(Users::new(pool, context.clock.clone()))
 }
 

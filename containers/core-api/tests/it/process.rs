@@ -24,7 +24,7 @@ use tokio::{
 use users::Users;
 
 use crate::{
-    support::{RequestBuilderExt, create_order_tables, read_order_outbox, read_product_outbox},
+    support::{RequestBuilderExt, TestResponse, create_order_tables, read_order_outbox, read_product_outbox},
     test_issuer::TestIssuer,
     test_user::{AUDIENCE, ISSUER, TestUser},
 };
@@ -101,6 +101,17 @@ impl CoreApiProcess {
     /// Waits until core-api has read the issuer's JWKS.
     async fn await_jwks(&self) {
         while self.get("/ready").fetch().await.body["dependencies"]["jwks"] != "up" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until core-api reaches all its dependencies, and returns the response that says so.
+    async fn await_ready(&self) -> TestResponse {
+        loop {
+            let response = self.get("/ready").fetch().await;
+            if response.status == 200 {
+                return response;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -356,8 +367,7 @@ async fn sigterm_drains_requests_and_publishes_all_events(pool: PgPool) {
         ("EVENT_BUS", &bus_name),
     ])
     .await;
-    core_api.await_jwks().await;
-    assert_json_snapshot!(core_api.get("/ready").fetch().await, @r#"
+    assert_json_snapshot!(core_api.await_ready().await, @r#"
     {
       "status": 200,
       "headers": {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use domain::{Clock, clock::truncate_to_micros};
 use event_publishing::RelayHandle;
 use events::OutboxEvent;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 
 use super::{AffectedRows, BatchState, Job, Snapshot, StoreError, event_batcher, store};
@@ -42,13 +42,13 @@ const PLANNER_SETTINGS: [(&str, &str); 5] = [
 /// Processes batches until the command queue is closed and empty.
 pub(super) async fn run(
     mut queued: mpsc::Receiver<Box<dyn Job>>,
-    options: PgConnectOptions,
+    pool: PgPool,
     low_threshold: i64,
     clock: Clock,
     relay: RelayHandle,
 ) {
     let mut processor = BatchProcessor {
-        options: options.options(PLANNER_SETTINGS),
+        pool,
         connection: None,
         low_threshold,
         clock,
@@ -91,7 +91,8 @@ pub(super) async fn run(
 
 /// Processes batches on one connection.
 struct BatchProcessor {
-    options: PgConnectOptions,
+    /// Has the present address and credentials of the database; its connections are not used.
+    pool: PgPool,
     /// `None` after a failed batch: dropping the connection ends its open transaction.
     connection: Option<PgConnection>,
     low_threshold: i64,
@@ -197,7 +198,8 @@ impl BatchProcessor {
     }
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await {
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).options(PLANNER_SETTINGS);
+        match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(StoreError::TimedOut),
         }

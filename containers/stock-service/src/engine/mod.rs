@@ -15,7 +15,7 @@ mod store;
 
 use domain::Clock;
 use event_publishing::RelayHandle;
-use sqlx::{PgPool, postgres::PgConnectOptions};
+use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -56,8 +56,7 @@ impl Engine {
         relay: RelayHandle,
     ) -> (Self, JoinHandle<()>) {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
-        let options = PgConnectOptions::clone(&pool.connect_options());
-        let task = tokio::spawn(batch::run(queued, options, low_threshold, clock, relay));
+        let task = tokio::spawn(batch::run(queued, pool.clone(), low_threshold, clock, relay));
         (Self { queue }, task)
     }
 

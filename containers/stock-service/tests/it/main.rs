@@ -6,6 +6,7 @@ mod contention;
 mod crash_recovery;
 mod database_outage;
 mod decision_props;
+mod jwks_file;
 mod model_conformance;
 mod queue_consumer;
 mod reference_model;

@@ -12,6 +12,7 @@ use domain::{Clock, ProductId, Timestamp, ids::uuid_v7};
 use event_publishing::{InventoryOutbox, ParkingQueue, Publisher, Relay};
 use events::{EventContext, TraceParent};
 use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row};
 use stock_service::{
@@ -28,19 +29,26 @@ pub const LOW_THRESHOLD: i64 = 10;
 pub const ISSUER: &str = "https://services.test";
 pub const AUDIENCE: &str = "test";
 
-/// Key pair of all tests: private key as PEM, and JWKS.
-static KEYS: LazyLock<(String, String)> = LazyLock::new(|| {
+/// Key pair of all tests: private key, and JWKS.
+static KEYS: LazyLock<(ServiceSigningKey, String)> = LazyLock::new(|| {
+    let (private, public) = generate_key("k1");
+    (private, json!({"keys": [public]}).to_string())
+});
+
+/// Generates a key pair: private key, and JWK.
+pub fn generate_key(kid: &str) -> (ServiceSigningKey, Value) {
     let pair = Ed25519KeyPair::generate().unwrap();
     let der = BASE64_STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
-    let jwks = json!({"keys": [{
-        "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
+    let private = ServiceSigningKey {
+        kid: kid.into(),
+        private_key_pem: format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n").into(),
+    };
+    let public = json!({
+        "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid,
         "x": BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()),
-    }]});
-    (
-        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"),
-        jwks.to_string(),
-    )
-});
+    });
+    (private, public)
+}
 
 /// A clock that advances only on demand.
 #[derive(Clone)]
@@ -88,13 +96,9 @@ impl TestApp {
 
     async fn start_with_clock(pool: &PgPool, clock: TestClock) -> Self {
         database::testing::acquire_test_slot().await;
-        let (pem, jwks) = &*KEYS;
+        let (key, jwks) = &*KEYS;
         let verifier = TokenVerifier::from_jwks(jwks, ISSUER, AUDIENCE, Clock::system()).unwrap();
-        let key = ServiceSigningKey {
-            kid: "k1".into(),
-            private_key_pem: pem.clone().into(),
-        };
-        let token_issuer = ServiceTokenIssuer::new(&key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
+        let token_issuer = ServiceTokenIssuer::new(key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
 
         let service_pool = pool_of_role(pool, Role::StockService);
         let engine = start_engine(&service_pool, &clock);
@@ -140,8 +144,8 @@ impl TestApp {
         let now = Clock::system().now().timestamp();
         let claims = json!({"sub": new_id(), "role": role, "iss": ISSUER, "aud": AUDIENCE,
                             "iat": now, "exp": now + 60, "jti": new_id()});
-        let key = jsonwebtoken::EncodingKey::from_ed_pem(KEYS.0.as_bytes()).unwrap();
-        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+        let key = jsonwebtoken::EncodingKey::from_ed_pem(KEYS.0.private_key_pem.expose_secret().as_bytes());
+        jsonwebtoken::encode(&header, &claims, &key.unwrap()).unwrap()
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {

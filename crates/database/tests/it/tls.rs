@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use database::{Config, testing::keys_dir};
+use secrets::Secret;
 use sqlx::{
     ConnectOptions, PgPool,
     postgres::{PgConnectOptions, PgSslMode},
@@ -18,11 +19,11 @@ async fn connect(pool: &PgPool, host: &str, ca_file: Option<PathBuf>) -> Result<
         options.get_database().unwrap(),
     );
     let config = Config {
-        url: url.into(),
+        url: Secret::fixed(url.into()),
         ca_file,
         max_connections: 1,
     };
-    let connected = database::connect_lazy(&config).unwrap().acquire().await;
+    let connected = database::connect_lazy(&config).await.unwrap().acquire().await;
     connected.map(drop).map_err(|error| format!("{error:?}"))
 }
 
