@@ -130,7 +130,10 @@ pub fn stock_service(
     let proxied = addresses.via_proxies();
     let mut environment = proxied.aws_env();
     environment.extend(to_env_vars([
-        ("DATABASE_CREDENTIALS_SECRET", "stock-service/db-credentials".to_owned()),
+        (
+            "DATABASE_CREDENTIALS_SECRET",
+            "stock-service/db-credentials".to_owned(),
+        ),
         (
             "AUTH_JWKS_PATH",
             keys::service_jwks_file(instance).display().to_string(),
@@ -188,7 +191,10 @@ pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
     let proxied = addresses.via_proxies();
     let mut environment = proxied.aws_env();
     environment.extend(to_env_vars([
-        ("DATABASE_CREDENTIALS_SECRET", "core-api/db-credentials".to_owned()),
+        (
+            "DATABASE_CREDENTIALS_SECRET",
+            "core-api/db-credentials".to_owned(),
+        ),
         ("AUTH_ISSUER", addresses.gateway_url()),
         // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
