@@ -2,7 +2,7 @@
 
 use events::{
     EventBridgeEvent, EventData, OutboxEvent, TraceParent,
-    order::{OrderCancelled, OrderCompleted, OrderCreated, OrderFailed},
+    order::{OrderCancelled, OrderCompleted, OrderCreated, OrderFailed, PaymentActionCompleted},
     payment::{PaymentProcessed, PaymentRefunded},
     product::{ProductCreated, ProductDeleted, ProductUpdated},
     stock::{StockAdjustmentRequested, StockLow, StockReleased, StockReserved, StockUpdated},
@@ -20,6 +20,7 @@ pub fn events(bytes: &[u8]) {
         round_trips::<OrderCompleted>(text),
         round_trips::<OrderFailed>(text),
         round_trips::<OrderCancelled>(text),
+        round_trips::<PaymentActionCompleted>(text),
         round_trips::<PaymentProcessed>(text),
         round_trips::<PaymentRefunded>(text),
         round_trips::<ProductCreated>(text),

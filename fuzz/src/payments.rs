@@ -3,7 +3,7 @@
 use std::sync::{LazyLock, Mutex};
 
 use domain::{Currency, Money, OrderId, PaymentId, UserId};
-use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
+use saga::payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::{
@@ -133,8 +133,12 @@ async fn check_client(client: &Stripe, status: u16, body: &[u8]) {
         Ok(PaymentId(id)) => assert!(is_success && expected.id == Some(id)),
         Err(error) => assert_safe_error_code(&error),
     }
-    match client.confirm(order_id, &payment_id).await {
-        Ok(()) => assert!(is_success && status_is("succeeded")),
+    match client
+        .confirm(order_id, &payment_id, "https://shop.example/return")
+        .await
+    {
+        Ok(Confirmation::Charged) => assert!(is_success && status_is("succeeded")),
+        Ok(Confirmation::ActionRequired(_)) => assert!(is_success && status_is("requires_action")),
         Err(error) => assert_safe_error_code(&error),
     }
     if let Err(error) = client.refund(order_id, &payment_id, price).await {

@@ -16,6 +16,7 @@
 #   ARCHITECTURE           arm64 or x86_64, the functions' architecture; default this machine's
 #   SAGA_TYPE              STANDARD or EXPRESS; default STANDARD
 #   ORDER_STUCK_THRESHOLD_SECONDS  age of an open order from which its saga is restarted; default 360
+#   PAYMENT_ACTION_TIMEOUT_SECONDS  how long a customer may authenticate a payment; default 600
 #   MATSURI_KEYS           folder with services.pem, services.jwks.json, user-signing-keys.json and
 #                          refresh-pepper; if set, the script gives the secrets their values
 #
@@ -59,6 +60,7 @@ if ! awslocal cloudformation deploy \
     Architecture="$architecture" \
     SagaType="${SAGA_TYPE:-STANDARD}" \
     OrderStuckThresholdSeconds="${ORDER_STUCK_THRESHOLD_SECONDS:-360}" \
+    PaymentActionTimeoutSeconds="${PAYMENT_ACTION_TIMEOUT_SECONDS:-600}" \
     StockServiceUrl="$STOCK_SERVICE_URL" \
     PaymentApiUrl="$PAYMENT_API_URL" \
     CoreApiUri="$CORE_API_URI" \

@@ -108,6 +108,11 @@ fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String,
         InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "15",
         InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "360",
     };
+    let payment_action_timeout = match instance.kind() {
+        // A short limit, so that tests need not wait minutes until an authentication has expired.
+        InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "60",
+        InstanceKind::Development | InstanceKind::Bench | InstanceKind::Sqlx => "600",
+    };
     let keys_cache_ttl = match instance.kind() {
         // A short TTL, so that tests need not wait minutes until functions use a new key.
         InstanceKind::Test | InstanceKind::Express | InstanceKind::Chaos => "2",
@@ -133,6 +138,10 @@ fn deploy_parameters(instance: &Instance, addresses: &Addresses) -> Vec<(String,
         ("ARCHITECTURE", architecture.to_owned()),
         ("SAGA_TYPE", saga_type.to_owned()),
         ("ORDER_STUCK_THRESHOLD_SECONDS", stuck_threshold.to_owned()),
+        (
+            "PAYMENT_ACTION_TIMEOUT_SECONDS",
+            payment_action_timeout.to_owned(),
+        ),
     ])
 }
 

@@ -160,6 +160,8 @@ fn function_environment(context: &Context) -> anyhow::Result<Vec<(&'static str, 
             ("SERVICE_SIGNING_KEY_SECRET", "ecommerce/service-signing-key"),
             ("PAYMENT_API_URL", &context.addresses.payment_provider),
             ("PAYMENT_API_KEY_SECRET", "ecommerce/payment-api-key"),
+            ("PAYMENT_RETURN_URL", "https://shop.test/payment"),
+            ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
         ]
         .map(|(name, value)| (name, value.to_owned())),
     );

@@ -4,7 +4,7 @@ use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId,
 use event_publishing::RelayHandle;
 use events::{TraceParent, order::OrderLine};
 use http_server::JsonObject;
-use orders::{CancelError, NewOrder, Order, Orders, PlaceError};
+use orders::{CancelError, NewOrder, Order, Orders, PlaceError, StoreError};
 use serde::{Deserialize, Serialize};
 use users::Preferences;
 use utoipa::ToSchema;
@@ -175,6 +175,18 @@ pub enum OrderError {
     Catalog(#[from] sqlx::Error),
 }
 
+/// The customer's return did not continue the saga.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentActionError {
+    #[error("the order does not exist")]
+    NotFound,
+    /// The payment requires no action, or another request has reported the return.
+    #[error("the order awaits no action of its customer")]
+    NotAwaited,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Places and cancels orders; the checkout of carts is in [`crate::carts`]. Clones share the underlying
 /// clients.
 #[derive(Clone, Debug)]
@@ -263,6 +275,20 @@ impl OrderService {
             Err(CancelError::TooLate(OrderStatus::Cancelled)) => find().await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Continues the saga of an order whose customer has returned from the action that the payment requires.
+    pub async fn complete_payment_action(
+        &self,
+        customer: UserId,
+        order_id: OrderId,
+    ) -> Result<(), PaymentActionError> {
+        let order = self.orders.find(customer, order_id).await?;
+        let order = order.ok_or(PaymentActionError::NotFound)?;
+        let event = self.orders.complete_payment_action(&order).await?;
+        self.relay
+            .notify_committed(vec![event.ok_or(PaymentActionError::NotAwaited)?]);
+        Ok(())
     }
 
     /// The lines with the current names and prices of their products, and the total.

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod language;
 pub mod money;
 pub mod order;
+pub mod payment_action;
 pub mod quantity;
 
 pub use clock::{Clock, Timestamp};
@@ -15,4 +16,5 @@ pub use ids::{EventId, OrderId, PaymentId, ProductId, UserId};
 pub use language::Language;
 pub use money::{Currency, Money};
 pub use order::{FailureReason, OrderStatus};
+pub use payment_action::{CustomerSecret, PaymentAction};
 pub use quantity::Quantity;

@@ -94,6 +94,8 @@ pub enum FailureReason {
     InsufficientStock,
     /// The payment provider declined the payment method.
     PaymentDeclined,
+    /// The customer did not authenticate the payment in time.
+    AuthenticationTimeout,
     /// The platform failed permanently; the saga compensated every step.
     InternalError,
 }
@@ -105,6 +107,7 @@ impl FailureReason {
         match self {
             Self::InsufficientStock => "insufficient_stock",
             Self::PaymentDeclined => "payment_declined",
+            Self::AuthenticationTimeout => "authentication_timeout",
             Self::InternalError => "internal_error",
         }
     }

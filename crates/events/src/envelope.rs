@@ -14,6 +14,8 @@ pub trait EventData: Serialize + DeserializeOwned {
     const DETAIL_TYPE: &'static str;
     /// The version of the schema that the data follows.
     const SCHEMA_VERSION: u32 = 1;
+    /// The oldest version whose data this type can parse. Queues and the archive hold events of old versions.
+    const OLDEST_READABLE_VERSION: u32 = Self::SCHEMA_VERSION;
 }
 
 /// The context that an event inherits: its business transaction, its cause and its trace.

@@ -49,8 +49,8 @@ impl<D: EventData> EventBridgeEvent<D> {
         }
         // Check the version first: the data of another version may have another shape.
         let versioned: VersionedEvent = serde_json::from_str(body).map_err(malformed)?;
-        if versioned.detail.schema_version != D::SCHEMA_VERSION {
-            let found = versioned.detail.schema_version;
+        let found = versioned.detail.schema_version;
+        if !(D::OLDEST_READABLE_VERSION..=D::SCHEMA_VERSION).contains(&found) {
             return Err(EventParseError::UnsupportedVersion {
                 detail_type: D::DETAIL_TYPE,
                 found,
@@ -92,11 +92,14 @@ struct VersionedDetail {
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, Timestamp, UserId};
+    use domain::{FailureReason, OrderId, Timestamp, UserId};
     use serde_json::json;
 
     use super::*;
-    use crate::{EventContext, TraceParent, order::OrderCancelled};
+    use crate::{
+        EventContext, TraceParent,
+        order::{OrderCancelled, OrderFailed},
+    };
 
     fn cancelled_event() -> Value {
         let at = Timestamp::UNIX_EPOCH;
@@ -128,6 +131,25 @@ mod tests {
         let mut event = cancelled_event();
         event["detail"]["data"]["unknown"] = json!(1);
         assert_eq!(received_detail(&event.to_string()).unwrap(), event["detail"]);
+    }
+
+    #[test]
+    fn failed_order_of_the_first_version_is_parsed() {
+        let at = Timestamp::UNIX_EPOCH;
+        let data = OrderFailed {
+            order_id: OrderId::new(at),
+            user_id: UserId::new(at),
+            reason: FailureReason::InternalError,
+            failed_at: at,
+        };
+        let mut event = cancelled_event();
+        event["detail-type"] = json!("OrderFailed");
+        event["detail"]["data"] = json!(data);
+        for (version, is_readable) in [(0, false), (1, true), (2, true), (3, false)] {
+            event["detail"]["schema_version"] = json!(version);
+            let parsed = EventBridgeEvent::<OrderFailed>::parse(&event.to_string());
+            assert_eq!(parsed.is_ok(), is_readable, "version {version}");
+        }
     }
 
     #[test]

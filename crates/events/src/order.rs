@@ -35,6 +35,21 @@ impl EventData for OrderCreated {
     const DETAIL_TYPE: &'static str = "OrderCreated";
 }
 
+/// A customer has returned from the action that the payment of an order requires, such as 3D Secure, or the
+/// payment provider knows its result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentActionCompleted {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    /// The number of restarts of the order's saga, including the one that this event causes.
+    pub restarts: u32,
+}
+
+impl EventData for PaymentActionCompleted {
+    const SOURCE: &'static str = "core-api.orders";
+    const DETAIL_TYPE: &'static str = "PaymentActionCompleted";
+}
+
 /// An order is paid and its stock is committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCompleted {
@@ -51,7 +66,8 @@ impl EventData for OrderCompleted {
     const DETAIL_TYPE: &'static str = "OrderCompleted";
 }
 
-/// An order failed; the saga refunded its payment and released its stock.
+/// An order failed; the saga refunded its payment and released its stock. Version 2 has one more reason,
+/// `authentication_timeout`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFailed {
     pub order_id: OrderId,
@@ -63,6 +79,8 @@ pub struct OrderFailed {
 impl EventData for OrderFailed {
     const SOURCE: &'static str = "order-saga";
     const DETAIL_TYPE: &'static str = "OrderFailed";
+    const SCHEMA_VERSION: u32 = 2;
+    const OLDEST_READABLE_VERSION: u32 = 1;
 }
 
 /// A customer cancelled an order before its payment.

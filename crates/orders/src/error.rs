@@ -67,6 +67,9 @@ pub enum ClaimError {
     /// The order has ended, or compensation has closed it to payment.
     #[error("the order is closed to payment")]
     Closed,
+    /// The customer has not completed the payment's action in time.
+    #[error("the time to complete the payment's action has passed")]
+    ActionExpired,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -88,7 +91,7 @@ pub enum CloseError {
 pub enum CompleteError {
     #[error("the order does not exist")]
     NotFound,
-    /// The order is not being processed, or compensation has closed it.
+    /// The order is not being processed, its payment is not captured, or compensation has closed it.
     #[error("an order with status {0} cannot be completed")]
     Closed(OrderStatus),
     #[error(transparent)]

@@ -5,6 +5,7 @@
 //!
 //! - a customer's cancellation and the saga's claim of the order for payment;
 //! - a late payment and the compensation that has closed the order to payment;
+//! - a customer's return from the bank and the end of the time for it;
 //! - a completion whose response was lost and the compensation that follows.
 //!
 //! A change and its event commit in one transaction; the event is written to the outbox (crate
@@ -19,6 +20,7 @@ mod error;
 mod model;
 mod open_order_limit;
 mod open_orders;
+mod payment_actions;
 mod payment_issues;
 mod queries;
 mod saga_commands;
@@ -27,6 +29,6 @@ mod store;
 pub use erasure::AnonymiseError;
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
 pub use model::{NewOrder, Order, OrderItem, Page, Payment, StatusChange};
-pub use open_orders::{OPEN_ORDERS_INDEX, OpenOrders};
+pub use open_orders::{MAX_RESTARTS, OPEN_ORDERS_INDEX, OpenOrders};
 pub use payment_issues::PaymentIssue;
 pub use store::{Orders, Tables};

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentId, ProductId, Quantity,
-    Timestamp, UserId, money::MoneyError,
+    Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentAction, PaymentId, ProductId,
+    Quantity, Timestamp, UserId, money::MoneyError,
 };
 use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,12 @@ pub struct Order {
     pub payment_id: Option<PaymentId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
+    /// Set while the saga waits for the customer to complete this action. Only the customer may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_action: Option<PaymentAction>,
+    /// Until when the customer can complete the action. A second request of an action does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_action_expires_at: Option<Timestamp>,
     /// True once compensation has closed the order to payment and completion.
     #[serde(default)]
     pub payment_closed: bool,
@@ -82,7 +88,7 @@ pub struct Order {
     /// Time of the last saga restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Timestamp>,
-    /// The number of restarts from which the order is parked. `None` until the first redrive.
+    /// See [`Order::restart_limit`]. `None` until the first redrive and the first completed payment action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_limit: Option<u32>,
     /// When the order was parked. `xtask redrive` removes it, and order-reconciler then resumes the order.
@@ -154,6 +160,8 @@ impl Order {
             reason: None,
             payment_id: None,
             payment: None,
+            payment_action: None,
+            payment_action_expires_at: None,
             payment_closed: false,
             final_event_id: None,
             created_event_id: None,
@@ -177,6 +185,7 @@ impl Order {
         self.updated_at = self.created_at;
         self.history.truncate(1);
         self.reason = None;
+        self.payment_action = None;
         self.open = Some(open_orders::shard(self.order_id));
         self
     }

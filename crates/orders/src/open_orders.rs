@@ -19,6 +19,9 @@ use crate::{
 /// Index of open orders in the orders table: keys `open` and `order_id`, projection keys only.
 pub const OPEN_ORDERS_INDEX: &str = "open-orders-index";
 
+/// The number of restarts of a saga before its order is parked.
+pub const MAX_RESTARTS: u32 = 3;
+
 /// Shards of the index. Each sustains 1,000 writes per second.
 const SHARDS: u8 = 8;
 
@@ -52,6 +55,12 @@ pub(crate) fn shard(order_id: OrderId) -> String {
 }
 
 impl Order {
+    /// The number of restarts from which the order is parked.
+    #[must_use]
+    pub fn restart_limit(&self) -> u32 {
+        self.restart_limit.unwrap_or(MAX_RESTARTS)
+    }
+
     /// Whether the order waits for an operator.
     #[must_use]
     pub fn is_parked(&self) -> bool {
@@ -143,14 +152,14 @@ impl Orders {
         self.was_applied(order, update).await
     }
 
-    /// Makes a parked order that was redriven an open one again, with `restarts` more restarts of its saga.
-    /// Returns false if the order has ended or is not parked.
-    pub async fn unpark(&self, order: &Order, restarts: u32) -> Result<bool, StoreError> {
+    /// Makes a parked order that was redriven an open one again, with [`MAX_RESTARTS`] more restarts of its
+    /// saga. Returns false if the order has ended or is not parked.
+    pub async fn unpark(&self, order: &Order) -> Result<bool, StoreError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("open", PARKED)
             .set("open", shard(order.order_id))
-            .set("restart_limit", order.restarts + restarts);
+            .set("restart_limit", order.restarts + MAX_RESTARTS);
         self.was_applied(order, update).await
     }
 

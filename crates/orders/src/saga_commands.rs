@@ -72,7 +72,8 @@ impl Orders {
             .require_eq("payment", Payment::Claimed)
             .require_ne("status", OrderStatus::Failed)
             .set("payment", Payment::Captured)
-            .set("updated_at", at);
+            .set("updated_at", at)
+            .remove("payment_action");
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
@@ -96,7 +97,8 @@ impl Orders {
         ];
         let update = OrderUpdate::for_order(user_id, order_id)
             .require_status(&not_completed)
-            .set("payment_closed", true);
+            .set("payment_closed", true)
+            .remove("payment_action");
         match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Rejected(_) => Err(CloseError::Completed),
             WriteOutcome::NotFound => Err(CloseError::NotFound),
@@ -139,7 +141,7 @@ impl Orders {
         }
     }
 
-    /// Completes an order. Returns the id of the event added to the outbox.
+    /// Completes an order whose payment is captured. Returns the id of the event added to the outbox.
     pub async fn complete(
         &self,
         user_id: UserId,
@@ -159,6 +161,7 @@ impl Orders {
         let update = OrderUpdate::for_order(user_id, order_id)
             .transition_to(OrderStatus::Completed, at)
             .require_eq("payment_closed", false)
+            .require_eq("payment", Payment::Captured)
             .set("final_event_id", event.event_id);
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(event.event_id),
@@ -196,7 +199,8 @@ impl Orders {
             .require_ne("payment", Payment::Captured)
             .set("reason", reason)
             .set("payment_closed", true)
-            .set("final_event_id", event.event_id);
+            .set("final_event_id", event.event_id)
+            .remove("payment_action");
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event.event_id)),
             WriteOutcome::NotFound => Err(FailError::NotFound),

@@ -164,6 +164,13 @@ impl OrderUpdate {
         self
     }
 
+    /// Requires the attribute to exist.
+    pub(crate) fn require_present(mut self, attribute: &str) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.conditions.push(format!("attribute_exists(#{attribute})"));
+        self
+    }
+
     /// Requires the attribute to have this value.
     pub(crate) fn require_eq(mut self, attribute: &str, value: impl Serialize) -> Self {
         self.names.push((format!("#{attribute}"), attribute.to_owned()));
@@ -191,6 +198,17 @@ impl OrderUpdate {
         self.values
             .push((format!(":{attribute}"), serde_dynamo::to_attribute_value(value)));
         self.assignments.push(format!("#{attribute} = :{attribute}"));
+        self
+    }
+
+    /// Sets the attribute, unless it exists.
+    pub(crate) fn set_if_absent(mut self, attribute: &str, value: impl Serialize) -> Self {
+        self.names.push((format!("#{attribute}"), attribute.to_owned()));
+        self.values
+            .push((format!(":{attribute}"), serde_dynamo::to_attribute_value(value)));
+        self.assignments.push(format!(
+            "#{attribute} = if_not_exists(#{attribute}, :{attribute})"
+        ));
         self
     }
 

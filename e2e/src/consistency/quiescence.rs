@@ -59,7 +59,8 @@ pub struct PendingWork {
     pub executions: usize,
     /// Events in outboxes.
     pub events: usize,
-    /// Orders that are neither final nor parked. Counted only when the other counts are zero.
+    /// Orders that are neither final nor parked. One that waits for its customer is among them: it ends by
+    /// itself when the time for that has passed. Counted only when the other counts are zero.
     pub orders: usize,
 }
 

@@ -89,7 +89,7 @@ impl Invariant {
             Self::AcceptedOrdersExist => "accepted orders that exist",
             Self::OneOrderPerIdempotencyKey => "idempotency keys with at most one order",
             Self::NoUnacknowledgedOrders => "orders that were acknowledged to their client",
-            Self::OrdersReachFinalStatus => "orders that are final or parked",
+            Self::OrdersReachFinalStatus => "orders that are final, parked or waiting for their customer",
             Self::ValidTransitions => "orders with valid status transitions",
             Self::QuantityMatchesMovements => "products: quantity = adjusted - committed",
             Self::ReservedMatchesReservations => "products: reserved = open reservations",

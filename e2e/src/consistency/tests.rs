@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use chrono::DateTime;
-use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
+use domain::{
+    Currency, CustomerSecret, FailureReason, OrderId, OrderStatus, PaymentAction, PaymentId, ProductId,
+    Quantity, UserId,
+};
 use events::{TraceParent, order::OrderLine};
 use orders::{Order, Payment as PaymentState, PaymentIssue, StatusChange};
 use uuid::Uuid;
@@ -66,6 +69,8 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         reason: (status == OrderStatus::Failed).then_some(FailureReason::InternalError),
         payment_id: payment.map(|_| PaymentId(format!("pi_{number}"))),
         payment,
+        payment_action: None,
+        payment_action_expires_at: None,
         payment_closed: status == OrderStatus::Failed,
         created_event_id: None,
         final_event_id: None,
@@ -450,6 +455,30 @@ fn parked_orders_may_be_in_any_state_and_cause_a_warning() {
     let report = snapshot.check_invariants(&observations);
     assert!(report.is_consistent(), "{report}");
     assert_eq!(report.warnings[0].ids, [order_id(REFUNDED).to_string()]);
+}
+
+/// Its execution has ended, and its stock is reserved.
+#[test]
+fn order_that_waits_for_its_customer_is_consistent() {
+    let (mut snapshot, observations) = consistent_snapshot();
+    let waiting = &mut snapshot.orders[DECLINED];
+    waiting.status = OrderStatus::Processing;
+    waiting.history.truncate(2);
+    waiting.payment_closed = false;
+    snapshot.mails.remove(DECLINED);
+    snapshot.reservations[DECLINED].status = "reserved".to_owned();
+    (snapshot.products[0].open_reserved, snapshot.products[0].reserved) = (2, 2);
+    let violated = |snapshot: &SystemSnapshot| {
+        let report = snapshot.check_invariants(&observations);
+        report.violated_invariants()
+    };
+    assert_eq!(violated(&snapshot), [Invariant::OrdersReachFinalStatus]);
+    snapshot.orders[DECLINED].payment_action = Some(PaymentAction {
+        kind: "redirect_to_url".to_owned(),
+        client_secret: CustomerSecret::new("pi_2_secret".to_owned()),
+        redirect_url: None,
+    });
+    assert_eq!(violated(&snapshot), []);
 }
 
 #[test]

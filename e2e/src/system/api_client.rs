@@ -84,6 +84,27 @@ impl TestSystem {
             .collect()
     }
 
+    /// Submits the customer's choice, `approve` or `deny`, on the page of the payment provider. Returns the
+    /// status of the response, and the shop's page to which it sends the customer.
+    pub async fn authenticate(&self, next_action: &Value, choice: &str) -> (u16, Option<String>) {
+        let page = next_action["redirect_url"].as_str().unwrap();
+        let browser = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let submitted = browser
+            .post(page)
+            .form(&[("choice", choice)])
+            .send()
+            .await
+            .unwrap();
+        let location = submitted.headers().get("location");
+        (
+            submitted.status().as_u16(),
+            location.map(|location| location.to_str().unwrap().to_owned()),
+        )
+    }
+
     /// The provider's refunds of a payment.
     pub async fn refunds(&self, payment_id: &str) -> Vec<Value> {
         let of_payment = |refund: &Value| refund["payment_intent"] == payment_id;

@@ -154,6 +154,30 @@ impl TestSystem {
         .await
     }
 
+    /// Waits until the order waits for its customer, and returns what the customer must do.
+    pub async fn wait_for_next_action(&self, caller: &ApiCaller, order_id: OrderId) -> Value {
+        eventually(
+            &format!("order {order_id} to wait for its customer"),
+            async || {
+                let response = self.get_order(caller, order_id).await;
+                (response.status != 503)
+                    .then(|| response.expect_status(200)["next_action"].take())
+                    .filter(Value::is_object)
+            },
+        )
+        .await
+    }
+
+    /// Tells core-api that the customer has returned from the action that the payment requires.
+    pub async fn return_from_payment_action(&self, caller: &ApiCaller, order_id: OrderId) -> ApiResponse {
+        let path = format!("/v1/orders/{order_id}/payment-action/return");
+        send(
+            self.core_api_request(Method::POST, &path)
+                .bearer_auth(&caller.token),
+        )
+        .await
+    }
+
     /// Waits until the order is completed, failed or cancelled, and returns it.
     pub async fn wait_for_final_status(&self, caller: &ApiCaller, order_id: OrderId) -> Value {
         eventually(&format!("order {order_id} to reach a final status"), async || {

@@ -14,6 +14,7 @@ mod dead_letters;
 mod input_validation;
 mod oauth_sign_in;
 mod order_lifecycle;
+mod payment_authentication;
 mod payment_events;
 mod payments;
 mod role_rights;

@@ -6,5 +6,6 @@
 mod authorizer;
 mod mail_rate;
 mod network;
+mod payment_action;
 mod retention;
 mod template;

@@ -27,6 +27,12 @@ pub fn resources() -> Resources {
     resources
 }
 
+/// The declaration of a parameter.
+pub fn parameter(name: &str) -> Value {
+    let documents = Yaml::load_from_str(TEMPLATE).unwrap();
+    to_json(&documents[0])["Parameters"][name].take()
+}
+
 /// The resources of a type, by logical id.
 pub fn of_type<'a>(resources: &'a Resources, resource_type: &str) -> BTreeMap<&'a str, &'a Value> {
     resources

@@ -81,6 +81,12 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
             "お支払いが承認されなかったため、ご注文を承ることができませんでした。\
              別のお支払い方法で、あらためてご注文いただけます。",
         ),
+        FailureReason::AuthenticationTimeout => (
+            "Your bank asked you to confirm the payment, and we received no confirmation in time, so we could \
+             not complete your order. Please order again.",
+            "カード会社の本人認証がお時間内に完了しなかったため、ご注文を承ることができませんでした。\
+             お手数ですが、あらためてご注文ください。",
+        ),
         FailureReason::InternalError => (
             "We could not complete your order because of a technical problem. Please order again.",
             "当店側の不具合により、ご注文を承ることができませんでした。お手数ですが、あらためてご注文ください。",
@@ -196,6 +202,8 @@ mod tests {
             reason: None,
             payment_id: None,
             payment: Some(Payment::Captured),
+            payment_action: None,
+            payment_action_expires_at: None,
             payment_closed: false,
             final_event_id: None,
             created_event_id: None,
@@ -274,7 +282,11 @@ mod tests {
         ");
 
         order.payment = Some(Payment::Claimed);
-        for reason in [FailureReason::InsufficientStock, FailureReason::PaymentDeclined] {
+        for reason in [
+            FailureReason::InsufficientStock,
+            FailureReason::PaymentDeclined,
+            FailureReason::AuthenticationTimeout,
+        ] {
             let mail = render_failed(&order, reason).unwrap().unwrap();
             assert!(mail.text.contains("You have not been charged."), "{}", mail.text);
             assert!(

@@ -7,13 +7,16 @@
 //! |---|---|
 //! | running | none |
 //! | missing | starts it: the `OrderCreated` event or the last start was lost |
-//! | ended, but the order is still open | starts the saga again, up to [`MAX_RESTARTS`] times |
+//! | ended, but the order is still open | starts the saga again, up to [`orders::MAX_RESTARTS`] times |
 //! | ended after the last restart | parks the order, sends it to the parking queue, raises an alarm |
+//!
+//! An order that waits for its customer to authenticate the payment has no execution. The function skips it
+//! until the time for that has passed, and then starts the saga again, which ends the order.
 //!
 //! A parked order stays in the index of open orders, apart from the others, and its age is a metric with an
 //! alarm. `xtask redrive` removes the time at which it was parked; the next run then makes it an open order
-//! again, with [`MAX_RESTARTS`] more restarts. So an execution that dies after a redrive is noticed like any
-//! other.
+//! again, with [`orders::MAX_RESTARTS`] more restarts. So an execution that dies after a redrive is noticed
+//! like any other.
 //!
 //! Step Functions does not report the state of Express executions. For an Express state machine the time
 //! since the last start decides. The threshold must then exceed the maximum duration of an Express execution,
@@ -42,16 +45,16 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{cloudwatch_emf, saga_input::SagaInput};
+use crate::{
+    cloudwatch_emf,
+    saga_input::{SagaInput, execution_name},
+};
 
 /// The maximum number of orders per run. The DescribeExecution quota is 15 calls per second and account.
 const MAX_ORDERS_PER_RUN: usize = 200;
 
 /// The number of orders that are reconciled concurrently.
 const CONCURRENCY: usize = 8;
-
-/// The number of restarts before an order is parked for an operator.
-const MAX_RESTARTS: u32 = 3;
 
 /// The error name of an execution that parked its order (`step-functions/order-saga.asl.json`).
 const PARKED_BY_SAGA: &str = "OrderParked";
@@ -227,15 +230,16 @@ impl Reconciler {
         }
         let last_start = order.restarted_at.unwrap_or(order.created_at);
         // The index of open orders is eventually consistent.
-        if order.status.is_final() || now - last_start < self.stuck_threshold {
+        if order.status.is_final()
+            || order.awaits_payment_action_at(now)
+            || now - last_start < self.stuck_threshold
+        {
             return Ok(Action::Skipped);
         }
         match self.latest_execution(&order).await? {
             ExecutionState::Running => Ok(Action::Skipped),
             ExecutionState::Missing => self.start_saga(&order).await,
-            ExecutionState::Ended { parked }
-                if order.restarts >= order.restart_limit.unwrap_or(MAX_RESTARTS) =>
-            {
+            ExecutionState::Ended { parked } if order.restarts >= order.restart_limit() => {
                 self.park(&order, parked).await
             }
             ExecutionState::Ended { .. } if self.orders.increment_restarts(&order).await? => {
@@ -250,7 +254,7 @@ impl Reconciler {
     /// Resumes a parked order whose `parked_at` a redrive has removed. The next run restarts its saga.
     async fn resume_if_redriven(&self, order: &Order) -> Result<Action, ReconcileError> {
         let is_redriven = !order.status.is_final() && order.parked_at.is_none();
-        if is_redriven && self.orders.unpark(order, MAX_RESTARTS).await? {
+        if is_redriven && self.orders.unpark(order).await? {
             tracing::warn!(restarts = order.restarts, "a parked order was redriven");
             return Ok(Action::Redriven);
         }
@@ -286,7 +290,7 @@ impl Reconciler {
             .step_functions
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
-            .name(execution_name(order))
+            .name(execution_name(order.order_id, order.restarts))
             .input(SagaInput::from(order).to_json());
         match request.send().await.map_err(SdkError::into_service_error) {
             Ok(_) | Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
@@ -329,7 +333,8 @@ impl Reconciler {
         let execution_arn_prefix = self
             .state_machine_arn
             .replacen(":stateMachine:", ":execution:", 1);
-        format!("{execution_arn_prefix}:{}", execution_name(order))
+        let name = execution_name(order.order_id, order.restarts);
+        format!("{execution_arn_prefix}:{name}")
     }
 }
 
@@ -337,14 +342,6 @@ impl Reconciler {
 fn age_seconds(order: Option<OrderId>, now: Timestamp) -> u64 {
     let age = order.map_or(0, |order| (now - order.created_at()).num_seconds());
     u64::try_from(age).unwrap_or(0)
-}
-
-/// The name of the order's latest execution.
-fn execution_name(order: &Order) -> String {
-    match order.restarts {
-        0 => order.order_id.to_string(),
-        restarts => format!("{}-{}", order.order_id, restarts + 1),
-    }
 }
 
 impl FunctionError for ReconcileError {

@@ -1,5 +1,5 @@
-//! The input of `order-saga`. order-processor builds it from the `OrderCreated` event and order-reconciler
-//! from the stored order; both give the same result for the same order.
+//! The executions of `order-saga`: their names and their input. The input is built from the `OrderCreated`
+//! event or from the stored order; both give the same result for the same order.
 
 use domain::{Currency, OrderId, ProductId, Quantity, UserId};
 use events::{
@@ -9,6 +9,15 @@ use events::{
 use orders::Order;
 use serde::Serialize;
 use uuid::Uuid;
+
+/// The name of an order's execution after this number of restarts. Step Functions rejects a second start with
+/// the same name.
+pub fn execution_name(order_id: OrderId, restarts: u32) -> String {
+    match restarts {
+        0 => order_id.to_string(),
+        restarts => format!("{order_id}-{}", restarts + 1),
+    }
+}
 
 /// The data that the saga's steps need.
 #[derive(Debug, PartialEq, Serialize)]

@@ -17,9 +17,14 @@ pub enum StepError {
     /// orders are paid or fail.
     #[error("open reservations hold the stock: {0}")]
     StockHeld(String),
-    /// The provider declined the payment method. No money moved.
+    /// The provider declined the payment method. No money moved, but a customer who has the payment's client
+    /// secret can pay it with another method until it is cancelled.
     #[error("the payment was declined ({0})")]
     PaymentDeclined(String),
+    /// The customer did not authenticate the payment in time. It may still be charged: `refund-payment`
+    /// determines whether it is.
+    #[error("the customer did not complete the payment's action in time")]
+    PaymentActionExpired,
     /// The customer cancelled the order before payment. No money moved.
     #[error("the order is cancelled")]
     OrderCancelled,
@@ -68,6 +73,7 @@ impl FunctionError for StepError {
             Self::InsufficientStock(_) => "InsufficientStock",
             Self::StockHeld(_) => "StockHeld",
             Self::PaymentDeclined(_) => "PaymentDeclined",
+            Self::PaymentActionExpired => "PaymentActionExpired",
             Self::OrderCancelled => "OrderCancelled",
             Self::OrderAlreadyCompleted => "OrderAlreadyCompleted",
             Self::OrderClosed => "OrderClosed",
@@ -94,6 +100,7 @@ impl From<ClaimError> for StepError {
         match error {
             ClaimError::Cancelled => Self::OrderCancelled,
             ClaimError::Closed => Self::OrderClosed,
+            ClaimError::ActionExpired => Self::PaymentActionExpired,
             ClaimError::Store(error) => error.into(),
             ClaimError::NotFound => Self::invalid_input(error),
         }
@@ -148,6 +155,7 @@ mod tests {
     fn order_store_errors_map_to_step_error_names() {
         assert_eq!(name(ClaimError::Cancelled), "OrderCancelled");
         assert_eq!(name(ClaimError::Closed), "OrderClosed");
+        assert_eq!(name(ClaimError::ActionExpired), "PaymentActionExpired");
         assert_eq!(name(ClaimError::NotFound), "InvalidInput");
         assert_eq!(name(CloseError::Completed), "OrderAlreadyCompleted");
         assert_eq!(name(CompleteError::Closed(OrderStatus::Failed)), "OrderClosed");

@@ -52,6 +52,7 @@ fn failure_reason(state: &SagaState) -> FailureReason {
     match state.error.as_ref().map(|error| error.name.as_str()) {
         Some("InsufficientStock" | "StockHeld") => FailureReason::InsufficientStock,
         Some("PaymentDeclined") => FailureReason::PaymentDeclined,
+        Some("PaymentActionExpired") => FailureReason::AuthenticationTimeout,
         _ => FailureReason::InternalError,
     }
 }

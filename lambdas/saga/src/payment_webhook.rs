@@ -1,11 +1,12 @@
-//! `payment-webhook`: receives Stripe's events about what happens to a payment after the saga.
+//! `payment-webhook`: receives Stripe's events about what happens to a payment outside the saga.
 //!
 //! | event | effect |
 //! |---|---|
 //! | `payment_intent.succeeded` | refunds the payment and flags the order if the order has failed |
+//! | `payment_intent.succeeded`, `.payment_failed` | continues the saga if the order waits for 3D Secure |
 //! | `refund.failed`, `refund.updated` | flags the order whose refund has failed, or removes that flag |
 //! | `charge.dispute.created` | flags the order |
-//! | `payment_intent.payment_failed`, `payment_intent.canceled` | none: the saga learns it by itself |
+//! | others, such as `payment_intent.canceled` | none: the saga learns it by itself |
 //!
 //! A flag is the attribute `payment_issue` of the order. Operators list the flagged orders with the index
 //! `payment-issues-index`, and an alarm reports each new one.
@@ -91,6 +92,7 @@ struct EventObject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hint {
     Charged,
+    Failed,
     RefundChanged,
     Disputed,
 }
@@ -221,13 +223,23 @@ impl PaymentWebhook {
         };
         trace_context::attach(&order.event_context());
         match hint {
+            Hint::Charged | Hint::Failed if order.awaits_payment_action() => self.continue_saga(&order).await,
             Hint::Charged if intent.status == PaymentStatus::Charged => {
                 self.settle_late_charge(&order, payment).await
             }
-            Hint::Charged => Ok(()),
+            Hint::Charged | Hint::Failed => Ok(()),
             Hint::RefundChanged => self.examine_refund(&order, payment).await,
             Hint::Disputed => self.flag(&order, PaymentIssue::Disputed).await,
         }
+    }
+
+    /// Continues the saga of an order that waits for its customer. The saga's next execution looks at the
+    /// payment.
+    async fn continue_saga(&self, order: &Order) -> Result<(), WebhookError> {
+        if let Some(event) = self.orders.complete_payment_action(order).await? {
+            self.publisher.publish_or_log(&event).await;
+        }
+        Ok(())
     }
 
     /// Refunds a payment that succeeded although a compensation has closed the order to payment.
@@ -288,6 +300,7 @@ impl StripeEvent {
         let object = &self.data.object;
         match self.kind.as_str() {
             "payment_intent.succeeded" => Some((Hint::Charged, PaymentId(object.id.clone()?))),
+            "payment_intent.payment_failed" => Some((Hint::Failed, PaymentId(object.id.clone()?))),
             "refund.failed" | "refund.updated" => Some((Hint::RefundChanged, object.payment_intent.clone()?)),
             "charge.dispute.created" => Some((Hint::Disputed, object.payment_intent.clone()?)),
             _ => None,

@@ -4,8 +4,12 @@
 //! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order
 //!    or a compensation has closed it. After the claim the payment can be found from the order, even when
 //!    this process dies.
-//! 3. The step confirms the payment, and the provider charges it.
-//! 4. The order records the payment, and the step publishes `PaymentProcessed`.
+//! 3. The step confirms the payment, and the provider charges it or requires the customer to act, for example
+//!    to authenticate with the bank (3D Secure).
+//! 4. The order records the payment, and the step publishes `PaymentProcessed`. Or the order records the
+//!    action, and the saga ends. The customer's return or the provider's event starts its next execution, in
+//!    which this step finds the payment charged, declined, or still waiting
+//!    (`docs/adr/0022-three-d-secure.md`).
 //!
 //! Idempotency: for the same order the provider returns the same payment and confirms it once, the claim
 //! stays, and the order records the payment once. When the provider's response to the first request was an
@@ -15,25 +19,46 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use domain::PaymentId;
 use lambda_shared::{FunctionContext, Handler, InitError};
 use orders::Orders;
+use reqwest::Url;
 use serde::Serialize;
 
 use crate::{
     OutboxPublisher, SagaState, StepError, bootstrap,
-    payments::{PaymentError, PaymentProvider},
+    payments::{Confirmation, PaymentError, PaymentProvider},
     state::step_handler,
 };
 
 /// The result of the step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ConfirmedPayment {
+pub struct PaymentOutcome {
     /// The payment's id at the provider.
     pub payment_id: PaymentId,
+    pub status: OutcomeStatus,
 }
 
-/// Initialises the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeStatus {
+    Charged,
+    /// The customer must act first. The saga ends, and the order stays open.
+    ActionRequired,
+}
+
+/// Settings of the action that a payment can require of the customer.
+#[derive(Clone, Debug)]
+pub struct ActionSettings {
+    /// The shop's page to which the provider sends the customer afterwards. The order's id is added to it.
+    pub return_url: Url,
+    /// How long the customer may take.
+    pub time_limit: TimeDelta,
+}
+
+/// Initialises the function, with the shop's page in `PAYMENT_RETURN_URL` and the customer's time limit in
+/// `PAYMENT_ACTION_TIMEOUT_SECONDS`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let (orders, provider) = tokio::try_join!(
         bootstrap::order_store(&context),
@@ -41,20 +66,27 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     )?;
     let publisher = bootstrap::outbox_publisher(&context, &orders)?;
     let provider = Arc::new(provider);
+    let time_limit_seconds: u32 = context.environment.required("PAYMENT_ACTION_TIMEOUT_SECONDS")?;
+    let actions = ActionSettings {
+        return_url: context.environment.required("PAYMENT_RETURN_URL")?,
+        time_limit: TimeDelta::seconds(i64::from(time_limit_seconds)),
+    };
     Ok(step_handler(move |state| {
         let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
-        async move { process_payment(&orders, &*provider, &publisher, &state).await }
+        let actions = actions.clone();
+        async move { process_payment(&orders, &*provider, &publisher, &actions, &state).await }
     }))
 }
 
 /// With `PaymentDeclined` and `OrderCancelled`, no money has moved. After every other error money may have
-/// moved, and `refund-payment` determines whether it has.
+/// moved. In each case `refund-payment` makes sure that none moves later.
 pub async fn process_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
     publisher: &OutboxPublisher,
+    actions: &ActionSettings,
     state: &SagaState,
-) -> Result<ConfirmedPayment, StepError> {
+) -> Result<PaymentOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let created = provider
@@ -71,7 +103,23 @@ pub async fn process_payment(
         Err(error) => return Err(error.into()),
     };
     let payment_id = orders.claim_for_payment(user_id, order_id, &candidate).await?;
-    provider.confirm(order_id, &payment_id).await?;
+    let mut return_url = actions.return_url.clone();
+    return_url
+        .query_pairs_mut()
+        .append_pair("order_id", &order_id.to_string());
+    let confirm = || provider.confirm(order_id, &payment_id, return_url.as_str());
+    if let Confirmation::ActionRequired(action) = confirm().await? {
+        orders
+            .await_payment_action(user_id, order_id, &payment_id, &action, actions.time_limit)
+            .await?;
+        // A customer who completed the action before this write found no awaited action to end.
+        if let Confirmation::ActionRequired(_) = confirm().await? {
+            return Ok(PaymentOutcome {
+                payment_id,
+                status: OutcomeStatus::ActionRequired,
+            });
+        }
+    }
 
     let event = orders
         .record_payment(user_id, order_id, &payment_id, total, &state.event_context())
@@ -79,5 +127,8 @@ pub async fn process_payment(
     if let Some(event) = event {
         publisher.publish_or_log(&event).await;
     }
-    Ok(ConfirmedPayment { payment_id })
+    Ok(PaymentOutcome {
+        payment_id,
+        status: OutcomeStatus::Charged,
+    })
 }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     pub target: Target,
-    /// Restricts the rule to requests and invocations that contain this text, for example the id of an order,
-    /// a customer or a product. Requests are searched in path, idempotency key and body, invocations in the
-    /// event.
+    /// Restricts the rule to requests and invocations that contain all these texts, for example the id of an
+    /// order, a customer or a product. Requests are searched in path, idempotency key and body, invocations
+    /// in the event.
     #[serde(default)]
-    pub containing: Option<String>,
+    pub containing: Vec<String>,
     /// Restricts the rule to a random sample.
     #[serde(default)]
     pub sampling: Option<Sampling>,
@@ -159,16 +159,16 @@ impl Rule {
     fn new(target: Target) -> Self {
         Self {
             target,
-            containing: None,
+            containing: Vec::new(),
             sampling: None,
             max_hits: None,
         }
     }
 
-    /// Restricts the rule to requests and invocations that contain this text, for example an order id.
+    /// Restricts the rule to requests and invocations that also contain this text, for example an order id.
     #[must_use]
     pub fn containing(mut self, text: impl ToString) -> Self {
-        self.containing = Some(text.to_string());
+        self.containing.push(text.to_string());
         self
     }
 

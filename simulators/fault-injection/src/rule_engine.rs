@@ -148,7 +148,7 @@ impl ActiveRule {
         let content_matches = |text: &String| contains(content, text.as_bytes());
         // The sampler draws last, so that its sequence depends only on what the other conditions let through.
         let hits = has_hits_left
-            && self.rule.containing.as_ref().is_none_or(content_matches)
+            && self.rule.containing.iter().all(content_matches)
             && self
                 .sampler
                 .as_mut()

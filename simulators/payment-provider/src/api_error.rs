@@ -180,7 +180,7 @@ impl ApiError {
     #[must_use]
     pub fn card_declined(decline: Decline, intent: PaymentIntent) -> Self {
         Self {
-            decline_code: Some(decline.decline_code().into()),
+            decline_code: decline.decline_code().map(Into::into),
             intent: Some(intent.into()),
             ..Self::new(
                 StatusCode::PAYMENT_REQUIRED,

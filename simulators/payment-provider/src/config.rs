@@ -14,6 +14,9 @@ pub struct Config {
     /// `BIND_ADDRESS` and `PORT`: the address to listen on. Default: 127.0.0.1 and 3004. Port 0 chooses a
     /// free port.
     pub address: SocketAddr,
+    /// `PUBLIC_URL`: the origin under which browsers reach the authentication pages. Default: the address to
+    /// listen on.
+    pub public_url: String,
     /// `DATA_DIR`: the folder of the ledger. Required.
     pub data_dir: PathBuf,
     /// `UNAVAILABLE_SECONDS`: how long `pm_unavailable` responds with 503. Default: 3.
@@ -49,11 +52,13 @@ impl Config {
 
     /// Reads the variables with `get`, which returns `None` for a variable that is not set.
     pub fn from_lookup(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
+        let address = SocketAddr::new(
+            parse_variable(&get, "BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST))?,
+            parse_variable(&get, "PORT", 3004)?,
+        );
         Ok(Self {
-            address: SocketAddr::new(
-                parse_variable(&get, "BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST))?,
-                parse_variable(&get, "PORT", 3004)?,
-            ),
+            address,
+            public_url: get("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}")),
             data_dir: get("DATA_DIR").ok_or(ConfigError::Missing("DATA_DIR"))?.into(),
             unavailable_duration: Duration::from_secs(parse_variable(&get, "UNAVAILABLE_SECONDS", 3)?),
             slow_duration: Duration::from_secs(parse_variable(&get, "SLOW_SECONDS", 3)?),

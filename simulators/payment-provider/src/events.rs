@@ -42,6 +42,10 @@ pub fn events_of(outcome: &CommandOutcome) -> Vec<(&'static str, Value)> {
         CommandOutcome::Intent(intent) => match intent.status {
             IntentStatus::Succeeded => vec![("payment_intent.succeeded", intent.to_json())],
             IntentStatus::Canceled => vec![("payment_intent.canceled", intent.to_json())],
+            IntentStatus::RequiresAction => vec![("payment_intent.requires_action", intent.to_json())],
+            IntentStatus::RequiresPaymentMethod if intent.last_decline.is_some() => {
+                vec![("payment_intent.payment_failed", intent.to_json())]
+            }
             IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation => Vec::new(),
         },
         CommandOutcome::Refund(refund) => match refund.status {

@@ -105,6 +105,7 @@ mod tests {
             metadata: [("order_id".to_owned(), "ご注文\n1".to_owned())].into(),
             payment_method: None,
             confirm: false,
+            return_url: None,
         };
         let entry = LedgerEntry {
             request: Some(IdempotentRequest {

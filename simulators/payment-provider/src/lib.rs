@@ -3,15 +3,12 @@
 //! services cannot distinguish it from Stripe. No money moves.
 //!
 //! ```text
-//! POST /v1/payment_intents                 amount, currency, payment_method, confirm, metadata[…]
-//! GET  /v1/payment_intents/{id}
-//! POST /v1/payment_intents/{id}/confirm    payment_method
-//! POST /v1/payment_intents/{id}/cancel
-//! GET  /v1/payment_intents                 limit, starting_after
-//! POST /v1/refunds                         payment_intent, metadata[…]
-//! GET  /v1/refunds                         limit, starting_after, payment_intent
-//! GET  /v1/disputes                        limit, starting_after
-//! GET  /health
+//! POST /v1/payment_intents                 amount, currency, payment_method, confirm, metadata[…],
+//! return_url GET  /v1/payment_intents/{id} POST /v1/payment_intents/{id}/confirm    payment_method,
+//! return_url POST /v1/payment_intents/{id}/cancel GET  /v1/payment_intents                 limit,
+//! starting_after POST /v1/refunds                         payment_intent, metadata[…] GET  /v1/refunds
+//! limit, starting_after, payment_intent GET  /v1/disputes                        limit, starting_after GET
+//! /authenticate/{payment}/{attempt}   the page of a customer who must authenticate GET  /health
 //! ```
 //!
 //! Every test key (`sk_test_…`) is accepted, as bearer token or as the user name of basic authentication. The
@@ -29,11 +26,16 @@
 //! **Events.** With `WEBHOOK_URL`, the provider sends signed [`events`] about charges, cancellations, refunds
 //! and disputes to that URL.
 //!
+//! **3D Secure.** Some payment methods require the customer to authenticate. The confirmation then returns
+//! the status `requires_action` with the URL of a page, on which the customer approves or denies the payment.
+//! The page sends the customer to the `return_url` of the confirmation.
+//!
 //! **Durability.** Every outcome is appended to a [`ledger`] before the response is sent. The state is
 //! rebuilt from the ledger at startup, so it is consistent after a crash at any moment. A client that
 //! disconnects does not stop its command.
 
 pub mod api_error;
+mod authentication_page;
 pub mod config;
 pub mod events;
 pub mod extract;

@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use reqwest::Url;
+
 use crate::{api_error::ApiError, resources::Metadata, test_payment_methods::Behaviour};
 
 /// The parameters of a request: the query of a GET request, otherwise the body. The last value of a repeated
@@ -72,6 +74,18 @@ impl Params {
                 "parameter_invalid_boolean",
                 format!("Invalid boolean: '{name}'."),
             )),
+        }
+    }
+
+    /// Reads an absolute http or https URL.
+    pub fn url(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
+        let is_valid =
+            |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        match self.optional_string(name)? {
+            Some(text) if !is_valid(&text) => {
+                Err(ApiError::invalid_param(name, "url_invalid", "Not a valid URL"))
+            }
+            url => Ok(url),
         }
     }
 

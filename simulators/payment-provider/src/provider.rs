@@ -82,9 +82,10 @@ impl SharedState {
             }
             // The payment has no id yet, so the request's parameters identify it. Requests without an
             // idempotency key share one entry.
-            Command::Create { .. } | Command::FailRefund(_) | Command::Dispute(_) => {
-                request.map_or_else(String::new, |request| request.fingerprint.clone())
-            }
+            Command::Create { .. }
+            | Command::Authenticate { .. }
+            | Command::FailRefund(_)
+            | Command::Dispute(_) => request.map_or_else(String::new, |request| request.fingerprint.clone()),
         };
         match self.first_attempts.entry(payment) {
             Entry::Vacant(entry) => {
@@ -101,7 +102,7 @@ impl Provider {
     pub fn open(config: Config, clock: Clock) -> Result<Self, LedgerOpenError> {
         let (ledger, state) = Ledger::open(&config.data_dir)?;
         let shared = SharedState {
-            state,
+            state: state.with_public_url(config.public_url.clone()),
             ledger,
             in_flight_keys: HashSet::new(),
             first_attempts: HashMap::new(),
@@ -225,6 +226,7 @@ impl Provider {
             | Behaviour::RefundFails
             | Behaviour::Disputed
             | Behaviour::Declines(_)
+            | Behaviour::RequiresAuthentication(_)
             | Behaviour::ErrorBefore(_)
             | Behaviour::ErrorAfter(_) => Execution::Normal,
         })

@@ -15,6 +15,9 @@ pub type Metadata = BTreeMap<String, String>;
 pub struct PaymentIntent {
     /// `pi_…`
     pub id: String,
+    /// The key of the customer's browser to this payment.
+    #[serde(default)]
+    pub client_secret: String,
     /// In the currency's smallest unit: yen for JPY.
     pub amount: i64,
     /// ISO 4217 in lower case.
@@ -27,18 +30,50 @@ pub struct PaymentIntent {
     pub latest_charge: Option<String>,
     /// The decline of the last attempt. `None` when it succeeded.
     pub last_decline: Option<Decline>,
+    /// Set while the status is `requires_action`.
+    #[serde(default)]
+    pub authentication: Option<Authentication>,
     /// Unix time in seconds.
     pub created: i64,
     /// Unix time in seconds.
     pub canceled_at: Option<i64>,
 }
 
+/// The 3D Secure authentication for which a payment waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authentication {
+    /// Identifies the attempt: a new confirmation starts a new one.
+    pub id: String,
+    /// The page on which the customer authenticates.
+    pub page_url: String,
+    /// Where the page sends the customer afterwards.
+    pub return_url: Option<String>,
+}
+
+impl Authentication {
+    /// Stripe's `next_action`. Without a return URL, only Stripe's browser library can show the page.
+    fn to_json(&self) -> Value {
+        match &self.return_url {
+            Some(return_url) => json!({
+                "type": "redirect_to_url",
+                "redirect_to_url": { "return_url": return_url, "url": self.page_url },
+            }),
+            None => json!({
+                "type": "use_stripe_sdk",
+                "use_stripe_sdk": { "type": "three_d_secure_redirect", "stripe_js": self.page_url },
+            }),
+        }
+    }
+}
+
 /// The status of a PaymentIntent.
 ///
 /// ```text
 /// requires_payment_method ◄──► requires_confirmation ──► succeeded
-///             │        (declined)        │
-///             └──────────► canceled ◄────┘
+///          │      ▲   (declined)      │       │              ▲
+///          │      │                   │       └─► requires_action
+///          │      └──── (denied or declined) ──────────┘ │
+///          └────────────► canceled ◄──┴──────────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +82,8 @@ pub enum IntentStatus {
     RequiresPaymentMethod,
     /// A payment method is set, and the charge is not confirmed yet.
     RequiresConfirmation,
+    /// The customer must authenticate.
+    RequiresAction,
     Succeeded,
     /// Cancelled without a charge.
     Canceled,
@@ -56,7 +93,10 @@ impl IntentStatus {
     /// Returns whether the payment can still be charged or cancelled.
     #[must_use]
     pub fn is_open(self) -> bool {
-        matches!(self, Self::RequiresPaymentMethod | Self::RequiresConfirmation)
+        matches!(
+            self,
+            Self::RequiresPaymentMethod | Self::RequiresConfirmation | Self::RequiresAction
+        )
     }
 
     /// Stripe's name of the status.
@@ -65,6 +105,7 @@ impl IntentStatus {
         match self {
             Self::RequiresPaymentMethod => "requires_payment_method",
             Self::RequiresConfirmation => "requires_confirmation",
+            Self::RequiresAction => "requires_action",
             Self::Succeeded => "succeeded",
             Self::Canceled => "canceled",
         }
@@ -88,12 +129,12 @@ impl PaymentIntent {
             "amount_received": if self.status == IntentStatus::Succeeded { self.amount } else { 0 },
             "canceled_at": self.canceled_at,
             "capture_method": "automatic_async",
-            "client_secret": format!("{}_secret_simulated", self.id),
+            "client_secret": self.client_secret,
             "confirmation_method": "automatic",
             "created": self.created,
             "currency": self.currency,
             "last_payment_error": self.last_decline.map(|decline| json!({
-                "type": "card_error",
+                "type": decline.error_type(),
                 "code": decline.code(),
                 "decline_code": decline.decline_code(),
                 "message": decline.message(),
@@ -102,7 +143,7 @@ impl PaymentIntent {
             "latest_charge": self.latest_charge,
             "livemode": false,
             "metadata": self.metadata,
-            "next_action": null,
+            "next_action": self.authentication.as_ref().map(Authentication::to_json),
             "payment_method": self.payment_method,
             "payment_method_types": ["card"],
             "status": self.status.as_str(),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api_error::ApiError,
+    authentication_page,
     extract::{PaymentIntentId, PostRequest, require_test_key},
     params::Params,
     provider::{CommandResponse, Provider},
@@ -36,6 +37,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/refunds", post(create_refund).get(list_refunds))
         .route("/v1/disputes", get(list_disputes))
         .route_layer(middleware::from_fn(require_test_key))
+        .merge(authentication_page::routes())
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .fallback(|| async { ApiError::unknown_url() })
         .method_not_allowed_fallback(|| async { ApiError::unknown_url() })
@@ -57,6 +59,7 @@ async fn create_intent(
         metadata: params.metadata()?,
         payment_method: params.payment_method()?,
         confirm: params.boolean("confirm")?,
+        return_url: params.url("return_url")?,
     };
     if params
         .take_list("payment_method_types")
@@ -85,6 +88,7 @@ async fn confirm_intent(
     let command = Command::Confirm {
         intent,
         payment_method: params.payment_method()?,
+        return_url: params.url("return_url")?,
     };
     params.reject_unknown()?;
     provider.execute(idempotent_request, command).await

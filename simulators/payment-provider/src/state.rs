@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api_error::ApiError,
-    resources::{Dispute, IntentStatus, Metadata, PaymentIntent, Refund, RefundStatus},
-    test_payment_methods::{Behaviour, Operation},
+    resources::{Authentication, Dispute, IntentStatus, Metadata, PaymentIntent, Refund, RefundStatus},
+    test_payment_methods::{Behaviour, Decline, Operation},
 };
 
 /// A validated command of a caller.
@@ -25,11 +25,20 @@ pub enum Command {
         metadata: Metadata,
         payment_method: Option<String>,
         confirm: bool,
+        return_url: Option<String>,
     },
-    /// Charges a payment. `payment_method` replaces the method that the payment has.
+    /// Charges a payment, or requires the customer to authenticate. `payment_method` replaces the method that
+    /// the payment has.
     Confirm {
         intent: String,
         payment_method: Option<String>,
+        return_url: Option<String>,
+    },
+    /// Ends the customer's authentication. The customer does so, on the page.
+    Authenticate {
+        intent: String,
+        authentication: String,
+        is_approved: bool,
     },
     /// Cancels a payment that was not charged.
     Cancel { intent: String },
@@ -42,7 +51,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Returns `None` for what the customer's bank does.
+    /// Returns `None` for what the customer or the bank does.
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         Some(match self {
@@ -50,7 +59,7 @@ impl Command {
             Self::Create { confirm: true, .. } | Self::Confirm { .. } => Operation::Charge,
             Self::Cancel { .. } => Operation::Cancel,
             Self::Refund { .. } => Operation::Refund,
-            Self::FailRefund(_) | Self::Dispute(_) => return None,
+            Self::Authenticate { .. } | Self::FailRefund(_) | Self::Dispute(_) => return None,
         })
     }
 }
@@ -106,9 +115,17 @@ pub struct ProviderState {
     disputes: IndexMap<String, Dispute>,
     /// Idempotency key → (fingerprint of the request, response).
     responses_by_key: HashMap<String, (String, CommandOutcome)>,
+    /// The origin of the authentication pages.
+    public_url: String,
 }
 
 impl ProviderState {
+    /// Sets the origin of the authentication pages.
+    #[must_use]
+    pub fn with_public_url(self, public_url: String) -> Self {
+        Self { public_url, ..self }
+    }
+
     /// Applies an outcome to the state.
     pub fn apply(&mut self, entry: LedgerEntry) {
         let intent = match &entry.outcome {
@@ -173,6 +190,7 @@ impl ProviderState {
             Command::Confirm {
                 intent,
                 payment_method,
+                ..
             } => {
                 let intent = self
                     .intents
@@ -183,7 +201,7 @@ impl ProviderState {
             Command::Cancel { intent } | Command::Refund { intent, .. } => {
                 self.intents.get(intent)?.payment_method.as_deref()
             }
-            Command::FailRefund(_) | Command::Dispute(_) => None,
+            Command::Authenticate { .. } | Command::FailRefund(_) | Command::Dispute(_) => None,
         };
         Behaviour::for_payment_method(method?)
     }
@@ -218,9 +236,12 @@ impl ProviderState {
                 metadata,
                 payment_method,
                 confirm,
+                return_url,
             } => {
+                let id = new_id("pi", now);
                 let intent = PaymentIntent {
-                    id: new_id("pi", now),
+                    client_secret: format!("{id}_{}", new_id("secret", now)),
+                    id,
                     amount,
                     currency,
                     metadata,
@@ -231,11 +252,12 @@ impl ProviderState {
                     payment_method,
                     latest_charge: None,
                     last_decline: None,
+                    authentication: None,
                     created: now.timestamp(),
                     canceled_at: None,
                 };
                 if confirm {
-                    charge(intent, now)
+                    self.confirm(intent, return_url, now)
                 } else {
                     Ok(CommandOutcome::Intent(intent))
                 }
@@ -243,19 +265,35 @@ impl ProviderState {
             Command::Confirm {
                 intent,
                 payment_method,
+                return_url,
             } => self.find_intent(&intent).and_then(|intent| {
                 let mut intent = intent.clone();
                 if intent.status.is_open() && payment_method.is_some() {
                     intent.payment_method = payment_method;
                 }
-                charge(intent, now)
+                self.confirm(intent, return_url, now)
             }),
+            Command::Authenticate {
+                intent,
+                authentication,
+                is_approved,
+            } => self
+                .find_authentication(&intent, &authentication)
+                .cloned()
+                .and_then(|intent| match is_approved {
+                    true => charge(intent, now),
+                    false => {
+                        let denied = decline(intent, Decline::AuthenticationFailure);
+                        Ok(CommandOutcome::Intent(denied))
+                    }
+                }),
             Command::Cancel { intent } => self.find_intent(&intent).and_then(|intent| {
                 let mut intent = intent.clone();
                 if !intent.status.is_open() {
                     return Err(ApiError::unexpected_state("cancel", intent));
                 }
                 intent.status = IntentStatus::Canceled;
+                intent.authentication = None;
                 intent.canceled_at = Some(now.timestamp());
                 Ok(CommandOutcome::Intent(intent))
             }),
@@ -274,6 +312,49 @@ impl ProviderState {
             })),
         };
         decision.unwrap_or_else(CommandOutcome::Rejected)
+    }
+
+    /// Fails with 404 unless the payment waits for this authentication.
+    pub fn find_authentication(
+        &self,
+        intent: &str,
+        authentication: &str,
+    ) -> Result<&PaymentIntent, ApiError> {
+        let is_awaited = |intent: &&PaymentIntent| {
+            let awaited = intent.authentication.as_ref();
+            awaited.is_some_and(|awaited| awaited.id == authentication)
+        };
+        let intent = self.intents.get(intent).filter(is_awaited);
+        intent.ok_or_else(ApiError::unknown_url)
+    }
+
+    /// Charges the payment, or requires the customer to authenticate. Fails when the payment is not open or
+    /// the charge is declined.
+    fn confirm(
+        &self,
+        mut intent: PaymentIntent,
+        return_url: Option<String>,
+        now: Timestamp,
+    ) -> Result<CommandOutcome, ApiError> {
+        let behaviour = intent
+            .payment_method
+            .as_deref()
+            .and_then(Behaviour::for_payment_method);
+        match behaviour.filter(|_| intent.status.is_open()) {
+            None => Err(ApiError::unexpected_state("confirm", intent)),
+            Some(Behaviour::RequiresAuthentication(_)) => {
+                let id = new_id("auth", now);
+                intent.status = IntentStatus::RequiresAction;
+                intent.last_decline = None;
+                intent.authentication = Some(Authentication {
+                    page_url: format!("{}/authenticate/{}/{id}", self.public_url, intent.id),
+                    id,
+                    return_url,
+                });
+                Ok(CommandOutcome::Intent(intent))
+            }
+            Some(_) => charge(intent, now),
+        }
     }
 
     fn refund(&self, intent: &str, metadata: Metadata, now: Timestamp) -> Result<CommandOutcome, ApiError> {
@@ -313,25 +394,32 @@ impl ProviderState {
     }
 }
 
-/// Charges the payment's method. Fails when the payment is not open or the charge is declined.
+/// Charges the method of an open payment. Fails when the charge is declined.
 fn charge(mut intent: PaymentIntent, now: Timestamp) -> Result<CommandOutcome, ApiError> {
-    let behaviour = intent
-        .payment_method
-        .as_deref()
-        .and_then(Behaviour::for_payment_method);
-    let Some(behaviour) = behaviour.filter(|_| intent.status.is_open()) else {
-        return Err(ApiError::unexpected_state("confirm", intent));
-    };
+    let method = intent.payment_method.as_deref();
     intent.latest_charge = Some(new_id("ch", now));
-    if let Behaviour::Declines(decline) = behaviour {
-        intent.status = IntentStatus::RequiresPaymentMethod;
-        intent.payment_method = None;
-        intent.last_decline = Some(decline);
-        return Err(ApiError::card_declined(decline, intent));
+    match method.and_then(Behaviour::for_payment_method) {
+        Some(Behaviour::Declines(reason) | Behaviour::RequiresAuthentication(Some(reason))) => {
+            Err(ApiError::card_declined(reason, decline(intent, reason)))
+        }
+        _ => {
+            intent.status = IntentStatus::Succeeded;
+            intent.last_decline = None;
+            intent.authentication = None;
+            Ok(CommandOutcome::Intent(intent))
+        }
     }
-    intent.status = IntentStatus::Succeeded;
-    intent.last_decline = None;
-    Ok(CommandOutcome::Intent(intent))
+}
+
+/// The payment after a failed attempt: it needs another payment method.
+fn decline(intent: PaymentIntent, reason: Decline) -> PaymentIntent {
+    PaymentIntent {
+        status: IntentStatus::RequiresPaymentMethod,
+        payment_method: None,
+        last_decline: Some(reason),
+        authentication: None,
+        ..intent
+    }
 }
 
 fn new_id(prefix: &str, now: Timestamp) -> String {

@@ -11,6 +11,10 @@
 //! | `pm_card_chargeDeclinedExpiredCard` | declined: `expired_card` |
 //! | `pm_card_chargeDeclinedIncorrectCvc` | declined: `incorrect_cvc` |
 //! | `pm_card_chargeDeclinedProcessingError` | declined: `processing_error` |
+//! | `pm_card_threeDSecure2Required`, `pm_card_threeDSecureRequired` | requires 3D Secure, then succeeds |
+//! | `pm_card_authenticationRequired` | requires 3D Secure, then succeeds |
+//! | `pm_card_threeDSecureRequiredChargeDeclined` | requires 3D Secure, then declined: `generic_decline` |
+//! | `pm_card_authenticationRequiredChargeDeclinedInsufficientFunds` | the same: `insufficient_funds` |
 //! | `pm_card_refundFail` | succeeds; a refund succeeds first and fails `SLOW_SECONDS` later |
 //! | `pm_card_createDispute` | succeeds and is disputed `SLOW_SECONDS` later |
 //! | `pm_slow` | succeeds after `SLOW_SECONDS` |
@@ -32,11 +36,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api_error::ErrorType;
+
 /// How the requests of a payment behave. What does not name an [`Operation`] concerns charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     Succeeds,
     Declines(Decline),
+    /// The customer must authenticate. The bank declines or accepts the charge afterwards.
+    RequiresAuthentication(Option<Decline>),
     /// The charge succeeds, and a refund fails `SLOW_SECONDS` after it has succeeded.
     RefundFails,
     /// The charge succeeds and is disputed.
@@ -80,6 +88,15 @@ impl Behaviour {
             "pm_card_chargeDeclinedExpiredCard" => Self::Declines(Decline::ExpiredCard),
             "pm_card_chargeDeclinedIncorrectCvc" => Self::Declines(Decline::IncorrectCvc),
             "pm_card_chargeDeclinedProcessingError" => Self::Declines(Decline::ProcessingError),
+            "pm_card_threeDSecure2Required"
+            | "pm_card_threeDSecureRequired"
+            | "pm_card_authenticationRequired" => Self::RequiresAuthentication(None),
+            "pm_card_threeDSecureRequiredChargeDeclined" => {
+                Self::RequiresAuthentication(Some(Decline::GenericDecline))
+            }
+            "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds" => {
+                Self::RequiresAuthentication(Some(Decline::InsufficientFunds))
+            }
             "pm_card_refundFail" => Self::RefundFails,
             "pm_card_createDispute" => Self::Disputed,
             "pm_slow" => Self::Slow,
@@ -99,7 +116,7 @@ impl Behaviour {
     }
 }
 
-/// Stripe's decline codes.
+/// Why a charge failed: Stripe's decline codes, and the customer's failed authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decline {
@@ -108,6 +125,8 @@ pub enum Decline {
     ExpiredCard,
     IncorrectCvc,
     ProcessingError,
+    /// The customer did not authenticate.
+    AuthenticationFailure,
 }
 
 impl Decline {
@@ -117,18 +136,30 @@ impl Decline {
     pub fn code(self) -> &'static str {
         match self {
             Self::GenericDecline | Self::InsufficientFunds => "card_declined",
-            other => other.decline_code(),
-        }
-    }
-
-    #[must_use]
-    pub fn decline_code(self) -> &'static str {
-        match self {
-            Self::GenericDecline => "generic_decline",
-            Self::InsufficientFunds => "insufficient_funds",
             Self::ExpiredCard => "expired_card",
             Self::IncorrectCvc => "incorrect_cvc",
             Self::ProcessingError => "processing_error",
+            Self::AuthenticationFailure => "payment_intent_authentication_failure",
+        }
+    }
+
+    /// `None` for a failed authentication: the bank was not asked for the charge.
+    #[must_use]
+    pub fn decline_code(self) -> Option<&'static str> {
+        match self {
+            Self::GenericDecline => Some("generic_decline"),
+            Self::InsufficientFunds => Some("insufficient_funds"),
+            Self::ExpiredCard | Self::IncorrectCvc | Self::ProcessingError => Some(self.code()),
+            Self::AuthenticationFailure => None,
+        }
+    }
+
+    /// Stripe's error type.
+    #[must_use]
+    pub fn error_type(self) -> ErrorType {
+        match self {
+            Self::AuthenticationFailure => ErrorType::InvalidRequest,
+            _ => ErrorType::Card,
         }
     }
 
@@ -141,6 +172,7 @@ impl Decline {
             Self::ExpiredCard => "The card has expired.",
             Self::IncorrectCvc => "The card's security code is incorrect.",
             Self::ProcessingError => "The card could not be processed. Try again later.",
+            Self::AuthenticationFailure => "The provided payment method has failed authentication.",
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     carts::{CartError, CheckoutError},
     catalog::ProductUpdateError,
     cursor::InvalidCursor,
-    order_service::{MAX_TOTAL, MIN_TOTAL, OrderError},
+    order_service::{MAX_TOTAL, MIN_TOTAL, OrderError, PaymentActionError},
 };
 
 /// Every error that a handler can return.
@@ -38,6 +38,8 @@ pub enum ApiError {
     Order(#[from] OrderError),
     #[error(transparent)]
     CancelOrder(#[from] CancelError),
+    #[error(transparent)]
+    PaymentAction(#[from] PaymentActionError),
     #[error(transparent)]
     OrderStore(#[from] StoreError),
     #[error(transparent)]
@@ -145,6 +147,11 @@ impl From<ApiError> for Problem {
             )
             .detail(format!("The order is {status}."))
             .extension("order_status", status.as_str()),
+            ApiError::PaymentAction(PaymentActionError::NotFound) => Self::not_found(),
+            ApiError::PaymentAction(PaymentActionError::NotAwaited) => {
+                Self::new(StatusCode::CONFLICT, "no-payment-action", "No action is awaited")
+                    .detail("The order does not wait for you to act. Read it to follow its status.")
+            }
             ApiError::Checkout(error) => checkout_problem(error),
             ApiError::Address(AddressError::TooMany) => {
                 Self::new(StatusCode::CONFLICT, "too-many-addresses", "Too many addresses")
@@ -181,6 +188,7 @@ impl From<ApiError> for Problem {
             | ApiError::Order(OrderError::Catalog(error)) => database_problem(&error),
             ApiError::OrderStore(error)
             | ApiError::CancelOrder(CancelError::Store(error))
+            | ApiError::PaymentAction(PaymentActionError::Store(error))
             | ApiError::DeleteAccount(DeleteAccountError::OrderStore(error))
             | ApiError::Order(OrderError::Place(PlaceError::Store(error))) => match error {
                 StoreError::Unavailable(_) => store_unavailable(&error),

@@ -156,6 +156,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
         .routes(routes!(orders::cancel_order))
+        .routes(routes!(orders::return_from_payment_action))
         .routes(routes!(carts::read_cart))
         .routes(routes!(carts::put_item, carts::remove_item))
         .routes(routes!(carts::checkout))

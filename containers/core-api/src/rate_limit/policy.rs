@@ -52,7 +52,7 @@ pub static ANONYMOUS_CARTS: Policy = Policy {
     keyed_by: KeyedBy::Address,
 };
 
-/// Placing and cancelling orders.
+/// Placing, paying and cancelling orders.
 pub static ORDERS: Policy = Policy {
     name: "orders",
     requests: 30,
@@ -131,7 +131,10 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
             });
         }
         "/v1/orders" | "/v1/orders/{id}" if method.is_safe() => &ACCOUNT,
-        "/v1/orders" | "/v1/orders/{id}/cancel" | "/v1/cart/checkout" => &ORDERS,
+        "/v1/orders"
+        | "/v1/orders/{id}/cancel"
+        | "/v1/orders/{id}/payment-action/return"
+        | "/v1/cart/checkout" => &ORDERS,
         "/v1/me/export" => &DATA_EXPORT,
         "/v1/me" | "/v1/me/addresses" | "/v1/me/addresses/{id}" => &ACCOUNT,
         "/v1/products" | "/v1/products/{id}" => &ADMINISTRATION,

@@ -86,6 +86,10 @@ async fn completed_and_cancelled_orders_return_nothing_to_the_cart(pool: PgPool)
         .unwrap();
     let total = Money::new(order.total_amount, order.currency).unwrap();
     orders
+        .record_payment(shop.user_id, order_id, &payment_id, total, &order.event_context())
+        .await
+        .unwrap();
+    orders
         .complete(shop.user_id, order_id, total, &order.event_context())
         .await
         .unwrap();

@@ -25,6 +25,7 @@ mod order_limits;
 mod order_listing;
 mod order_mail_preferences;
 mod orders;
+mod payment_action;
 mod process;
 mod product_listing;
 mod products;

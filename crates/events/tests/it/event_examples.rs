@@ -142,6 +142,11 @@ pub fn all() -> Vec<EventType> {
             user_id,
             cancelled_at: at(),
         }),
+        EventType::with_example(PaymentActionCompleted {
+            order_id,
+            user_id,
+            restarts: 1,
+        }),
         EventType::with_example(PaymentProcessed {
             order_id,
             user_id,

@@ -6,6 +6,7 @@
 mod erasure;
 mod idempotency;
 mod open_orders;
+mod payment_actions;
 mod payment_issues;
 mod races;
 mod state_machine_props;

@@ -60,6 +60,7 @@ async fn order_is_open_until_cancelled_failed_or_completed() {
         "an order closed to payment is still open"
     );
     context.fail(&failed).await.unwrap();
+    context.record_payment(&completed).await.unwrap();
     context.complete(&completed).await.unwrap();
     assert_eq!(context.overdue_orders(0, 10).await, []);
 }
@@ -104,10 +105,11 @@ async fn parked_order_is_listed_until_it_has_ended() {
     assert!(order.is_parked() && order.parked_at.is_some(), "{order:?}");
 
     context.claim(&parked).await.unwrap();
+    context.record_payment(&parked).await.unwrap();
     context.complete(&parked).await.unwrap();
     assert_eq!(context.orders.parked_orders(10).await.unwrap().count, 0);
     assert!(
-        !context.orders.unpark(&order, 3).await.unwrap(),
+        !context.orders.unpark(&order).await.unwrap(),
         "the order has ended"
     );
 }
@@ -117,16 +119,13 @@ async fn unparked_order_is_open_with_more_restarts() {
     let context = TestContext::new().await;
     let placed = context.place().await;
     let order = context.order(&placed).await;
-    assert!(
-        !context.orders.unpark(&order, 3).await.unwrap(),
-        "it is not parked"
-    );
+    assert!(!context.orders.unpark(&order).await.unwrap(), "it is not parked");
     assert!(context.orders.increment_restarts(&order).await.unwrap());
     assert!(context.orders.park(&context.order(&placed).await).await.unwrap());
     assert!(
         context
             .orders
-            .unpark(&context.order(&placed).await, 3)
+            .unpark(&context.order(&placed).await)
             .await
             .unwrap()
     );

@@ -224,11 +224,25 @@ async fn completed_order_cannot_be_compensated() {
     let context = TestContext::new().await;
     let placed = context.place().await;
     context.claim(&placed).await.unwrap();
+    context.record_payment(&placed).await.unwrap();
     context.complete(&placed).await.unwrap();
     assert!(matches!(context.close(&placed).await, Err(CloseError::Completed)));
     assert!(matches!(context.fail(&placed).await, Err(FailError::Completed)));
     assert!(!context.record_refund(&placed).await);
     assert_eq!(context.order(&placed).await.status, OrderStatus::Completed);
+}
+
+#[tokio::test]
+async fn order_without_a_captured_payment_cannot_be_completed() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    assert!(matches!(
+        context.complete(&placed).await,
+        Err(CompleteError::Closed(OrderStatus::Processing))
+    ));
+    context.record_payment(&placed).await.unwrap();
+    context.complete(&placed).await.unwrap();
 }
 
 #[tokio::test]

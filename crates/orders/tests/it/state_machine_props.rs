@@ -22,9 +22,11 @@ enum Action {
     Fail,
     Restart,
     Park,
+    AwaitPaymentAction,
+    CompletePaymentAction,
 }
 
-const ACTIONS: [Action; 10] = [
+const ACTIONS: [Action; 12] = [
     Action::Cancel,
     Action::Claim,
     Action::ClaimWithAnotherPayment,
@@ -35,6 +37,8 @@ const ACTIONS: [Action; 10] = [
     Action::Fail,
     Action::Restart,
     Action::Park,
+    Action::AwaitPaymentAction,
+    Action::CompletePaymentAction,
 ];
 
 impl TestContext {
@@ -58,6 +62,10 @@ impl TestContext {
             Action::Fail => drop(self.fail(placed).await),
             Action::Restart => drop(self.orders.increment_restarts(&order).await.unwrap()),
             Action::Park => drop(self.orders.park(&order).await.unwrap()),
+            Action::AwaitPaymentAction => drop(self.await_payment_action(placed).await),
+            Action::CompletePaymentAction => {
+                drop(self.orders.complete_payment_action(&order).await.unwrap());
+            }
         }
     }
 }
@@ -81,14 +89,17 @@ fn check_invariants(order: &Order) -> TestCaseResult {
         order.payment_id.is_some(),
         statuses.contains(&OrderStatus::Processing)
     );
+    prop_assert!(
+        !order.awaits_payment_action()
+            || (order.status == OrderStatus::Processing
+                && order.payment == Some(Payment::Claimed)
+                && !order.payment_closed),
+        "an order that cannot be paid waits for its customer"
+    );
     match order.status {
         OrderStatus::Completed => {
             prop_assert!(!order.payment_closed);
-            prop_assert_ne!(
-                order.payment,
-                Some(Payment::Refunded),
-                "a completed order was refunded"
-            );
+            prop_assert_eq!(order.payment, Some(Payment::Captured));
         }
         OrderStatus::Failed => {
             prop_assert!(order.payment_closed && order.reason.is_some());
@@ -120,6 +131,10 @@ fn check_monotonic(before: &Order, after: &Order) -> TestCaseResult {
     prop_assert!(before.payment != Some(Payment::Refunded) || after.payment == before.payment);
     prop_assert!(after.restarts >= before.restarts);
     prop_assert!(
+        before.payment_action_expires_at.is_none()
+            || before.payment_action_expires_at == after.payment_action_expires_at
+    );
+    prop_assert!(
         before.open.is_some() || after.open.is_none(),
         "an order returned to the open-orders index"
     );
@@ -129,6 +144,12 @@ fn check_monotonic(before: &Order, after: &Order) -> TestCaseResult {
 /// The outbox contains exactly one event per change.
 async fn check_events(context: &TestContext, order: &Order) -> TestCaseResult {
     let mut events = context.events().await;
+    let completed_actions = events
+        .iter()
+        .filter(|event| *event == "PaymentActionCompleted")
+        .count();
+    prop_assert!(completed_actions <= order.restarts as usize);
+    events.retain(|event| event != "PaymentActionCompleted");
     events.sort();
     let mut expected = vec!["OrderCreated"];
     expected.extend(match order.status {

@@ -65,7 +65,9 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
         Check::expect_all(
             Invariant::OrdersReachFinalStatus,
             context.snapshot.orders.iter().map(|order| {
-                let is_stuck = !order.status.is_final() && !context.parked_orders.contains(&order.order_id);
+                let is_stuck = !order.status.is_final()
+                    && !order.awaits_payment_action()
+                    && !context.parked_orders.contains(&order.order_id);
                 is_stuck.then(|| Finding::new(order.order_id, format!("is {} and not parked", order.status)))
             }),
         ),

@@ -1,7 +1,6 @@
 //! The cases of the saga matrix: every task state of the state machine's definition under every function
 //! fault, and every request between services under every network fault.
 
-use domain::OrderId;
 use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 use serde_json::Value;
 
@@ -9,7 +8,7 @@ use serde_json::Value;
 pub const DEFINITION: &str = include_str!("../../../../step-functions/order-saga.asl.json");
 
 /// The faults that a step must survive once. A step takes 20 to 60 ms, so `CrashDuring(20)` interrupts it.
-const FAULTS: [(&str, FunctionFault); 11] = [
+pub const FAULTS: [(&str, FunctionFault); 11] = [
     ("failure before its effect", FunctionFault::ErrorBefore),
     ("failure after its effect", FunctionFault::ErrorAfter),
     ("timeout before its effect", FunctionFault::TimeoutBefore),
@@ -30,7 +29,7 @@ const FAULTS: [(&str, FunctionFault); 11] = [
 ];
 
 /// The faults that a request must survive once. `Delay` is longer than any client's timeout.
-const NETWORK_FAULTS: [(&str, NetworkFault); 5] = [
+pub const NETWORK_FAULTS: [(&str, NetworkFault); 5] = [
     ("refused", NetworkFault::Refuse),
     ("disconnected", NetworkFault::Disconnect),
     ("delayed", NetworkFault::Delay(12_000)),
@@ -46,15 +45,29 @@ pub struct Case {
     pub scenario: Scenario,
     /// The fault under test, before its restriction to one order. `None` when the payment provider injects
     /// it, because of the scenario's payment method.
-    rule: Option<Rule>,
+    pub rule: Option<Rule>,
     /// How often the rule hits; `None` for a permanent fault.
     pub times: Option<u64>,
     pub expected_outcome: ExpectedOutcome,
     /// Whether the fault may complete its batch of messages. It would then also complete the messages of
     /// other orders, whose own faults could no longer hit.
     pub completes_its_batch: bool,
-    /// Whether the request names the order only. All other requests and events name the customer.
-    names_order_only: bool,
+    /// When the rule under test is added.
+    pub timing: RuleTiming,
+}
+
+/// When the rule of a fault is added, and the id to which it is restricted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleTiming {
+    /// Before the order is placed, for its customer.
+    BeforeTheOrder,
+    /// After the order was placed, for the order: requests to stock-service and most requests to the payment
+    /// provider do not name the customer.
+    AfterTheOrder,
+    /// While the order waits for its customer, for the customer.
+    WhileWaiting,
+    /// While the order waits for its customer, for the payment.
+    WhileWaitingForPayment,
 }
 
 /// How an order reaches the state or request under test.
@@ -62,6 +75,8 @@ pub struct Case {
 pub enum Scenario {
     HappyPath,
     PaymentDeclined,
+    /// The customer authenticates the payment (3D Secure).
+    AuthenticatedPayment,
     InsufficientStock,
     /// A function fails permanently.
     PinnedFailure(&'static str, FunctionFault),
@@ -152,7 +167,7 @@ pub fn state_cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                     times,
                     expected_outcome,
                     completes_its_batch: false,
-                    names_order_only: false,
+                    timing: RuleTiming::BeforeTheOrder,
                 };
                 let outcome = if is_compensation {
                     ExpectedOutcome::Failed
@@ -233,17 +248,22 @@ pub fn message_cases() -> Vec<Case> {
                 rule: Some(Rule::for_function(function, fault)),
                 times: Some(1),
                 expected_outcome: ExpectedOutcome::Completed,
-                completes_its_batch: matches!(
-                    fault,
-                    FunctionFault::DuplicateConcurrent
-                        | FunctionFault::DuplicateSequential
-                        | FunctionFault::CrashDuring(_)
-                ),
-                names_order_only: false,
+                completes_its_batch: completes_a_batch(fault),
+                timing: RuleTiming::BeforeTheOrder,
             });
         }
     }
     cases
+}
+
+/// Whether a fault of a function that receives a batch of messages may complete the batch.
+pub fn completes_a_batch(fault: FunctionFault) -> bool {
+    matches!(
+        fault,
+        FunctionFault::DuplicateConcurrent
+            | FunctionFault::DuplicateSequential
+            | FunctionFault::CrashDuring(_)
+    )
 }
 
 /// Every request between services that names an order or its customer, with the scenario that leads to it.
@@ -309,7 +329,10 @@ pub fn request_cases() -> Vec<Case> {
                     ExpectedOutcome::Failed
                 },
                 completes_its_batch: false,
-                names_order_only: matches!(upstream, Upstream::StockService | Upstream::PaymentProvider),
+                timing: match upstream {
+                    Upstream::StockService | Upstream::PaymentProvider => RuleTiming::AfterTheOrder,
+                    _ => RuleTiming::BeforeTheOrder,
+                },
             });
         }
     }
@@ -374,7 +397,7 @@ pub fn stored_error_cases() -> Vec<Case> {
         times: None,
         expected_outcome,
         completes_its_batch: false,
-        names_order_only: false,
+        timing: RuleTiming::BeforeTheOrder,
     });
     cases.into()
 }
@@ -384,6 +407,7 @@ impl Scenario {
         match self {
             Self::HappyPath | Self::PinnedFailure(..) | Self::InsufficientStock => "pm_card_visa",
             Self::PaymentDeclined => "pm_card_chargeDeclined",
+            Self::AuthenticatedPayment => "pm_card_threeDSecure2Required",
             Self::FailingProvider(method) | Self::FailingRefund(method) => method,
         }
     }
@@ -411,16 +435,14 @@ impl Case {
         }
     }
 
-    /// The rule of the fault under test. Call it before the order is placed (without `order_id`) and after:
-    /// requests to stock-service and the payment provider name only the order, all other requests name the
-    /// customer.
-    pub fn fault_rule(&self, customer_id: &str, order_id: Option<OrderId>) -> Option<Rule> {
-        let text = match (self.names_order_only, order_id) {
-            (false, None) => customer_id.to_owned(),
-            (true, Some(order_id)) => order_id.to_string(),
-            _ => return None,
-        };
-        let rule = self.rule.clone()?.containing(text);
+    /// The rule of the fault under test if it is added at this time, restricted to requests and events that
+    /// name this id.
+    pub fn fault_rule(&self, timing: RuleTiming, id: &str) -> Option<Rule> {
+        let rule = self
+            .rule
+            .clone()
+            .filter(|_| self.timing == timing)?
+            .containing(id);
         Some(match self.times {
             Some(times) => rule.limit_hits(times),
             None => rule,

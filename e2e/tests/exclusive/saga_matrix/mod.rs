@@ -1,6 +1,7 @@
 //! The saga matrix: every state of the order saga under every fault. Each case has its own order, customer
 //! and product, so the cases run concurrently. After each case the system must be consistent.
 
+mod authentication_cases;
 mod cases;
 
 use std::panic::AssertUnwindSafe;
@@ -19,8 +20,10 @@ use crate::{
     await_quiescence::snapshot_when_quiescent,
     failure_report::{panic_message, run_named_case, violations},
 };
+use authentication_cases::{authentication_cases, continuation_message_cases};
 use cases::{
-    Case, DEFINITION, ExpectedOutcome, message_cases, request_cases, state_cases, stored_error_cases,
+    Case, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases, request_cases, state_cases,
+    stored_error_cases,
 };
 
 /// How many orders run at the same time: each needs a process of every function of its saga. Orders that only
@@ -61,7 +64,13 @@ async fn every_payment_request_with_a_stored_server_error() {
 
 #[tokio::test]
 async fn every_message_under_every_fault() {
-    run_cases(message_cases(), MAX_CONCURRENT_MESSAGE_CASES).await;
+    let cases = message_cases().into_iter().chain(continuation_message_cases());
+    run_cases(cases.collect(), MAX_CONCURRENT_MESSAGE_CASES).await;
+}
+
+#[tokio::test]
+async fn every_part_of_an_authentication_under_every_fault() {
+    run_cases(authentication_cases(), MAX_CONCURRENT_ORDERS).await;
 }
 
 /// Runs all cases, and fails with a description of each failed case.
@@ -131,13 +140,13 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
         None => None,
     };
     let setup_rule = add_rule(case.setup_rule(&customer.id)).await;
-    let early_fault_rule = add_rule(case.fault_rule(&customer.id, None)).await;
+    let early_fault_rule = add_rule(case.fault_rule(RuleTiming::BeforeTheOrder, &customer.id)).await;
     let (quantity, payment_method) = (case.scenario.quantity(), case.scenario.payment_method());
     let body = json!({
         "items": [{"product_id": product, "quantity": quantity}], "payment_method": payment_method,
     });
     // Clients repeat the request with the same key while the API cannot tell whether it accepted the order.
-    let order_id = eventually("the order to be accepted", async || {
+    let order_id: OrderId = eventually("the order to be accepted", async || {
         let response = system.post_order(&customer, "key", &body).await;
         (response.status != 503).then(|| {
             response.expect_status(202)["order_id"]
@@ -148,8 +157,18 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
         })
     })
     .await;
-    let late_fault_rule = add_rule(case.fault_rule(&customer.id, Some(order_id))).await;
-    let fault_rule = early_fault_rule.or(late_fault_rule);
+    let late_rule = case.fault_rule(RuleTiming::AfterTheOrder, &order_id.to_string());
+    let mut fault_rule = early_fault_rule.or(add_rule(late_rule).await);
+    if case.scenario == Scenario::AuthenticatedPayment {
+        let next_action = system.wait_for_next_action(&customer, order_id).await;
+        let payments = system.payments(order_id).await;
+        let payment_id = payments[0]["id"].as_str().unwrap();
+        let rule = case
+            .fault_rule(RuleTiming::WhileWaiting, &customer.id)
+            .or(case.fault_rule(RuleTiming::WhileWaitingForPayment, payment_id));
+        fault_rule = fault_rule.or(add_rule(rule).await);
+        system.authenticate(&next_action, "approve").await;
+    }
     if case.expected_outcome == ExpectedOutcome::Parked {
         eventually(&format!("order {order_id} to be parked"), async || {
             let parked = system.queue_messages("order-parking-queue").await;

@@ -12,6 +12,7 @@ mod notification_sender;
 mod order_processor;
 mod order_reconciler;
 mod orders_table;
+mod payment_actions;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};

@@ -34,6 +34,8 @@ impl TestContext {
             .state_machine_arn;
         let variables = [
             ("IDEMPOTENCY_TABLE", table.as_str()),
+            // `payment_actions` tests the events for which the function reads orders.
+            ("ORDERS_TABLE", "unused"),
             ("STATE_MACHINE_ARN", &state_machine_arn),
         ];
         let processor = FunctionProcess::start(EXECUTABLE, "order-processor", &variables)
@@ -240,6 +242,7 @@ async fn initialisation_fails_without_the_state_machine() {
     );
     let variables = [
         ("IDEMPOTENCY_TABLE", "table"),
+        ("ORDERS_TABLE", "table"),
         ("STATE_MACHINE_ARN", missing.as_str()),
     ];
     let Err(ExitedDuringInit(output)) =

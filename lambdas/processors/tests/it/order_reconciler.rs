@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{EXECUTABLE, batch_item_failures, now, orders_table::create_orders_table, sqs_event};
 
-struct TestContext {
+pub struct TestContext {
     tables: Tables,
     dynamo: DynamoDb,
     step_functions: StepFunctions,
@@ -25,12 +25,12 @@ struct TestContext {
 
 impl TestContext {
     /// A Standard state machine whose executions run until they are stopped.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let wait_state = json!({"Type": "Wait", "Seconds": 86_400, "End": true});
         Self::with_state_machine(StateMachineType::Standard, wait_state).await
     }
 
-    async fn with_state_machine(kind: StateMachineType, only_state: Value) -> Self {
+    pub async fn with_state_machine(kind: StateMachineType, only_state: Value) -> Self {
         let aws = aws_client::sdk_config().await;
         let tables = Tables {
             orders: create_orders_table(&aws).await,
@@ -58,7 +58,7 @@ impl TestContext {
         }
     }
 
-    async fn start_function(&self, handler: &str, stuck_threshold: &str) -> FunctionProcess {
+    pub async fn start_function(&self, handler: &str, stuck_threshold: &str) -> FunctionProcess {
         let variables = [
             ("IDEMPOTENCY_TABLE", self.tables.idempotency.as_str()),
             ("ORDERS_TABLE", &self.tables.orders),
@@ -72,17 +72,17 @@ impl TestContext {
     }
 
     /// A reconciler that treats every open order as stuck.
-    async fn start_reconciler(&self) -> FunctionProcess {
+    pub async fn start_reconciler(&self) -> FunctionProcess {
         self.start_function("order-reconciler", "0").await
     }
 
-    fn orders_with_age(&self, age: TimeDelta) -> Orders {
+    pub fn orders_with_age(&self, age: TimeDelta) -> Orders {
         let clock = Clock::from_fn(move || Clock::system().now() - age);
         Orders::new(self.dynamo.clone(), self.tables.clone(), clock)
     }
 
     /// Places an order with the given age and returns it with its `OrderCreated` event.
-    async fn place_order(&self, age: TimeDelta) -> (Order, Value) {
+    pub async fn place_order(&self, age: TimeDelta) -> (Order, Value) {
         let at = now();
         let item = OrderItem {
             product_id: ProductId::new(at),
@@ -109,7 +109,7 @@ impl TestContext {
         (order, event)
     }
 
-    async fn load_order(&self, order: &Order) -> Order {
+    pub async fn load_order(&self, order: &Order) -> Order {
         let orders = self.orders_with_age(TimeDelta::zero());
         orders.find(order.user_id, order.order_id).await.unwrap().unwrap()
     }
@@ -121,7 +121,7 @@ impl TestContext {
         )
     }
 
-    async fn start_saga(&self, order: &Order) {
+    pub async fn start_saga(&self, order: &Order) {
         let request = self
             .step_functions
             .start_execution()
@@ -129,7 +129,7 @@ impl TestContext {
         request.name(order.order_id.to_string()).send().await.unwrap();
     }
 
-    async fn stop_running_executions(&self) {
+    pub async fn stop_running_executions(&self) {
         for name in self.execution_names(Some(ExecutionStatus::Running)).await {
             let stop = self
                 .step_functions
@@ -140,7 +140,7 @@ impl TestContext {
     }
 
     /// The names of the executions, sorted.
-    async fn execution_names(&self, status: Option<ExecutionStatus>) -> Vec<String> {
+    pub async fn execution_names(&self, status: Option<ExecutionStatus>) -> Vec<String> {
         let list = self
             .step_functions
             .list_executions()
@@ -152,7 +152,7 @@ impl TestContext {
         names
     }
 
-    async fn wait_until_executions_end(&self) {
+    pub async fn wait_until_executions_end(&self) {
         for _ in 0..600 {
             if self
                 .execution_names(Some(ExecutionStatus::Running))
@@ -166,7 +166,7 @@ impl TestContext {
         panic!("an execution did not end within 30 s");
     }
 
-    async fn execution_input(&self, name: &str) -> Value {
+    pub async fn execution_input(&self, name: &str) -> Value {
         let request = self
             .step_functions
             .describe_execution()
@@ -198,7 +198,7 @@ impl TestContext {
 }
 
 /// Runs the reconciler and returns the numbers of restarted, parked and failed orders.
-async fn run_once(reconciler: &FunctionProcess) -> (Value, Value, Value) {
+pub async fn run_once(reconciler: &FunctionProcess) -> (Value, Value, Value) {
     let run = reconciler.invoke(json!({})).await.unwrap();
     (
         run["restarted"].clone(),
@@ -207,7 +207,7 @@ async fn run_once(reconciler: &FunctionProcess) -> (Value, Value, Value) {
     )
 }
 
-fn run_counts(restarted: u64, parked: u64, failed: u64) -> (Value, Value, Value) {
+pub fn run_counts(restarted: u64, parked: u64, failed: u64) -> (Value, Value, Value) {
     (json!(restarted), json!(parked), json!(failed))
 }
 

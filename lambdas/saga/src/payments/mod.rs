@@ -10,7 +10,7 @@
 //! repetitions by idempotency keys derived from the order id.
 
 use async_trait::async_trait;
-use domain::{Money, OrderId, PaymentId, UserId};
+use domain::{Money, OrderId, PaymentAction, PaymentId, UserId};
 
 pub mod rotating_key;
 pub mod stripe;
@@ -31,11 +31,19 @@ pub trait PaymentProvider: Send + Sync {
         payment_method: &str,
     ) -> Result<PaymentId, PaymentError>;
 
-    /// Charges the payment. Returns `Ok` only when the payment is charged, by this or an earlier call.
+    /// Charges the payment, or finds what the customer must do before the provider charges it. The result is
+    /// the payment's present state, also when an earlier call has confirmed it. After an action on another
+    /// page, the provider sends the customer to `return_url`.
     ///
-    /// After [`PaymentError::Unavailable`] the payment may or may not be charged: repeat the call, or check
-    /// with [`find`](Self::find).
-    async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError>;
+    /// Fails with [`PaymentError::Declined`] also when the customer has failed to authenticate. After
+    /// [`PaymentError::Unavailable`] the payment may or may not be charged: repeat the call, or check with
+    /// [`find`](Self::find).
+    async fn confirm(
+        &self,
+        order: OrderId,
+        payment: &PaymentId,
+        return_url: &str,
+    ) -> Result<Confirmation, PaymentError>;
 
     /// The payment's current status.
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
@@ -48,6 +56,14 @@ pub trait PaymentProvider: Send + Sync {
     /// a confirmation came first: refund the payment. [`PaymentStatus::Open`] means that it cannot be
     /// cancelled at the moment: repeat the call.
     async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
+}
+
+/// The result of a confirmation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    Charged,
+    /// The customer must act before the payment is charged, for example authenticate with the bank.
+    ActionRequired(PaymentAction),
 }
 
 /// A payment's status at the provider.

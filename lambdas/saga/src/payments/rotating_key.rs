@@ -5,7 +5,7 @@ use domain::{Money, OrderId, PaymentId, UserId};
 use secrets::Secret;
 
 use super::{
-    PaymentError, PaymentProvider, PaymentStatus,
+    Confirmation, PaymentError, PaymentProvider, PaymentStatus,
     stripe::{PaymentDescription, Stripe},
 };
 
@@ -60,8 +60,13 @@ impl<T: PaymentProvider> PaymentProvider for RotatingKey<T> {
         with_current_key!(self, client => client.create_intent(user, order, amount, payment_method))
     }
 
-    async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
-        with_current_key!(self, client => client.confirm(order, payment))
+    async fn confirm(
+        &self,
+        order: OrderId,
+        payment: &PaymentId,
+        return_url: &str,
+    ) -> Result<Confirmation, PaymentError> {
+        with_current_key!(self, client => client.confirm(order, payment, return_url))
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {

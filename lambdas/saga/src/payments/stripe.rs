@@ -16,11 +16,18 @@
 //! Stripe still works on the first one. Stripe's rules for its objects then prevent a second effect: a
 //! PaymentIntent is charged once, and the refunds of a charge never exceed it. A second PaymentIntent of an
 //! order stays unconfirmed, because only the one that claims the order is confirmed.
+//!
+//! # Authentication by the customer
+//!
+//! A bank can require that the customer authenticates (3D Secure). The confirmation then ends in the status
+//! `requires_action`, and the customer continues it with Stripe, not with this client. A repeated
+//! confirmation gets the stored response, which is older than what the customer has done since, so the client
+//! looks at the payment.
 
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
-use domain::{Money, OrderId, PaymentId, UserId};
+use domain::{CustomerSecret, Money, OrderId, PaymentAction, PaymentId, UserId};
 use reqwest::{
     Client, RequestBuilder, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
@@ -30,7 +37,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{PaymentError, PaymentProvider, PaymentStatus};
+use super::{Confirmation, PaymentError, PaymentProvider, PaymentStatus};
 use crate::http_client;
 
 /// The Stripe API version, sent with every request. It overrides the account's default version.
@@ -185,11 +192,18 @@ impl PaymentProvider for Stripe {
         }
     }
 
-    async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
+    async fn confirm(
+        &self,
+        order: OrderId,
+        payment: &PaymentId,
+        return_url: &str,
+    ) -> Result<Confirmation, PaymentError> {
         let path = ["payment_intents", &payment.0, "confirm"];
+        let form = [("return_url", return_url)];
         let mut attempt = 1;
         loop {
-            let response = send::<PaymentIntent>(self.post(&path, order, "confirm", attempt)).await;
+            let request = self.post(&path, order, "confirm", attempt).form(&form);
+            let response = send::<PaymentIntent>(request).await;
             let permits_next_key = response.permits_next_key(attempt);
             let is_conclusive = match &response.result {
                 Ok(intent) => !response.is_repeated || intent.payment_status() == PaymentStatus::Charged,
@@ -198,12 +212,12 @@ impl PaymentProvider for Stripe {
             let outcome = response
                 .result
                 .map_err(PaymentError::from)
-                .and_then(|intent| intent.require_charged());
+                .and_then(|intent| intent.into_confirmation());
             if is_conclusive {
                 return outcome;
             }
             match self.retrieve(payment).await {
-                Ok(intent) if intent.shows_confirmation() => return intent.require_charged(),
+                Ok(intent) if intent.shows_confirmation() => return intent.into_confirmation(),
                 Ok(_) if permits_next_key => attempt += 1,
                 _ => return outcome,
             }
@@ -265,6 +279,8 @@ struct PaymentIntent {
     id: String,
     status: String,
     last_payment_error: Option<StripeErrorDetails>,
+    client_secret: Option<String>,
+    next_action: Option<NextAction>,
     #[serde(default)]
     metadata: HashMap<String, String>,
 }
@@ -284,21 +300,40 @@ impl PaymentIntent {
     }
 
     /// The result of the confirmation that was executed.
-    fn require_charged(self) -> Result<(), PaymentError> {
+    fn into_confirmation(self) -> Result<Confirmation, PaymentError> {
         match self.status.as_str() {
-            "succeeded" => Ok(()),
+            "succeeded" => Ok(Confirmation::Charged),
             "requires_payment_method" => Err(PaymentError::Declined {
                 code: self.last_payment_error.unwrap_or_default().into_reason_code(),
             }),
-            // The bank requires the customer to authenticate, which is impossible in the background.
-            "requires_action" => Err(PaymentError::Declined {
-                code: "authentication_required".into(),
-            }),
+            "requires_action" => match (self.next_action, self.client_secret) {
+                (Some(action), Some(client_secret)) => Ok(Confirmation::ActionRequired(PaymentAction {
+                    kind: action.kind,
+                    client_secret: CustomerSecret::new(client_secret),
+                    redirect_url: action.redirect_to_url.and_then(|redirect| redirect.url),
+                })),
+                _ => Err(PaymentError::Unavailable(
+                    "the payment requires an action that the response does not contain".into(),
+                )),
+            },
             other => Err(PaymentError::Unavailable(
                 format!("the payment has the status {other}").into(),
             )),
         }
     }
+}
+
+/// What the customer must do, with the fields that this client uses.
+#[derive(Deserialize)]
+struct NextAction {
+    #[serde(rename = "type")]
+    kind: String,
+    redirect_to_url: Option<RedirectToUrl>,
+}
+
+#[derive(Deserialize)]
+struct RedirectToUrl {
+    url: Option<CustomerSecret>,
 }
 
 /// The fields of a refund that this client uses.

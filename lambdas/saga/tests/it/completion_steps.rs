@@ -5,7 +5,7 @@ use domain::{FailureReason, OrderStatus};
 use lambda_shared::FunctionError;
 use saga::{
     CaughtError, SagaState, complete_order::complete_order, fail_order::fail_order,
-    process_payment::process_payment, refund_payment::refund_payment, send_notification::send_notification,
+    refund_payment::refund_payment, send_notification::send_notification,
 };
 
 use crate::support::TestContext;
@@ -13,9 +13,7 @@ use crate::support::TestContext;
 impl TestContext {
     async fn place_paid_order(&self) -> SagaState {
         let state = self.place_order("pm_card_visa").await;
-        process_payment(&self.orders, &self.stripe, &self.publisher, &state)
-            .await
-            .unwrap();
+        self.pay(&state).await.unwrap();
         state
     }
 
@@ -93,6 +91,7 @@ async fn failure_reason_is_derived_from_the_step_error() {
         ("InsufficientStock", FailureReason::InsufficientStock),
         ("StockHeld", FailureReason::InsufficientStock),
         ("PaymentDeclined", FailureReason::PaymentDeclined),
+        ("PaymentActionExpired", FailureReason::AuthenticationTimeout),
         ("Unavailable", FailureReason::InternalError),
         ("ReservationExpired", FailureReason::InternalError),
         ("States.Timeout", FailureReason::InternalError),

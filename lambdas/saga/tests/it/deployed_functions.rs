@@ -4,7 +4,10 @@ use lambda_shared::testing::{ExitedDuringInit, FunctionProcess};
 use saga::SagaState;
 use serde_json::{Value, json};
 
-use crate::{stock_steps::signing_key_json, support::TestContext};
+use crate::{
+    stock_steps::signing_key_json,
+    support::{RETURN_URL, TestContext},
+};
 
 pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_saga");
 
@@ -30,6 +33,8 @@ async fn start_process_payment(context: &TestContext) -> FunctionProcess {
         ("EVENT_BUS", &context.event_bus),
         ("PAYMENT_API_URL", &context.stripe_url),
         ("PAYMENT_API_KEY_SECRET", &key),
+        ("PAYMENT_RETURN_URL", RETURN_URL),
+        ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
     ];
     FunctionProcess::start(EXECUTABLE, "process-payment", &variables)
         .await
@@ -86,7 +91,7 @@ async fn error_type_is_the_step_error_name() {
     let answer = payment.invoke(state_json(&good)).await.unwrap();
     assert_eq!(
         answer,
-        json!({"payment_id": context.load_order(&good).await.payment_id})
+        json!({"payment_id": context.load_order(&good).await.payment_id, "status": "charged"})
     );
 }
 

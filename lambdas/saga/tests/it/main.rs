@@ -5,6 +5,7 @@
 
 mod completion_steps;
 mod deployed_functions;
+mod payment_actions;
 mod payment_steps;
 mod payment_webhook;
 mod secret_rotation;

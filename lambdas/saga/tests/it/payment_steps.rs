@@ -2,23 +2,20 @@
 //! the order can still complete.
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use domain::{Money, OrderId, OrderStatus, PaymentId, UserId};
 use lambda_shared::FunctionError;
 use orders::Payment;
 use saga::{
     SagaState, StepError,
-    payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe},
-    process_payment::{self, process_payment},
+    payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe},
+    process_payment::process_payment,
     refund_payment::{RefundOutcome, refund_payment},
 };
 
-use crate::support::TestContext;
+use crate::support::{RETURN_URL, TestContext, action_settings};
 
 impl TestContext {
-    async fn pay(&self, state: &SagaState) -> Result<process_payment::ConfirmedPayment, StepError> {
-        process_payment(&self.orders, &self.stripe, &self.publisher, state).await
-    }
-
     async fn refund(&self, state: &SagaState) -> Result<RefundOutcome, StepError> {
         refund_payment(&self.orders, &self.stripe, &self.publisher, state).await
     }
@@ -49,8 +46,13 @@ impl PaymentProvider for ExpiredIdempotencyKeys<'_> {
         })
     }
 
-    async fn confirm(&self, order: OrderId, payment: &PaymentId) -> Result<(), PaymentError> {
-        self.stripe.confirm(order, payment).await
+    async fn confirm(
+        &self,
+        order: OrderId,
+        payment: &PaymentId,
+        return_url: &str,
+    ) -> Result<Confirmation, PaymentError> {
+        self.stripe.confirm(order, payment, return_url).await
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
@@ -176,9 +178,15 @@ async fn payment_succeeds_while_the_event_bus_is_down() {
     let context = TestContext::new().await;
     let state = context.place_order("pm_card_visa").await;
     let publisher = context.publisher_without_event_bus();
-    process_payment(&context.orders, &context.stripe, &publisher, &state)
-        .await
-        .unwrap();
+    process_payment(
+        &context.orders,
+        &context.stripe,
+        &publisher,
+        &action_settings(TimeDelta::minutes(10)),
+        &state,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         context.pending_events().await,
         ["PaymentProcessed"],
@@ -214,7 +222,11 @@ async fn unrecorded_charge_is_refunded() {
     let state = context.place_order("pm_card_visa").await;
     let payment_id = context.claim_for_payment(&state).await;
     // The step ends before it records the payment.
-    context.stripe.confirm(state.order_id, &payment_id).await.unwrap();
+    context
+        .stripe
+        .confirm(state.order_id, &payment_id, RETURN_URL)
+        .await
+        .unwrap();
     assert_eq!(context.load_order(&state).await.payment, Some(Payment::Claimed));
     assert!(matches!(
         context.refund(&state).await.unwrap(),
@@ -278,7 +290,13 @@ async fn uncharged_payment_is_cancelled_without_a_refund_event() {
         );
     }
     // A delayed confirmation.
-    assert!(context.stripe.confirm(state.order_id, &payment_id).await.is_err());
+    assert!(
+        context
+            .stripe
+            .confirm(state.order_id, &payment_id, RETURN_URL)
+            .await
+            .is_err()
+    );
     assert_eq!(context.charged_and_refunded(), (0, 0));
     assert_eq!(context.pending_events().await, [""; 0]);
 }
@@ -317,7 +335,14 @@ async fn expired_idempotency_key_does_not_charge_twice() {
             stripe: &context.stripe,
             create_result,
         };
-        let paid = process_payment(&context.orders, &provider, &context.publisher, &state).await;
+        let paid = process_payment(
+            &context.orders,
+            &provider,
+            &context.publisher,
+            &action_settings(TimeDelta::minutes(10)),
+            &state,
+        )
+        .await;
         assert_eq!(paid.unwrap(), first);
     }
     assert_eq!(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     deployed_functions::{EXECUTABLE, create_secret},
-    support::TestContext,
+    support::{RETURN_URL, TestContext},
 };
 
 const SECRET: &str = "whsec_test";
@@ -63,7 +63,7 @@ impl Webhook {
         let payment = self.context.claim_for_payment(&state).await;
         self.context
             .stripe
-            .confirm(state.order_id, &payment)
+            .confirm(state.order_id, &payment, RETURN_URL)
             .await
             .unwrap();
         self.context.close_to_payment(&state).await;
@@ -131,7 +131,7 @@ async fn charge_of_an_order_in_progress_is_left_to_its_saga() {
     webhook
         .context
         .stripe
-        .confirm(state.order_id, &payment)
+        .confirm(state.order_id, &payment, RETURN_URL)
         .await
         .unwrap();
     webhook
@@ -139,6 +139,63 @@ async fn charge_of_an_order_in_progress_is_left_to_its_saga() {
         .await;
     assert_eq!(webhook.context.charged_and_refunded(), (1_500, 0));
     assert_eq!(webhook.issue(&state).await, None);
+}
+
+/// The published event starts the saga's next execution, which looks at the payment.
+#[tokio::test]
+async fn result_of_the_authentication_continues_the_saga_once() {
+    let webhook = Webhook::start().await;
+    for (choice, kind) in [
+        ("approve", "payment_intent.succeeded"),
+        ("deny", "payment_intent.payment_failed"),
+    ] {
+        let (state, payment) = webhook
+            .context
+            .place_waiting_order("pm_card_threeDSecure2Required")
+            .await;
+        webhook.context.authenticate(&payment, choice).await;
+        for _ in 0..2 {
+            webhook.send(kind, json!({"id": payment})).await;
+            let order = webhook.context.load_order(&state).await;
+            assert_eq!((order.restarts, order.payment_action), (1, None), "{kind}");
+        }
+        assert_eq!(webhook.issue(&state).await, None);
+    }
+    assert_eq!(webhook.context.charged_and_refunded(), (1_500, 0));
+}
+
+/// The time for the authentication has passed, and the compensation could not cancel the payment.
+#[tokio::test]
+async fn authentication_after_the_order_has_failed_is_refunded_and_flagged() {
+    let webhook = Webhook::start().await;
+    let (state, payment) = webhook
+        .context
+        .place_waiting_order("pm_card_threeDSecure2Required")
+        .await;
+    webhook.context.close_to_payment(&state).await;
+    webhook.context.fail_order(&state).await;
+    webhook.context.authenticate(&payment, "approve").await;
+    webhook
+        .send("payment_intent.succeeded", json!({"id": payment}))
+        .await;
+    assert_eq!(webhook.context.charged_and_refunded(), (1_500, 1_500));
+    assert_eq!(webhook.issue(&state).await, Some(PaymentIssue::LateCharge));
+    assert_eq!(
+        webhook.context.load_order(&state).await.restarts,
+        0,
+        "an ended order is not continued"
+    );
+}
+
+#[tokio::test]
+async fn decline_during_the_saga_continues_nothing() {
+    let webhook = Webhook::start().await;
+    let state = webhook.context.place_order("pm_card_chargeDeclined").await;
+    let payment = webhook.context.claim_for_payment(&state).await;
+    webhook
+        .send("payment_intent.payment_failed", json!({"id": payment}))
+        .await;
+    assert_eq!(webhook.context.load_order(&state).await.restarts, 0);
 }
 
 /// The event says that the payment succeeded, but Stripe does not.

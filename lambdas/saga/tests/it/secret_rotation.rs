@@ -15,7 +15,7 @@ use tokens::TokenVerifier;
 use crate::{
     deployed_functions::{EXECUTABLE, create_secret, state_json},
     stock_steps::signing_key,
-    support::TestContext,
+    support::{RETURN_URL, TestContext},
 };
 
 async fn replace_secret(context: &TestContext, name: &str, value: &str) {
@@ -82,6 +82,8 @@ async fn changed_payment_key_is_read_after_the_old_one_was_refused() {
         ("EVENT_BUS", &context.event_bus),
         ("PAYMENT_API_URL", &provider.url),
         ("PAYMENT_API_KEY_SECRET", &secret),
+        ("PAYMENT_RETURN_URL", RETURN_URL),
+        ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
     ];
     let payment = FunctionProcess::start(EXECUTABLE, "process-payment", &variables)
         .await

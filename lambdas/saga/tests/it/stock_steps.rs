@@ -6,8 +6,8 @@ use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::Clock;
 use lambda_shared::FunctionError;
 use saga::{
-    StockClient, complete_order::complete_order, process_payment::process_payment,
-    release_stock::release_stock, reserve_stock::reserve_stock, update_stock::update_stock,
+    StockClient, complete_order::complete_order, release_stock::release_stock, reserve_stock::reserve_stock,
+    update_stock::update_stock,
 };
 use secrets::Secret;
 use serde_json::{Value, json};
@@ -80,9 +80,7 @@ async fn stock_of_completed_order_is_kept() {
         context.place_order("pm_card_visa").await,
         unreachable_stock_client(),
     );
-    process_payment(&context.orders, &context.stripe, &context.publisher, &state)
-        .await
-        .unwrap();
+    context.pay(&state).await.unwrap();
     complete_order(&context.orders, &state).await.unwrap();
     // The step does not call stock-service: the call would fail.
     assert_eq!(

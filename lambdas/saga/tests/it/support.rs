@@ -3,15 +3,27 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use chrono::TimeDelta;
 use domain::{Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, UserId};
 use event_publishing::{DynamoOutbox, Publisher};
 use events::{OutboxEvent, TraceParent};
 use lambda_shared::testing::create_table;
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
-use payment_provider::{Config, Provider, resources::IntentStatus, router};
-use saga::{LineItem, OutboxPublisher, SagaState, payments::stripe::Stripe};
+use payment_provider::{
+    Config, Provider,
+    resources::{IntentStatus, PaymentIntent},
+    router,
+};
+use saga::{
+    LineItem, OutboxPublisher, SagaState, StepError,
+    payments::stripe::Stripe,
+    process_payment::{ActionSettings, PaymentOutcome, process_payment},
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+
+/// The shop's page to which the provider sends the customer.
+pub const RETURN_URL: &str = "https://matsuri.example/payment";
 
 pub struct TestContext {
     pub aws: SdkConfig,
@@ -94,6 +106,22 @@ impl TestContext {
         }
     }
 
+    /// Runs process-payment with a time limit of ten minutes for the customer.
+    pub async fn pay(&self, state: &SagaState) -> Result<PaymentOutcome, StepError> {
+        self.pay_with(&self.orders, TimeDelta::minutes(10), state).await
+    }
+
+    /// Runs process-payment with the clock of `orders`.
+    pub async fn pay_with(
+        &self,
+        orders: &Orders,
+        time_limit: TimeDelta,
+        state: &SagaState,
+    ) -> Result<PaymentOutcome, StepError> {
+        let actions = action_settings(time_limit);
+        process_payment(orders, &self.stripe, &self.publisher, &actions, state).await
+    }
+
     /// The saga input of an order that does not exist.
     pub async fn nonexistent_order(&self) -> SagaState {
         SagaState {
@@ -173,6 +201,34 @@ impl TestContext {
         events.into_iter().map(|event| event.detail_type).collect()
     }
 
+    /// The payment in the provider's state.
+    pub fn intent(&self, payment: &PaymentId) -> PaymentIntent {
+        self.provider
+            .with_state(|state| state.find_intent(&payment.0).cloned())
+            .unwrap()
+    }
+
+    /// Submits the customer's choice on the page of a payment, if the payment waits for it.
+    pub async fn authenticate(&self, payment: &PaymentId, choice: &str) {
+        let Some(authentication) = self.intent(payment).authentication else {
+            return;
+        };
+        let browser = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let submitted = browser.post(authentication.page_url).form(&[("choice", choice)]);
+        assert_eq!(submitted.send().await.unwrap().status(), 303);
+    }
+
+    /// Confirms a payment with another card, as the customer's browser can.
+    pub async fn confirm_with_card(&self, payment: &PaymentId, method: &str) {
+        let url = format!("{}/v1/payment_intents/{payment}/confirm", self.stripe_url);
+        let request = reqwest::Client::new().post(url).bearer_auth("sk_test_customer");
+        let confirmed = request.form(&[("payment_method", method)]).send().await.unwrap();
+        assert_eq!(confirmed.status(), 200);
+    }
+
     /// The sums of all charges and of all refunds, in yen.
     pub fn charged_and_refunded(&self) -> (i64, i64) {
         self.provider.with_state(|state| {
@@ -187,18 +243,27 @@ impl TestContext {
     }
 }
 
+pub fn action_settings(time_limit: TimeDelta) -> ActionSettings {
+    ActionSettings {
+        return_url: RETURN_URL.parse().unwrap(),
+        time_limit,
+    }
+}
+
 async fn start_payment_provider() -> (Provider, String, TempDir) {
     let data_dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}");
     let config = Config {
-        address: ([127, 0, 0, 1], 0).into(),
+        address,
+        public_url: url.clone(),
         data_dir: data_dir.path().into(),
         unavailable_duration: Duration::from_millis(1),
         slow_duration: Duration::from_millis(300),
         webhook: None,
         log_level: "off".into(),
     };
-    let listener = TcpListener::bind(config.address).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let provider = Provider::open(config, Clock::system()).unwrap();
     let app = router(provider.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });

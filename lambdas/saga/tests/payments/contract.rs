@@ -4,6 +4,9 @@ use domain::{Clock, Currency, Money, OrderId, PaymentId, UserId};
 use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe};
 use uuid::Uuid;
 
+/// The shop's page to which the provider sends the customer.
+pub const RETURN_URL: &str = "https://matsuri.example/payment";
+
 /// Defines one test per contract case. `$start` is a future of a server with a field `stripe`.
 macro_rules! contract_tests {
     ($start:expr) => {
@@ -56,22 +59,22 @@ pub async fn create_payment(stripe: &Stripe, method: &str) -> (OrderId, PaymentI
 
 pub async fn payment_is_charged_only_when_confirmed(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_visa").await;
-    stripe.confirm(order, &payment).await.unwrap();
+    stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     assert_eq!(stripe.find(&payment).await.unwrap(), PaymentStatus::Charged);
 }
 
 pub async fn confirmation_is_idempotent(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_visa").await;
     for _ in 0..3 {
-        stripe.confirm(order, &payment).await.unwrap();
+        stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     }
     // With another idempotency key, as if the provider had forgotten the first one.
-    stripe.confirm(new_order(), &payment).await.unwrap();
+    stripe.confirm(new_order(), &payment, RETURN_URL).await.unwrap();
 }
 
 pub async fn decline_is_distinguished_from_a_failure(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_chargeCustomerFail").await;
-    let declined = stripe.confirm(order, &payment).await;
+    let declined = stripe.confirm(order, &payment, RETURN_URL).await;
     let Err(PaymentError::Declined { code }) = declined else {
         panic!("{declined:?}")
     };
@@ -90,7 +93,7 @@ pub async fn cancelled_payment_cannot_be_charged(stripe: &Stripe) {
         assert_eq!(stripe.cancel(&payment).await.unwrap(), PaymentStatus::Cancelled);
     }
     assert_eq!(stripe.cancel(&payment).await.unwrap(), PaymentStatus::Cancelled);
-    let late = stripe.confirm(order, &payment).await;
+    let late = stripe.confirm(order, &payment, RETURN_URL).await;
     assert!(
         matches!(late, Err(PaymentError::Rejected { status: 400, .. })),
         "{late:?}"
@@ -100,13 +103,13 @@ pub async fn cancelled_payment_cannot_be_charged(stripe: &Stripe) {
 
 pub async fn late_cancellation_returns_charged(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_visa").await;
-    stripe.confirm(order, &payment).await.unwrap();
+    stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     assert_eq!(stripe.cancel(&payment).await.unwrap(), PaymentStatus::Charged);
 }
 
 pub async fn refund_is_idempotent(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_visa").await;
-    stripe.confirm(order, &payment).await.unwrap();
+    stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     for _ in 0..3 {
         stripe.refund(order, &payment, yen(1500)).await.unwrap();
     }
@@ -115,7 +118,7 @@ pub async fn refund_is_idempotent(stripe: &Stripe) {
 
 pub async fn uncharged_payment_cannot_be_refunded(stripe: &Stripe) {
     let (order, payment) = create_payment(stripe, "pm_card_chargeCustomerFail").await;
-    stripe.confirm(order, &payment).await.unwrap_err();
+    stripe.confirm(order, &payment, RETURN_URL).await.unwrap_err();
     let refund = stripe.refund(order, &payment, yen(1500)).await;
     assert!(
         matches!(refund, Err(PaymentError::Rejected { status: 400, .. })),
@@ -127,7 +130,7 @@ pub async fn unknown_payment_is_not_found(stripe: &Stripe) {
     let (order, unknown) = (new_order(), PaymentId("pi_none".into()));
     let errors = [
         stripe.find(&unknown).await.unwrap_err(),
-        stripe.confirm(order, &unknown).await.unwrap_err(),
+        stripe.confirm(order, &unknown, RETURN_URL).await.unwrap_err(),
         stripe.cancel(&unknown).await.unwrap_err(),
         stripe.refund(order, &unknown, yen(1500)).await.unwrap_err(),
     ];

@@ -20,7 +20,7 @@ use saga::payments::{PaymentError, PaymentProvider, PaymentStatus, stripe::Strip
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::contract::{any_user, contract_tests, create_payment, new_order, yen};
+use crate::contract::{RETURN_URL, any_user, contract_tests, create_payment, new_order, yen};
 
 /// A payment simulator in this process, with a clock that the test advances.
 struct Simulator {
@@ -33,8 +33,12 @@ struct Simulator {
 
 async fn start_simulator() -> Simulator {
     let data_dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}");
     let config = Config {
-        address: ([127, 0, 0, 1], 0).into(),
+        address,
+        public_url: url.clone(),
         data_dir: data_dir.path().into(),
         unavailable_duration: Duration::from_secs(3),
         slow_duration: Duration::from_millis(300),
@@ -47,8 +51,6 @@ async fn start_simulator() -> Simulator {
         let seconds = seconds.clone();
         Clock::from_fn(move || started + Duration::from_secs(seconds.load(Ordering::Relaxed).unsigned_abs()))
     };
-    let listener = TcpListener::bind(config.address).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let provider = Provider::open(config, clock).unwrap();
     let app = router(provider.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -120,7 +122,7 @@ async fn create_intent_is_idempotent_per_order_and_amount() {
 async fn payment_is_refunded_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_card_visa").await;
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     for order in [order, order, new_order()] {
         server.stripe.refund(order, &payment, yen(1500)).await.unwrap();
     }
@@ -145,7 +147,7 @@ async fn decline_contains_the_decline_code() {
     for (method, reason) in declines {
         let (order, payment) = create_payment(&server.stripe, method).await;
         for _ in 0..2 {
-            let declined = server.stripe.confirm(order, &payment).await;
+            let declined = server.stripe.confirm(order, &payment, RETURN_URL).await;
             assert!(
                 matches!(&declined, Err(PaymentError::Declined { code }) if code == reason),
                 "{declined:?}"
@@ -190,10 +192,10 @@ async fn stored_error_of_a_confirmation_is_passed() {
     for method in ["pm_error_before_effect", "pm_error_after_confirm"] {
         let server = start_simulator().await;
         let (order, payment) = create_payment(&server.stripe, method).await;
-        server.stripe.confirm(order, &payment).await.unwrap();
+        server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
         let charged = server.intent(&payment);
         assert_eq!(charged.status, IntentStatus::Succeeded, "{method}");
-        server.stripe.confirm(order, &payment).await.unwrap();
+        server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
         assert_eq!(server.intent(&payment), charged, "there must be only one charge");
     }
 }
@@ -217,7 +219,7 @@ async fn stored_error_of_a_refund_is_passed_and_refunds_once() {
     for method in ["pm_error_before_refund", "pm_error_after_refund"] {
         let server = start_simulator().await;
         let (order, payment) = create_payment(&server.stripe, method).await;
-        server.stripe.confirm(order, &payment).await.unwrap();
+        server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
         for _ in 0..2 {
             server.stripe.refund(order, &payment, yen(1500)).await.unwrap();
         }
@@ -246,7 +248,7 @@ async fn error_of_a_cancellation_is_retryable() {
 async fn concurrent_refunds_after_a_stored_error_refund_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_error_before_refund").await;
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     let refunds = (0..20).map(|_| server.stripe.refund(order, &payment, yen(1500)));
     for outcome in join_all(refunds).await {
         // The provider returns a conflict while the same request is in progress.
@@ -263,11 +265,11 @@ async fn concurrent_refunds_after_a_stored_error_refund_once() {
 async fn lost_response_does_not_hide_the_charge() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_error_after_effect").await;
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     let charged = server.intent(&payment);
     assert_eq!(charged.status, IntentStatus::Succeeded);
 
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
     assert_eq!(server.intent(&payment), charged, "there must be only one charge");
 }
 
@@ -276,11 +278,11 @@ async fn confirmation_succeeds_after_temporary_unavailability() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_unavailable").await;
     for _ in 0..3 {
-        let result = server.stripe.confirm(order, &payment).await;
+        let result = server.stripe.confirm(order, &payment, RETURN_URL).await;
         assert!(matches!(result, Err(PaymentError::Unavailable(_))), "{result:?}");
         server.elapsed_seconds.fetch_add(1, Ordering::Relaxed);
     }
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
 }
 
 #[tokio::test]
@@ -288,7 +290,7 @@ async fn payment_can_be_cancelled_after_permanent_failure() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_broken").await;
     for _ in 0..3 {
-        let failed = server.stripe.confirm(order, &payment).await;
+        let failed = server.stripe.confirm(order, &payment, RETURN_URL).await;
         assert!(matches!(failed, Err(PaymentError::Unavailable(_))), "{failed:?}");
     }
     assert_eq!(
@@ -302,8 +304,8 @@ async fn concurrent_confirmations_charge_once() {
     let server = start_simulator().await;
     let (order, payment) = create_payment(&server.stripe, "pm_slow").await;
     let (first, second) = tokio::join!(
-        server.stripe.confirm(order, &payment),
-        server.stripe.confirm(order, &payment)
+        server.stripe.confirm(order, &payment, RETURN_URL),
+        server.stripe.confirm(order, &payment, RETURN_URL)
     );
     let (charged, in_flight) = if first.is_ok() {
         (first, second)
@@ -315,7 +317,7 @@ async fn concurrent_confirmations_charge_once() {
         matches!(in_flight, Err(PaymentError::Unavailable(_))),
         "{in_flight:?}"
     );
-    server.stripe.confirm(order, &payment).await.unwrap();
+    server.stripe.confirm(order, &payment, RETURN_URL).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
     response::AppendHeaders,
 };
-use domain::{Clock, PaymentId};
+use domain::{Clock, CustomerSecret, PaymentAction, PaymentId};
 use saga::payments::{
-    PaymentError, PaymentProvider, PaymentStatus,
+    Confirmation, PaymentError, PaymentProvider, PaymentStatus,
     stripe::{API_VERSION, Stripe, StripeConfigError},
 };
 use tokio::net::TcpListener;
 
-use crate::contract::{any_user, new_order, yen};
+use crate::contract::{RETURN_URL, any_user, new_order, yen};
 
 type RecordedRequests = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
@@ -90,7 +90,7 @@ async fn requests_have_idempotency_keys_and_the_api_version() {
         .create_intent(any_user(), order, yen(500), "pm_card_visa")
         .await
         .unwrap();
-    stripe.confirm(order, &any_payment()).await.unwrap();
+    stripe.confirm(order, &any_payment(), RETURN_URL).await.unwrap();
     stripe.cancel(&any_payment()).await.unwrap();
     stripe.refund(order, &any_payment(), yen(500)).await.unwrap();
     stripe.find(&PaymentId("pi_1/../?x".into())).await.unwrap();
@@ -150,7 +150,7 @@ async fn ambiguous_responses_are_retryable() {
     ];
     for (status, body) in responses {
         let (stripe, _) = stub_server(status, body).await;
-        let result = stripe.confirm(new_order(), &any_payment()).await;
+        let result = stripe.confirm(new_order(), &any_payment(), RETURN_URL).await;
         assert!(
             matches!(result, Err(PaymentError::Unavailable(_))),
             "{status} {body}: {result:?}"
@@ -169,14 +169,17 @@ async fn server_error_does_not_hide_the_payment_status() {
         })
     };
     let (charged, _) = stub_returning(r#"{"id":"pi_1","status":"succeeded"}"#).await;
-    charged.confirm(new_order(), &any_payment()).await.unwrap();
+    charged
+        .confirm(new_order(), &any_payment(), RETURN_URL)
+        .await
+        .unwrap();
     assert_eq!(
         charged.cancel(&any_payment()).await.unwrap(),
         PaymentStatus::Charged
     );
 
     let (open, _) = stub_returning(r#"{"id":"pi_1","status":"requires_confirmation"}"#).await;
-    let confirmed = open.confirm(new_order(), &any_payment()).await;
+    let confirmed = open.confirm(new_order(), &any_payment(), RETURN_URL).await;
     assert!(
         matches!(confirmed, Err(PaymentError::Unavailable(_))),
         "{confirmed:?}"
@@ -204,7 +207,7 @@ async fn stored_responses_are_passed_one_key_after_the_other() {
         .create_intent(any_user(), order, yen(500), "pm_card_visa")
         .await
         .unwrap();
-    stripe.confirm(order, &any_payment()).await.unwrap();
+    stripe.confirm(order, &any_payment(), RETURN_URL).await.unwrap();
     stripe.refund(order, &any_payment(), yen(500)).await.unwrap();
     let requests = requests.lock().unwrap();
     let keys: Vec<&str> = requests
@@ -286,7 +289,7 @@ async fn decline_is_found_after_a_server_error() {
         _ => StubResponse::new(500, SERVER_ERROR),
     })
     .await;
-    let result = stripe.confirm(new_order(), &any_payment()).await;
+    let result = stripe.confirm(new_order(), &any_payment(), RETURN_URL).await;
     assert!(
         matches!(&result, Err(PaymentError::Declined { code }) if code == "insufficient_funds"),
         "{result:?}"
@@ -301,7 +304,92 @@ async fn stored_response_does_not_hide_the_present_status() {
         _ => StubResponse::repeated(200, r#"{"id":"pi_1","status":"processing"}"#),
     })
     .await;
-    stripe.confirm(new_order(), &any_payment()).await.unwrap();
+    stripe
+        .confirm(new_order(), &any_payment(), RETURN_URL)
+        .await
+        .unwrap();
+}
+
+const WAITING: &str = r#"{"id":"pi_1","status":"requires_action","client_secret":"pi_1_secret_2",
+    "next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"https://bank.example/3"}}}"#;
+
+fn action(redirect_url: Option<&str>, kind: &str) -> Confirmation {
+    Confirmation::ActionRequired(PaymentAction {
+        kind: kind.to_owned(),
+        client_secret: CustomerSecret::new("pi_1_secret_2".to_owned()),
+        redirect_url: redirect_url.map(|url| CustomerSecret::new(url.to_owned())),
+    })
+}
+
+#[tokio::test]
+async fn required_action_is_no_decline() {
+    let (stripe, _) = stub_server(200, WAITING).await;
+    let confirmed = stripe.confirm(new_order(), &any_payment(), RETURN_URL).await;
+    assert_eq!(
+        confirmed.unwrap(),
+        action(Some("https://bank.example/3"), "redirect_to_url")
+    );
+    assert_eq!(stripe.find(&any_payment()).await.unwrap(), PaymentStatus::Open);
+
+    let (stripe, _) = stub_server(
+        200,
+        r#"{"id":"pi_1","status":"requires_action","client_secret":"pi_1_secret_2",
+            "next_action":{"type":"use_stripe_sdk","use_stripe_sdk":{}}}"#,
+    )
+    .await;
+    let confirmed = stripe.confirm(new_order(), &any_payment(), RETURN_URL).await;
+    assert_eq!(confirmed.unwrap(), action(None, "use_stripe_sdk"));
+}
+
+/// Stripe repeats its first response, or refuses the confirmation of a payment in this status. The payment's
+/// present status decides.
+#[tokio::test]
+async fn repeated_confirmation_has_the_result_of_the_authentication() {
+    const UNEXPECTED_STATE: &str = r#"{"error":{"code":"payment_intent_unexpected_state"}}"#;
+    for response in [
+        || StubResponse::repeated(200, WAITING),
+        || StubResponse::repeated(500, SERVER_ERROR),
+        || StubResponse::new(400, UNEXPECTED_STATE),
+    ] {
+        let confirm = async |present: &'static str| {
+            let (stripe, requests) = stub_server_with(move |request| match *request.method() {
+                Method::GET => StubResponse::new(200, present),
+                _ => response(),
+            })
+            .await;
+            let confirmed = stripe.confirm(new_order(), &any_payment(), RETURN_URL).await;
+            let methods: Vec<_> = requests
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|(line, _)| line.split(' ').next().unwrap().to_owned())
+                .collect();
+            assert_eq!(
+                methods,
+                ["POST", "GET"],
+                "a second confirmation would start again"
+            );
+            confirmed
+        };
+        assert_eq!(
+            confirm(WAITING).await.unwrap(),
+            action(Some("https://bank.example/3"), "redirect_to_url")
+        );
+        assert_eq!(
+            confirm(r#"{"id":"pi_1","status":"succeeded"}"#).await.unwrap(),
+            Confirmation::Charged
+        );
+        let denied = confirm(
+            r#"{"id":"pi_1","status":"requires_payment_method",
+                "last_payment_error":{"code":"payment_intent_authentication_failure"}}"#,
+        )
+        .await;
+        assert!(
+            matches!(&denied, Err(PaymentError::Declined { code })
+                if code == "payment_intent_authentication_failure"),
+            "{denied:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -334,17 +422,6 @@ async fn permanent_errors_are_not_retryable() {
         };
         assert_eq!((actual_status, code.as_str()), (status, reason));
     }
-}
-
-#[tokio::test]
-async fn required_authentication_is_a_decline() {
-    let (stripe, _) = stub_server(200, r#"{"id":"pi_1","status":"requires_action"}"#).await;
-    let result = stripe.confirm(new_order(), &any_payment()).await;
-    assert!(
-        matches!(&result, Err(PaymentError::Declined { code }) if code == "authentication_required"),
-        "{result:?}"
-    );
-    assert_eq!(stripe.find(&any_payment()).await.unwrap(), PaymentStatus::Open);
 }
 
 #[tokio::test]

@@ -21,14 +21,17 @@ pub async fn start_control_api() -> (Arc<RuleEngine>, String) {
 async fn rules_can_be_added_inspected_and_removed() {
     let (rules, url) = start_control_api().await;
     let faults = FaultClient::new(url);
-    let throttle = Rule::for_function("reserve-stock", FunctionFault::Throttle).containing("order-1");
+    let throttle = Rule::for_function("reserve-stock", FunctionFault::Throttle)
+        .containing("order-1")
+        .containing("customer");
     let throttle_id = faults.add_rule(&throttle).await.unwrap();
     let delay =
         Rule::for_all_requests(Upstream::PaymentProvider, NetworkFault::Delay(250)).with_probability(1.0, 7);
     faults.add_rule(&delay.limit_hits(1)).await.unwrap();
 
+    assert_eq!(rules.fault_for_invocation("reserve-stock", b"order-1"), None);
     assert_eq!(
-        rules.fault_for_invocation("reserve-stock", b"order-1"),
+        rules.fault_for_invocation("reserve-stock", b"order-1 of a customer"),
         Some(FunctionFault::Throttle)
     );
     for expected in [Some(NetworkFault::Delay(250)), None] {
@@ -41,11 +44,17 @@ async fn rules_can_be_added_inspected_and_removed() {
     assert_eq!(faults.counts().await.unwrap()["payment-provider"]["GET /"], 2);
 
     faults.remove_rule(throttle_id).await.unwrap();
-    assert_eq!(rules.fault_for_invocation("reserve-stock", b"order-1"), None);
+    assert_eq!(
+        rules.fault_for_invocation("reserve-stock", b"order-1 of a customer"),
+        None
+    );
     assert!(faults.hits(throttle_id).await.is_err());
     faults.add_rule(&throttle).await.unwrap();
     faults.clear_rules().await.unwrap();
-    assert_eq!(rules.fault_for_invocation("reserve-stock", b"order-1"), None);
+    assert_eq!(
+        rules.fault_for_invocation("reserve-stock", b"order-1 of a customer"),
+        None
+    );
 }
 
 #[tokio::test]

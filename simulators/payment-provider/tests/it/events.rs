@@ -143,6 +143,40 @@ async fn a_refund_can_fail_later_and_be_repeated() {
 }
 
 #[tokio::test]
+async fn every_change_of_an_authenticated_payment_is_sent() {
+    let mut receiver = Receiver::start(0).await;
+    let client = receiver.app.client.clone();
+    for (method, choice, last_event) in [
+        (
+            "pm_card_threeDSecure2Required",
+            "approve",
+            "payment_intent.succeeded",
+        ),
+        (
+            "pm_card_threeDSecure2Required",
+            "deny",
+            "payment_intent.payment_failed",
+        ),
+        (
+            "pm_card_threeDSecureRequiredChargeDeclined",
+            "approve",
+            "payment_intent.payment_failed",
+        ),
+    ] {
+        let intent = client
+            .payment_to_authenticate(method, "https://shop.example/return")
+            .await;
+        let required = receiver.next().await;
+        assert_eq!(
+            (&required["type"], &required["data"]["object"]),
+            (&"payment_intent.requires_action".into(), &intent.body)
+        );
+        client.authenticate(&intent.body, choice).await;
+        assert_eq!(receiver.next().await["type"], last_event, "{method} {choice}");
+    }
+}
+
+#[tokio::test]
 async fn a_charge_can_be_disputed() {
     let mut receiver = Receiver::start(0).await;
     let id = receiver.app.client.create_payment("pm_card_createDispute").await;

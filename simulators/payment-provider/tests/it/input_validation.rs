@@ -39,6 +39,8 @@ async fn errors_name_the_invalid_parameter() {
             "parameter_invalid_metadata",
             "metadata",
         ),
+        (("return_url", "shop"), "url_invalid", "return_url"),
+        (("return_url", "javascript:alert(1)"), "url_invalid", "return_url"),
         (("price", "1"), "parameter_unknown", "price"),
         (("metadata[a][b]x", "1"), "parameter_unknown", "metadata[a][b]x"),
     ];

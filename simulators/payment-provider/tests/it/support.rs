@@ -34,8 +34,12 @@ impl TestApp {
     /// Starts a provider that sends events to this endpoint.
     pub async fn start_with(webhook: Option<WebhookEndpoint>) -> Self {
         let data_dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let base_url = format!("http://{address}");
         let config = Config {
-            address: ([127, 0, 0, 1], 0).into(),
+            address,
+            public_url: base_url.clone(),
             data_dir: data_dir.path().into(),
             unavailable_duration: Duration::from_secs(UNAVAILABLE_SECONDS.unsigned_abs()),
             slow_duration: Duration::from_millis(300),
@@ -47,8 +51,6 @@ impl TestApp {
             let seconds = seconds.clone();
             Clock::from_fn(move || DateTime::from_timestamp(seconds.load(Ordering::Relaxed), 0).unwrap())
         };
-        let listener = TcpListener::bind(config.address).await.unwrap();
-        let base_url = format!("http://{}", listener.local_addr().unwrap());
         let provider = Provider::open(config, clock).unwrap();
         tokio::spawn(async move { axum::serve(listener, router(provider)).await });
         Self {
@@ -188,6 +190,39 @@ impl ApiClient {
             (409, "idempotency_error", "idempotency_key_in_use", "")
         );
         in_progress
+    }
+
+    /// Creates a payment, whose confirmation requires the customer to authenticate. Returns the confirmed
+    /// payment.
+    pub async fn payment_to_authenticate(&self, method: &str, return_url: &str) -> ApiResponse {
+        let path = format!(
+            "/v1/payment_intents/{}/confirm",
+            self.create_payment(method).await
+        );
+        let confirmed = self.post(&path, &[("return_url", return_url)]).await;
+        assert_eq!(confirmed.status_and_state(), (200, "requires_action"));
+        confirmed
+    }
+
+    /// Submits the customer's choice on the page of a payment. Returns the status and where the page sends
+    /// the customer.
+    pub async fn authenticate(&self, intent: &Value, choice: &str) -> (u16, Option<String>) {
+        let page = intent["next_action"]["redirect_to_url"]["url"].as_str().unwrap();
+        let browser = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let submitted = browser
+            .post(page)
+            .form(&[("choice", choice)])
+            .send()
+            .await
+            .unwrap();
+        let location = submitted.headers().get("location");
+        (
+            submitted.status().as_u16(),
+            location.map(|location| location.to_str().unwrap().to_owned()),
+        )
     }
 
     pub async fn find_payment(&self, id: &str) -> ApiResponse {

@@ -19,10 +19,11 @@ const TEST_THREADS: &str = "8";
 
 /// Filters of the end-to-end tests whose behaviour depends on the type of the state machine. These run with
 /// an Express saga as well.
-const EXPRESS_TEST_FILTERS: [&str; 7] = [
+const EXPRESS_TEST_FILTERS: [&str; 8] = [
     "cancellation::",
     "carts::",
     "order_lifecycle::",
+    "payment_authentication::",
     "payments::",
     "replay::",
     "saga_matrix::",

@@ -75,7 +75,7 @@ pub async fn read_order(
         .find(customer.id, id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(OrderResponse::with_history(order)))
+    Ok(Json(OrderResponse::with_details(order)))
 }
 
 /// The page of the list of orders.
@@ -130,5 +130,29 @@ pub async fn cancel_order(
     Path(id): Path<OrderId>,
 ) -> Result<Json<OrderResponse>, ApiError> {
     let order = order_service.cancel(customer.id, id).await?;
-    Ok(Json(OrderResponse::with_history(order)))
+    Ok(Json(OrderResponse::with_details(order)))
+}
+
+/// Tells that the customer has returned from the `next_action` of one of the caller's orders.
+///
+/// The service then looks at the payment. It completes or fails the order, or, if the customer has not
+/// finished, shows the `next_action` again. The payment provider's own message has the same effect; this
+/// request makes up for one that is late.
+#[utoipa::path(
+    post, path = "/v1/orders/{id}/payment-action/return", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
+    params(("id" = uuid::Uuid, Path, description = "The id of the order")),
+    responses(
+        (status = 202, description = "The payment is being looked at; read the order to follow its status"),
+        (status = 409, description = "`no-payment-action`: the order has no `next_action`",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn return_from_payment_action(
+    State(order_service): State<OrderService>,
+    Authorized(customer, ..): Authorized<permission::PlaceOrders>,
+    Path(id): Path<OrderId>,
+) -> Result<StatusCode, ApiError> {
+    order_service.complete_payment_action(customer.id, id).await?;
+    Ok(StatusCode::ACCEPTED)
 }

@@ -1,6 +1,9 @@
 //! Orders as JSON.
 
-use domain::{Currency, FailureReason, OrderId, OrderStatus, ProductId, Quantity, Timestamp};
+use domain::{
+    Currency, CustomerSecret, FailureReason, OrderId, OrderStatus, PaymentAction, ProductId, Quantity,
+    Timestamp,
+};
 use orders::{Order, OrderItem, StatusChange};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -45,6 +48,31 @@ pub struct OrderResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     history: Option<Vec<StatusChangeResponse>>,
+    /// What the customer must do before the payment is charged; absent in lists of orders, and when there is
+    /// nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_action: Option<NextActionResponse>,
+}
+
+/// An action that the payment of an order requires of the customer, such as 3D Secure.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NextAction)]
+struct NextActionResponse {
+    /// The payment provider's name of the action.
+    #[serde(rename = "type")]
+    #[schema(example = "redirect_to_url")]
+    kind: String,
+    /// The page on which the customer acts. Absent if only the provider's browser library can show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri", nullable = false)]
+    redirect_url: Option<CustomerSecret>,
+    /// The payment's secret for the provider's browser library. Neither store nor log it.
+    #[schema(value_type = String)]
+    client_secret: CustomerSecret,
+    /// Afterwards the order fails.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
 }
 
 /// A line of an order. The product's name and price are copied when the order is placed.
@@ -100,19 +128,22 @@ enum OrderStatusSchema {
 enum FailureReasonSchema {
     InsufficientStock,
     PaymentDeclined,
+    AuthenticationTimeout,
     InternalError,
 }
 
 impl OrderResponse {
-    /// The order including its status history.
-    pub fn with_history(order: Order) -> Self {
+    /// The order for its customer: including its status history and the action that its payment requires.
+    pub fn with_details(order: Order) -> Self {
         let history = order
             .history
             .iter()
             .map(|&StatusChange { status, at }| StatusChangeResponse { status, at });
         let history = Some(history.collect());
+        let next_action = order.payment_action.clone().zip(order.payment_action_expires_at);
         Self {
             history,
+            next_action: next_action.map(|(action, expires_at)| NextActionResponse::new(action, expires_at)),
             ..order.into()
         }
     }
@@ -130,6 +161,18 @@ impl From<Order> for OrderResponse {
             created_at: order.created_at,
             updated_at: order.updated_at,
             history: None,
+            next_action: None,
+        }
+    }
+}
+
+impl NextActionResponse {
+    fn new(action: PaymentAction, expires_at: Timestamp) -> Self {
+        Self {
+            kind: action.kind,
+            redirect_url: action.redirect_url,
+            client_secret: action.client_secret,
+            expires_at,
         }
     }
 }

@@ -1,0 +1,97 @@
+//! Payments that wait for the customer: recording the required action, and continuing the saga after it.
+//!
+//! While the action is awaited, no execution of the saga runs. [`Orders::complete_payment_action`] ends the
+//! wait once, and its event starts the next execution. That execution looks at the payment, and either goes on
+//! or requests the action again.
+
+use chrono::TimeDelta;
+use domain::{OrderId, OrderStatus, PaymentAction, PaymentId, Timestamp, UserId};
+use events::{Envelope, OutboxEvent, order::PaymentActionCompleted};
+
+use crate::{
+    ClaimError, Order, Orders, Payment, StoreError,
+    store::{OrderUpdate, WriteOutcome},
+};
+
+impl Order {
+    /// Whether the saga waits for the customer to complete an action.
+    #[must_use]
+    pub fn awaits_payment_action(&self) -> bool {
+        self.payment_action.is_some()
+    }
+
+    /// Whether the saga waits for the customer at this time. Afterwards the payment is cancelled.
+    #[must_use]
+    pub fn awaits_payment_action_at(&self, now: Timestamp) -> bool {
+        self.awaits_payment_action()
+            && self
+                .payment_action_expires_at
+                .is_some_and(|expires_at| now < expires_at)
+    }
+}
+
+impl Orders {
+    /// Records the action that the claimed payment requires of the customer. The time for it starts with the
+    /// order's first request of an action.
+    ///
+    /// The customer can complete an action while this call is being repeated. So the caller must look at the
+    /// payment after this write: an earlier completion found no awaited action to end.
+    pub async fn await_payment_action(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        payment_id: &PaymentId,
+        action: &PaymentAction,
+        time_limit: TimeDelta,
+    ) -> Result<(), ClaimError> {
+        let at = self.clock.now();
+        let order = self.find(user_id, order_id).await?.ok_or(ClaimError::NotFound)?;
+        if order
+            .payment_action_expires_at
+            .is_some_and(|expires_at| expires_at <= at)
+        {
+            return Err(ClaimError::ActionExpired);
+        }
+        let update = OrderUpdate::for_order(user_id, order_id)
+            .require_status(&[OrderStatus::Processing])
+            .require_eq("payment_closed", false)
+            .require_eq("payment_id", payment_id)
+            .require_eq("payment", Payment::Claimed)
+            .set("payment_action", action)
+            .set_if_absent("payment_action_expires_at", at + time_limit);
+        match self.try_write((user_id, order_id), update, None).await? {
+            WriteOutcome::Applied => Ok(()),
+            WriteOutcome::NotFound => Err(ClaimError::NotFound),
+            // Another execution of the saga has recorded the payment: the caller finds it charged.
+            WriteOutcome::Rejected(order) if !order.payment_closed => Ok(()),
+            WriteOutcome::Rejected(_) => Err(ClaimError::Closed),
+        }
+    }
+
+    /// Ends the wait for the customer, and counts the execution that the returned event starts. It does not
+    /// count towards the order's restart limit. Returns `None` if the order does not wait, or no longer as
+    /// `order` was read.
+    pub async fn complete_payment_action(&self, order: &Order) -> Result<Option<OutboxEvent>, StoreError> {
+        let at = self.clock.now();
+        let restarts = order.restarts + 1;
+        let data = PaymentActionCompleted {
+            order_id: order.order_id,
+            user_id: order.user_id,
+            restarts,
+        };
+        let event = OutboxEvent::from(&Envelope::new(data, at, order.event_context()));
+        let update = OrderUpdate::for_order(order.user_id, order.order_id)
+            .require_status(&OrderStatus::OPEN)
+            .require_present("payment_action")
+            .require_eq("restarts", order.restarts)
+            .set("restarts", restarts)
+            .set("restart_limit", order.restart_limit() + 1)
+            .set("restarted_at", at)
+            .remove("payment_action");
+        let key = (order.user_id, order.order_id);
+        match self.try_write(key, update, Some(&event)).await? {
+            WriteOutcome::Applied => Ok(Some(event)),
+            WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
+        }
+    }
+}

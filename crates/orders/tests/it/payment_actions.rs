@@ -1,0 +1,147 @@
+//! Orders that wait for their customer to authenticate the payment.
+
+use chrono::TimeDelta;
+use domain::{Clock, CustomerSecret, PaymentAction, PaymentId};
+use orders::{ClaimError, MAX_RESTARTS, Orders};
+
+use crate::support::{PlacedOrder, TestContext};
+
+const TIME_LIMIT: TimeDelta = TimeDelta::minutes(10);
+
+fn action() -> PaymentAction {
+    PaymentAction {
+        kind: "redirect_to_url".to_owned(),
+        client_secret: CustomerSecret::new("pi_1_secret".to_owned()),
+        redirect_url: None,
+    }
+}
+
+impl TestContext {
+    pub async fn await_payment_action(&self, placed: &PlacedOrder) -> Result<(), ClaimError> {
+        await_with(&self.orders, placed, &placed.payment_id).await
+    }
+
+    /// An order whose claimed payment waits for the customer.
+    async fn place_waiting(&self) -> PlacedOrder {
+        let placed = self.place().await;
+        self.claim(&placed).await.unwrap();
+        self.await_payment_action(&placed).await.unwrap();
+        placed
+    }
+
+    async fn complete_payment_action(&self, placed: &PlacedOrder) -> bool {
+        let order = self.order(placed).await;
+        let completed = self.orders.complete_payment_action(&order).await;
+        completed.unwrap().is_some()
+    }
+}
+
+async fn await_with(orders: &Orders, placed: &PlacedOrder, payment: &PaymentId) -> Result<(), ClaimError> {
+    orders
+        .await_payment_action(placed.user_id, placed.order_id, payment, &action(), TIME_LIMIT)
+        .await
+}
+
+#[tokio::test]
+async fn second_request_does_not_extend_the_time() {
+    let context = TestContext::new().await;
+    let placed = context.place_waiting().await;
+    let expires_at = context.order(&placed).await.payment_action_expires_at.unwrap();
+    let later = |minutes| {
+        let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
+        context.with_clock(clock)
+    };
+    assert!(context.complete_payment_action(&placed).await);
+    await_with(&later(9), &placed, &placed.payment_id).await.unwrap();
+    let order = context.order(&placed).await;
+    assert_eq!(order.payment_action, Some(action()));
+    assert_eq!(order.payment_action_expires_at, Some(expires_at));
+    assert!(order.awaits_payment_action_at(expires_at - TimeDelta::seconds(1)));
+    assert!(!order.awaits_payment_action_at(expires_at));
+    assert!(matches!(
+        await_with(&later(11), &placed, &placed.payment_id).await,
+        Err(ClaimError::ActionExpired)
+    ));
+}
+
+#[tokio::test]
+async fn each_request_of_an_action_is_completed_once() {
+    let context = TestContext::new().await;
+    let placed = context.place_waiting().await;
+    let order = context.order(&placed).await;
+    let (first, second) = tokio::join!(
+        context.orders.complete_payment_action(&order),
+        context.orders.complete_payment_action(&order)
+    );
+    let completed = [first.unwrap(), second.unwrap()];
+    assert_eq!(completed.iter().flatten().count(), 1);
+    assert!(!context.complete_payment_action(&placed).await);
+    assert_eq!(context.events().await, ["OrderCreated", "PaymentActionCompleted"]);
+
+    let order = context.order(&placed).await;
+    assert_eq!(order.payment_action, None, "the secret is removed");
+    assert_eq!((order.restarts, order.restart_limit()), (1, MAX_RESTARTS + 1));
+    assert!(order.restarted_at.is_some());
+    context.await_payment_action(&placed).await.unwrap();
+    assert!(context.complete_payment_action(&placed).await);
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.restarts, order.restart_limit()),
+        (2, MAX_RESTARTS + 2),
+        "a continuation uses no restart of order-reconciler"
+    );
+}
+
+#[tokio::test]
+async fn completion_of_an_order_that_was_restarted_meanwhile_is_void() {
+    let context = TestContext::new().await;
+    let placed = context.place_waiting().await;
+    let read_before = context.order(&placed).await;
+    assert!(context.orders.increment_restarts(&read_before).await.unwrap());
+    let completed = context.orders.complete_payment_action(&read_before).await;
+    assert_eq!(
+        completed.unwrap(),
+        None,
+        "the restarted saga looks at the payment"
+    );
+}
+
+#[tokio::test]
+async fn secret_is_removed_when_the_payment_is_recorded_or_the_order_closes() {
+    let context = TestContext::new().await;
+    let paid = context.place_waiting().await;
+    assert!(context.record_payment(&paid).await.unwrap());
+    let closed = context.place_waiting().await;
+    context.close(&closed).await.unwrap();
+    let failed = context.place_waiting().await;
+    context.fail(&failed).await.unwrap();
+    for placed in [&paid, &closed, &failed] {
+        assert_eq!(context.order(placed).await.payment_action, None);
+        assert!(!context.complete_payment_action(placed).await);
+    }
+}
+
+/// A delayed write of process-payment.
+#[tokio::test]
+async fn action_is_awaited_only_while_the_order_can_be_paid() {
+    let context = TestContext::new().await;
+    let pending = context.place().await;
+    context.await_payment_action(&pending).await.unwrap();
+    let paid = context.place_waiting().await;
+    context.record_payment(&paid).await.unwrap();
+    context.await_payment_action(&paid).await.unwrap();
+    let closed = context.place_waiting().await;
+    context.close(&closed).await.unwrap();
+    assert!(matches!(
+        context.await_payment_action(&closed).await,
+        Err(ClaimError::Closed)
+    ));
+    let other = context.place().await;
+    context.claim(&other).await.unwrap();
+    await_with(&context.orders, &other, &PaymentId("pi_other".to_owned()))
+        .await
+        .unwrap();
+    for placed in [&pending, &paid, &closed, &other] {
+        assert!(!context.order(placed).await.awaits_payment_action());
+    }
+}

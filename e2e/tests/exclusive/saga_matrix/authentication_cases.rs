@@ -1,0 +1,118 @@
+//! The cases of orders whose customer authenticates the payment (3D Secure): every request and every function
+//! between the confirmation and the execution that continues the saga, under every fault.
+
+use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
+
+use super::cases::{Case, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, completes_a_batch};
+
+/// The functions on this path that receive single events. process-payment runs before the customer
+/// authenticates and again afterwards.
+const FUNCTIONS: [(&str, RuleTiming); 3] = [
+    ("process-payment", RuleTiming::BeforeTheOrder),
+    ("payment-webhook", RuleTiming::WhileWaiting),
+    ("process-payment", RuleTiming::WhileWaiting),
+];
+
+/// The attribute in the request that records the action. Other updates of the order do not contain it.
+const ACTION: &str = "redirect_to_url";
+
+/// The requests on this path: upstream, operation, a text in the request beside the id, and when.
+const REQUESTS: [(Upstream, &str, &str, RuleTiming); 7] = [
+    (
+        Upstream::PaymentProvider,
+        "POST /v1/payment_intents/{id}/confirm",
+        "return_url",
+        RuleTiming::AfterTheOrder,
+    ),
+    (
+        Upstream::Aws,
+        "DynamoDB.UpdateItem",
+        ACTION,
+        RuleTiming::BeforeTheOrder,
+    ),
+    (
+        Upstream::PaymentProvider,
+        "GET /v1/payment_intents/{id}",
+        "",
+        RuleTiming::WhileWaitingForPayment,
+    ),
+    (
+        Upstream::Aws,
+        "DynamoDB.TransactWriteItems",
+        "PaymentActionCompleted",
+        RuleTiming::WhileWaiting,
+    ),
+    (
+        Upstream::Aws,
+        "AWSEvents.PutEvents",
+        "PaymentActionCompleted",
+        RuleTiming::WhileWaiting,
+    ),
+    (Upstream::Aws, "DynamoDB.GetItem", "", RuleTiming::WhileWaiting),
+    (
+        Upstream::Aws,
+        "AWSStepFunctions.StartExecution",
+        "",
+        RuleTiming::WhileWaiting,
+    ),
+];
+
+/// The cases of functions that receive single events, and of requests.
+pub fn authentication_cases() -> Vec<Case> {
+    let functions = FUNCTIONS.into_iter().flat_map(|(function, timing)| {
+        FAULTS.map(|(name, fault)| function_case(function, name, fault, timing))
+    });
+    let requests = REQUESTS
+        .into_iter()
+        .flat_map(|(upstream, operation, text, timing)| {
+            NETWORK_FAULTS.map(|(name, fault)| request_case(upstream, operation, text, (name, fault), timing))
+        });
+    functions.chain(requests).collect()
+}
+
+/// The cases of order-processor, which receives the event that continues the saga.
+pub fn continuation_message_cases() -> Vec<Case> {
+    let case = |(name, fault)| Case {
+        completes_its_batch: completes_a_batch(fault),
+        ..function_case("order-processor", name, fault, RuleTiming::WhileWaiting)
+    };
+    FAULTS.map(case).into()
+}
+
+fn function_case(function: &str, fault_name: &str, fault: FunctionFault, timing: RuleTiming) -> Case {
+    let when = match timing {
+        RuleTiming::BeforeTheOrder | RuleTiming::AfterTheOrder => "before the authentication",
+        RuleTiming::WhileWaiting | RuleTiming::WhileWaitingForPayment => "after the authentication",
+    };
+    authentication_case(
+        format!("{function} {when}: {fault_name}"),
+        Rule::for_function(function, fault),
+        timing,
+    )
+}
+
+fn request_case(
+    upstream: Upstream,
+    operation: &str,
+    text: &str,
+    (fault_name, fault): (&str, NetworkFault),
+    timing: RuleTiming,
+) -> Case {
+    authentication_case(
+        format!("{operation} of an authenticated payment: {fault_name}"),
+        Rule::for_operation(upstream, operation, fault).containing(text),
+        timing,
+    )
+}
+
+fn authentication_case(name: String, rule: Rule, timing: RuleTiming) -> Case {
+    Case {
+        name,
+        scenario: Scenario::AuthenticatedPayment,
+        rule: Some(rule),
+        times: Some(1),
+        expected_outcome: ExpectedOutcome::Completed,
+        completes_its_batch: false,
+        timing,
+    }
+}

@@ -1,0 +1,244 @@
+//! Tests of process-payment and refund-payment with payments that the customer must authenticate (3D Secure).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use domain::{Clock, Money, OrderId, OrderStatus, PaymentId, UserId};
+use lambda_shared::FunctionError;
+use orders::{Orders, Payment};
+use saga::{
+    SagaState, StepError,
+    payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus},
+    process_payment::{OutcomeStatus, PaymentOutcome, process_payment},
+    refund_payment::{RefundOutcome, refund_payment},
+};
+use serde_json::json;
+
+use crate::support::{RETURN_URL, TestContext, action_settings};
+
+const METHOD: &str = "pm_card_threeDSecure2Required";
+const TIME_LIMIT: TimeDelta = TimeDelta::minutes(10);
+
+impl TestContext {
+    /// Places an order and runs process-payment, which waits for the customer.
+    pub async fn place_waiting_order(&self, payment_method: &str) -> (SagaState, PaymentId) {
+        let state = self.place_order(payment_method).await;
+        let outcome = self.pay(&state).await.unwrap();
+        assert_eq!(outcome.status, OutcomeStatus::ActionRequired);
+        assert!(self.load_order(&state).await.awaits_payment_action());
+        (state, outcome.payment_id)
+    }
+
+    async fn refund_payment(&self, state: &SagaState) -> RefundOutcome {
+        refund_payment(&self.orders, &self.stripe, &self.publisher, state)
+            .await
+            .unwrap()
+    }
+
+    /// The orders as they are this many minutes later.
+    fn orders_later(&self, minutes: i64) -> Orders {
+        let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
+        let dynamo = aws_sdk_dynamodb::Client::new(&self.aws);
+        Orders::new(dynamo, self.tables.clone(), clock)
+    }
+}
+
+fn error_name(outcome: Result<PaymentOutcome, StepError>) -> &'static str {
+    outcome.unwrap_err().name()
+}
+
+#[tokio::test]
+async fn authenticated_payment_is_charged_in_the_next_execution() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    assert_eq!(context.charged_and_refunded(), (0, 0));
+    let order = context.load_order(&state).await;
+    assert_eq!(order.payment, Some(Payment::Claimed));
+    let action = json!(order.payment_action);
+    let intent = context.intent(&payment_id);
+    assert_eq!(
+        action,
+        json!({
+            "kind": "redirect_to_url", "client_secret": intent.client_secret,
+            "redirect_url": intent.authentication.as_ref().unwrap().page_url,
+        })
+    );
+    let return_url = intent.authentication.unwrap().return_url.unwrap();
+    assert_eq!(return_url, format!("{RETURN_URL}?order_id={}", state.order_id));
+
+    context.authenticate(&payment_id, "approve").await;
+    for _ in 0..2 {
+        let outcome = context.pay(&state).await.unwrap();
+        assert_eq!(outcome.status, OutcomeStatus::Charged);
+    }
+    let order = context.load_order(&state).await;
+    assert_eq!(
+        (order.payment, order.payment_action),
+        (Some(Payment::Captured), None)
+    );
+    assert_eq!(context.charged_and_refunded(), (1_500, 0));
+}
+
+#[tokio::test]
+async fn repeated_runs_wait_for_the_same_authentication() {
+    let context = TestContext::new().await;
+    let (state, _) = context.place_waiting_order(METHOD).await;
+    let first = context.load_order(&state).await;
+    let orders = context.orders_later(5);
+    let outcome = context.pay_with(&orders, TIME_LIMIT, &state).await.unwrap();
+    assert_eq!(outcome.status, OutcomeStatus::ActionRequired);
+    let second = context.load_order(&state).await;
+    assert_eq!(
+        (second.payment_action, second.payment_action_expires_at),
+        (first.payment_action, first.payment_action_expires_at)
+    );
+}
+
+#[tokio::test]
+async fn failed_authentication_and_declined_charge_are_declines() {
+    for (method, choice, code) in [
+        (METHOD, "deny", "payment_intent_authentication_failure"),
+        (
+            "pm_card_threeDSecureRequiredChargeDeclined",
+            "approve",
+            "generic_decline",
+        ),
+    ] {
+        let context = TestContext::new().await;
+        let (state, payment_id) = context.place_waiting_order(method).await;
+        context.authenticate(&payment_id, choice).await;
+        let declined = context.pay(&state).await;
+        assert!(
+            matches!(&declined, Err(StepError::PaymentDeclined(found)) if found == code),
+            "{declined:?}"
+        );
+        assert_eq!(
+            context.refund_payment(&state).await,
+            RefundOutcome::Cancelled { payment_id }
+        );
+        assert_eq!(context.charged_and_refunded(), (0, 0), "{method}");
+    }
+}
+
+/// The customer's browser has the client secret, and can confirm the payment with another card.
+#[tokio::test]
+async fn payment_with_another_card_after_a_decline_is_refunded() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    context.authenticate(&payment_id, "deny").await;
+    assert_eq!(error_name(context.pay(&state).await), "PaymentDeclined");
+    context.confirm_with_card(&payment_id, "pm_card_visa").await;
+    assert_eq!(
+        context.refund_payment(&state).await,
+        RefundOutcome::Refunded { payment_id }
+    );
+    assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
+}
+
+#[tokio::test]
+async fn payment_without_an_answer_expires_and_is_cancelled() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    let later = context.orders_later(11);
+    assert_eq!(
+        error_name(context.pay_with(&later, TIME_LIMIT, &state).await),
+        "PaymentActionExpired"
+    );
+    assert_eq!(
+        context.refund_payment(&state).await,
+        RefundOutcome::Cancelled {
+            payment_id: payment_id.clone()
+        }
+    );
+    assert_eq!(context.load_order(&state).await.payment_action, None);
+    context.authenticate(&payment_id, "approve").await;
+    assert_eq!(error_name(context.pay(&state).await), "OrderClosed");
+    assert_eq!(context.charged_and_refunded(), (0, 0));
+}
+
+#[tokio::test]
+async fn success_that_the_saga_finds_after_the_time_completes_the_payment() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    context.authenticate(&payment_id, "approve").await;
+    let later = context.orders_later(11);
+    let outcome = context.pay_with(&later, TIME_LIMIT, &state).await.unwrap();
+    assert_eq!(outcome.status, OutcomeStatus::Charged);
+}
+
+#[tokio::test]
+async fn success_during_the_compensation_is_refunded() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    context.close_to_payment(&state).await;
+    context.authenticate(&payment_id, "approve").await;
+    assert_eq!(
+        context.refund_payment(&state).await,
+        RefundOutcome::Refunded { payment_id }
+    );
+    assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
+}
+
+/// A payment that the customer authenticates after the first confirmation, before the order awaits it.
+struct AuthenticatedMeanwhile<'a> {
+    context: &'a TestContext,
+    is_confirmed: AtomicBool,
+}
+
+#[async_trait]
+impl PaymentProvider for AuthenticatedMeanwhile<'_> {
+    async fn create_intent(
+        &self,
+        user: UserId,
+        order: OrderId,
+        amount: Money,
+        payment_method: &str,
+    ) -> Result<PaymentId, PaymentError> {
+        let stripe = &self.context.stripe;
+        stripe.create_intent(user, order, amount, payment_method).await
+    }
+
+    async fn confirm(
+        &self,
+        order: OrderId,
+        payment: &PaymentId,
+        return_url: &str,
+    ) -> Result<Confirmation, PaymentError> {
+        let confirmed = self.context.stripe.confirm(order, payment, return_url).await;
+        if !self.is_confirmed.swap(true, Ordering::SeqCst) {
+            self.context.authenticate(payment, "approve").await;
+        }
+        confirmed
+    }
+
+    async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
+        self.context.stripe.find(payment).await
+    }
+
+    async fn refund(&self, order: OrderId, payment: &PaymentId, amount: Money) -> Result<(), PaymentError> {
+        self.context.stripe.refund(order, payment, amount).await
+    }
+
+    async fn cancel(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
+        self.context.stripe.cancel(payment).await
+    }
+}
+
+#[tokio::test]
+async fn authentication_before_the_order_awaits_it_is_noticed() {
+    let context = TestContext::new().await;
+    let state = context.place_order(METHOD).await;
+    let provider = AuthenticatedMeanwhile {
+        context: &context,
+        is_confirmed: AtomicBool::new(false),
+    };
+    let actions = action_settings(TIME_LIMIT);
+    let outcome = process_payment(&context.orders, &provider, &context.publisher, &actions, &state).await;
+    assert_eq!(outcome.unwrap().status, OutcomeStatus::Charged);
+    let order = context.load_order(&state).await;
+    assert_eq!(
+        (order.status, order.payment, order.payment_action),
+        (OrderStatus::Processing, Some(Payment::Captured), None)
+    );
+}
