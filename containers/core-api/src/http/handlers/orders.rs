@@ -75,7 +75,7 @@ pub async fn read_order(
         .find(customer.id, id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(OrderResponse::with_details(order)))
+    Ok(Json(OrderResponse::for_customer(order)))
 }
 
 /// The page of the list of orders.
@@ -130,7 +130,7 @@ pub async fn cancel_order(
     Path(id): Path<OrderId>,
 ) -> Result<Json<OrderResponse>, ApiError> {
     let order = order_service.cancel(customer.id, id).await?;
-    Ok(Json(OrderResponse::with_details(order)))
+    Ok(Json(OrderResponse::with_history(order)))
 }
 
 /// Tells that the customer has returned from the `next_action` of one of the caller's orders.

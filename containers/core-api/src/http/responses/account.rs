@@ -235,7 +235,7 @@ impl From<Order> for ExportedOrderResponse {
         Self {
             contact_email: order.contact_email.clone(),
             payment_method: order.payment_method.clone(),
-            order: OrderResponse::with_details(order),
+            order: OrderResponse::with_history(order),
         }
     }
 }

@@ -134,16 +134,23 @@ enum FailureReasonSchema {
 
 impl OrderResponse {
     /// The order for its customer: including its status history and the action that its payment requires.
-    pub fn with_details(order: Order) -> Self {
+    pub fn for_customer(order: Order) -> Self {
+        let next_action = order.payment_action.clone().zip(order.payment_action_expires_at);
+        Self {
+            next_action: next_action.map(|(action, expires_at)| NextActionResponse::new(action, expires_at)),
+            ..Self::with_history(order)
+        }
+    }
+
+    /// The order including its status history.
+    pub fn with_history(order: Order) -> Self {
         let history = order
             .history
             .iter()
             .map(|&StatusChange { status, at }| StatusChangeResponse { status, at });
         let history = Some(history.collect());
-        let next_action = order.payment_action.clone().zip(order.payment_action_expires_at);
         Self {
             history,
-            next_action: next_action.map(|(action, expires_at)| NextActionResponse::new(action, expires_at)),
             ..order.into()
         }
     }
