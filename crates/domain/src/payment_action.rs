@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The action that a payment requires of the customer. Whoever has its secret or its page can authenticate and
-/// confirm the payment.
+/// The action that a payment requires of the customer. A client that has the secret or the page can
+/// authenticate and confirm the payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentAction {
     /// The provider's name of the action, such as `redirect_to_url`.
@@ -18,8 +18,8 @@ pub struct PaymentAction {
     pub redirect_url: Option<CustomerSecret>,
 }
 
-/// Text that only the customer may see. `Debug` does not show it, so that no log contains it; it is serialised
-/// for the order store and for the response to the customer.
+/// Text that only the customer may see. `Debug` does not show it, so that no log contains it. It is
+/// serialised for the order store and for the response to the customer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CustomerSecret(String);

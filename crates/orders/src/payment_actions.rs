@@ -1,8 +1,8 @@
 //! Payments that wait for the customer: recording the required action, and continuing the saga after it.
 //!
 //! While the action is awaited, no execution of the saga runs. [`Orders::complete_payment_action`] ends the
-//! wait once, and its event starts the next execution. That execution looks at the payment, and either goes on
-//! or requests the action again.
+//! wait once, and its event starts the next execution. That execution looks at the payment, and either goes
+//! on or requests the action again.
 
 use chrono::TimeDelta;
 use domain::{OrderId, OrderStatus, PaymentAction, PaymentId, Timestamp, UserId};

@@ -5,8 +5,8 @@ use crate::template::parameter;
 /// The time to live of a reservation, as the saga requests it.
 const STOCK_CLIENT: &str = include_str!("../../../lambdas/saga/src/stock_client.rs");
 
-/// order-reconciler runs every minute. It ends an order whose time has passed in the next run, or, when that one
-/// fails, in the one after.
+/// order-reconciler runs every minute. It ends an order whose time has passed in the next run, or, when that
+/// one fails, in the one after.
 const TWO_RUNS_OF_THE_RECONCILER: u64 = 120;
 
 #[test]

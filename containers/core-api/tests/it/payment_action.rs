@@ -100,7 +100,7 @@ async fn customer_sees_the_action_and_its_end(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
-async fn nobody_else_and_no_list_shows_the_action(pool: PgPool) {
+async fn no_other_user_and_no_list_sees_the_action(pool: PgPool) {
     let waiting = WaitingOrder::place(pool).await;
     let shop = &waiting.shop;
     for role in [Role::Customer, Role::Support, Role::Admin] {
