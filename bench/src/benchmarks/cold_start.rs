@@ -33,6 +33,7 @@ const FAMILIES: [(&str, &[&str]); 2] = [
     (
         "saga",
         &[
+            "create-payment",
             "reserve-stock",
             "process-payment",
             "update-stock",

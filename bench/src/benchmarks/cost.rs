@@ -18,8 +18,9 @@ use crate::{
 };
 
 /// The functions that a completed order invokes.
-const ORDER_FUNCTIONS: [&str; 7] = [
+const ORDER_FUNCTIONS: [&str; 8] = [
     "order-processor",
+    "create-payment",
     "reserve-stock",
     "process-payment",
     "update-stock",

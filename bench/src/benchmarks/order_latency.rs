@@ -32,7 +32,8 @@ const EXECUTION_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The steps of a completed order.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
+    "CreatePayment",
     "ReserveStock",
     "ProcessPayment",
     "UpdateStock",
@@ -81,9 +82,9 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
 
     let phases = [
         &[ACCEPTED_TO_STARTED],
-        &STEPS[..4],
+        &STEPS[..5],
         &[ACCEPTED_TO_COMPLETED],
-        &STEPS[4..],
+        &STEPS[5..],
         &[ACCEPTED_TO_ENDED],
     ]
     .concat();

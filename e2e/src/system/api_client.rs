@@ -84,6 +84,15 @@ impl TestSystem {
             .collect()
     }
 
+    /// Asserts that each of the provider's payments for an order is cancelled.
+    pub async fn assert_payments_cancelled(&self, order_id: OrderId) {
+        let payments = self.payments(order_id).await;
+        assert!(
+            payments.iter().all(|payment| payment["status"] == "canceled"),
+            "{payments:?}"
+        );
+    }
+
     /// Submits the customer's choice, `approve` or `deny`, on the page of the payment provider. Returns the
     /// status of the response, and the shop's page to which it sends the customer.
     pub async fn authenticate(&self, next_action: &Value, choice: &str) -> (u16, Option<String>) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use e2e::system::TestSystem;
+use e2e::system::{TestSystem, test_users::status_history};
 
 /// Orders one unit and waits for the final status. Returns the order, the provider's payments, and the
 /// product's quantity and reserved quantity.
@@ -67,4 +67,22 @@ async fn permanently_failing_provider_charges_nothing() {
         "{payments:?}"
     );
     assert_eq!(stock, (10, 0));
+}
+
+#[tokio::test]
+async fn invalid_payment_method_fails_the_order_before_stock_is_reserved() {
+    let system = TestSystem::shared();
+    system.capture_events().await;
+    let customer = system.customer().await;
+    let lantern = system.create_product(7500, 10).await;
+    let order_id = system.place_order(&customer, &lantern, 1, "pm_unknown").await;
+    let order = system.wait_for_final_status(&customer, order_id).await;
+    assert_eq!(status_history(&order), ["pending", "failed"]);
+    assert_eq!(order["reason"], "payment_declined");
+    let events = system.wait_for_events(order_id.0, &["OrderFailed"]).await;
+    assert!(
+        events.iter().all(|event| event["detail-type"] != "StockReserved"),
+        "{events:?}"
+    );
+    assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
 }

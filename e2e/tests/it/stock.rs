@@ -101,7 +101,7 @@ async fn order_fails_unpaid_while_another_reservation_holds_the_stock() {
         (&order["status"], &order["reason"]),
         (&json!("failed"), &json!("insufficient_stock"))
     );
-    assert_eq!(system.payments(order_id).await, Vec::<Value>::new());
+    system.assert_payments_cancelled(order_id).await;
     let reservation = system.get_reservation(order_id).await.expect_status(200);
     assert_eq!(
         reservation["status"], "released",

@@ -19,9 +19,18 @@ const DEFAULT_PAYMENT_API_URL: &str = "https://api.stripe.com";
 /// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does
 /// not exist.
 pub(crate) async fn order_store(context: &FunctionContext) -> Result<Orders, InitError> {
+    open_order_store(context, context.environment.required("OUTBOX_TABLE")?).await
+}
+
+/// The order store in `ORDERS_TABLE`, for a step that writes no orders.
+pub(crate) async fn order_reader(context: &FunctionContext) -> Result<Orders, InitError> {
+    open_order_store(context, String::new()).await
+}
+
+async fn open_order_store(context: &FunctionContext, outbox: String) -> Result<Orders, InitError> {
     let tables = Tables {
         orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: context.environment.required("OUTBOX_TABLE")?,
+        outbox,
         // Only placing an order uses this table, and no step places orders.
         idempotency: String::new(),
     };

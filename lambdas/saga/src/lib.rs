@@ -1,9 +1,9 @@
 //! The steps of the `order-saga` state machine: one Lambda function per step, one file per function.
 //!
-//! Forward steps: [`reserve_stock`], [`process_payment`], [`update_stock`], [`complete_order`],
-//! [`send_notification`]. Compensation steps: [`refund_payment`], [`release_stock`], [`fail_order`]. The
-//! order of the steps is defined in `step-functions/order-saga.asl.json`. Each step gets the whole
-//! [`SagaState`] and returns a small object, which the state machine adds to the state.
+//! Forward steps: [`create_payment`], [`reserve_stock`], [`process_payment`], [`update_stock`],
+//! [`complete_order`], [`send_notification`]. Compensation steps: [`refund_payment`], [`release_stock`],
+//! [`fail_order`]. The order of the steps is defined in `step-functions/order-saga.asl.json`. Each step gets
+//! the whole [`SagaState`] and returns a small object, which the state machine adds to the state.
 //!
 //! # Every step is idempotent
 //!
@@ -13,6 +13,7 @@
 //! | step | what makes it idempotent |
 //! |---|---|
 //! | reserve-stock, update-stock, release-stock | the reservation id, which equals the order id |
+//! | create-payment | the provider's idempotency key |
 //! | process-payment | the provider's idempotency keys; the order's payment id and status |
 //! | complete-order, fail-order | the order's status: a second run finds the event of the first one |
 //! | send-notification | the event id: consumers detect duplicates by it |
@@ -44,6 +45,7 @@
 
 mod bootstrap;
 pub mod complete_order;
+pub mod create_payment;
 mod error;
 pub mod fail_order;
 mod http_client;
@@ -61,5 +63,5 @@ pub mod update_stock;
 
 pub use error::StepError;
 pub use outbox_publisher::OutboxPublisher;
-pub use state::{CaughtError, LineItem, OrderOutcome, SagaState};
+pub use state::{CaughtError, CreatedPayment, LineItem, OrderOutcome, SagaState};
 pub use stock_client::{Reservation, StockClient};

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use lambda_shared::FunctionRegistry;
 use saga::{
-    complete_order, fail_order, payment_webhook, process_payment, refund_payment, release_stock,
-    reserve_stock, send_notification, update_stock,
+    complete_order, create_payment, fail_order, payment_webhook, process_payment, refund_payment,
+    release_stock, reserve_stock, send_notification, update_stock,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     FunctionRegistry::new()
+        .register("create-payment", create_payment::init)
         .register("reserve-stock", reserve_stock::init)
         .register("process-payment", process_payment::init)
         .register("update-stock", update_stock::init)

@@ -1,6 +1,7 @@
 //! `process-payment`: charges the order's total.
 //!
-//! 1. The step creates a payment at the provider, which moves no money.
+//! 1. The payment exists at the provider since `create-payment`, and no money has moved. An execution that
+//!    was started before that step existed has no payment in its state, and this step creates it.
 //! 2. The step claims the order for this payment. The claim fails when the customer has cancelled the order
 //!    or a compensation has closed it. After the claim the payment can be found from the order, even when
 //!    this process dies.
@@ -28,7 +29,8 @@ use serde::Serialize;
 
 use crate::{
     OutboxPublisher, SagaState, StepError, bootstrap,
-    payments::{Confirmation, PaymentError, PaymentProvider},
+    create_payment::create_payment,
+    payments::{Confirmation, PaymentProvider},
     state::step_handler,
 };
 
@@ -89,18 +91,9 @@ pub async fn process_payment(
 ) -> Result<PaymentOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
-    let created = provider
-        .create_intent(user_id, order_id, total, &state.payment_method)
-        .await;
-    let candidate = match created {
-        Ok(payment_id) => payment_id,
-        // The payment method can become invalid after an earlier run created, and perhaps charged, a payment.
-        Err(PaymentError::Declined { code }) => orders
-            .find(user_id, order_id)
-            .await?
-            .and_then(|order| order.payment_id)
-            .ok_or(StepError::PaymentDeclined(code))?,
-        Err(error) => return Err(error.into()),
+    let candidate = match &state.intent {
+        Some(intent) => intent.payment_id.clone(),
+        None => create_payment(orders, provider, state).await?,
     };
     let payment_id = orders.claim_for_payment(user_id, order_id, &candidate).await?;
     let mut return_url = actions.return_url.clone();

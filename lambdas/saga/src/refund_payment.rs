@@ -7,6 +7,8 @@
 //!    one, so that a delayed confirmation fails at the provider. If that confirmation arrives before the
 //!    cancellation, the provider reports the payment as charged, and the step refunds it.
 //! 3. After a refund, the order records it and the step publishes `PaymentRefunded`.
+//! 4. The step also cancels the payment that `create-payment` has created, if it has not claimed the order.
+//!    Nothing can confirm it any more.
 //!
 //! Idempotency: a closed order stays closed, a cancelled payment stays cancelled, and the provider refunds at
 //! most what it charged.
@@ -66,23 +68,22 @@ pub async fn refund_payment(
 ) -> Result<RefundOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
-    let payment_id = match orders.close_to_payment(user_id, order_id).await {
-        Ok(Some(payment_id)) => payment_id,
+    let claimed = match orders.close_to_payment(user_id, order_id).await {
+        Ok(claimed) => claimed,
         // An order that does not exist cannot have been claimed for payment.
-        Ok(None) | Err(CloseError::NotFound) => return Ok(RefundOutcome::NothingCharged),
+        Err(CloseError::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
-    let status = match provider.find(&payment_id).await? {
-        PaymentStatus::Open => provider.cancel(&payment_id).await?,
-        status => status,
+    let created = state.intent.as_ref().map(|intent| &intent.payment_id);
+    if let Some(created) = created.filter(|created| claimed.as_ref() != Some(created)) {
+        end_payment(provider, created).await?;
+    }
+    let Some(payment_id) = claimed else {
+        return Ok(RefundOutcome::NothingCharged);
     };
-    match status {
-        PaymentStatus::Open => Err(StepError::unavailable(
-            "the payment provider",
-            "the payment is still open",
-        )),
-        PaymentStatus::Cancelled => Ok(RefundOutcome::Cancelled { payment_id }),
-        PaymentStatus::Charged => {
+    match end_payment(provider, &payment_id).await? {
+        EndedPayment::Cancelled => Ok(RefundOutcome::Cancelled { payment_id }),
+        EndedPayment::Charged => {
             provider.refund(order_id, &payment_id, total).await?;
             let event = orders
                 .record_refund(user_id, order_id, &payment_id, total, &state.event_context())
@@ -92,5 +93,27 @@ pub async fn refund_payment(
             }
             Ok(RefundOutcome::Refunded { payment_id })
         }
+    }
+}
+
+/// A payment that can no longer be confirmed.
+enum EndedPayment {
+    Charged,
+    Cancelled,
+}
+
+/// Cancels the payment unless it is charged. Fails with `Unavailable` if it is still open afterwards.
+async fn end_payment(provider: &dyn PaymentProvider, payment: &PaymentId) -> Result<EndedPayment, StepError> {
+    let status = match provider.find(payment).await? {
+        PaymentStatus::Open => provider.cancel(payment).await?,
+        status => status,
+    };
+    match status {
+        PaymentStatus::Charged => Ok(EndedPayment::Charged),
+        PaymentStatus::Cancelled => Ok(EndedPayment::Cancelled),
+        PaymentStatus::Open => Err(StepError::unavailable(
+            "the payment provider",
+            "the payment is still open",
+        )),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use domain::{Currency, EventId, Money, OrderId, ProductId, Quantity, UserId};
+use domain::{Currency, EventId, Money, OrderId, PaymentId, ProductId, Quantity, UserId};
 use events::{EventContext, TraceParent};
 use lambda_shared::{Handler, Invocation, trace_context};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct SagaState {
     pub correlation_id: Uuid,
     /// The id of the event that started the saga.
     pub causation_id: Option<Uuid>,
+    /// The result of create-payment. `None` in executions that were started before that step existed.
+    #[serde(default)]
+    pub intent: Option<CreatedPayment>,
     /// The result of complete-order.
     #[serde(default)]
     pub completion: Option<OrderOutcome>,
@@ -40,6 +43,13 @@ pub struct SagaState {
     /// The error that started the compensation.
     #[serde(default)]
     pub error: Option<CaughtError>,
+}
+
+/// A payment that exists at the provider and is not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedPayment {
+    /// The payment's id at the provider.
+    pub payment_id: PaymentId,
 }
 
 /// A product and quantity of the order.
@@ -127,19 +137,24 @@ mod tests {
     #[test]
     fn parses_the_state_before_and_after_compensation() {
         let initial: SagaState = serde_json::from_value(input()).unwrap();
-        assert_eq!(initial.completion, None);
+        assert_eq!((initial.completion, &initial.intent), (None, &None));
         assert_eq!(
             initial.event_context().traceparent.trace_id(),
             "0af7651916cd43dd8448eb211c80319c"
         );
 
         let mut compensated = input();
+        compensated["intent"] = json!({"payment_id": "pi_1"});
         compensated["reservation"] = json!({"status": "reserved", "expires_at": null});
         compensated["error"] =
             json!({"Error": "PaymentDeclined", "Cause": "{\"errorType\":\"PaymentDeclined\"}"});
         compensated["failure"] = json!({"event_id": null});
         let compensated: SagaState = serde_json::from_value(compensated).unwrap();
         assert_eq!(compensated.error.unwrap().name, "PaymentDeclined");
+        assert_eq!(
+            compensated.intent.unwrap().payment_id,
+            PaymentId("pi_1".to_owned())
+        );
         assert_eq!(compensated.failure, Some(OrderOutcome { event_id: None }));
     }
 

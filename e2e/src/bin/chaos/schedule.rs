@@ -32,7 +32,9 @@ const PAYMENT_METHODS: [(&str, u32); 15] = [
 ];
 
 /// Faults that make a saga step fail permanently, so that the saga compensates.
-const PINNED_FAULTS: [(&str, FunctionFault); 8] = [
+const PINNED_FAULTS: [(&str, FunctionFault); 10] = [
+    ("create-payment", FunctionFault::ErrorBefore),
+    ("create-payment", FunctionFault::ErrorAfter),
     ("reserve-stock", FunctionFault::ErrorAfter),
     ("reserve-stock", FunctionFault::CrashAfter),
     ("process-payment", FunctionFault::ErrorBefore),

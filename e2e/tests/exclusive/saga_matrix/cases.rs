@@ -122,7 +122,9 @@ fn state_kind(state: &str) -> Option<StateKind> {
         })
     };
     match state {
-        "ReserveStock" | "ProcessPayment" | "UpdateStock" => function(Scenario::HappyPath, [Failed, Failed]),
+        "CreatePayment" | "ReserveStock" | "ProcessPayment" | "UpdateStock" => {
+            function(Scenario::HappyPath, [Failed, Failed])
+        }
         // After its effect, the refund step finds the order completed.
         "CompleteOrder" => function(Scenario::HappyPath, [Failed, Completed]),
         // The outbox relay publishes the event instead.
@@ -453,7 +455,7 @@ impl Case {
 #[test]
 fn definition_has_cases_for_every_state() {
     let cases = state_cases(DEFINITION).unwrap();
-    assert_eq!(cases.len(), 8 * (FAULTS.len() + 2));
+    assert_eq!(cases.len(), 9 * (FAULTS.len() + 2));
     assert_eq!(
         cases
             .iter()

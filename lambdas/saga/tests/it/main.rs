@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 mod completion_steps;
+mod create_payment;
 mod deployed_functions;
 mod payment_actions;
 mod payment_steps;

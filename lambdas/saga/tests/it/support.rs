@@ -15,7 +15,8 @@ use payment_provider::{
     router,
 };
 use saga::{
-    LineItem, OutboxPublisher, SagaState, StepError,
+    CreatedPayment, LineItem, OutboxPublisher, SagaState, StepError,
+    create_payment::create_payment,
     payments::stripe::Stripe,
     process_payment::{ActionSettings, PaymentOutcome, process_payment},
 };
@@ -100,6 +101,7 @@ impl TestContext {
             traceparent: order.traceparent,
             correlation_id: order.order_id.0,
             causation_id: Some(created.unwrap().event_id.0),
+            intent: None,
             completion: None,
             failure: None,
             error: None,
@@ -208,6 +210,11 @@ impl TestContext {
             .unwrap()
     }
 
+    /// The number of payments at the provider.
+    pub fn intent_count(&self) -> usize {
+        self.provider.with_state(|state| state.intents().count())
+    }
+
     /// Submits the customer's choice on the page of a payment, if the payment waits for it.
     pub async fn authenticate(&self, payment: &PaymentId, choice: &str) {
         let Some(authentication) = self.intent(payment).authentication else {
@@ -227,6 +234,15 @@ impl TestContext {
         let request = reqwest::Client::new().post(url).bearer_auth("sk_test_customer");
         let confirmed = request.form(&[("payment_method", method)]).send().await.unwrap();
         assert_eq!(confirmed.status(), 200);
+    }
+
+    /// Runs create-payment, and returns the state with its result.
+    pub async fn create_payment(&self, state: SagaState) -> Result<SagaState, StepError> {
+        let payment_id = create_payment(&self.orders, &self.stripe, &state).await?;
+        Ok(SagaState {
+            intent: Some(CreatedPayment { payment_id }),
+            ..state
+        })
     }
 
     /// The sums of all charges and of all refunds, in yen.
