@@ -201,8 +201,8 @@ async fn initialisation_errors_name_the_cause() {
     };
     assert!(
         output.contains(
-            "_HANDLER is `no-such-function`, but this executable has only these functions: reserve-stock, \
-             process-payment"
+            "_HANDLER is `no-such-function`, but this executable has only these functions: create-payment, \
+             reserve-stock, process-payment"
         ),
         "{output}"
     );
