@@ -109,6 +109,14 @@ pub struct Order {
     pub payment_issue: Option<PaymentIssue>,
 }
 
+/// The payment that has claimed an order: result of [`crate::Orders::claim_for_payment`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub payment_id: PaymentId,
+    /// Whether an earlier call made the claim. The payment may have been confirmed since.
+    pub is_repeated: bool,
+}
+
 /// Input of [`crate::Orders::place`].
 #[derive(Clone, Debug)]
 pub struct NewOrder {

@@ -9,27 +9,30 @@ use events::{
 };
 
 use crate::{
-    ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, StoreError,
+    Claim, ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, StoreError,
     store::{OrderUpdate, WriteOutcome},
 };
 
 impl Orders {
     /// Claims an order for the payment `payment_id`, which exists at the provider and is not captured yet.
     /// From then on the customer cannot cancel. An order has one payment, the first that claimed it; later
-    /// claims return that payment's id.
+    /// claims return that payment.
     pub async fn claim_for_payment(
         &self,
         user_id: UserId,
         order_id: OrderId,
         payment_id: &PaymentId,
-    ) -> Result<PaymentId, ClaimError> {
+    ) -> Result<Claim, ClaimError> {
         let update = OrderUpdate::for_order(user_id, order_id)
             .transition_to(OrderStatus::Processing, self.clock.now())
             .require_eq("payment_closed", false)
             .set("payment_id", payment_id)
             .set("payment", Payment::Claimed);
         match self.try_write((user_id, order_id), update, None).await? {
-            WriteOutcome::Applied => Ok(payment_id.clone()),
+            WriteOutcome::Applied => Ok(Claim {
+                payment_id: payment_id.clone(),
+                is_repeated: false,
+            }),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
             WriteOutcome::Rejected(order) => match *order {
                 Order {
@@ -37,7 +40,10 @@ impl Orders {
                     payment_closed: false,
                     payment_id: Some(first),
                     ..
-                } => Ok(first),
+                } => Ok(Claim {
+                    payment_id: first,
+                    is_repeated: true,
+                }),
                 Order {
                     status: OrderStatus::Cancelled,
                     ..

@@ -1,9 +1,9 @@
 //! `create-payment`: creates the order's payment at the provider, which moves no money. The first step.
 //!
-//! The provider checks the payment method, so an order with an invalid one fails before it reserves stock. The
-//! payment goes on in the saga's state: `process-payment` claims the order for it, and `refund-payment` cancels
-//! it if the order ends otherwise. A payment whose creation this step could not report stays unconfirmed at
-//! the provider, and nothing can charge it.
+//! The provider checks the payment method, so an order with an invalid one fails before it reserves stock.
+//! The payment goes on in the saga's state: `process-payment` claims the order for it, and `refund-payment`
+//! cancels it if the order ends otherwise. A payment whose creation this step could not report stays
+//! unconfirmed at the provider, and nothing can charge it.
 //!
 //! Idempotency: for the same order the provider returns the same payment, as long as it remembers the
 //! idempotency key. Later it creates a second payment or declines the payment method; the order keeps the

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use domain::PaymentId;
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::Orders;
+use orders::{Claim, Orders};
 use reqwest::Url;
 use serde::Serialize;
 
@@ -95,18 +95,34 @@ pub async fn process_payment(
         Some(intent) => intent.payment_id.clone(),
         None => create_payment(orders, provider, state).await?,
     };
-    let payment_id = orders.claim_for_payment(user_id, order_id, &candidate).await?;
-    let mut return_url = actions.return_url.clone();
-    return_url
-        .query_pairs_mut()
-        .append_pair("order_id", &order_id.to_string());
-    let confirm = || provider.confirm(order_id, &payment_id, return_url.as_str());
-    if let Confirmation::ActionRequired(action) = confirm().await? {
+    let Claim {
+        payment_id,
+        is_repeated,
+    } = orders.claim_for_payment(user_id, order_id, &candidate).await?;
+    // A second confirmation would start the customer's action again.
+    let earlier = match is_repeated {
+        true => provider.find_confirmation(&payment_id).await?,
+        false => None,
+    };
+    let confirmation = match earlier {
+        Some(confirmation) => confirmation,
+        None => {
+            let mut return_url = actions.return_url.clone();
+            return_url
+                .query_pairs_mut()
+                .append_pair("order_id", &order_id.to_string());
+            provider
+                .confirm(order_id, &payment_id, return_url.as_str())
+                .await?
+        }
+    };
+    if let Confirmation::ActionRequired(action) = confirmation {
         orders
             .await_payment_action(user_id, order_id, &payment_id, &action, actions.time_limit)
             .await?;
         // A customer who completed the action before this write found no awaited action to end.
-        if let Confirmation::ActionRequired(_) = confirm().await? {
+        let present = provider.find_confirmation(&payment_id).await?;
+        if present != Some(Confirmation::Charged) {
             return Ok(PaymentOutcome {
                 payment_id,
                 status: OutcomeStatus::ActionRequired,

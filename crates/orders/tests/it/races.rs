@@ -1,7 +1,7 @@
 //! Conflicting operations on an order: exactly one succeeds, in either order.
 
 use domain::{FailureReason, OrderStatus, PaymentId};
-use orders::{CancelError, ClaimError, CloseError, CompleteError, FailError, Payment};
+use orders::{CancelError, Claim, ClaimError, CloseError, CompleteError, FailError, Payment};
 
 use crate::support::{PlacedOrder, TestContext};
 
@@ -142,7 +142,10 @@ async fn second_claim_returns_the_first_payment() {
         .await;
     assert_eq!(
         claimed.unwrap(),
-        placed.payment_id,
+        Claim {
+            payment_id: placed.payment_id.clone(),
+            is_repeated: true,
+        },
         "the first payment keeps the claim"
     );
     assert_eq!(context.order(&placed).await.payment_id, Some(placed.payment_id));

@@ -45,6 +45,12 @@ pub trait PaymentProvider: Send + Sync {
         return_url: &str,
     ) -> Result<Confirmation, PaymentError>;
 
+    /// The present result of an earlier confirmation; `None` if there was none. Unlike a repeated
+    /// [`confirm`](Self::confirm), it never starts the customer's action again.
+    ///
+    /// Fails as [`confirm`](Self::confirm) does.
+    async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError>;
+
     /// The payment's current status.
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError>;
 

@@ -69,6 +69,10 @@ impl<T: PaymentProvider> PaymentProvider for RotatingKey<T> {
         with_current_key!(self, client => client.confirm(order, payment, return_url))
     }
 
+    async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError> {
+        with_current_key!(self, client => client.find_confirmation(payment))
+    }
+
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
         with_current_key!(self, client => client.find(payment))
     }

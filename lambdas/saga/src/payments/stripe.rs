@@ -22,7 +22,9 @@
 //! A bank can require that the customer authenticates (3D Secure). The confirmation then ends in the status
 //! `requires_action`, and the customer continues it with Stripe, not with this client. A repeated
 //! confirmation gets the stored response, which is older than what the customer has done since, so the client
-//! looks at the payment.
+//! looks at the payment. Under a key of which Stripe has stored no response, it would start the
+//! authentication again, and the first page would be invalid; so callers use
+//! [`PaymentProvider::find_confirmation`] first when the payment may have been confirmed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -221,6 +223,14 @@ impl PaymentProvider for Stripe {
                 Ok(_) if permits_next_key => attempt += 1,
                 _ => return outcome,
             }
+        }
+    }
+
+    async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError> {
+        let intent = self.retrieve(payment).await?;
+        match intent.shows_confirmation() {
+            true => intent.into_confirmation().map(Some),
+            false => Ok(None),
         }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use axum::{http::StatusCode, response::IntoResponse};
 use chrono::TimeDelta;
 use domain::{Clock, Money, OrderId, OrderStatus, PaymentId, UserId};
-use lambda_shared::FunctionError;
+use lambda_shared::{FunctionError, testing::start_proxy};
 use orders::{Orders, Payment};
 use saga::{
     SagaState, StepError,
-    payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus},
+    payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe},
     process_payment::{OutcomeStatus, PaymentOutcome, process_payment},
     refund_payment::{RefundOutcome, refund_payment},
 };
@@ -93,6 +94,39 @@ async fn repeated_runs_wait_for_the_same_authentication() {
         (second.payment_action, second.payment_action_expires_at),
         (first.payment_action, first.payment_action_expires_at)
     );
+}
+
+/// A gateway in front of Stripe refused the first confirmation, so that Stripe has no response under the
+/// first idempotency key.
+#[tokio::test]
+async fn refused_confirmation_does_not_start_the_authentication_again() {
+    let context = TestContext::new().await;
+    let is_refused = AtomicBool::new(false);
+    let url = start_proxy(&context.stripe_url, move |request, _| {
+        let is_confirmation = request.uri.path().ends_with("/confirm");
+        (is_confirmation && !is_refused.swap(true, Ordering::SeqCst))
+            .then(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    })
+    .await;
+    let stripe = Stripe::new(&url, &"sk_test_saga".into()).unwrap();
+    let actions = action_settings(TIME_LIMIT);
+    let state = context.place_order(METHOD).await;
+    let pay = async || {
+        let outcome = process_payment(&context.orders, &stripe, &context.publisher, &actions, &state).await;
+        outcome.unwrap()
+    };
+    for _ in 0..2 {
+        let payment_id = pay().await.payment_id;
+        let order = context.load_order(&state).await;
+        let authentication = context.intent(&payment_id).authentication.unwrap();
+        assert_eq!(
+            json!(order.payment_action)["redirect_url"],
+            authentication.page_url,
+            "the order must show the page on which the customer can authenticate"
+        );
+    }
+    context.authenticate(&pay().await.payment_id, "approve").await;
+    assert_eq!(pay().await.status, OutcomeStatus::Charged);
 }
 
 #[tokio::test]
@@ -210,6 +244,10 @@ impl PaymentProvider for AuthenticatedMeanwhile<'_> {
             self.context.authenticate(payment, "approve").await;
         }
         confirmed
+    }
+
+    async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError> {
+        self.context.stripe.find_confirmation(payment).await
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {

@@ -55,6 +55,10 @@ impl PaymentProvider for ExpiredIdempotencyKeys<'_> {
         self.stripe.confirm(order, payment, return_url).await
     }
 
+    async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError> {
+        self.stripe.find_confirmation(payment).await
+    }
+
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
         self.stripe.find(payment).await
     }
