@@ -150,7 +150,7 @@ impl Provider {
             .map(|request| self.claim_key(request))
             .transpose()?
         {
-            Some(KeyClaim::Completed(outcome)) => return Ok(CommandResponse::Replayed(outcome)),
+            Some(KeyClaim::Completed(outcome)) => return Ok(CommandResponse::Replayed(*outcome)),
             Some(KeyClaim::Claimed(in_flight)) => Some(in_flight),
             None => None,
         };
@@ -169,7 +169,7 @@ impl Provider {
     fn claim_key(&self, request: &IdempotentRequest) -> Result<KeyClaim, ApiError> {
         let mut shared = self.lock();
         if let Some(stored) = shared.state.find_response(request) {
-            return stored.map(KeyClaim::Completed);
+            return stored.map(|response| KeyClaim::Completed(response.into()));
         }
         if !shared.in_flight_keys.insert(request.key.clone()) {
             return Err(ApiError::idempotency_key_in_use());
@@ -317,7 +317,7 @@ fn log_outcome(outcome: &CommandOutcome) {
 
 /// The result of claiming an idempotency key.
 enum KeyClaim {
-    Completed(CommandOutcome),
+    Completed(Box<CommandOutcome>),
     Claimed(InFlightGuard),
 }
 

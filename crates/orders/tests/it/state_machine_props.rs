@@ -22,8 +22,8 @@ enum Action {
     Fail,
     Restart,
     Park,
-    AwaitPaymentAction,
-    CompletePaymentAction,
+    AwaitCustomer,
+    CustomerReturns,
 }
 
 const ACTIONS: [Action; 12] = [
@@ -37,8 +37,8 @@ const ACTIONS: [Action; 12] = [
     Action::Fail,
     Action::Restart,
     Action::Park,
-    Action::AwaitPaymentAction,
-    Action::CompletePaymentAction,
+    Action::AwaitCustomer,
+    Action::CustomerReturns,
 ];
 
 impl TestContext {
@@ -62,8 +62,8 @@ impl TestContext {
             Action::Fail => drop(self.fail(placed).await),
             Action::Restart => drop(self.orders.increment_restarts(&order).await.unwrap()),
             Action::Park => drop(self.orders.park(&order).await.unwrap()),
-            Action::AwaitPaymentAction => drop(self.await_payment_action(placed).await),
-            Action::CompletePaymentAction => {
+            Action::AwaitCustomer => drop(self.await_payment_action(placed).await),
+            Action::CustomerReturns => {
                 drop(self.orders.complete_payment_action(&order).await.unwrap());
             }
         }
