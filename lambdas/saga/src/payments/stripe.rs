@@ -19,12 +19,11 @@
 //!
 //! # Authentication by the customer
 //!
-//! A bank can require that the customer authenticates (3D Secure). The confirmation then ends in the status
-//! `requires_action`, and the customer continues it with Stripe, not with this client. A repeated
-//! confirmation gets the stored response, which is older than what the customer has done since, so the client
-//! looks at the payment. Under a key of which Stripe has stored no response, it would start the
-//! authentication again, and the first page would be invalid; so callers use
-//! [`PaymentProvider::find_confirmation`] first when the payment may have been confirmed.
+//! After `requires_action` (3D Secure) the customer continues the confirmation with Stripe, not with this
+//! client. A repeated confirmation gets the stored response, which can be older than the payment's status.
+//! Under a key of which Stripe has stored no response, it starts the authentication again and makes the first
+//! page invalid. So callers use [`PaymentProvider::find_confirmation`] first when the payment may have been
+//! confirmed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -228,10 +227,8 @@ impl PaymentProvider for Stripe {
 
     async fn find_confirmation(&self, payment: &PaymentId) -> Result<Option<Confirmation>, PaymentError> {
         let intent = self.retrieve(payment).await?;
-        match intent.shows_confirmation() {
-            true => intent.into_confirmation().map(Some),
-            false => Ok(None),
-        }
+        let is_confirmed = intent.shows_confirmation();
+        is_confirmed.then(|| intent.into_confirmation()).transpose()
     }
 
     async fn find(&self, payment: &PaymentId) -> Result<PaymentStatus, PaymentError> {
