@@ -1,0 +1,245 @@
+//! Each corruption of a consistent snapshot violates exactly the expected invariants.
+
+use std::collections::BTreeSet;
+
+use domain::OrderStatus;
+use orders::{Payment as PaymentState, PaymentIssue};
+
+use super::{
+    CANCELLED, COMPLETED, DECLINED, PRICE, REFUNDED, consistent_snapshot, id, order_id, payment, push_message,
+};
+use crate::consistency::{ClientObservation, Invariant, MailKind, OutboxEntry, SystemSnapshot};
+
+/// Changes a consistent snapshot or its observations so that they violate an invariant.
+type Corruption = fn(&mut SystemSnapshot, &mut Vec<ClientObservation>);
+
+fn violations_after(corrupt: Corruption) -> Vec<Invariant> {
+    let (mut snapshot, mut observations) = consistent_snapshot();
+    corrupt(&mut snapshot, &mut observations);
+    snapshot.check_invariants(&observations).violated_invariants()
+}
+
+#[test]
+fn flagged_order_may_lack_its_refund() {
+    let violations = violations_after(|snapshot, _| {
+        snapshot.payments[REFUNDED].has_failed_refund = true;
+        snapshot.payments[REFUNDED].refunded = 0;
+        snapshot.orders[REFUNDED].payment_issue = Some(PaymentIssue::RefundFailed);
+    });
+    assert_eq!(violations, []);
+}
+
+/// Each corruption with all invariants that it violates.
+const CORRUPTIONS: [(Corruption, &[Invariant]); 40] = [
+    (
+        |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
+        &[Invariant::PaymentIssuesFlagged],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.payments[REFUNDED].has_failed_refund = true;
+            snapshot.payments[REFUNDED].refunded = 0;
+        },
+        &[
+            Invariant::UncompletedChargesRefunded,
+            Invariant::PaymentIssuesFlagged,
+        ],
+    ),
+    (
+        |_, observations| _ = observations[0].order_ids.insert(order_id(99)),
+        &[
+            Invariant::AcceptedOrdersExist,
+            Invariant::OneOrderPerIdempotencyKey,
+        ],
+    ),
+    (
+        |_, observations| observations[0].order_ids = [order_id(99)].into(),
+        &[Invariant::AcceptedOrdersExist, Invariant::NoUnacknowledgedOrders],
+    ),
+    (
+        |_, observations| _ = observations.pop(),
+        &[Invariant::NoUnacknowledgedOrders],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.orders[CANCELLED].status = OrderStatus::Pending;
+            snapshot.orders[CANCELLED].history.truncate(1);
+        },
+        &[Invariant::OrdersReachFinalStatus],
+    ),
+    (
+        |snapshot, _| _ = snapshot.orders[COMPLETED].history.remove(1),
+        &[Invariant::ValidTransitions],
+    ),
+    (
+        |snapshot, _| _ = snapshot.orders[COMPLETED].history.pop(),
+        &[Invariant::ValidTransitions],
+    ),
+    (
+        |snapshot, _| _ = snapshot.orders[COMPLETED].history.remove(0),
+        &[Invariant::ValidTransitions],
+    ),
+    (
+        |snapshot, _| snapshot.products[0].quantity = 7,
+        &[Invariant::QuantityMatchesMovements],
+    ),
+    (
+        |snapshot, _| snapshot.products[0].committed = 4,
+        &[Invariant::QuantityMatchesMovements],
+    ),
+    (
+        |snapshot, _| snapshot.products[0].reserved = 2,
+        &[Invariant::ReservedMatchesReservations],
+    ),
+    (
+        |snapshot, _| snapshot.reservations[REFUNDED].status = "reserved".into(),
+        &[Invariant::NoOrphanReservations],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.reservations[DECLINED].status = "reserved".into();
+            snapshot.reservations[DECLINED].id = id(99);
+        },
+        &[Invariant::NoOrphanReservations],
+    ),
+    (
+        |snapshot, _| snapshot.reservations[COMPLETED].status = "reserved".into(),
+        &[
+            Invariant::NoOrphanReservations,
+            Invariant::CompletedOrdersCommitStock,
+        ],
+    ),
+    (
+        |snapshot, _| snapshot.reservations[COMPLETED].status = "released".into(),
+        &[Invariant::CompletedOrdersCommitStock],
+    ),
+    (
+        |snapshot, _| snapshot.reservations[COMPLETED].quantities[0].1 = 1,
+        &[Invariant::CompletedOrdersCommitStock],
+    ),
+    (
+        |snapshot, _| _ = snapshot.reservations.remove(COMPLETED),
+        &[Invariant::CompletedOrdersCommitStock],
+    ),
+    (
+        |snapshot, _| snapshot.reservations[REFUNDED].status = "committed".into(),
+        &[Invariant::CommittedStockHasCompletedOrder],
+    ),
+    (
+        |snapshot, _| snapshot.payments[COMPLETED].charged = false,
+        &[Invariant::CompletedOrdersChargedInFull],
+    ),
+    (
+        |snapshot, _| snapshot.payments[COMPLETED].amount = 1,
+        &[Invariant::CompletedOrdersChargedInFull],
+    ),
+    (
+        |snapshot, _| snapshot.payments[COMPLETED].refunded = PRICE * 2,
+        &[Invariant::CompletedOrdersChargedInFull],
+    ),
+    (
+        |snapshot, _| snapshot.payments.push(payment(COMPLETED, true, 0)),
+        &[Invariant::CompletedOrdersChargedInFull, Invariant::NoDoubleCharge],
+    ),
+    (
+        |snapshot, _| snapshot.payments.push(payment(REFUNDED, true, PRICE * 2)),
+        &[Invariant::NoDoubleCharge],
+    ),
+    (
+        |snapshot, _| snapshot.payments[REFUNDED].refunded = 0,
+        &[Invariant::UncompletedChargesRefunded],
+    ),
+    (
+        |snapshot, _| snapshot.payments[REFUNDED].refunded = PRICE * 4,
+        &[Invariant::UncompletedChargesRefunded],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.payments[REFUNDED].order_id = None;
+            snapshot.payments[REFUNDED].refunded = 0;
+            snapshot.orders[REFUNDED].payment = None;
+            snapshot.mails[REFUNDED].kind = MailKind::Failed;
+        },
+        &[Invariant::UncompletedChargesRefunded],
+    ),
+    (
+        |snapshot, _| snapshot.payments[DECLINED].charged = true,
+        &[
+            Invariant::UncompletedChargesRefunded,
+            Invariant::PaymentStateRecorded,
+        ],
+    ),
+    (
+        |snapshot, _| snapshot.orders[COMPLETED].payment = Some(PaymentState::Claimed),
+        &[Invariant::PaymentStateRecorded],
+    ),
+    (
+        |snapshot, _| _ = snapshot.mails.remove(COMPLETED),
+        &[Invariant::OutcomeMailSent],
+    ),
+    (
+        |snapshot, _| snapshot.mails[DECLINED].order_id = Some(order_id(CANCELLED)),
+        &[Invariant::OutcomeMailSent, Invariant::MailMatchesOutcome],
+    ),
+    (
+        |snapshot, _| snapshot.mails[COMPLETED].kind = MailKind::Failed,
+        &[Invariant::MailMatchesOutcome],
+    ),
+    (
+        |snapshot, _| snapshot.mails[DECLINED].kind = MailKind::FailedAndRefunded,
+        &[Invariant::MailMatchesOutcome],
+    ),
+    (
+        |snapshot, _| push_message(snapshot, "order-processing-dlq", "poison"),
+        &[Invariant::NoDeadLetters],
+    ),
+    (
+        |snapshot, _| push_message(snapshot, "event-parking-queue", "an event"),
+        &[Invariant::NoDeadLetters],
+    ),
+    (
+        |snapshot, _| push_message(snapshot, "order-processing-queue", "work"),
+        &[Invariant::WorkQueuesEmpty],
+    ),
+    (
+        |snapshot, _| {
+            snapshot.outbox.push(OutboxEntry {
+                store: "outbox.inventory_events".to_owned(),
+                event_id: "1".to_owned(),
+                detail_type: "StockLow".to_owned(),
+                detail: "{}".to_owned(),
+            });
+        },
+        &[Invariant::OutboxesEmpty],
+    ),
+    (
+        |snapshot, _| snapshot.executions[0].status = "FAILED".into(),
+        &[Invariant::ExecutionsSucceeded],
+    ),
+    (
+        |snapshot, _| {
+            snapshot
+                .observed_events
+                .retain(|observed| observed.detail_type != "OrderFailed")
+        },
+        &[Invariant::OutcomeEventPublished],
+    ),
+    (
+        |snapshot, _| snapshot.observed_events[0].trace_id = "0".repeat(32),
+        &[Invariant::SingleTracePerOrder],
+    ),
+];
+
+#[test]
+fn each_corruption_violates_the_expected_invariants() {
+    let mut violated = BTreeSet::new();
+    for (number, (corrupt, invariants)) in CORRUPTIONS.into_iter().enumerate() {
+        assert_eq!(violations_after(corrupt), invariants, "corruption {number}");
+        violated.extend(invariants);
+    }
+    assert_eq!(
+        violated,
+        BTreeSet::from_iter(&Invariant::ALL),
+        "the corruptions cover every invariant"
+    );
+}

@@ -1,0 +1,197 @@
+//! Unit tests of the checks. This module builds a consistent snapshot, which the tests change.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod corruptions;
+mod reports;
+mod snapshots;
+
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
+use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
+use events::{TraceParent, order::OrderLine};
+use orders::{Order, Payment as PaymentState, StatusChange};
+use uuid::Uuid;
+
+use super::{
+    ClientObservation, MailKind, ObservedEvent, OrderMail, Payment, ProductStock, Reservation, SagaExecution,
+    SystemSnapshot,
+};
+
+const PRICE: i64 = 700;
+
+/// The orders of the consistent snapshot, by outcome.
+const COMPLETED: usize = 0;
+const REFUNDED: usize = 1;
+const DECLINED: usize = 2;
+const CANCELLED: usize = 3;
+
+fn id(number: usize) -> Uuid {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number as u128)
+}
+
+fn order_id(number: usize) -> OrderId {
+    OrderId(id(number))
+}
+
+fn product_id() -> ProductId {
+    ProductId(id(1000))
+}
+
+fn user_id() -> UserId {
+    UserId(id(2000))
+}
+
+fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>) -> Order {
+    let at = DateTime::UNIX_EPOCH;
+    let status = *statuses.last().unwrap();
+    Order {
+        user_id: user_id(),
+        order_id: order_id(number),
+        status,
+        currency: Currency::JPY,
+        total_amount: PRICE * 2,
+        items: vec![OrderLine {
+            product_id: product_id(),
+            product_name: "Lantern".to_owned(),
+            quantity: Quantity::new(2).unwrap(),
+            price: PRICE,
+        }],
+        payment_method: "pm_card_visa".to_owned(),
+        contact_email: "customer@example.com".to_owned(),
+        created_at: at,
+        updated_at: at,
+        history: statuses
+            .iter()
+            .map(|status| StatusChange { status: *status, at })
+            .collect(),
+        reason: (status == OrderStatus::Failed).then_some(FailureReason::InternalError),
+        payment_id: payment.map(|_| PaymentId(format!("pi_{number}"))),
+        payment,
+        payment_action: None,
+        payment_action_expires_at: None,
+        payment_closed: status == OrderStatus::Failed,
+        created_event_id: None,
+        final_event_id: None,
+        open: None,
+        restarted_at: None,
+        restart_limit: None,
+        parked_at: None,
+        restarts: 0,
+        traceparent: TraceParent::root(at),
+        ttl: 0,
+        order_mails: None,
+        mail_language: None,
+        payment_issue: None,
+    }
+}
+
+fn payment(number: usize, charged: bool, refunded: i64) -> Payment {
+    Payment {
+        id: format!("pi_{number}"),
+        order_id: Some(order_id(number)),
+        amount: PRICE * 2,
+        charged,
+        refunded,
+        has_failed_refund: false,
+        disputed: false,
+    }
+}
+
+fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
+    use OrderStatus::{Cancelled, Completed, Failed, Pending, Processing};
+    let orders = vec![
+        order(
+            COMPLETED,
+            &[Pending, Processing, Completed],
+            Some(PaymentState::Captured),
+        ),
+        order(
+            REFUNDED,
+            &[Pending, Processing, Failed],
+            Some(PaymentState::Refunded),
+        ),
+        order(
+            DECLINED,
+            &[Pending, Processing, Failed],
+            Some(PaymentState::Claimed),
+        ),
+        order(CANCELLED, &[Pending, Cancelled], None),
+    ];
+    let reservation = |number: usize, status: &str| Reservation {
+        id: id(number),
+        status: status.to_owned(),
+        quantities: vec![(product_id(), 2)],
+    };
+    let mail = |number: usize, kind: MailKind| OrderMail {
+        order_id: Some(order_id(number)),
+        kind,
+    };
+    let observed = |order: &Order| {
+        let end = match order.status {
+            Completed => "OrderCompleted",
+            Cancelled => "OrderCancelled",
+            _ => "OrderFailed",
+        };
+        ["OrderCreated", end].map(|kind| ObservedEvent {
+            correlation_id: order.order_id.0,
+            detail_type: kind.to_owned(),
+            trace_id: order.traceparent.trace_id(),
+        })
+    };
+    let observations = orders.iter().map(|order| ClientObservation {
+        user_id: user_id(),
+        idempotency_key: format!("key of {}", order.order_id),
+        order_ids: BTreeSet::from([order.order_id]),
+    });
+    let observations = observations.collect();
+    let snapshot = SystemSnapshot {
+        products: vec![ProductStock {
+            id: product_id(),
+            adjusted: 10,
+            committed: 2,
+            open_reserved: 0,
+            quantity: 8,
+            reserved: 0,
+        }],
+        reservations: vec![
+            reservation(COMPLETED, "committed"),
+            reservation(REFUNDED, "released"),
+            reservation(DECLINED, "released"),
+        ],
+        outbox: Vec::new(),
+        payments: vec![
+            payment(COMPLETED, true, 0),
+            payment(REFUNDED, true, PRICE * 2),
+            payment(DECLINED, false, 0),
+        ],
+        mails: vec![
+            mail(COMPLETED, MailKind::Completed),
+            mail(REFUNDED, MailKind::FailedAndRefunded),
+            mail(DECLINED, MailKind::Failed),
+        ],
+        queues: [
+            "order-processing-queue",
+            "order-processing-dlq",
+            "event-parking-queue",
+            "order-parking-queue",
+        ]
+        .map(|name| (name.to_owned(), Vec::new()))
+        .into(),
+        executions: (0..4)
+            .map(|number| SagaExecution {
+                name: order_id(number).to_string(),
+                order_id: Some(order_id(number)),
+                status: "SUCCEEDED".to_owned(),
+            })
+            .collect(),
+        observed_events: orders.iter().flat_map(observed).collect(),
+        orders,
+    };
+    (snapshot, observations)
+}
+
+fn push_message(snapshot: &mut SystemSnapshot, queue: &str, body: &str) {
+    snapshot.queues.get_mut(queue).unwrap().push(body.to_owned());
+}
