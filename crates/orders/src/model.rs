@@ -70,6 +70,10 @@ pub struct Order {
     /// Until when the customer can complete the action. A second request of an action does not change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_action_expires_at: Option<Timestamp>,
+    /// Until when the order waits for its customer. Set while `payment_action` is, and part of the index of
+    /// open orders, from which order-reconciler takes only orders that do not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<Timestamp>,
     /// True once compensation has closed the order to payment and completion.
     #[serde(default)]
     pub payment_closed: bool,
@@ -170,6 +174,7 @@ impl Order {
             payment: None,
             payment_action: None,
             payment_action_expires_at: None,
+            waits_until: None,
             payment_closed: false,
             final_event_id: None,
             created_event_id: None,

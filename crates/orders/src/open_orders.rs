@@ -16,7 +16,7 @@ use crate::{
     store::{OrderUpdate, WriteOutcome},
 };
 
-/// Index of open orders in the orders table: keys `open` and `order_id`, projection keys only.
+/// Index of open orders in the orders table: keys `open` and `order_id`, with the attribute `waits_until`.
 pub const OPEN_ORDERS_INDEX: &str = "open-orders-index";
 
 /// The number of restarts of a saga before its order is parked.
@@ -37,7 +37,8 @@ pub struct OpenOrders {
     /// Number of open orders; a lower bound if there are hundreds of thousands.
     pub count: u64,
     pub oldest: Option<OrderId>,
-    /// Orders placed before the requested time, oldest first, up to the requested limit.
+    /// Orders placed before the requested time that do not wait for their customer, oldest first, up to the
+    /// requested limit.
     pub overdue: Vec<(UserId, OrderId)>,
 }
 
@@ -46,6 +47,8 @@ pub struct OpenOrders {
 struct OrderKey {
     user_id: UserId,
     order_id: OrderId,
+    #[serde(default)]
+    waits_until: Option<Timestamp>,
 }
 
 /// The index shard of an order, which is the value of its attribute `open`.
@@ -69,8 +72,9 @@ impl Order {
 }
 
 impl Orders {
-    /// Returns a summary of the open orders, with up to `limit` of those placed before `before`. The index is
-    /// eventually consistent, so a returned order may just have ended.
+    /// Returns a summary of the open orders, with up to `limit` of those that were placed before `before` and
+    /// do not wait for their customer. The index is eventually consistent, so a returned order may just have
+    /// ended.
     pub async fn open_orders(&self, before: Timestamp, limit: usize) -> Result<OpenOrders, StoreError> {
         let mut open = OpenOrders::default();
         let shards: Vec<String> = (0..SHARDS).map(|shard| shard.to_string()).collect();
@@ -98,6 +102,10 @@ impl Orders {
         before: Timestamp,
         limit: usize,
     ) -> Result<OpenOrders, StoreError> {
+        let now = self.clock.now();
+        let is_overdue = |key: &OrderKey| {
+            key.order_id.created_at() < before && key.waits_until.is_none_or(|until| until <= now)
+        };
         let mut open = OpenOrders::default();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         for _ in 0..MAX_PAGES_PER_SHARD {
@@ -117,9 +125,9 @@ impl Orders {
             open.count += keys.len() as u64;
             open.oldest = open.oldest.or(keys.first().map(|key| key.order_id));
             let remaining = limit - open.overdue.len();
-            let overdue = keys.into_iter().filter(|key| key.order_id.created_at() < before);
+            let overdue = keys.into_iter().filter(is_overdue).take(remaining);
             open.overdue
-                .extend(overdue.take(remaining).map(|key| (key.user_id, key.order_id)));
+                .extend(overdue.map(|key| (key.user_id, key.order_id)));
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
                 break;

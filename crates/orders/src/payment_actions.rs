@@ -23,10 +23,7 @@ impl Order {
     /// Whether the saga waits for the customer at this time. Afterwards the payment is cancelled.
     #[must_use]
     pub fn awaits_payment_action_at(&self, now: Timestamp) -> bool {
-        self.awaits_payment_action()
-            && self
-                .payment_action_expires_at
-                .is_some_and(|expires_at| now < expires_at)
+        self.waits_until.is_some_and(|until| now < until)
     }
 }
 
@@ -46,10 +43,8 @@ impl Orders {
     ) -> Result<(), ClaimError> {
         let at = self.clock.now();
         let order = self.find(user_id, order_id).await?.ok_or(ClaimError::NotFound)?;
-        if order
-            .payment_action_expires_at
-            .is_some_and(|expires_at| expires_at <= at)
-        {
+        let expires_at = order.payment_action_expires_at.unwrap_or(at + time_limit);
+        if expires_at <= at {
             return Err(ClaimError::ActionExpired);
         }
         let update = OrderUpdate::for_order(user_id, order_id)
@@ -58,7 +53,8 @@ impl Orders {
             .require_eq("payment_id", payment_id)
             .require_eq("payment", Payment::Claimed)
             .set("payment_action", action)
-            .set_if_absent("payment_action_expires_at", at + time_limit);
+            .set("waits_until", expires_at)
+            .set_if_absent("payment_action_expires_at", expires_at);
         match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Applied => Ok(()),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
@@ -87,7 +83,7 @@ impl Orders {
             .set("restarts", restarts)
             .set("restart_limit", order.restart_limit() + 1)
             .set("restarted_at", at)
-            .remove("payment_action");
+            .end_wait();
         let key = (order.user_id, order.order_id);
         match self.try_write(key, update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),

@@ -79,7 +79,7 @@ impl Orders {
             .require_ne("status", OrderStatus::Failed)
             .set("payment", Payment::Captured)
             .set("updated_at", at)
-            .remove("payment_action");
+            .end_wait();
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
@@ -104,7 +104,7 @@ impl Orders {
         let update = OrderUpdate::for_order(user_id, order_id)
             .require_status(&not_completed)
             .set("payment_closed", true)
-            .remove("payment_action");
+            .end_wait();
         match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Rejected(_) => Err(CloseError::Completed),
             WriteOutcome::NotFound => Err(CloseError::NotFound),
@@ -206,7 +206,7 @@ impl Orders {
             .set("reason", reason)
             .set("payment_closed", true)
             .set("final_event_id", event.event_id)
-            .remove("payment_action");
+            .end_wait();
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event.event_id)),
             WriteOutcome::NotFound => Err(FailError::NotFound),

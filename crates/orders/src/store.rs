@@ -218,6 +218,11 @@ impl OrderUpdate {
         self
     }
 
+    /// Ends the wait for the customer's action, if there is one.
+    pub(crate) fn end_wait(self) -> Self {
+        self.remove("payment_action").remove("waits_until")
+    }
+
     fn into_update(self, table: &str) -> Result<Update, StoreError> {
         let (user_id, order_id) = self.key;
         let clause = |keyword, parts: Vec<String>| match parts.is_empty() {

@@ -204,6 +204,7 @@ mod tests {
             payment: Some(Payment::Captured),
             payment_action: None,
             payment_action_expires_at: None,
+            waits_until: None,
             payment_closed: false,
             final_event_id: None,
             created_event_id: None,

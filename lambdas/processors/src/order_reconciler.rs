@@ -10,8 +10,9 @@
 //! | ended, but the order is still open | starts the saga again, up to [`orders::MAX_RESTARTS`] times |
 //! | ended after the last restart | parks the order, sends it to the parking queue, raises an alarm |
 //!
-//! An order that waits for its customer to authenticate the payment has no execution. The function skips it
-//! until the time for that has passed, and then starts the saga again, which ends the order.
+//! An order that waits for its customer to authenticate the payment has no execution. The index of open
+//! orders has the end of the wait. The function leaves the order out until then. Afterwards it starts the
+//! saga again, which ends the order.
 //!
 //! A parked order stays in the index of open orders, apart from the others, and its age is a metric with an
 //! alarm. `xtask redrive` removes the time at which it was parked; the next run then makes it an open order

@@ -1,7 +1,7 @@
 //! Orders that wait for their customer to authenticate the payment.
 
 use chrono::TimeDelta;
-use domain::{Clock, CustomerSecret, PaymentAction, PaymentId};
+use domain::{Clock, CustomerSecret, OrderId, PaymentAction, PaymentId};
 use orders::{ClaimError, MAX_RESTARTS, Orders};
 
 use crate::support::{PlacedOrder, TestContext};
@@ -62,6 +62,23 @@ async fn second_request_does_not_extend_the_time() {
         await_with(&later(11), &placed, &placed.payment_id).await,
         Err(ClaimError::ActionExpired)
     ));
+}
+
+#[tokio::test]
+async fn waiting_order_is_overdue_after_its_time_or_its_return() {
+    let context = TestContext::new().await;
+    let (expired, returned) = (context.place_waiting().await, context.place_waiting().await);
+    let overdue = async |minutes| -> Vec<OrderId> {
+        let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
+        let now = clock.now();
+        let open = context.with_clock(clock).open_orders(now, 10).await.unwrap();
+        assert_eq!(open.count, 2, "an order that waits is open");
+        open.overdue.into_iter().map(|(_, order_id)| order_id).collect()
+    };
+    assert_eq!(overdue(9).await, []);
+    assert!(context.complete_payment_action(&returned).await);
+    assert_eq!(overdue(9).await, [returned.order_id]);
+    assert_eq!(overdue(11).await, [expired.order_id, returned.order_id]);
 }
 
 #[tokio::test]

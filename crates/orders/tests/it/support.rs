@@ -136,12 +136,14 @@ async fn create_table(client: &Client, table: &str, name: &str) {
 }
 
 async fn create_orders_table(client: &Client, table: &str) {
-    let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly);
+    let projection = Projection::builder()
+        .projection_type(ProjectionType::Include)
+        .non_key_attributes("waits_until");
     let index = GlobalSecondaryIndex::builder()
         .index_name(OPEN_ORDERS_INDEX)
         .key_schema(key_element("open", KeyType::Hash))
         .key_schema(key_element("order_id", KeyType::Range))
-        .projection(keys_only.build());
+        .projection(projection.build());
     let request = client
         .create_table()
         .table_name(table)

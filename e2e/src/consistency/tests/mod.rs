@@ -71,6 +71,7 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         payment,
         payment_action: None,
         payment_action_expires_at: None,
+        waits_until: None,
         payment_closed: status == OrderStatus::Failed,
         created_event_id: None,
         final_event_id: None,

@@ -6,7 +6,7 @@ use aws_sdk_sfn::{
     types::{ExecutionStatus, StateMachineType},
 };
 use chrono::TimeDelta;
-use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
+use domain::{Clock, Currency, Language, Money, ProductId, Quantity, Timestamp, UserId, ids::uuid_v7};
 use events::TraceParent;
 use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
@@ -107,6 +107,20 @@ impl TestContext {
         let detail: Value = serde_json::from_str(&event.detail).unwrap();
         let event = json!({"source": event.source, "detail-type": event.detail_type, "detail": detail});
         (order, event)
+    }
+
+    /// Puts an item of this age that the index of open orders lists, but that is no complete order.
+    pub async fn put_unreadable_order(&self, age: TimeDelta, waits_until: Option<Timestamp>) {
+        let id = AttributeValue::S(uuid_v7(now() - age).to_string());
+        let put = self.dynamo.put_item().table_name(&self.tables.orders);
+        let mut put = put
+            .item("user_id", id.clone())
+            .item("order_id", id)
+            .item("open", AttributeValue::S("0".to_owned()));
+        if let Some(until) = waits_until {
+            put = put.item("waits_until", AttributeValue::S(until.to_rfc3339()));
+        }
+        put.send().await.unwrap();
     }
 
     pub async fn load_order(&self, order: &Order) -> Order {
@@ -425,16 +439,7 @@ async fn express_sagas_are_restarted_by_age() {
 async fn unreadable_order_does_not_block_the_others() {
     let context = TestContext::new().await;
     let (order, _) = context.place_order(TimeDelta::zero()).await;
-    let text = |text: String| AttributeValue::S(text);
-    let broken = uuid_v7(now() - TimeDelta::hours(1)).to_string();
-    let put = context.dynamo.put_item().table_name(&context.tables.orders);
-    put.item("user_id", text(broken.clone()))
-        .item("order_id", text(broken))
-        .item("open", text("0".to_owned()))
-        .send()
-        .await
-        .unwrap();
-
+    context.put_unreadable_order(TimeDelta::hours(1), None).await;
     let reconciler = context.start_reconciler().await;
     assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 1));
     assert_eq!(context.execution_names(None).await, [order.order_id.to_string()]);

@@ -30,7 +30,8 @@ pub async fn create_orders_table(aws: &SdkConfig) -> String {
         .key_schema(key("order_id", KeyType::Range))
         .projection(
             Projection::builder()
-                .projection_type(ProjectionType::KeysOnly)
+                .projection_type(ProjectionType::Include)
+                .non_key_attributes("waits_until")
                 .build(),
         );
     let table = DynamoDb::new(aws)

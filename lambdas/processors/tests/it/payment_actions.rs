@@ -10,7 +10,7 @@ use orders::Order;
 use serde_json::{Value, json};
 
 use crate::{
-    batch_item_failures,
+    batch_item_failures, now,
     order_reconciler::{TestContext, run_counts, run_once},
     sqs_event,
 };
@@ -144,6 +144,23 @@ async fn waiting_order_is_skipped_until_its_time_has_passed() {
     ];
     names.sort();
     assert_eq!(context.execution_names(None).await, names);
+}
+
+/// The waiting orders are older than the stuck one, and more than a run reads. A run that read one of them
+/// would count it as failed.
+#[tokio::test]
+async fn waiting_orders_do_not_delay_a_stuck_one() {
+    let context = TestContext::with_ending_executions().await;
+    for _ in 0..250 {
+        let waits_until = now() + TimeDelta::minutes(5);
+        context
+            .put_unreadable_order(TimeDelta::minutes(5), Some(waits_until))
+            .await;
+    }
+    let (stuck, _) = context.place_order(TimeDelta::minutes(1)).await;
+    let reconciler = context.start_reconciler().await;
+    assert_eq!(run_once(&reconciler).await, run_counts(1, 0, 0));
+    assert_eq!(context.execution_names(None).await, [stuck.order_id.to_string()]);
 }
 
 /// An Express execution cannot be described. A customer who returns often uses no restart of the reconciler.
