@@ -256,7 +256,8 @@ impl OrderService {
         Ok(order)
     }
 
-    /// Cancels an order. The operation is idempotent.
+    /// Cancels an order: at once, or by its saga if the payment waits for the customer. The returned order is
+    /// `processing` in the second case. The operation is idempotent.
     pub async fn cancel(&self, customer: UserId, order_id: OrderId) -> Result<Order, CancelError> {
         let find = async || {
             self.orders
@@ -269,7 +270,7 @@ impl OrderService {
         let context = find().await?.event_context();
         match self.orders.cancel(customer, order_id, context).await {
             Ok((order, event)) => {
-                self.relay.notify_committed(vec![event]);
+                self.relay.notify_committed(event.into_iter().collect());
                 Ok(order)
             }
             Err(CancelError::TooLate(OrderStatus::Cancelled)) => find().await,

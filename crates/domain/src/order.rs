@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 /// ```text
 /// pending ──► processing ──► completed
 ///    │             │
-///    ├─► cancelled └───────► failed
-///    └─► failed
+///    ├─► cancelled ├───────► cancelled
+///    └─► failed    └───────► failed
 /// ```
 ///
-/// An order is `pending` until the payment step claims it. The customer can cancel it until then.
+/// An order is `pending` until the payment step claims it. The customer can cancel it until then, and while
+/// the payment waits for them. In the second case the saga ends the payment first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
@@ -25,7 +26,7 @@ pub enum OrderStatus {
     Completed,
     /// Rejected or compensated: no money is owed and no stock is reserved.
     Failed,
-    /// Cancelled by the customer before payment.
+    /// Cancelled by the customer: no money is owed and no stock is reserved.
     Cancelled,
 }
 
@@ -49,9 +50,9 @@ impl OrderStatus {
     pub fn predecessors(self) -> &'static [Self] {
         match self {
             Self::Pending => &[],
-            Self::Processing | Self::Cancelled => &[Self::Pending],
+            Self::Processing => &[Self::Pending],
             Self::Completed => &[Self::Processing],
-            Self::Failed => &[Self::Pending, Self::Processing],
+            Self::Failed | Self::Cancelled => &[Self::Pending, Self::Processing],
         }
     }
 
@@ -135,6 +136,7 @@ mod tests {
                 "pending → cancelled",
                 "processing → completed",
                 "processing → failed",
+                "processing → cancelled",
             ]
         );
     }
@@ -160,10 +162,9 @@ mod tests {
                 prop_assert_eq!(occurrences, 1, "{} twice", status);
                 prop_assert_eq!(status.is_final(), !OrderStatus::OPEN.contains(status));
             }
-            // An order completes only after its payment started, and cannot be cancelled after that.
+            // An order completes only after its payment started.
             let payment_started = history.contains(&OrderStatus::Processing);
             prop_assert!(payment_started || !history.contains(&OrderStatus::Completed));
-            prop_assert!(!(payment_started && history.contains(&OrderStatus::Cancelled)));
         }
     }
 }

@@ -146,13 +146,18 @@ impl Orders {
         }
     }
 
-    /// Cancels an order whose payment has not been claimed.
+    /// Cancels an order. Returns it with the event added to the outbox.
+    ///
+    /// An order whose payment has not been claimed is cancelled at once. If the payment waits for the
+    /// customer, the order is closed to payment, and its status stays `processing` until the execution of the
+    /// saga that the event starts has cancelled the payment and released the stock. A repetition returns no
+    /// event until then.
     pub async fn cancel(
         &self,
         user_id: UserId,
         order_id: OrderId,
         context: EventContext,
-    ) -> Result<(Order, OutboxEvent), CancelError> {
+    ) -> Result<(Order, Option<OutboxEvent>), CancelError> {
         let at = self.clock.now();
         let data = OrderCancelled {
             order_id,
@@ -160,12 +165,14 @@ impl Orders {
             cancelled_at: at,
         };
         let event = OutboxEvent::from(&Envelope::new(data, at, context));
-        let update = OrderUpdate::for_order(user_id, order_id).transition_to(OrderStatus::Cancelled, at);
+        let update = OrderUpdate::for_order(user_id, order_id)
+            .transition_to(OrderStatus::Cancelled, at)
+            .require_status(&[OrderStatus::Pending]);
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::NotFound => Err(CancelError::NotFound),
-            WriteOutcome::Rejected(order) => Err(CancelError::TooLate(order.status)),
+            WriteOutcome::Rejected(order) => self.cancel_waiting(*order).await,
             WriteOutcome::Applied => match self.find(user_id, order_id).await? {
-                Some(order) => Ok((order, event)),
+                Some(order) => Ok((order, Some(event))),
                 None => Err(CancelError::NotFound),
             },
         }

@@ -77,7 +77,11 @@ pub struct Order {
     /// True once compensation has closed the order to payment and completion.
     #[serde(default)]
     pub payment_closed: bool,
-    /// Id of the order's `OrderCompleted` or `OrderFailed` event. A repeated saga step publishes it.
+    /// True once the customer has cancelled the order while its payment waited for them. The compensation
+    /// then ends with the status `cancelled`.
+    #[serde(default)]
+    pub cancellation_requested: bool,
+    /// Id of the event with which the saga has ended the order. A repeated saga step publishes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_event_id: Option<domain::EventId>,
     /// Id of the `OrderCreated` event: the causation id of the saga's events.
@@ -176,6 +180,7 @@ impl Order {
             payment_action_expires_at: None,
             waits_until: None,
             payment_closed: false,
+            cancellation_requested: false,
             final_event_id: None,
             created_event_id: None,
             open: Some(open_orders::shard(order_id)),

@@ -1,15 +1,16 @@
 //! Payments that wait for the customer: recording the required action, and continuing the saga after it.
 //!
-//! While the action is awaited, no execution of the saga runs. [`Orders::complete_payment_action`] ends the
-//! wait once, and its event starts the next execution. That execution looks at the payment, and either goes
-//! on or requests the action again.
+//! While the action is awaited, no execution of the saga runs. [`Orders::complete_payment_action`] or
+//! [`Orders::cancel`] ends the wait once, and its event starts the next execution. After a completion, that
+//! execution looks at the payment, and either goes on or requests the action again. After a cancellation, it
+//! finds the order closed to payment and compensates.
 
 use chrono::TimeDelta;
 use domain::{OrderId, OrderStatus, PaymentAction, PaymentId, Timestamp, UserId};
 use events::{Envelope, OutboxEvent, order::PaymentActionCompleted};
 
 use crate::{
-    ClaimError, Order, Orders, Payment, StoreError,
+    CancelError, ClaimError, Order, Orders, Payment, StoreError,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -68,6 +69,45 @@ impl Orders {
     /// count towards the order's restart limit. Returns `None` if the order does not wait, or no longer as
     /// `order` was read.
     pub async fn complete_payment_action(&self, order: &Order) -> Result<Option<OutboxEvent>, StoreError> {
+        let (update, event) = self.continue_saga(order);
+        let key = (order.user_id, order.order_id);
+        match self.try_write(key, update, Some(&event)).await? {
+            WriteOutcome::Applied => Ok(Some(event)),
+            WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
+        }
+    }
+
+    /// Closes an order that waits for its customer to payment, so that its saga cancels it. Fails with
+    /// `TooLate` if the order does not wait.
+    pub(crate) async fn cancel_waiting(
+        &self,
+        mut order: Order,
+    ) -> Result<(Order, Option<OutboxEvent>), CancelError> {
+        let key = (order.user_id, order.order_id);
+        // Each repetition follows a change that another caller has made.
+        while order.awaits_payment_action() {
+            let (update, event) = self.continue_saga(&order);
+            let update = update
+                .set("payment_closed", true)
+                .set("cancellation_requested", true);
+            match self.try_write(key, update, Some(&event)).await? {
+                WriteOutcome::Applied => {
+                    let order = self.find(key.0, key.1).await?.ok_or(CancelError::NotFound)?;
+                    return Ok((order, Some(event)));
+                }
+                WriteOutcome::Rejected(changed) => order = *changed,
+                WriteOutcome::NotFound => return Err(CancelError::NotFound),
+            }
+        }
+        match order.status {
+            OrderStatus::Processing if order.cancellation_requested => Ok((order, None)),
+            status => Err(CancelError::TooLate(status)),
+        }
+    }
+
+    /// The update that ends the wait for the customer and counts the next execution, and the event that
+    /// starts it.
+    fn continue_saga(&self, order: &Order) -> (OrderUpdate, OutboxEvent) {
         let at = self.clock.now();
         let restarts = order.restarts + 1;
         let data = PaymentActionCompleted {
@@ -84,10 +124,6 @@ impl Orders {
             .set("restart_limit", order.restart_limit() + 1)
             .set("restarted_at", at)
             .end_wait();
-        let key = (order.user_id, order.order_id);
-        match self.try_write(key, update, Some(&event)).await? {
-            WriteOutcome::Applied => Ok(Some(event)),
-            WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
-        }
+        (update, event)
     }
 }

@@ -4,7 +4,7 @@
 use domain::{EventId, FailureReason, Money, OrderId, OrderStatus, PaymentId, UserId};
 use events::{
     Envelope, EventContext, OutboxEvent,
-    order::{OrderCompleted, OrderFailed},
+    order::{OrderCancelled, OrderCompleted, OrderFailed},
     payment::{PaymentProcessed, PaymentRefunded},
 };
 
@@ -54,8 +54,8 @@ impl Orders {
     }
 
     /// Records that the claimed payment was captured. Returns the event added to the outbox, or `None` if the
-    /// capture was already recorded. Fails once the order has failed, because compensation has by then
-    /// cancelled or refunded the payment and would not examine it again.
+    /// capture was already recorded. Fails once the order has failed or is cancelled, because compensation
+    /// has by then cancelled or refunded the payment and would not examine it again.
     pub async fn record_payment(
         &self,
         user_id: UserId,
@@ -76,15 +76,17 @@ impl Orders {
         let update = OrderUpdate::for_order(user_id, order_id)
             .require_eq("payment_id", payment_id)
             .require_eq("payment", Payment::Claimed)
-            .require_ne("status", OrderStatus::Failed)
+            .require_status(&[OrderStatus::Processing])
             .set("payment", Payment::Captured)
             .set("updated_at", at)
             .end_wait();
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
-            WriteOutcome::Rejected(order) if order.status == OrderStatus::Failed => Err(ClaimError::Closed),
-            WriteOutcome::Rejected(_) => Ok(None),
+            WriteOutcome::Rejected(order) => match order.status {
+                OrderStatus::Failed | OrderStatus::Cancelled => Err(ClaimError::Closed),
+                OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Completed => Ok(None),
+            },
         }
     }
 
@@ -183,8 +185,9 @@ impl Orders {
         }
     }
 
-    /// Marks an order as failed, unless its payment is captured and not refunded. Returns the id of the event
-    /// added to the outbox, or `None` if the customer had cancelled the order, which then stays cancelled.
+    /// Ends a compensated order, unless its payment is captured and not refunded: it is cancelled if its
+    /// customer has requested that, and failed otherwise. Returns the id of the event added to the outbox, or
+    /// `None` if the customer had cancelled the order before its payment was claimed.
     pub async fn fail(
         &self,
         user_id: UserId,
@@ -193,20 +196,37 @@ impl Orders {
         context: &EventContext,
     ) -> Result<Option<EventId>, FailError> {
         let at = self.clock.now();
-        let data = OrderFailed {
-            order_id,
-            user_id,
-            reason,
-            failed_at: at,
-        };
-        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let order = self.find(user_id, order_id).await?.ok_or(FailError::NotFound)?;
         let update = OrderUpdate::for_order(user_id, order_id)
-            .transition_to(OrderStatus::Failed, at)
             .require_ne("payment", Payment::Captured)
-            .set("reason", reason)
             .set("payment_closed", true)
-            .set("final_event_id", event.event_id)
             .end_wait();
+        // A compensation has closed the order by now, so that its customer can no longer request this.
+        let (update, event) = if order.cancellation_requested {
+            let data = OrderCancelled {
+                order_id,
+                user_id,
+                cancelled_at: at,
+            };
+            (
+                update.transition_to(OrderStatus::Cancelled, at),
+                OutboxEvent::from(&Envelope::new(data, at, context.clone())),
+            )
+        } else {
+            let data = OrderFailed {
+                order_id,
+                user_id,
+                reason,
+                failed_at: at,
+            };
+            (
+                update
+                    .transition_to(OrderStatus::Failed, at)
+                    .set("reason", reason),
+                OutboxEvent::from(&Envelope::new(data, at, context.clone())),
+            )
+        };
+        let update = update.set("final_event_id", event.event_id);
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event.event_id)),
             WriteOutcome::NotFound => Err(FailError::NotFound),

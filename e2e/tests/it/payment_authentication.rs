@@ -1,8 +1,8 @@
 //! Orders whose payment the customer must authenticate with the bank (3D Secure).
 
 use domain::OrderId;
-use e2e::system::{ApiCaller, TestSystem, eventually};
-use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
+use e2e::system::{ApiCaller, TestSystem, eventually, test_users::status_history};
+use fault_injection::{FunctionFault, NetworkFault, Rule, RuleId, Upstream};
 use serde_json::{Value, json};
 
 const METHOD: &str = "pm_card_threeDSecure2Required";
@@ -66,6 +66,46 @@ impl WaitingOrder {
         let refunds = self.system.refunds(payment["id"].as_str().unwrap()).await;
         assert_eq!(refunds, [Value::Null; 0]);
         assert_eq!(self.stock().await, (9, 0));
+    }
+
+    /// Makes the provider refuse to cancel the payment until the rule is removed.
+    async fn refuse_cancellation_of_the_payment(&self) -> RuleId {
+        let refused = Rule::for_operation(
+            Upstream::PaymentProvider,
+            "POST /v1/payment_intents/{id}/cancel",
+            NetworkFault::Refuse,
+        );
+        let payment = self.payment().await;
+        let refused = refused.containing(payment["id"].as_str().unwrap());
+        self.system.faults.add_rule(&refused).await.unwrap()
+    }
+
+    /// Approves the payment after the compensation has tried to cancel it, which `refusing` prevented.
+    async fn approve_during_the_compensation(&self, refusing: RuleId) {
+        let faults = &self.system.faults;
+        eventually("the cancellation of the payment", async || {
+            (faults.hits(refusing).await.unwrap() > 0).then_some(())
+        })
+        .await;
+        let approved = self.system.authenticate(&self.next_action, "approve").await;
+        assert_eq!(approved.0, 303);
+        faults.remove_rule(refusing).await.unwrap();
+    }
+
+    async fn assert_refunded(&self) {
+        let payment = self.payment().await;
+        let payment_id = payment["id"].as_str().unwrap();
+        eventually("the refund", async || {
+            let refunds = self.system.refunds(payment_id).await;
+            (refunds.len() == 1 && refunds[0]["amount"] == 7500).then_some(())
+        })
+        .await;
+    }
+
+    async fn assert_cancelled(&self) {
+        let order = self.wait_for_end().await;
+        assert_eq!(status_history(&order), ["pending", "processing", "cancelled"]);
+        assert_eq!(self.stock().await, (10, 0));
     }
 
     async fn assert_failed(&self, reason: &str) {
@@ -149,33 +189,44 @@ async fn payment_without_an_answer_expires() {
     assert_eq!(late, (404, None));
 }
 
-/// The compensation cannot cancel the payment before the customer approves it.
 #[tokio::test]
 async fn approval_after_the_time_is_refunded() {
     let waiting = WaitingOrder::place().await;
-    let system = &waiting.system;
-    let payment_id = waiting.payment().await["id"].as_str().unwrap().to_owned();
-    let refused = Rule::for_operation(
-        Upstream::PaymentProvider,
-        "POST /v1/payment_intents/{id}/cancel",
-        NetworkFault::Refuse,
-    );
-    let rule = system
-        .faults
-        .add_rule(&refused.containing(&payment_id))
-        .await
-        .unwrap();
-    eventually("the cancellation of the payment", async || {
-        (system.faults.hits(rule).await.unwrap() > 0).then_some(())
-    })
-    .await;
-    let approved = system.authenticate(&waiting.next_action, "approve").await;
-    assert_eq!(approved.0, 303);
-    system.faults.remove_rule(rule).await.unwrap();
+    let rule = waiting.refuse_cancellation_of_the_payment().await;
+    waiting.approve_during_the_compensation(rule).await;
     waiting.assert_failed("authentication_timeout").await;
-    eventually("the refund", async || {
-        let refunds = system.refunds(&payment_id).await;
-        (refunds.len() == 1 && refunds[0]["amount"] == 7500).then_some(())
-    })
-    .await;
+    waiting.assert_refunded().await;
+}
+
+/// The customer has closed the page of the bank.
+#[tokio::test]
+async fn waiting_order_can_be_cancelled() {
+    let waiting = WaitingOrder::place().await;
+    let system = &waiting.system;
+    let cancelling = system.cancel_order(&waiting.customer, waiting.order_id).await;
+    let order = cancelling.expect_status(202);
+    assert_eq!(
+        (&order["status"], &order["next_action"]),
+        (&json!("processing"), &Value::Null)
+    );
+    waiting.assert_cancelled().await;
+    assert_eq!(waiting.payment().await["status"], "canceled");
+    let late = system.authenticate(&waiting.next_action, "approve").await;
+    assert_eq!(late, (404, None));
+    let again = system.cancel_order(&waiting.customer, waiting.order_id).await;
+    assert_eq!(again.expect_status(200)["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn approval_after_the_cancellation_is_refunded() {
+    let waiting = WaitingOrder::place().await;
+    let rule = waiting.refuse_cancellation_of_the_payment().await;
+    let cancelling = waiting
+        .system
+        .cancel_order(&waiting.customer, waiting.order_id)
+        .await;
+    cancelling.expect_status(202);
+    waiting.approve_during_the_compensation(rule).await;
+    waiting.assert_cancelled().await;
+    waiting.assert_refunded().await;
 }

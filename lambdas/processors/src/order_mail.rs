@@ -206,6 +206,7 @@ mod tests {
             payment_action_expires_at: None,
             waits_until: None,
             payment_closed: false,
+            cancellation_requested: false,
             final_event_id: None,
             created_event_id: None,
             open: None,

@@ -1,9 +1,10 @@
 //! `fail-order`: marks the order failed and writes `OrderFailed` to the outbox in the same transaction. The
-//! last compensation step.
+//! last compensation step. If the customer has cancelled the order while its payment waited for them, the
+//! step marks it cancelled instead, and writes `OrderCancelled`.
 //!
 //! Idempotency: a failed order keeps its first failure reason, and the step returns the id of the first run's
-//! event. A cancelled order stays cancelled and a completed order stays completed; the step then returns no
-//! event.
+//! event. An order that was cancelled before its claim stays cancelled and a completed order stays completed;
+//! the step then returns no event.
 //!
 //! The step does not fail an order whose payment was captured and not refunded: it returns `InvalidInput`,
 //! and the state machine parks the order for an operator.

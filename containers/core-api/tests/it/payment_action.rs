@@ -1,7 +1,7 @@
 //! Orders whose payment the customer must authenticate (3D Secure).
 
 use chrono::TimeDelta;
-use domain::{CustomerSecret, OrderId, PaymentAction, PaymentId};
+use domain::{CustomerSecret, FailureReason, OrderId, PaymentAction, PaymentId};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokens::Role;
@@ -166,6 +166,54 @@ async fn return_continues_the_saga_once(pool: PgPool) {
     waiting.await_action().await;
     assert_eq!(waiting.return_from_action(customer).await.status, 202);
     assert_eq!(waiting.completed_actions().await[1]["data"]["restarts"], 2);
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn waiting_order_is_cancelled_by_its_saga(pool: PgPool) {
+    let waiting = WaitingOrder::place(pool).await;
+    let (app, customer) = (&waiting.shop.app, &waiting.customer);
+    let cancel = async || {
+        let request = app.post(format!("{}/cancel", waiting.path));
+        request.bearer_auth(customer.token()).fetch().await
+    };
+    for _ in 0..2 {
+        let cancelling = cancel().await;
+        assert_eq!(
+            (cancelling.status, &cancelling.body["status"]),
+            (202, &json!("processing"))
+        );
+        assert_shows_no_secret("the response", &cancelling.body);
+        assert_eq!(
+            waiting.completed_actions().await.len(),
+            1,
+            "one execution is started"
+        );
+    }
+    assert_eq!(
+        waiting.return_from_action(customer).await.problem(),
+        "409 no-payment-action"
+    );
+
+    let order = app
+        .orders
+        .find(customer.id(), waiting.order_id())
+        .await
+        .unwrap()
+        .unwrap();
+    app.orders
+        .fail(
+            customer.id(),
+            order.order_id,
+            FailureReason::InternalError,
+            &order.event_context(),
+        )
+        .await
+        .unwrap();
+    let cancelled = cancel().await;
+    assert_eq!(
+        (cancelled.status, &cancelled.body["status"]),
+        (200, &json!("cancelled"))
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]

@@ -1,8 +1,8 @@
 //! Orders that wait for their customer to authenticate the payment.
 
 use chrono::TimeDelta;
-use domain::{Clock, CustomerSecret, OrderId, PaymentAction, PaymentId};
-use orders::{ClaimError, MAX_RESTARTS, Orders};
+use domain::{Clock, CustomerSecret, OrderId, OrderStatus, PaymentAction, PaymentId};
+use orders::{CancelError, ClaimError, CompleteError, MAX_RESTARTS, Orders, Payment};
 
 use crate::support::{PlacedOrder, TestContext};
 
@@ -135,6 +135,88 @@ async fn secret_is_removed_when_the_payment_is_recorded_or_the_order_closes() {
     for placed in [&paid, &closed, &failed] {
         assert_eq!(context.order(placed).await.payment_action, None);
         assert!(!context.complete_payment_action(placed).await);
+    }
+}
+
+#[tokio::test]
+async fn cancelled_waiting_order_is_cancelled_by_its_compensation() {
+    let context = TestContext::new().await;
+    let placed = context.place_waiting().await;
+    for _ in 0..2 {
+        context.cancel(&placed).await.unwrap();
+    }
+    let order = context.order(&placed).await;
+    assert_eq!(order.status, OrderStatus::Processing);
+    assert!(
+        order.payment_closed && !order.awaits_payment_action(),
+        "{order:?}"
+    );
+    assert_eq!((order.restarts, order.restart_limit()), (1, MAX_RESTARTS + 1));
+    assert!(matches!(context.claim(&placed).await, Err(ClaimError::Closed)));
+    assert!(matches!(
+        context.await_payment_action(&placed).await,
+        Err(ClaimError::Closed)
+    ));
+
+    let event = context.fail(&placed).await.unwrap();
+    assert_eq!(context.fail(&placed).await.unwrap(), event);
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.status, order.reason, order.open, order.final_event_id),
+        (OrderStatus::Cancelled, None, None, event)
+    );
+    assert!(matches!(
+        context.cancel(&placed).await,
+        Err(CancelError::TooLate(OrderStatus::Cancelled))
+    ));
+    assert!(matches!(
+        context.record_payment(&placed).await,
+        Err(ClaimError::Closed)
+    ));
+    assert_eq!(
+        context.events().await,
+        ["OrderCreated", "PaymentActionCompleted", "OrderCancelled"]
+    );
+}
+
+/// The customer completes the action, and cancels before the payment is cancelled.
+#[tokio::test]
+async fn charge_of_an_order_that_is_being_cancelled_has_to_be_refunded() {
+    let context = TestContext::new().await;
+    let placed = context.place_waiting().await;
+    context.cancel(&placed).await.unwrap();
+    assert!(context.record_payment(&placed).await.unwrap());
+    assert!(matches!(
+        context.complete(&placed).await,
+        Err(CompleteError::Closed(OrderStatus::Processing))
+    ));
+    context.fail(&placed).await.unwrap_err();
+    assert!(context.record_refund(&placed).await);
+    context.fail(&placed).await.unwrap();
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.status, order.payment),
+        (OrderStatus::Cancelled, Some(Payment::Refunded))
+    );
+}
+
+#[tokio::test]
+async fn either_the_cancellation_or_the_return_ends_a_wait() {
+    let context = TestContext::new().await;
+    for _ in 0..10 {
+        let placed = context.place_waiting().await;
+        let (cancelled, has_returned) =
+            tokio::join!(context.cancel(&placed), context.complete_payment_action(&placed));
+        let order = context.order(&placed).await;
+        assert_eq!(order.restarts, 1);
+        assert_eq!(cancelled.is_ok(), !has_returned, "{cancelled:?}");
+        assert_eq!(order.cancellation_requested, !has_returned);
+        if has_returned {
+            assert!(matches!(
+                context.cancel(&placed).await,
+                Err(CancelError::TooLate(OrderStatus::Processing))
+            ));
+        }
     }
 }
 

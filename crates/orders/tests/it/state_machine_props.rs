@@ -1,7 +1,7 @@
 //! Property tests of the order state machine: random sequences of actions, repeated and concurrent, keep the
 //! invariants. The module `races` tests the known conflicting pairs one by one.
 
-use domain::{EventId, OrderStatus, PaymentId};
+use domain::{OrderStatus, PaymentId};
 use orders::{Order, Payment};
 use proptest::{prelude::*, sample::select, test_runner::TestCaseResult};
 use tokio::runtime::Runtime;
@@ -109,10 +109,18 @@ fn check_invariants(order: &Order) -> TestCaseResult {
                 "a failed order was charged"
             );
         }
-        OrderStatus::Cancelled => prop_assert_eq!(order.payment, None, "a cancelled order has a payment"),
+        OrderStatus::Cancelled => {
+            prop_assert_ne!(
+                order.payment,
+                Some(Payment::Captured),
+                "a cancelled order was charged"
+            );
+            prop_assert_eq!(order.payment.is_some(), order.cancellation_requested);
+        }
         OrderStatus::Pending | OrderStatus::Processing => {}
     }
     prop_assert!(order.payment != Some(Payment::Refunded) || order.payment_closed);
+    prop_assert!(!order.cancellation_requested || order.payment_closed);
     Ok(())
 }
 
@@ -170,9 +178,13 @@ async fn check_events(context: &TestContext, order: &Order) -> TestCaseResult {
     }
     expected.sort_unstable();
     prop_assert_eq!(events, expected);
-    let with_final_event = [OrderStatus::Completed, OrderStatus::Failed];
-    let final_event: Option<EventId> = order.final_event_id;
-    prop_assert_eq!(final_event.is_some(), with_final_event.contains(&order.status));
+    // The saga does not end an order that its customer has cancelled before the claim.
+    let is_ended_by_saga = match order.status {
+        OrderStatus::Completed | OrderStatus::Failed => true,
+        OrderStatus::Cancelled => order.payment.is_some(),
+        OrderStatus::Pending | OrderStatus::Processing => false,
+    };
+    prop_assert_eq!(order.final_event_id.is_some(), is_ended_by_saga);
     Ok(())
 }
 

@@ -73,6 +73,7 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         payment_action_expires_at: None,
         waits_until: None,
         payment_closed: status == OrderStatus::Failed,
+        cancellation_requested: false,
         created_event_id: None,
         final_event_id: None,
         open: None,

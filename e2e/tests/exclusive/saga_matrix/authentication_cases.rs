@@ -1,5 +1,6 @@
-//! The cases of orders whose customer authenticates the payment (3D Secure): every request and every function
-//! between the confirmation and the execution that continues the saga, under every fault.
+//! The cases of orders whose customer has to authenticate the payment (3D Secure): every request and every
+//! function between the confirmation and the execution that continues the saga, under every fault. In some
+//! cases the customer cancels the order instead.
 
 use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 
@@ -68,6 +69,37 @@ pub fn authentication_cases() -> Vec<Case> {
             NETWORK_FAULTS.map(|(name, fault)| request_case(upstream, operation, text, (name, fault), timing))
         });
     functions.chain(requests).collect()
+}
+
+/// The functions that end an order whose customer has cancelled it while it waited.
+const CANCELLING_FUNCTIONS: [&str; 3] = ["process-payment", "refund-payment", "fail-order"];
+
+/// The cases of orders that their customer cancels instead of authenticating the payment.
+pub fn cancellation_cases() -> Vec<Case> {
+    let functions = CANCELLING_FUNCTIONS.into_iter().flat_map(|function| {
+        FAULTS.map(|(name, fault)| {
+            cancellation_case(
+                format!("{function} after the cancellation: {name}"),
+                Rule::for_function(function, fault),
+            )
+        })
+    });
+    let requests = NETWORK_FAULTS.map(|(name, fault)| {
+        let rule = Rule::for_operation(Upstream::Aws, "DynamoDB.TransactWriteItems", fault);
+        cancellation_case(
+            format!("the write of the cancellation: {name}"),
+            rule.containing("cancellation_requested"),
+        )
+    });
+    functions.chain(requests).collect()
+}
+
+fn cancellation_case(name: String, rule: Rule) -> Case {
+    Case {
+        scenario: Scenario::CancelledAuthentication,
+        expected_outcome: ExpectedOutcome::Cancelled,
+        ..authentication_case(name, rule, RuleTiming::WhileWaiting)
+    }
 }
 
 /// The cases of order-processor, which receives the event that continues the saga.

@@ -77,6 +77,8 @@ pub enum Scenario {
     PaymentDeclined,
     /// The customer authenticates the payment (3D Secure).
     AuthenticatedPayment,
+    /// The customer cancels the order instead of authenticating the payment.
+    CancelledAuthentication,
     InsufficientStock,
     /// A function fails permanently.
     PinnedFailure(&'static str, FunctionFault),
@@ -94,6 +96,7 @@ const PAID_AND_COMMITTED: Scenario = Scenario::PinnedFailure("update-stock", Fun
 pub enum ExpectedOutcome {
     Completed,
     Failed,
+    Cancelled,
     /// The order waits for an operator.
     Parked,
 }
@@ -409,9 +412,14 @@ impl Scenario {
         match self {
             Self::HappyPath | Self::PinnedFailure(..) | Self::InsufficientStock => "pm_card_visa",
             Self::PaymentDeclined => "pm_card_chargeDeclined",
-            Self::AuthenticatedPayment => "pm_card_threeDSecure2Required",
+            Self::AuthenticatedPayment | Self::CancelledAuthentication => "pm_card_threeDSecure2Required",
             Self::FailingProvider(method) | Self::FailingRefund(method) => method,
         }
+    }
+
+    /// Whether the order waits for its customer to authenticate the payment.
+    pub fn waits_for_customer(self) -> bool {
+        matches!(self, Self::AuthenticatedPayment | Self::CancelledAuthentication)
     }
 
     pub fn quantity(self) -> i64 {

@@ -20,7 +20,7 @@ use crate::{
     await_quiescence::snapshot_when_quiescent,
     failure_report::{panic_message, run_named_case, violations},
 };
-use authentication_cases::{authentication_cases, continuation_message_cases};
+use authentication_cases::{authentication_cases, cancellation_cases, continuation_message_cases};
 use cases::{
     Case, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases, request_cases, state_cases,
     stored_error_cases,
@@ -73,6 +73,11 @@ async fn every_part_of_an_authentication_under_every_fault() {
     run_cases(authentication_cases(), MAX_CONCURRENT_ORDERS).await;
 }
 
+#[tokio::test]
+async fn every_part_of_a_cancelled_authentication_under_every_fault() {
+    run_cases(cancellation_cases(), MAX_CONCURRENT_ORDERS).await;
+}
+
 /// Runs all cases, and fails with a description of each failed case.
 async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
     let system = TestSystem::exclusive().await;
@@ -84,7 +89,7 @@ async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
     let runs = cases.into_iter().map(async |case| {
         let _slot = match case.expected_outcome {
             ExpectedOutcome::Parked => None,
-            ExpectedOutcome::Completed | ExpectedOutcome::Failed => {
+            ExpectedOutcome::Completed | ExpectedOutcome::Failed | ExpectedOutcome::Cancelled => {
                 let permits = if case.completes_its_batch {
                     max_concurrent
                 } else {
@@ -159,7 +164,7 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
     .await;
     let late_rule = case.fault_rule(RuleTiming::AfterTheOrder, &order_id.to_string());
     let mut fault_rule = early_fault_rule.or(add_rule(late_rule).await);
-    if case.scenario == Scenario::AuthenticatedPayment {
+    if case.scenario.waits_for_customer() {
         let next_action = system.wait_for_next_action(&customer, order_id).await;
         let payments = system.payments(order_id).await;
         let payment_id = payments[0]["id"].as_str().unwrap();
@@ -167,7 +172,15 @@ async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
             .fault_rule(RuleTiming::WhileWaiting, &customer.id)
             .or(case.fault_rule(RuleTiming::WhileWaitingForPayment, payment_id));
         fault_rule = fault_rule.or(add_rule(rule).await);
-        system.authenticate(&next_action, "approve").await;
+        if case.scenario == Scenario::AuthenticatedPayment {
+            system.authenticate(&next_action, "approve").await;
+        } else {
+            eventually("the cancellation to be accepted", async || {
+                let response = system.cancel_order(&customer, order_id).await;
+                [200, 202].contains(&response.status.as_u16()).then_some(())
+            })
+            .await;
+        }
     }
     if case.expected_outcome == ExpectedOutcome::Parked {
         eventually(&format!("order {order_id} to be parked"), async || {
@@ -219,6 +232,7 @@ fn verify_case(
     let is_as_expected = match case.expected_outcome {
         ExpectedOutcome::Completed => status == Some(OrderStatus::Completed) && !is_parked,
         ExpectedOutcome::Failed => status == Some(OrderStatus::Failed) && !is_parked,
+        ExpectedOutcome::Cancelled => status == Some(OrderStatus::Cancelled) && !is_parked,
         ExpectedOutcome::Parked => status != Some(OrderStatus::Completed) && is_parked,
     };
     if !is_as_expected {
@@ -237,11 +251,13 @@ fn verify_case(
         ));
     }
     let mails = snapshot.mails.len();
-    if mails > 1 || (mails == 0 && !is_parked) {
-        problems.push(format!(
-            "{mails} mails were sent, expected {}",
-            if is_parked { "at most 1" } else { "1" }
-        ));
+    let expected_mails = match case.expected_outcome {
+        ExpectedOutcome::Completed | ExpectedOutcome::Failed => 1..=1,
+        ExpectedOutcome::Cancelled => 0..=0,
+        ExpectedOutcome::Parked => 0..=1,
+    };
+    if !expected_mails.contains(&mails) {
+        problems.push(format!("{mails} mails were sent, expected {expected_mails:?}"));
     }
     let report = snapshot.check_invariants(&[]);
     if !report.is_consistent() {

@@ -214,6 +214,27 @@ async fn success_during_the_compensation_is_refunded() {
     assert_eq!(context.charged_and_refunded(), (1_500, 1_500));
 }
 
+#[tokio::test]
+async fn cancelled_waiting_order_ends_with_its_payment_cancelled_or_refunded() {
+    for is_authenticated in [false, true] {
+        let context = TestContext::new().await;
+        let (state, payment_id) = context.place_waiting_order(METHOD).await;
+        context.cancel_order(&state).await;
+        if is_authenticated {
+            context.authenticate(&payment_id, "approve").await;
+        }
+        assert_eq!(error_name(context.pay(&state).await), "OrderClosed");
+        let (refund, charged) = match is_authenticated {
+            false => (RefundOutcome::Cancelled { payment_id }, 0),
+            true => (RefundOutcome::Refunded { payment_id }, 1_500),
+        };
+        assert_eq!(context.refund_payment(&state).await, refund);
+        assert_eq!(context.charged_and_refunded(), (charged, charged));
+        context.fail_order(&state).await;
+        assert_eq!(context.load_order(&state).await.status, OrderStatus::Cancelled);
+    }
+}
+
 /// A payment that the customer authenticates after the first confirmation, before the order awaits it.
 struct AuthenticatedMeanwhile<'a> {
     context: &'a TestContext,

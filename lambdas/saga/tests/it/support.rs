@@ -154,7 +154,7 @@ impl TestContext {
             .unwrap()
     }
 
-    /// Marks the order as failed. The order must be closed to payment.
+    /// Ends the order as fail-order does. The order must be closed to payment.
     pub async fn fail_order(&self, state: &SagaState) {
         let reason = FailureReason::InternalError;
         self.orders

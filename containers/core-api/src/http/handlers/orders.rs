@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use domain::OrderId;
+use domain::{OrderId, OrderStatus};
 use http_server::{Json, Path, Problem, Query, TraceContext};
 use orders::Orders;
 use serde::Deserialize;
@@ -112,14 +112,16 @@ pub async fn list_orders(
     }))
 }
 
-/// Cancels one of the caller's orders, as long as its payment has not been captured. The operation is
-/// idempotent.
+/// Cancels one of the caller's orders, until its payment starts and while it has a `next_action`. The
+/// operation is idempotent.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "Orders", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::PlaceOrders))),
     params(("id" = uuid::Uuid, Path, description = "The id of the order")),
     responses(
         (status = 200, description = "The cancelled order", body = OrderResponse),
+        (status = 202, description = "The payment had a `next_action` and is being cancelled; read the order to \
+                                      follow its status until it is `cancelled`", body = OrderResponse),
         (status = 409, description = "The order can no longer be cancelled",
          body = crate::http::openapi::Problem, content_type = "application/problem+json"),
     ),
@@ -128,9 +130,13 @@ pub async fn cancel_order(
     State(order_service): State<OrderService>,
     Authorized(customer, ..): Authorized<permission::PlaceOrders>,
     Path(id): Path<OrderId>,
-) -> Result<Json<OrderResponse>, ApiError> {
+) -> Result<(StatusCode, Json<OrderResponse>), ApiError> {
     let order = order_service.cancel(customer.id, id).await?;
-    Ok(Json(OrderResponse::with_history(order)))
+    let status = match order.status {
+        OrderStatus::Cancelled => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    Ok((status, Json(OrderResponse::with_history(order))))
 }
 
 /// Tells that the customer has returned from the `next_action` of one of the caller's orders.
