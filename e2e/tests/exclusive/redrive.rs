@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use domain::OrderId;
 use e2e::system::{ApiCaller, TestSystem, aws::run_shell, eventually};
+use orders::{Orders, Tables};
 use serde_json::{Value, json};
 
 use crate::cancellation::set_order_delivery;
@@ -105,11 +106,27 @@ async fn create_stuck_order(system: &TestSystem, customer: &ApiCaller) -> (Order
     (order_id, serde_json::from_str(&event).expect("an event is JSON"))
 }
 
+/// Parks an order as order-reconciler does. Changes nothing if the reconciler was faster and the order has
+/// ended.
+async fn park(system: &TestSystem, customer: &ApiCaller, order_id: OrderId) {
+    let tables = Tables {
+        orders: "ecommerce-orders".to_owned(),
+        outbox: String::new(),
+        idempotency: String::new(),
+    };
+    let dynamo = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
+    let orders = Orders::new(dynamo, tables, system.clock.clone());
+    let user_id = customer.id.parse().expect("a customer id is a UUID");
+    let order = orders.find(user_id, order_id).await.unwrap().unwrap();
+    orders.park(&order).await.unwrap();
+}
+
 #[tokio::test]
 async fn redriven_parked_order_completes() {
     let system = TestSystem::exclusive().await;
     let customer = system.customer().await;
     let (order_id, event) = create_stuck_order(&system, &customer).await;
+    park(&system, &customer, order_id).await;
     let mut state = event["detail"]["data"].clone();
     for member in ["traceparent", "correlation_id", "causation_id"] {
         state[member] = event["detail"][member].clone();
@@ -133,6 +150,34 @@ async fn redriven_parked_order_completes() {
         (mail_count(&system, &customer).await == 1).then_some(())
     })
     .await;
+    assert!(message_bodies(&system, "order-parking-queue").await.is_empty());
+}
+
+/// The saga has sent the message, and order-reconciler has not parked the order yet.
+#[tokio::test]
+async fn message_of_an_order_that_is_not_parked_stays_in_its_queue() {
+    let system = TestSystem::exclusive().await;
+    let customer = system.customer().await;
+    let lantern = system.create_product(100, 5).await;
+    let order_id = system
+        .place_order(&customer, &lantern, 1, "pm_card_threeDSecure2Required")
+        .await;
+    let next_action = system.wait_for_next_action(&customer, order_id).await;
+    let state = json!({"user_id": customer.id, "order_id": order_id});
+    let message = json!({"order_id": order_id, "execution": "arn", "state": state}).to_string();
+    system.send_message("order-parking-queue", &message).await;
+
+    let output = run_command(r#""$XTASK" redrive order-parking-queue --yes --json || echo FAILED"#).await;
+    assert!(
+        output.ends_with("FAILED\n") && output.contains(r#""left": 1"#),
+        "{output}"
+    );
+    assert_eq!(message_bodies(&system, "order-parking-queue").await, [message]);
+
+    system.authenticate(&next_action, "approve").await;
+    system.wait_for_final_status(&customer, order_id).await;
+    let report = redrive("order-parking-queue").await;
+    assert_eq!((&report["redriven"], &report["left"]), (&json!(1), &json!(0)));
     assert!(message_bodies(&system, "order-parking-queue").await.is_empty());
 }
 

@@ -16,6 +16,9 @@ const EVENT_PARKING_QUEUE: &str = "event-parking-queue";
 /// The table of orders.
 const ORDERS_TABLE: &str = "ecommerce-orders";
 
+/// The attribute `open` of an order that order-reconciler has parked.
+const PARKED: &str = "parked";
+
 /// Where the messages of a queue are sent.
 #[derive(Debug)]
 pub enum Destination {
@@ -25,6 +28,17 @@ pub enum Destination {
     Reconciler,
     /// The event bus.
     EventBus,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Sent,
+    /// The message does not have the format that the destination needs.
+    UnexpectedFormat,
+    /// The message names an order that order-reconciler has not parked, or has resumed already. If the
+    /// reconciler parks the order later, an operator needs the message to redrive it.
+    OrderNotParked,
 }
 
 impl Destination {
@@ -78,11 +92,11 @@ impl Destination {
         }
     }
 
-    /// Sends a message; returns false if the message does not have the format that the destination needs.
+    /// Sends a message, unless it has to stay in its queue.
     ///
     /// # Errors
     /// When AWS rejects the request.
-    pub fn send(&self, target: &AwsTarget, message: &Message) -> Result<bool> {
+    pub fn send(&self, target: &AwsTarget, message: &Message) -> Result<Delivery> {
         match self {
             Self::SourceQueue(queue) => {
                 let mut input = json!({
@@ -94,7 +108,7 @@ impl Destination {
                     input["MessageSystemAttributes"] = json!({ "AWSTraceHeader": trace });
                 }
                 target.call("sqs", "SendMessage", &input)?;
-                Ok(true)
+                Ok(Delivery::Sent)
             }
             Self::Reconciler => unpark_order(target, message),
             Self::EventBus => publish_event(target, &message.content),
@@ -118,29 +132,39 @@ fn redrivable_queues(queues: &[Queue]) -> String {
 }
 
 /// Tells order-reconciler to resume a parked order, by removing the time at which it was parked. Repetitions
-/// change nothing, and so does a message about an order that has ended.
-fn unpark_order(target: &AwsTarget, message: &Message) -> Result<bool> {
+/// change nothing, and neither does a message about an order that has ended.
+fn unpark_order(target: &AwsTarget, message: &Message) -> Result<Delivery> {
     let state = message.content.get("state");
-    let key = |name| state.and_then(|state| string_at(state, name));
-    let (Some(user_id), Some(order_id)) = (key("/user_id"), key("/order_id")) else {
-        return Ok(false);
+    let member = |name| state.and_then(|state| string_at(state, name));
+    let (Some(user_id), Some(order_id)) = (member("/user_id"), member("/order_id")) else {
+        return Ok(Delivery::UnexpectedFormat);
     };
+    let key = json!({ "user_id": { "S": user_id }, "order_id": { "S": order_id } });
     let update = json!({
         "TableName": ORDERS_TABLE,
-        "Key": { "user_id": { "S": user_id }, "order_id": { "S": order_id } },
+        "Key": key,
         "UpdateExpression": "REMOVE parked_at",
-        "ConditionExpression": "attribute_exists(#open)",
+        "ConditionExpression": "#open = :parked",
         "ExpressionAttributeNames": { "#open": "open" },
+        "ExpressionAttributeValues": { ":parked": { "S": PARKED } },
     });
     match target.call("dynamodb", "UpdateItem", &update) {
-        Err(error) if !error.to_string().contains("ConditionalCheckFailed") => Err(error),
-        _ => Ok(true),
+        Ok(_) => return Ok(Delivery::Sent),
+        Err(error) if !error.to_string().contains("ConditionalCheckFailed") => return Err(error),
+        Err(_) => {}
     }
+    let read = json!({ "TableName": ORDERS_TABLE, "Key": key, "ConsistentRead": true });
+    let order = target.call("dynamodb", "GetItem", &read)?;
+    // An order that has ended has no such attribute, and neither does one that has expired.
+    Ok(match string_at(&order, "/Item/open/S") {
+        Some(_) => Delivery::OrderNotParked,
+        None => Delivery::Sent,
+    })
 }
 
-fn publish_event(target: &AwsTarget, entry: &Value) -> Result<bool> {
+fn publish_event(target: &AwsTarget, entry: &Value) -> Result<Delivery> {
     if string_at(entry, "/DetailType").is_none() || string_at(entry, "/Detail").is_none() {
-        return Ok(false);
+        return Ok(Delivery::UnexpectedFormat);
     }
     let response = target.call("events", "PutEvents", &json!({ "Entries": [entry] }))?;
     if response["FailedEntryCount"] != 0 {
@@ -150,5 +174,5 @@ fn publish_event(target: &AwsTarget, entry: &Value) -> Result<bool> {
             reason.as_deref().unwrap_or("no reason given")
         );
     }
-    Ok(true)
+    Ok(Delivery::Sent)
 }

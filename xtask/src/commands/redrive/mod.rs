@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use self::destination::Destination;
+use self::destination::{Delivery, Destination};
 use self::queue::{Message, Queue};
 use crate::RedriveArgs;
 use crate::aws::AwsTarget;
@@ -63,11 +63,11 @@ pub fn run(arguments: &RedriveArgs) -> Result<ExitCode> {
             "waiting": waiting,
             "first": first.iter().map(Message::to_json).collect::<Vec<_>>(),
             "redriven": result.sent,
-            "left": result.skipped,
+            "left": result.left(),
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(if result.skipped == 0 {
+    Ok(if result.left() == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -79,18 +79,31 @@ pub fn run(arguments: &RedriveArgs) -> Result<ExitCode> {
 struct RedriveResult {
     sent: usize,
     /// Messages that do not fit the destination and stay in the queue.
-    skipped: usize,
+    malformed: usize,
+    /// Messages that stay in the queue because their orders are not parked.
+    not_parked: usize,
+}
+
+impl RedriveResult {
+    /// The number of messages that stay in the queue.
+    fn left(&self) -> usize {
+        self.malformed + self.not_parked
+    }
 }
 
 impl std::fmt::Display for RedriveResult {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&format_count(self.sent))?;
-        if self.skipped > 0 {
-            write!(
-                formatter,
-                "; skipped because of an unexpected format: {}",
-                self.skipped
-            )?;
+        for (reason, count) in [
+            ("skipped because of an unexpected format", self.malformed),
+            (
+                "left because order-reconciler has not parked the order",
+                self.not_parked,
+            ),
+        ] {
+            if count > 0 {
+                write!(formatter, "; {reason}: {count}")?;
+            }
         }
         Ok(())
     }
@@ -123,12 +136,14 @@ fn redrive(
                 // This command has redriven the message, and processing has failed again.
                 continue;
             }
-            if destination.send(target, message)? {
-                queue.delete(target, message)?;
-                undeleted.remove(id);
-                result.sent += 1;
-            } else {
-                result.skipped += 1;
+            match destination.send(target, message)? {
+                Delivery::Sent => {
+                    queue.delete(target, message)?;
+                    undeleted.remove(id);
+                    result.sent += 1;
+                }
+                Delivery::UnexpectedFormat => result.malformed += 1,
+                Delivery::OrderNotParked => result.not_parked += 1,
             }
             progress(&result);
             thread::sleep((Duration::from_secs(1) / rate).saturating_sub(started.elapsed()));
