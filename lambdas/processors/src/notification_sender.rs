@@ -173,38 +173,27 @@ impl NotificationSender {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
                 let render = |order: &Order| order_mail::render_completed(order).map(Some);
-                self.send_order_mail(
-                    &event,
-                    received_detail(&body)?,
-                    order_key,
-                    message.deadline,
-                    render,
-                )
-                .await
+                self.send_order_mail(message, &body, &event, order_key, render)
+                    .await
             }
             OrderFailed::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
                 let render = |order: &Order| order_mail::render_failed(order, event.data.reason);
-                self.send_order_mail(
-                    &event,
-                    received_detail(&body)?,
-                    order_key,
-                    message.deadline,
-                    render,
-                )
-                .await
+                self.send_order_mail(message, &body, &event, order_key, render)
+                    .await
             }
             _ => Err(NotifyError::UnsupportedEvent(header.detail_type)),
         }
     }
 
+    /// Sends the mail about `event`, which is in `body`.
     async fn send_order_mail<D: EventData>(
         &self,
+        message: &Message,
+        body: &str,
         event: &Envelope<D>,
-        received: Value,
         (user_id, order_id): (UserId, OrderId),
-        deadline: domain::Timestamp,
         render: impl Fn(&Order) -> Result<Option<Mail>, MailError>,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&event.follow_up_context());
@@ -223,9 +212,10 @@ impl NotificationSender {
                 None => Ok(None),
             }
         };
+        let key = event.event_id.to_string();
         let message_id = self
             .sent_mails
-            .run_once(&event.event_id.to_string(), received, deadline, send)
+            .run_once(&key, received_detail(body)?, message.deadline, send)
             .await?;
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
