@@ -131,7 +131,8 @@ struct OrderArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     quantity: u32,
     /// The test payment method: pm_card_visa succeeds; pm_card_chargeDeclined and its variants are declined;
-    /// pm_slow, pm_unavailable and others simulate failures
+    /// pm_card_threeDSecure2Required waits until you open the page that is printed; pm_slow, pm_unavailable
+    /// and others simulate failures
     #[arg(long, default_value = "pm_card_visa", value_name = "METHOD")]
     payment_method: String,
     /// Print the whole timeline as JSON when the order has ended

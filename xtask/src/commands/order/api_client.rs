@@ -55,6 +55,17 @@ pub struct Order {
     /// All statuses, oldest first; absent in the response to `POST /v1/orders`.
     #[serde(default)]
     pub history: Vec<StatusChange>,
+    /// What the customer must do before the payment is charged.
+    pub next_action: Option<NextAction>,
+}
+
+/// An action that the payment requires of the customer, such as 3D Secure.
+#[derive(Debug, Deserialize)]
+pub struct NextAction {
+    /// The page of the customer's bank. The payment provider simulator always has one.
+    pub redirect_url: String,
+    /// RFC 3339.
+    pub expires_at: Value,
 }
 
 /// A change of an order's status.

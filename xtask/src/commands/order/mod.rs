@@ -76,6 +76,8 @@ struct OrderTracker {
     /// Whether to print nothing before the JSON report.
     quiet: bool,
     statuses_seen: usize,
+    /// Whether the timeline has the action that the payment requires of the customer.
+    next_action_shown: bool,
     saga: SagaReader,
     mail_subject: Option<String>,
     /// Milliseconds since 1970.
@@ -125,6 +127,7 @@ impl OrderTracker {
             quiet: arguments.json,
             // The first status is that of the response, which has a step already.
             statuses_seen: 1,
+            next_action_shown: false,
             saga: SagaReader::default(),
             mail_subject: None,
             ended_at: None,
@@ -144,6 +147,7 @@ impl OrderTracker {
         )?);
         self.order = client.order(&self.order.order_id)?;
         self.add_status_changes()?;
+        self.add_next_action()?;
         if self.mail_subject.is_none()
             && let Some((at, subject)) = client.find_mail(&self.order.order_id)?
         {
@@ -156,7 +160,9 @@ impl OrderTracker {
             ));
             self.mail_subject = Some(subject);
         }
-        if self.ended_at.is_none() && self.saga.ended && self.is_terminal() {
+        if self.saga.ended && !self.is_terminal() {
+            self.saga.follow_next_execution();
+        } else if self.saga.ended && self.ended_at.is_none() {
             self.ended_at = Some(now_ms());
         }
         self.show_steps_until(now_ms() - DISPLAY_DELAY_MS);
@@ -181,6 +187,39 @@ impl OrderTracker {
             ));
             self.statuses_seen += 1;
         }
+        Ok(())
+    }
+
+    /// Tells the user once which page to open when the payment requires the customer to act.
+    fn add_next_action(&mut self) -> Result<()> {
+        let Some(action) = self
+            .order
+            .next_action
+            .as_ref()
+            .filter(|_| !self.next_action_shown)
+        else {
+            return Ok(());
+        };
+        let now = now_ms();
+        let expires_at =
+            parse_timestamp_ms(&action.expires_at).context("the API returned an invalid timestamp")?;
+        let time_limit = Duration::from_millis((expires_at - now).unsigned_abs());
+        let request = format!(
+            "open {} within {}",
+            action.redirect_url,
+            format_duration(time_limit)
+        );
+        if self.quiet {
+            anstream::eprintln!("{YELLOW}!{YELLOW:#} the payment must be authenticated: {request}");
+        }
+        self.pending_steps.push(TimelineStep::new(
+            now,
+            StepKind::Order,
+            "next_action",
+            request,
+            Severity::Pending,
+        ));
+        self.next_action_shown = true;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Converts the execution history of an order's saga to steps of the timeline.
+//! Converts the execution histories of an order's saga to steps of the timeline.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,9 +9,11 @@ use crate::environment::Addresses;
 
 const STATE_MACHINE: &str = "order-saga";
 
-/// Reads the history of one execution incrementally.
+/// Reads the histories of an order's executions incrementally, one after another.
 #[derive(Debug, Default)]
 pub struct SagaReader {
+    /// How many executions preceded the one that is read.
+    restarts: u32,
     execution_arn: Option<String>,
     events_read: usize,
     current_state: String,
@@ -19,6 +21,7 @@ pub struct SagaReader {
     entered_at: i64,
     wait_reported: bool,
     last_error: Option<String>,
+    /// Whether the execution has ended.
     pub ended: bool,
 }
 
@@ -42,7 +45,10 @@ impl SagaReader {
             Some(arn) => arn.clone(),
             None => self
                 .execution_arn
-                .insert(execution_arn(addresses, order_id)?)
+                .insert(execution_arn(
+                    addresses,
+                    &execution_name(order_id, self.restarts),
+                )?)
                 .clone(),
         };
         // The execution does not exist until order-processor has received the order from its queue.
@@ -69,6 +75,15 @@ impl SagaReader {
         Ok(steps)
     }
 
+    /// Reads the next execution from now on. The customer's action or order-reconciler starts it when the
+    /// last one has ended before the order.
+    pub fn follow_next_execution(&mut self) {
+        *self = Self {
+            restarts: self.restarts + 1,
+            ..Self::default()
+        };
+    }
+
     fn interpret(&mut self, event: &Value, steps: &mut Vec<TimelineStep>) {
         let at = parse_timestamp_ms(&event["timestamp"]).expect("every history event has a timestamp");
         let event_type = event["type"].as_str().expect("every history event has a type");
@@ -80,11 +95,15 @@ impl SagaReader {
         };
         match event_type {
             "ExecutionStarted" => {
+                let detail = match self.restarts {
+                    0 => "started by order-processor".to_owned(),
+                    restarts => format!("execution {} started", restarts + 1),
+                };
                 steps.push(TimelineStep::new(
                     at,
                     StepKind::Saga,
                     STATE_MACHINE,
-                    "started by order-processor".into(),
+                    detail,
                     Severity::Info,
                 ));
             }
@@ -151,8 +170,15 @@ impl SagaReader {
     }
 }
 
-/// The ARN of an order's execution, whose name is the order id.
-fn execution_arn(addresses: &Addresses, order_id: &str) -> Result<String> {
+/// The name of an order's execution, as `order-processor` and `order-reconciler` choose it.
+fn execution_name(order_id: &str, restarts: u32) -> String {
+    match restarts {
+        0 => order_id.to_owned(),
+        restarts => format!("{order_id}-{}", restarts + 1),
+    }
+}
+
+fn execution_arn(addresses: &Addresses, name: &str) -> Result<String> {
     let machines = aws::call_local(
         addresses,
         "states",
@@ -167,7 +193,7 @@ fn execution_arn(addresses: &Addresses, order_id: &str) -> Result<String> {
         .and_then(|machine| machine["stateMachineArn"].as_str())
         .with_context(|| format!("the local AWS has no state machine {STATE_MACHINE}"))?;
     Ok(format!(
-        "{}:{order_id}",
+        "{}:{name}",
         machine.replace(":stateMachine:", ":execution:")
     ))
 }
@@ -186,6 +212,28 @@ mod tests {
             .iter()
             .map(|step| format!("{} {} {:?}", step.name, step.detail, step.severity))
             .collect()
+    }
+
+    #[test]
+    fn the_next_execution_is_read_after_one_that_ended_early() {
+        let history =
+            ["ExecutionStarted", "ExecutionSucceeded"].map(|kind| json!({"type": kind, "timestamp": 1.0}));
+        let mut reader = SagaReader::default();
+        let mut steps = Vec::new();
+        for event in &history {
+            reader.interpret(event, &mut steps);
+        }
+        assert!(reader.ended);
+        reader.follow_next_execution();
+        assert!(!reader.ended);
+        assert_eq!(execution_name("order", 0), "order");
+        assert_eq!(execution_name("order", reader.restarts), "order-2");
+        reader.interpret(&history[0], &mut steps);
+        let details: Vec<&str> = steps.iter().map(|step| step.detail.as_str()).collect();
+        assert_eq!(
+            details,
+            ["started by order-processor", "ended", "execution 2 started"]
+        );
     }
 
     #[test]
