@@ -2,11 +2,13 @@
 //! provider.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     env,
 };
 
-use aws_sdk_dynamodb::{error::DisplayErrorContext, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    error::DisplayErrorContext, operation::scan::builders::ScanFluentBuilder, types::AttributeValue,
+};
 use domain::{OrderId, ProductId};
 use events::TraceParent;
 use orders::Order;
@@ -151,8 +153,13 @@ impl Collector {
         })
     }
 
-    pub async fn orders(&self) -> Result<Vec<Order>, CollectError> {
-        self.scan(ORDERS_TABLE, "an order").await
+    /// Reads the orders that have not ended. A run has thousands of others, which the store leaves out.
+    pub(super) async fn open_orders(&self) -> Result<Vec<Order>, CollectError> {
+        let scan = self.dynamo.scan().table_name(ORDERS_TABLE);
+        let scan = scan
+            .filter_expression("attribute_exists(#open)")
+            .expression_attribute_names("#open", "open");
+        read_items(scan, "an order").await
     }
 
     async fn scan<T: DeserializeOwned>(
@@ -160,14 +167,7 @@ impl Collector {
         table: &str,
         what: &'static str,
     ) -> Result<Vec<T>, CollectError> {
-        let scan = self.dynamo.scan().table_name(table).consistent_read(true);
-        let mut items = scan.into_paginator().items().send();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            let item: std::collections::HashMap<String, AttributeValue> = item.map_err(aws_error)?;
-            all.push(serde_dynamo::from_item(item).map_err(|error| invalid_data(what, error))?);
-        }
-        Ok(all)
+        read_items(self.dynamo.scan().table_name(table), what).await
     }
 
     /// Counts the unpublished events in all outboxes.
@@ -396,6 +396,19 @@ impl Collector {
         }
         Ok(all)
     }
+}
+
+async fn read_items<T: DeserializeOwned>(
+    scan: ScanFluentBuilder,
+    what: &'static str,
+) -> Result<Vec<T>, CollectError> {
+    let mut items = scan.consistent_read(true).into_paginator().items().send();
+    let mut all = Vec::new();
+    while let Some(item) = items.next().await {
+        let item: HashMap<String, AttributeValue> = item.map_err(aws_error)?;
+        all.push(serde_dynamo::from_item(item).map_err(|error| invalid_data(what, error))?);
+    }
+    Ok(all)
 }
 
 impl ObservedEvent {

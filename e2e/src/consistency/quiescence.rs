@@ -8,7 +8,6 @@ use std::{fmt, time::Duration};
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use aws_sdk_sqs::types::QueueAttributeName;
-use orders::Order;
 use tokio::time::Instant;
 
 use super::{
@@ -215,8 +214,7 @@ impl Collector {
     }
 
     async fn open_order_count(&self) -> Result<usize, CollectError> {
-        let orders = self.orders().await?.into_iter();
-        let open: Vec<Order> = orders.filter(|order| !order.status.is_final()).collect();
+        let open = self.open_orders().await?;
         if open.is_empty() {
             return Ok(0);
         }
