@@ -52,6 +52,21 @@ pub struct ClientObservation {
     pub idempotency_key: String,
     /// The order ids in all 202 responses; more than one is a violation.
     pub order_ids: BTreeSet<OrderId>,
+    /// `None` if the client was not asked to authenticate the payment.
+    pub authentication: Option<Authentication>,
+}
+
+/// How a customer responded to the request to authenticate the payment (3D Secure), as far as the page of the
+/// payment provider confirmed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// The payment succeeded well before the time limit.
+    Approved,
+    /// The payment succeeded close to the time limit or after it.
+    ApprovedLate,
+    /// The customer denied the payment, or the bank declined it.
+    Refused,
+    Unanswered,
 }
 
 /// A product's stock row, in units, and the sums of its movements.

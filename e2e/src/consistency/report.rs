@@ -21,6 +21,8 @@ pub enum Invariant {
     OrdersReachFinalStatus,
     /// Every status change of an order is allowed.
     ValidTransitions,
+    /// Every order whose customer had to authenticate the payment ended as the customer's response allows.
+    OutcomeMatchesAuthentication,
     /// A product's quantity equals its adjustments minus its committed reservations.
     QuantityMatchesMovements,
     /// A product's reserved quantity equals its open reservations.
@@ -57,12 +59,13 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AcceptedOrdersExist,
         Self::OneOrderPerIdempotencyKey,
         Self::NoUnacknowledgedOrders,
         Self::OrdersReachFinalStatus,
         Self::ValidTransitions,
+        Self::OutcomeMatchesAuthentication,
         Self::QuantityMatchesMovements,
         Self::ReservedMatchesReservations,
         Self::NoOrphanReservations,
@@ -91,6 +94,7 @@ impl Invariant {
             Self::NoUnacknowledgedOrders => "orders that were acknowledged to their client",
             Self::OrdersReachFinalStatus => "orders that are final, parked or waiting for their customer",
             Self::ValidTransitions => "orders with valid status transitions",
+            Self::OutcomeMatchesAuthentication => "authenticated orders with an allowed outcome",
             Self::QuantityMatchesMovements => "products: quantity = adjusted - committed",
             Self::ReservedMatchesReservations => "products: reserved = open reservations",
             Self::NoOrphanReservations => "open reservations of final or unknown orders",

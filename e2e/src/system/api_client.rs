@@ -93,9 +93,22 @@ impl TestSystem {
         );
     }
 
-    /// Submits the customer's choice, `approve` or `deny`, on the page of the payment provider. Returns the
-    /// status of the response, and the shop's page to which it sends the customer.
+    /// Opens the page of the payment provider on which the customer authenticates a payment. Returns the
+    /// status of the response and the page.
+    pub async fn open_authentication_page(&self, next_action: &Value) -> (u16, String) {
+        let page = next_action["redirect_url"].as_str().unwrap();
+        let shown = self.http.get(page).send().await.unwrap();
+        (shown.status().as_u16(), shown.text().await.unwrap())
+    }
+
+    /// Opens the page of the payment provider, and submits the customer's choice, `approve` or `deny`.
+    /// Returns the status of the response, and the shop's page to which it sends the customer.
     pub async fn authenticate(&self, next_action: &Value, choice: &str) -> (u16, Option<String>) {
+        let (status, shown) = self.open_authentication_page(next_action).await;
+        if status != 200 {
+            return (status, None);
+        }
+        assert!(shown.contains(&format!("value=\"{choice}\"")), "{shown}");
         let page = next_action["redirect_url"].as_str().unwrap();
         let browser = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

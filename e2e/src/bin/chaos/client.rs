@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::schedule::{Purchase, SendMode};
+use crate::schedule::{AuthenticationResponse, Purchase, SendMode};
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -51,13 +51,14 @@ pub struct OrderClient<'a> {
 type DefiniteResponse = (StatusCode, Value, u64);
 
 impl OrderClient<'_> {
-    /// Places the order, polls its status and cancels or repeats it as the purchase defines.
+    /// Places the order, follows it, and cancels, authenticates or repeats it as the purchase defines.
     pub async fn place_order(&self) -> PurchaseOutcome {
         let mut outcome = PurchaseOutcome {
             observation: ClientObservation {
                 user_id: UserId(self.customer.id.parse().expect("a customer id is a UUID")),
                 idempotency_key: self.idempotency_key.clone(),
                 order_ids: BTreeSet::new(),
+                authentication: None,
             },
             retries: 0,
             duplicate_requests: 0,
@@ -77,7 +78,7 @@ impl OrderClient<'_> {
                 sleep(delay).await;
                 self.cancel_order(order_id, &mut outcome).await;
             }
-            self.poll_until_final(order_id).await;
+            self.follow_order(order_id, &mut outcome).await;
         }
         match self.purchase.send_mode {
             SendMode::RepeatedLater => {
@@ -122,14 +123,14 @@ impl OrderClient<'_> {
         self.send_until_definite(|| request().json(body)).await
     }
 
-    async fn cancel_order(&self, order_id: OrderId, outcome: &mut PurchaseOutcome) {
+    pub async fn cancel_order(&self, order_id: OrderId, outcome: &mut PurchaseOutcome) {
         let path = format!("/v1/orders/{order_id}/cancel");
         let (status, body, retries) = self
             .send_until_definite(|| self.system.core_api_request(Method::POST, &path))
             .await;
         outcome.retries += retries;
-        let is_expected = status == StatusCode::OK || status == StatusCode::CONFLICT;
-        if !is_expected {
+        // 202: the order waited for the customer, and its saga cancels it.
+        if ![StatusCode::OK, StatusCode::ACCEPTED, StatusCode::CONFLICT].contains(&status) {
             outcome.unexpected_responses.push(format!(
                 "the cancellation of order {order_id} received {status}: {body}"
             ));
@@ -138,7 +139,7 @@ impl OrderClient<'_> {
 
     /// Repeats a request until the response is definite: neither a server error, nor a rate limit, nor a
     /// conflict with a request in progress.
-    async fn send_until_definite(&self, request: impl Fn() -> RequestBuilder) -> DefiniteResponse {
+    pub async fn send_until_definite(&self, request: impl Fn() -> RequestBuilder) -> DefiniteResponse {
         let mut pause = Duration::from_millis(100);
         let mut retries = 0;
         loop {
@@ -165,16 +166,31 @@ impl OrderClient<'_> {
         Some((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
-    /// Polls until the order is final or [`STATUS_POLL_TIMEOUT`] has passed.
-    async fn poll_until_final(&self, order_id: OrderId) {
+    /// Polls until the order is final or [`STATUS_POLL_TIMEOUT`] has passed. Responds once when the payment
+    /// must be authenticated; a customer who does not respond in time leaves.
+    async fn follow_order(&self, order_id: OrderId, outcome: &mut PurchaseOutcome) {
         let deadline = Instant::now() + STATUS_POLL_TIMEOUT;
         while Instant::now() < deadline {
             sleep(STATUS_POLL_INTERVAL).await;
             let path = format!("/v1/orders/{order_id}");
-            let answer = self.send(self.system.core_api_request(Method::GET, &path)).await;
-            let status = answer.and_then(|(_, order)| Some(order["status"].as_str()?.to_owned()));
-            if status.is_some_and(|status| ["completed", "failed", "cancelled"].contains(&status.as_str())) {
+            let response = self.send(self.system.core_api_request(Method::GET, &path)).await;
+            let Some((_, order)) = response else { continue };
+            let is_final = |status| ["completed", "failed", "cancelled"].contains(&status);
+            if order["status"].as_str().is_some_and(is_final) {
                 return;
+            }
+            let next_action = &order["next_action"];
+            if next_action.is_object() && outcome.observation.authentication.is_none() {
+                let response = self
+                    .respond_to_authentication(order_id, next_action, outcome)
+                    .await;
+                outcome.observation.authentication = Some(response);
+                if matches!(
+                    self.purchase.authentication,
+                    AuthenticationResponse::Leave | AuthenticationResponse::ApproveTooLate
+                ) {
+                    return;
+                }
             }
         }
     }

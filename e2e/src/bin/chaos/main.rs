@@ -3,6 +3,7 @@
 //! `cargo xtask chaos` starts a system for it and passes the system's addresses in environment variables. The
 //! same seed and number of orders give the same schedule.
 
+mod authentication;
 mod client;
 mod event_replayer;
 mod fault_injector;
@@ -217,6 +218,7 @@ async fn run(
         injected: injector.counts(),
         redriven: redriven.into_iter().filter(|(_, count)| *count > 0).collect(),
         outcomes: report::count_outcomes(&snapshot),
+        authentications: report::count_authentications(&snapshot, &observations),
         unexpected_responses: unexpected.into_iter().flatten().collect(),
         not_quiescent,
         consistency: snapshot.check_invariants(&observations),

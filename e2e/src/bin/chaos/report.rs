@@ -1,8 +1,13 @@
 //! The result of a chaos run, for people (`Display`) and for programs (JSON).
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
-use e2e::consistency::{ConsistencyReport, SystemSnapshot};
+use domain::OrderId;
+use e2e::consistency::{ClientObservation, ConsistencyReport, SystemSnapshot};
+use orders::Order;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -21,6 +26,8 @@ pub struct ChaosReport {
     pub redriven: BTreeMap<&'static str, u64>,
     /// The number of orders by final status and failure reason.
     pub outcomes: BTreeMap<String, usize>,
+    /// The number of orders whose customer had to authenticate the payment, by response and outcome.
+    pub authentications: BTreeMap<String, usize>,
     /// Responses that the API must never send.
     pub unexpected_responses: Vec<String>,
     /// Why the system did not become quiescent; `None` when it did.
@@ -45,13 +52,38 @@ impl ChaosReport {
 pub fn count_outcomes(snapshot: &SystemSnapshot) -> BTreeMap<String, usize> {
     let mut outcomes = BTreeMap::new();
     for order in &snapshot.orders {
-        let outcome = match order.reason {
-            Some(reason) => format!("{}: {reason:?}", order.status),
-            None => order.status.to_string(),
-        };
-        *outcomes.entry(outcome).or_default() += 1;
+        *outcomes.entry(outcome_of(order)).or_default() += 1;
     }
     outcomes
+}
+
+/// Counts the orders whose customer had to authenticate the payment, by the customer's response and the
+/// outcome.
+pub fn count_authentications(
+    snapshot: &SystemSnapshot,
+    observations: &[ClientObservation],
+) -> BTreeMap<String, usize> {
+    let orders: HashMap<OrderId, &Order> = snapshot
+        .orders
+        .iter()
+        .map(|order| (order.order_id, order))
+        .collect();
+    let mut counts = BTreeMap::new();
+    for observation in observations {
+        let order = observation.order_ids.first().and_then(|id| orders.get(id));
+        if let Some((order, authentication)) = order.zip(observation.authentication) {
+            let label = format!("{authentication:?} → {}", outcome_of(order));
+            *counts.entry(label).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn outcome_of(order: &Order) -> String {
+    match order.reason {
+        Some(reason) => format!("{}: {reason:?}", order.status),
+        None => order.status.to_string(),
+    }
 }
 
 impl fmt::Display for ChaosReport {
@@ -75,6 +107,10 @@ impl fmt::Display for ChaosReport {
         writeln!(f, "\nOrders by outcome")?;
         for (outcome, count) in &self.outcomes {
             writeln!(f, "  {count:>7}  {outcome}")?;
+        }
+        writeln!(f, "\nAuthenticated payments by response and outcome")?;
+        for (label, count) in &self.authentications {
+            writeln!(f, "  {count:>7}  {label}")?;
         }
         writeln!(f, "\nConsistency checks")?;
         write!(f, "{}", self.consistency)?;

@@ -12,24 +12,56 @@ const STOCK_CLASSES: [(usize, f64); 4] = [(3, 0.02), (3, 0.1), (4, 1.0), (10, 4.
 /// The demand for each class of [`STOCK_CLASSES`], in percent of the order lines.
 const DEMAND_WEIGHTS: [u32; 4] = [12, 18, 35, 35];
 
-/// Payment methods and their share, in percent of the orders.
-const PAYMENT_METHODS: [(&str, u32); 15] = [
-    ("pm_card_visa", 47),
-    ("pm_card_mastercard", 13),
+/// Payment methods and their share, in percent of the orders without a pinned fault.
+const PAYMENT_METHODS: &[(&str, u32)] = &[
+    ("pm_card_visa", 40),
+    ("pm_card_mastercard", 10),
     ("pm_card_chargeDeclined", 6),
     ("pm_card_chargeDeclinedInsufficientFunds", 4),
+    ("pm_card_threeDSecure2Required", 8),
+    ("pm_card_authenticationRequired", 2),
+    ("pm_card_threeDSecureRequiredChargeDeclined", 2),
+    ("pm_card_createDispute", 1),
     ("pm_slow", 4),
     ("pm_error_before_effect", 6),
-    ("pm_error_after_effect", 6),
+    ("pm_error_after_effect", 5),
     ("pm_error_after_confirm", 2),
     ("pm_error_before_create", 2),
     ("pm_error_after_create", 1),
-    ("pm_error_before_refund", 2),
-    ("pm_error_after_refund", 1),
+    ("pm_error_before_cancel", 1),
+    ("pm_error_after_cancel", 1),
     ("pm_unavailable", 3),
-    ("pm_broken", 2),
+    ("pm_broken", 1),
     ("pm_nonexistent", 1),
 ];
+
+/// Payment methods of the orders that one of [`PINNED_FAULTS`] makes the saga compensate, and their share in
+/// percent. With most of them, the refund fails in some way.
+const COMPENSATED_PAYMENT_METHODS: &[(&str, u32)] = &[
+    ("pm_card_visa", 40),
+    ("pm_error_before_refund", 15),
+    ("pm_error_after_refund", 15),
+    ("pm_card_refundFail", 15),
+    ("pm_card_threeDSecure2Required", 15),
+];
+
+/// The payment method of the orders with [`LOST_WEBHOOK`].
+const LOST_WEBHOOK_PAYMENT_METHODS: &[(&str, u32)] = &[("pm_card_threeDSecure2Required", 100)];
+
+/// How customers respond when the payment must be authenticated, and their share in percent. The last two
+/// keep an order open for the whole time limit and up to a minute longer, so they are few.
+const RESPONSES: [(AuthenticationResponse, u32); 6] = [
+    (AuthenticationResponse::Approve, 45),
+    (AuthenticationResponse::ApproveLater, 15),
+    (AuthenticationResponse::Deny, 15),
+    (AuthenticationResponse::Cancel, 10),
+    (AuthenticationResponse::Leave, 8),
+    (AuthenticationResponse::ApproveTooLate, 7),
+];
+
+/// The payment provider's events about an order are never accepted. The customer's return or
+/// order-reconciler continues the saga instead.
+const LOST_WEBHOOK: (&str, FunctionFault) = ("payment-webhook", FunctionFault::ErrorBefore);
 
 /// Faults that make a saga step fail permanently, so that the saga compensates.
 const PINNED_FAULTS: [(&str, FunctionFault); 10] = [
@@ -69,10 +101,13 @@ pub struct Purchase {
     /// Product indexes and quantities; two lines may have the same product.
     pub lines: Vec<(usize, u32)>,
     pub payment_method: &'static str,
+    pub authentication: AuthenticationResponse,
+    /// Whether the customer's browser returns to the shop after the authentication.
+    pub returns_to_shop: bool,
     pub send_mode: SendMode,
     /// How long after the response the customer cancels the order.
     pub cancel_after: Option<Duration>,
-    /// The function that fails in each saga of the customer.
+    /// The function that fails in each order of the customer.
     pub pinned_fault: Option<(&'static str, FunctionFault)>,
 }
 
@@ -86,6 +121,22 @@ pub enum SendMode {
     RepeatedLater,
     /// A different order with the same key, which the API must reject.
     KeyReusedLater,
+}
+
+/// How a customer responds when the payment must be authenticated (3D Secure).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationResponse {
+    /// Approves the payment at once.
+    Approve,
+    /// Approves the payment when half of the time has passed.
+    ApproveLater,
+    Deny,
+    /// Closes the page and cancels the order.
+    Cancel,
+    /// Closes the page and does nothing.
+    Leave,
+    /// Approves the payment after the time has passed, if that is still possible.
+    ApproveTooLate,
 }
 
 /// A fault of a whole service or upstream.
@@ -124,7 +175,11 @@ impl Schedule {
 }
 
 fn generate_purchase(rng: &mut StdRng, number: usize, customers: usize) -> Purchase {
-    let has_pinned_fault = rng.random_ratio(1, 20);
+    let (pinned_fault, payment_methods) = match rng.random_range(0..1000) {
+        0..50 => (PINNED_FAULTS.choose(rng).copied(), COMPENSATED_PAYMENT_METHODS),
+        50..65 => (Some(LOST_WEBHOOK), LOST_WEBHOOK_PAYMENT_METHODS),
+        _ => (None, PAYMENT_METHODS),
+    };
     let mut lines: Vec<(usize, u32)> = (0..rng.random_range(1..=3))
         .map(|_| (pick_product(rng), rng.random_range(1..=3)))
         .collect();
@@ -133,13 +188,15 @@ fn generate_purchase(rng: &mut StdRng, number: usize, customers: usize) -> Purch
     }
     Purchase {
         // The fault applies to all orders of the customer, so the customer must have no other order.
-        customer: if has_pinned_fault {
+        customer: if pinned_fault.is_some() {
             customers + number
         } else {
             rng.random_range(0..customers)
         },
         lines,
-        payment_method: weighted_choice(rng, &PAYMENT_METHODS),
+        payment_method: weighted_choice(rng, payment_methods),
+        authentication: weighted_choice(rng, &RESPONSES),
+        returns_to_shop: rng.random_ratio(1, 2),
         send_mode: weighted_choice(
             rng,
             &[
@@ -152,7 +209,7 @@ fn generate_purchase(rng: &mut StdRng, number: usize, customers: usize) -> Purch
         cancel_after: rng
             .random_ratio(1, 10)
             .then(|| Duration::from_millis(rng.random_range(0..2000))),
-        pinned_fault: has_pinned_fault.then(|| *PINNED_FAULTS.choose(rng).expect("the list is not empty")),
+        pinned_fault,
     }
 }
 
@@ -219,6 +276,38 @@ mod tests {
             schedule(7).replace("seed: 7", ""),
             schedule(8).replace("seed: 8", "")
         );
+    }
+
+    #[test]
+    fn run_of_3000_orders_has_every_payment_method_and_response() {
+        let schedule = Schedule::generate(3000, 1);
+        for list in [
+            PAYMENT_METHODS,
+            COMPENSATED_PAYMENT_METHODS,
+            LOST_WEBHOOK_PAYMENT_METHODS,
+        ] {
+            assert_eq!(list.iter().map(|(_, percent)| percent).sum::<u32>(), 100);
+            for (method, _) in list {
+                let mut purchases = schedule.purchases.iter();
+                assert!(
+                    purchases.any(|purchase| purchase.payment_method == *method),
+                    "{method}"
+                );
+            }
+        }
+        for (response, _) in RESPONSES {
+            let is_chosen = |purchase: &Purchase| {
+                purchase.authentication == response
+                    && ["pm_card_threeDSecure2Required", "pm_card_authenticationRequired"]
+                        .contains(&purchase.payment_method)
+            };
+            assert!(schedule.purchases.iter().any(is_chosen), "{response:?}");
+        }
+        let lost_webhooks = schedule
+            .purchases
+            .iter()
+            .filter(|purchase| purchase.pinned_fault == Some(LOST_WEBHOOK));
+        assert!(lost_webhooks.count() > 10);
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! Invariants of orders, and of the responses that clients received.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::orders::Order;
-use domain::{OrderId, OrderStatus, UserId};
+use domain::{FailureReason, OrderId, OrderStatus, UserId};
 
 use super::{
-    super::{Check, Finding, Invariant},
+    super::{Authentication, Check, Finding, Invariant},
     CheckContext,
 };
 
-pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
+    let mut authentications: BTreeMap<OrderId, Authentication> = BTreeMap::new();
+    for observation in context.observations {
+        if let Some(authentication) = observation.authentication {
+            authentications.extend(observation.order_ids.iter().map(|id| (*id, authentication)));
+        }
+    }
     let acknowledged: BTreeSet<OrderId> = context
         .observations
         .iter()
@@ -86,7 +92,38 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 5] {
                 (!has_valid_transitions(order)).then(|| Finding::new(order.order_id, detail()))
             }),
         ),
+        Check::expect_all(
+            Invariant::OutcomeMatchesAuthentication,
+            context.final_orders().filter_map(|order| {
+                let authentication = *authentications.get(&order.order_id)?;
+                let detail = || {
+                    format!(
+                        "is {} ({:?}), but the authentication was {authentication:?}",
+                        order.status, order.reason
+                    )
+                };
+                let is_allowed = allows_outcome(authentication, order);
+                Some((!is_allowed).then(|| Finding::new(order.order_id, detail())))
+            }),
+        ),
     ]
+}
+
+/// Whether an order can end so after this response of its customer. Any order can fail because a service
+/// failed permanently, and its customer can cancel it while it waits.
+fn allows_outcome(authentication: Authentication, order: &Order) -> bool {
+    use Authentication::{Approved, ApprovedLate, Refused, Unanswered};
+    match (order.status, order.reason) {
+        (OrderStatus::Completed, _) => matches!(authentication, Approved | ApprovedLate),
+        (OrderStatus::Failed, Some(FailureReason::PaymentDeclined)) => authentication == Refused,
+        (OrderStatus::Failed, Some(FailureReason::AuthenticationTimeout)) => {
+            matches!(authentication, ApprovedLate | Refused | Unanswered)
+        }
+        (OrderStatus::Failed, Some(FailureReason::InternalError)) | (OrderStatus::Cancelled, _) => true,
+        // The stock was reserved before the customer had to authenticate.
+        (OrderStatus::Failed, Some(FailureReason::InsufficientStock) | None)
+        | (OrderStatus::Pending | OrderStatus::Processing, _) => false,
+    }
 }
 
 fn has_valid_transitions(order: &Order) -> bool {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use domain::OrderStatus;
+use domain::{FailureReason, OrderStatus};
 use orders::{Payment as PaymentState, PaymentIssue};
 
 use super::{
     CANCELLED, COMPLETED, DECLINED, PRICE, REFUNDED, consistent_snapshot, id, order_id, payment, push_message,
 };
-use crate::consistency::{ClientObservation, Invariant, MailKind, OutboxEntry, SystemSnapshot};
+use crate::consistency::{
+    Authentication, ClientObservation, Invariant, MailKind, OutboxEntry, SystemSnapshot,
+};
 
 /// Changes a consistent snapshot or its observations so that they violate an invariant.
 type Corruption = fn(&mut SystemSnapshot, &mut Vec<ClientObservation>);
@@ -29,8 +31,19 @@ fn flagged_order_may_lack_its_refund() {
     assert_eq!(violations, []);
 }
 
+#[test]
+fn late_or_missing_authentication_may_time_out() {
+    for authentication in [Authentication::ApprovedLate, Authentication::Unanswered] {
+        let (mut snapshot, mut observations) = consistent_snapshot();
+        observations[DECLINED].authentication = Some(authentication);
+        snapshot.orders[DECLINED].reason = Some(FailureReason::AuthenticationTimeout);
+        let report = snapshot.check_invariants(&observations);
+        assert!(report.is_consistent(), "{authentication:?}: {report}");
+    }
+}
+
 /// Each corruption with all invariants that it violates.
-const CORRUPTIONS: [(Corruption, &[Invariant]); 40] = [
+const CORRUPTIONS: [(Corruption, &[Invariant]); 44] = [
     (
         |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
         &[Invariant::PaymentIssuesFlagged],
@@ -78,6 +91,28 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 40] = [
     (
         |snapshot, _| _ = snapshot.orders[COMPLETED].history.remove(0),
         &[Invariant::ValidTransitions],
+    ),
+    (
+        |_, observations| observations[COMPLETED].authentication = Some(Authentication::Refused),
+        &[Invariant::OutcomeMatchesAuthentication],
+    ),
+    (
+        |_, observations| observations[COMPLETED].authentication = Some(Authentication::Unanswered),
+        &[Invariant::OutcomeMatchesAuthentication],
+    ),
+    (
+        |snapshot, observations| {
+            observations[DECLINED].authentication = Some(Authentication::Approved);
+            snapshot.orders[DECLINED].reason = Some(FailureReason::AuthenticationTimeout);
+        },
+        &[Invariant::OutcomeMatchesAuthentication],
+    ),
+    (
+        |snapshot, observations| {
+            observations[DECLINED].authentication = Some(Authentication::Unanswered);
+            snapshot.orders[DECLINED].reason = Some(FailureReason::PaymentDeclined);
+        },
+        &[Invariant::OutcomeMatchesAuthentication],
     ),
     (
         |snapshot, _| snapshot.products[0].quantity = 7,

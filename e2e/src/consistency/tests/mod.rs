@@ -15,8 +15,8 @@ use orders::{Order, Payment as PaymentState, StatusChange};
 use uuid::Uuid;
 
 use super::{
-    ClientObservation, MailKind, ObservedEvent, OrderMail, Payment, ProductStock, Reservation, SagaExecution,
-    SystemSnapshot,
+    Authentication, ClientObservation, MailKind, ObservedEvent, OrderMail, Payment, ProductStock,
+    Reservation, SagaExecution, SystemSnapshot,
 };
 
 const PRICE: i64 = 700;
@@ -146,6 +146,7 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
         user_id: user_id(),
         idempotency_key: format!("key of {}", order.order_id),
         order_ids: BTreeSet::from([order.order_id]),
+        authentication: (order.status == Completed).then_some(Authentication::Approved),
     });
     let observations = observations.collect();
     let snapshot = SystemSnapshot {
