@@ -49,7 +49,7 @@ pub enum PlaceError {
 pub enum CancelError {
     #[error("the order does not exist")]
     NotFound,
-    /// The order's payment was claimed, or the order has ended.
+    /// The order's payment was claimed and does not wait for the customer, or the order has ended.
     #[error("an order with status {0} cannot be cancelled")]
     TooLate(OrderStatus),
     #[error(transparent)]

@@ -5,7 +5,7 @@
 //!
 //! - a customer's cancellation and the saga's claim of the order for payment;
 //! - a late payment and the compensation that has closed the order to payment;
-//! - a customer's return from the bank and the end of the time for it;
+//! - a customer's return from the bank, the customer's cancellation there and the end of the time for both;
 //! - a completion whose response was lost and the compensation that follows.
 //!
 //! A change and its event commit in one transaction; the event is written to the outbox (crate
