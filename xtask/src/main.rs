@@ -192,9 +192,9 @@ struct ReplayArgs {
 
 /// Run the workspace's tests against temporary systems that this command starts and removes.
 ///
-/// Runs all tests of the workspace, then schemathesis against the OpenAPI description, then, in a second
-/// system with an Express saga, the end-to-end tests of the order flow. With arguments, only the selected
-/// tests run.
+/// Runs the tests of this tool and of the workspace, then schemathesis against the OpenAPI description, then,
+/// in a second system with an Express saga, the end-to-end tests of the order flow. With arguments, only the
+/// selected tests run.
 ///
 /// The command can run beside `up` and beside other checkouts. It always starts its own PostgreSQL and
 /// ignores DATABASE_URL. Tests read the addresses of the system from their environment, as in

@@ -43,6 +43,13 @@ pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let mut code = ExitCode::SUCCESS;
     if !arguments.express {
+        if arguments.arguments.is_empty() {
+            let status = run_own_tests()?;
+            interrupt.check()?;
+            if !status.success() {
+                return Ok(exit_code(status));
+            }
+        }
         code = test_with_fresh_system(InstanceKind::Test, &interrupt, |system| {
             let mut status = run_with_system(system, cargo_test_command(&arguments.arguments), &interrupt)?;
             if status.success() && arguments.arguments.is_empty() {
@@ -99,10 +106,29 @@ fn test_with_fresh_system(
         "{RED}✗{RED:#} tests failed; the logs of the services are in {BOLD}{}{BOLD:#}",
         Instance::new(kind).logs_dir().display()
     );
-    Ok(status
+    Ok(exit_code(status))
+}
+
+/// The exit code of a command that failed.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    status
         .code()
         .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+        .map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Runs the tests of this tool, which is a workspace of its own.
+fn run_own_tests() -> Result<ExitStatus> {
+    cargo::cargo_command()
+        .args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--manifest-path",
+            "xtask/Cargo.toml",
+        ])
+        .status()
+        .context("cargo cannot be run")
 }
 
 /// Starts a system with empty data, runs `work` with it, stops the system and removes its data.
