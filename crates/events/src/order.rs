@@ -35,8 +35,8 @@ impl EventData for OrderCreated {
     const DETAIL_TYPE: &'static str = "OrderCreated";
 }
 
-/// A customer has returned from the action that the payment of an order requires, such as 3D Secure, or the
-/// payment provider knows its result.
+/// An order no longer waits for the action that its payment requires, such as 3D Secure: the customer has
+/// returned from it or has cancelled the order, or the payment provider knows the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentActionCompleted {
     pub order_id: OrderId,
@@ -83,7 +83,7 @@ impl EventData for OrderFailed {
     const OLDEST_READABLE_VERSION: u32 = 1;
 }
 
-/// A customer cancelled an order before its payment.
+/// A customer cancelled an order. It is not charged: a payment that was made meanwhile has been refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     pub order_id: OrderId,

@@ -26,7 +26,6 @@ use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
     trace_context,
 };
-
 use orders::{Orders, StoreError, Tables};
 
 use crate::{
