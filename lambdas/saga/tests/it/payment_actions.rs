@@ -115,6 +115,7 @@ async fn refused_confirmation_does_not_start_the_authentication_again() {
         let outcome = process_payment(&context.orders, &stripe, &context.publisher, &actions, &state).await;
         outcome.unwrap()
     };
+    let mut pages = Vec::new();
     for _ in 0..2 {
         let payment_id = pay().await.payment_id;
         let order = context.load_order(&state).await;
@@ -124,7 +125,12 @@ async fn refused_confirmation_does_not_start_the_authentication_again() {
             authentication.page_url,
             "the order must show the page on which the customer can authenticate"
         );
+        pages.push(authentication.page_url);
     }
+    assert_eq!(
+        pages[0], pages[1],
+        "the page that the customer has opened stays valid"
+    );
     context.authenticate(&pay().await.payment_id, "approve").await;
     assert_eq!(pay().await.status, OutcomeStatus::Charged);
 }
