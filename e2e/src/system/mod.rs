@@ -17,7 +17,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
-    sync::{Mutex, MutexGuard},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
 
@@ -30,8 +30,14 @@ pub use test_users::ApiCaller;
 /// one.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Serialises the tests of `tests/exclusive`.
-static EXCLUSIVE_ACCESS: Mutex<()> = Mutex::const_new(());
+/// Serialises the tests of `tests/exclusive`, except those of the saga matrix among each other.
+static EXCLUSIVE_ACCESS: RwLock<()> = RwLock::const_new(());
+
+/// Held until drop by a test of `tests/exclusive`.
+enum ExclusiveAccess {
+    Alone(#[expect(dead_code, reason = "a guard is only dropped")] RwLockWriteGuard<'static, ()>),
+    InGroup(#[expect(dead_code, reason = "a guard is only dropped")] RwLockReadGuard<'static, ()>),
+}
 
 /// The running system that the environment variables of `cargo xtask test` describe.
 pub struct TestSystem {
@@ -48,8 +54,7 @@ pub struct TestSystem {
     pub clock: Clock,
     users: Users,
     keys_dir: PathBuf,
-    /// Held until drop by a test that needs the system for itself.
-    _exclusive_access: Option<MutexGuard<'static, ()>>,
+    _exclusive_access: Option<ExclusiveAccess>,
 }
 
 /// An HTTP response with its whole body.
@@ -70,10 +75,16 @@ impl TestSystem {
     /// The system, while no other test uses it. Only tests of `tests/exclusive` may call this: cargo does not
     /// run two test executables at the same time, so the lock of one process suffices.
     pub async fn exclusive() -> Self {
-        Self::new(Some(EXCLUSIVE_ACCESS.lock().await))
+        Self::new(Some(ExclusiveAccess::Alone(EXCLUSIVE_ACCESS.write().await)))
     }
 
-    fn new(exclusive_access: Option<MutexGuard<'static, ()>>) -> Self {
+    /// The system, while no test outside of the saga matrix uses it. The tests of the matrix spend most of
+    /// their time waiting for time-outs, so they run concurrently.
+    pub async fn exclusive_to_saga_matrix() -> Self {
+        Self::new(Some(ExclusiveAccess::InGroup(EXCLUSIVE_ACCESS.read().await)))
+    }
+
+    fn new(exclusive_access: Option<ExclusiveAccess>) -> Self {
         Self {
             http: Client::new(),
             gateway_url: env_var("HTTP_API_URL"),

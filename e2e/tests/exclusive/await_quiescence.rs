@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use domain::OrderId;
+use domain::{OrderId, OrderStatus};
 use e2e::consistency::{Collector, StabilityTracker, SystemSnapshot};
 use tokio::time::{Instant, sleep};
+
+use crate::failure_report::violations;
 
 /// How long the system may take until it has sent the last mail.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -19,8 +21,8 @@ const QUIET_POLL_INTERVAL: Duration = Duration::from_secs(3);
 /// Returns the snapshot of these orders, from a reading that began after the system was quiescent for them.
 ///
 /// The system is quiescent when no saga execution of the orders runs, no work queue or outbox has a message
-/// about the orders or `products`, and every order has a mail or is parked. After [`TIMEOUT`], returns the
-/// last snapshot, whose violations then show what is missing.
+/// about the orders or `products`, and every order has a mail, is cancelled or is parked. Panics after
+/// [`TIMEOUT`] with the pending work and the violated invariants.
 pub async fn snapshot_when_quiescent(
     collector: &Collector,
     order_ids: &[OrderId],
@@ -36,16 +38,16 @@ pub async fn snapshot_when_quiescent(
             return snapshot;
         }
         if Instant::now() > deadline {
-            eprintln!(
-                "not quiescent after {} s: {}",
+            panic!(
+                "not quiescent after {} s: {}\n{}",
                 TIMEOUT.as_secs(),
                 if pending.is_empty() {
                     "the state changed between readings".to_owned()
                 } else {
                     pending.join(", ")
-                }
+                },
+                violations(&snapshot.check_invariants(&[]))
             );
-            return snapshot;
         }
         sleep(if pending.is_empty() {
             QUIET_POLL_INTERVAL
@@ -91,10 +93,14 @@ fn pending_work(
     );
     let parked = snapshot.parked_orders();
     let has_mail = |id: &OrderId| snapshot.mails.iter().any(|mail| mail.order_id == Some(*id));
+    let is_cancelled = |id: &OrderId| {
+        let mut orders = snapshot.orders.iter();
+        orders.any(|order| order.order_id == *id && order.status == OrderStatus::Cancelled)
+    };
     add(
         order_ids
             .iter()
-            .filter(|id| !parked.contains(id) && !has_mail(id))
+            .filter(|id| !parked.contains(id) && !has_mail(id) && !is_cancelled(id))
             .count(),
         "orders without a mail",
     );

@@ -4,7 +4,9 @@
 
 use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 
-use super::cases::{Case, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, completes_a_batch};
+use super::cases::{
+    Case, Consumer, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, batch_effect,
+};
 
 /// The functions on this path that receive single events. process-payment runs before the customer
 /// authenticates and again afterwards.
@@ -105,7 +107,7 @@ fn cancellation_case(name: String, rule: Rule) -> Case {
 /// The cases of order-processor, which receives the event that continues the saga.
 pub fn continuation_message_cases() -> Vec<Case> {
     let case = |(name, fault)| Case {
-        completes_its_batch: completes_a_batch(fault),
+        batch: Some((Consumer::OrderProcessor, batch_effect(fault))),
         ..function_case("order-processor", name, fault, RuleTiming::WhileWaiting)
     };
     FAULTS.map(case).into()
@@ -144,7 +146,7 @@ fn authentication_case(name: String, rule: Rule, timing: RuleTiming) -> Case {
         rule: Some(rule),
         times: Some(1),
         expected_outcome: ExpectedOutcome::Completed,
-        completes_its_batch: false,
+        batch: None,
         timing,
     }
 }

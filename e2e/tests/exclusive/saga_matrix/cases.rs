@@ -49,11 +49,36 @@ pub struct Case {
     /// How often the rule hits; `None` for a permanent fault.
     pub times: Option<u64>,
     pub expected_outcome: ExpectedOutcome,
-    /// Whether the fault may complete its batch of messages. It would then also complete the messages of
-    /// other orders, whose own faults could no longer hit.
-    pub completes_its_batch: bool,
+    /// The function whose batch of messages the fault hits, and what it does to the other messages in the
+    /// batch.
+    pub batch: Option<(Consumer, BatchEffect)>,
     /// When the rule under test is added.
     pub timing: RuleTiming,
+}
+
+/// A function that receives batches of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    OrderProcessor,
+    NotificationSender,
+}
+
+impl Consumer {
+    fn function_name(self) -> &'static str {
+        match self {
+            Self::OrderProcessor => "order-processor",
+            Self::NotificationSender => "notification-sender",
+        }
+    }
+}
+
+/// What a fault does to the other messages in the batch of its order's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchEffect {
+    /// They are received again after half a minute.
+    Repeats,
+    /// They may be completed. The faults of their own orders could then no longer hit.
+    Completes,
 }
 
 /// When the rule of a fault is added, and the id to which it is restricted.
@@ -171,7 +196,7 @@ pub fn state_cases(definition: &str) -> Result<Vec<Case>, Vec<String>> {
                     rule: Some(Rule::for_function(&function, fault)),
                     times,
                     expected_outcome,
-                    completes_its_batch: false,
+                    batch: None,
                     timing: RuleTiming::BeforeTheOrder,
                 };
                 let outcome = if is_compensation {
@@ -232,28 +257,23 @@ fn parks_order(state: &Value) -> bool {
         .any(|catcher| catcher["Next"] == "ParkOrder")
 }
 
-const NOTIFICATION_SENDER: &str = "notification-sender";
-
-/// The functions that receive batches of messages.
-const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
-
 /// The cases of the functions that consume queues before and after the saga.
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (fault_name, fault) in FAULTS {
-        for function in CONSUMERS {
+        for consumer in [Consumer::OrderProcessor, Consumer::NotificationSender] {
             // SES does not deduplicate: after a crash between the mail and its record, the function sends it
             // again.
-            if function == NOTIFICATION_SENDER && matches!(fault, FunctionFault::CrashDuring(_)) {
+            if consumer == Consumer::NotificationSender && matches!(fault, FunctionFault::CrashDuring(_)) {
                 continue;
             }
             cases.push(Case {
-                name: format!("{function}: {fault_name}"),
+                name: format!("{}: {fault_name}", consumer.function_name()),
                 scenario: Scenario::HappyPath,
-                rule: Some(Rule::for_function(function, fault)),
+                rule: Some(Rule::for_function(consumer.function_name(), fault)),
                 times: Some(1),
                 expected_outcome: ExpectedOutcome::Completed,
-                completes_its_batch: completes_a_batch(fault),
+                batch: Some((consumer, batch_effect(fault))),
                 timing: RuleTiming::BeforeTheOrder,
             });
         }
@@ -261,14 +281,14 @@ pub fn message_cases() -> Vec<Case> {
     cases
 }
 
-/// Whether a fault of a function that receives a batch of messages may complete the batch.
-pub fn completes_a_batch(fault: FunctionFault) -> bool {
-    matches!(
-        fault,
+/// The effect of a fault of a function that receives a batch of messages.
+pub fn batch_effect(fault: FunctionFault) -> BatchEffect {
+    match fault {
         FunctionFault::DuplicateConcurrent
-            | FunctionFault::DuplicateSequential
-            | FunctionFault::CrashDuring(_)
-    )
+        | FunctionFault::DuplicateSequential
+        | FunctionFault::CrashDuring(_) => BatchEffect::Completes,
+        _ => BatchEffect::Repeats,
+    }
 }
 
 /// Every request between services that names an order or its customer, with the scenario that leads to it.
@@ -333,7 +353,7 @@ pub fn request_cases() -> Vec<Case> {
                 } else {
                     ExpectedOutcome::Failed
                 },
-                completes_its_batch: false,
+                batch: None,
                 timing: match upstream {
                     Upstream::StockService | Upstream::PaymentProvider => RuleTiming::AfterTheOrder,
                     _ => RuleTiming::BeforeTheOrder,
@@ -401,7 +421,7 @@ pub fn stored_error_cases() -> Vec<Case> {
         rule: None,
         times: None,
         expected_outcome,
-        completes_its_batch: false,
+        batch: None,
         timing: RuleTiming::BeforeTheOrder,
     });
     cases.into()

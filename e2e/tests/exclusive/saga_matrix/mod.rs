@@ -14,7 +14,7 @@ use e2e::{
 use fault_injection::{Rule, RuleId};
 use futures::{FutureExt as _, future::join_all};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     await_quiescence::snapshot_when_quiescent,
@@ -22,17 +22,19 @@ use crate::{
 };
 use authentication_cases::{authentication_cases, cancellation_cases, continuation_message_cases};
 use cases::{
-    Case, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases, request_cases, state_cases,
-    stored_error_cases,
+    BatchEffect, Case, Consumer, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases,
+    request_cases, state_cases, stored_error_cases,
 };
 
-/// How many orders run at the same time: each needs a process of every function of its saga. Orders that only
-/// wait to be parked do not count.
-const MAX_CONCURRENT_ORDERS: u32 = 10;
+/// Limits how many orders of all tests run at the same time: each needs a process of every function of its
+/// saga. Orders that only wait to be parked do not count.
+static ORDER_SLOTS: Semaphore = Semaphore::const_new(16);
 
-/// The limit for faults that make a whole batch of messages visible again after half a minute. A message that
-/// shares its batch with too many faulty messages would reach the dead-letter queue.
-const MAX_CONCURRENT_MESSAGE_CASES: u32 = 4;
+/// How many faults may at the same time make a whole batch of a function's messages visible again after half
+/// a minute. A message that shares its batch with too many faulty messages would reach the dead-letter queue.
+const MAX_CONCURRENT_BATCH_FAULTS: u32 = 4;
+static ORDER_PROCESSOR_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
+static NOTIFICATION_SENDER_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
 
 /// The initial stock of each case's product, in units.
 const INITIAL_STOCK: i64 = 10;
@@ -49,53 +51,51 @@ struct FinishedCase {
 
 #[tokio::test]
 async fn every_state_under_every_fault() {
-    run_cases(state_cases(DEFINITION).unwrap(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(state_cases(DEFINITION).unwrap()).await;
 }
 
 #[tokio::test]
 async fn every_request_under_every_fault() {
-    run_cases(request_cases(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(request_cases()).await;
 }
 
 #[tokio::test]
 async fn every_payment_request_with_a_stored_server_error() {
-    run_cases(stored_error_cases(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(stored_error_cases()).await;
 }
 
 #[tokio::test]
 async fn every_message_under_every_fault() {
     let cases = message_cases().into_iter().chain(continuation_message_cases());
-    run_cases(cases.collect(), MAX_CONCURRENT_MESSAGE_CASES).await;
+    run_cases(cases.collect()).await;
 }
 
 #[tokio::test]
 async fn every_part_of_an_authentication_under_every_fault() {
-    run_cases(authentication_cases(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(authentication_cases()).await;
 }
 
 #[tokio::test]
 async fn every_part_of_a_cancelled_authentication_under_every_fault() {
-    run_cases(cancellation_cases(), MAX_CONCURRENT_ORDERS).await;
+    run_cases(cancellation_cases()).await;
 }
 
 /// Runs all cases, and fails with a description of each failed case.
-async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
-    let system = TestSystem::exclusive().await;
+async fn run_cases(cases: Vec<Case>) {
+    let system = TestSystem::exclusive_to_saga_matrix().await;
     system.capture_events().await;
     let collector = Collector::from_env().await.unwrap();
     let case_count = cases.len();
 
-    let slots = Semaphore::new(max_concurrent as usize);
     let runs = cases.into_iter().map(async |case| {
-        let _slot = match case.expected_outcome {
+        let _batch_slots = match case.batch {
+            Some((consumer, effect)) => Some(batch_slots(consumer, effect).await),
+            None => None,
+        };
+        let _order_slot = match case.expected_outcome {
             ExpectedOutcome::Parked => None,
             ExpectedOutcome::Completed | ExpectedOutcome::Failed | ExpectedOutcome::Cancelled => {
-                let permits = if case.completes_its_batch {
-                    max_concurrent
-                } else {
-                    1
-                };
-                Some(slots.acquire_many(permits).await)
+                Some(ORDER_SLOTS.acquire().await)
             }
         };
         let name = case.name.clone();
@@ -134,6 +134,22 @@ async fn run_cases(cases: Vec<Case>, max_concurrent: u32) {
         failures.join("\n\n"),
         logs_hint()
     );
+}
+
+/// Waits until a fault may hit batches of the function's messages.
+async fn batch_slots(consumer: Consumer, effect: BatchEffect) -> SemaphorePermit<'static> {
+    let slots = match consumer {
+        Consumer::OrderProcessor => &ORDER_PROCESSOR_SLOTS,
+        Consumer::NotificationSender => &NOTIFICATION_SENDER_SLOTS,
+    };
+    let count = match effect {
+        BatchEffect::Repeats => 1,
+        BatchEffect::Completes => MAX_CONCURRENT_BATCH_FAULTS,
+    };
+    slots
+        .acquire_many(count)
+        .await
+        .expect("the semaphore is never closed")
 }
 
 /// Places the case's order with its faults, and waits for the outcome and for a hit of the fault under test.
