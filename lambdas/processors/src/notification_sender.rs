@@ -1,4 +1,5 @@
-//! `notification-sender`: sends order mails (an order has completed or failed) and account mails with SES.
+//! `notification-sender`: sends order mails (an order has ended, or was refunded after its end) and account
+//! mails with SES.
 //!
 //! SES does not detect duplicates, so the idempotency store makes sure that each event or request sends one
 //! mail. The content of an order mail comes from the stored order; the event contains only the order's id and
@@ -23,7 +24,8 @@ use domain::{OrderId, UserId};
 use events::{
     AccountMail, AccountMailRequest, Envelope, EventBridgeEvent, EventContext, EventData,
     eventbridge::{EventHeader, EventParseError, received_detail},
-    order::{OrderCompleted, OrderFailed},
+    order::{OrderCancelled, OrderCompleted, OrderFailed},
+    payment::PaymentRefunded,
 };
 use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
@@ -37,6 +39,7 @@ use tokio::time::timeout;
 use crate::{
     RECORD_RETENTION,
     account_mail::{self, StorefrontLinks},
+    cancellation_mail,
     mail::{Mail, MailError},
     mail_queue::{self, MailQueue},
     order_mail,
@@ -183,6 +186,30 @@ impl NotificationSender {
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
             }
+            OrderCancelled::DETAIL_TYPE => {
+                let event = EventBridgeEvent::<OrderCancelled>::parse(&body)?.detail;
+                let order_key = (event.data.user_id, event.data.order_id);
+                self.send_order_mail(
+                    message,
+                    &body,
+                    &event,
+                    order_key,
+                    cancellation_mail::render_cancelled,
+                )
+                .await
+            }
+            PaymentRefunded::DETAIL_TYPE => {
+                let event = EventBridgeEvent::<PaymentRefunded>::parse(&body)?.detail;
+                let order_key = (event.data.user_id, event.data.order_id);
+                self.send_order_mail(
+                    message,
+                    &body,
+                    &event,
+                    order_key,
+                    cancellation_mail::render_refunded,
+                )
+                .await
+            }
             _ => Err(NotifyError::UnsupportedEvent(header.detail_type)),
         }
     }
@@ -220,7 +247,10 @@ impl NotificationSender {
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
             None => {
-                tracing::info!("no order mail was sent: the customer has opted out or deleted the account")
+                tracing::info!(
+                    "no order mail was sent: the customer has opted out or deleted the account, or the mail \
+                     about the end of the order reports the refund"
+                )
             }
         }
         Ok(())

@@ -28,15 +28,15 @@ struct MailContent {
 }
 
 /// The text of a mail in one language.
-struct Section {
+pub struct Section {
     /// The value of the HTML attribute `lang`.
-    language: &'static str,
-    subject: &'static str,
-    greeting: &'static str,
+    pub language: &'static str,
+    pub subject: &'static str,
+    pub greeting: &'static str,
     /// What happened to the order.
-    message: &'static str,
+    pub message: &'static str,
     /// Whether the customer was charged or refunded.
-    payment_note: &'static str,
+    pub payment_note: &'static str,
 }
 
 struct LineItem {
@@ -92,14 +92,7 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
             "当店側の不具合により、ご注文を承ることができませんでした。お手数ですが、あらためてご注文ください。",
         ),
     };
-    let (english_payment_note, japanese_payment_note) = if order.payment == Some(Payment::Refunded) {
-        (
-            "We have refunded your payment in full. Your bank may take a few days to show the refund.",
-            "お支払いいただいた代金は全額返金いたしました。口座への反映には数日かかることがあります。",
-        )
-    } else {
-        ("You have not been charged.", "代金は請求されておりません。")
-    };
+    let (english_payment_note, japanese_payment_note) = payment_notes(order);
     let english = Section {
         language: "en",
         subject: "About your Matsuri order",
@@ -117,8 +110,21 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
     render(order, english, japanese).map(Some)
 }
 
+/// The payment notes in English and Japanese of an order that was not completed. The order's present state
+/// counts, so a mail that is sent late does not deny a charge that was refunded meanwhile.
+pub fn payment_notes(order: &Order) -> (&'static str, &'static str) {
+    if order.payment == Some(Payment::Refunded) {
+        (
+            "We have refunded your payment in full. Your bank may take a few days to show the refund.",
+            "お支払いいただいた代金は全額返金いたしました。口座への反映には数日かかることがあります。",
+        )
+    } else {
+        ("You have not been charged.", "代金は請求されておりません。")
+    }
+}
+
 /// Renders the mail in the language of the order. An order without a language gets both.
-fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, MailError> {
+pub fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, MailError> {
     let (sections, order_label, total_label) = match order.mail_language {
         Some(Language::En) => (vec![english], "Order", "Total"),
         Some(Language::Ja) => (vec![japanese], "ご注文番号", "合計"),
@@ -174,53 +180,8 @@ fn format_amount(money: Money) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
-    use events::TraceParent;
-
     use super::*;
-
-    fn order(product_names: &[&str]) -> Order {
-        let at = Timestamp::UNIX_EPOCH;
-        let item = |name: &&str| OrderItem {
-            product_id: ProductId::new(at),
-            product_name: (*name).to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 7_500,
-        };
-        Order {
-            user_id: UserId::new(at),
-            order_id: OrderId("019a0000-0000-7000-8000-000000000001".parse().unwrap()),
-            status: OrderStatus::Completed,
-            currency: Currency::JPY,
-            total_amount: 15_000 * i64::try_from(product_names.len()).unwrap(),
-            items: product_names.iter().map(item).collect(),
-            payment_method: "pm_card_visa".to_owned(),
-            contact_email: "hanako@example.com".to_owned(),
-            created_at: at,
-            updated_at: at,
-            history: Vec::new(),
-            reason: None,
-            payment_id: None,
-            payment: Some(Payment::Captured),
-            payment_action: None,
-            payment_action_expires_at: None,
-            waits_until: None,
-            payment_closed: false,
-            cancellation_requested: false,
-            final_event_id: None,
-            created_event_id: None,
-            open: None,
-            restarts: 0,
-            restarted_at: None,
-            restart_limit: None,
-            parked_at: None,
-            traceparent: TraceParent::root(at),
-            ttl: 0,
-            order_mails: None,
-            mail_language: None,
-            payment_issue: None,
-        }
-    }
+    use crate::sample_order::sample_order as order;
 
     #[test]
     fn mail_without_language_has_both_languages() {

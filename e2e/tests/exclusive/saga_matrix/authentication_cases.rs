@@ -4,7 +4,10 @@
 
 use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 
-use super::cases::{Case, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, completes_a_batch};
+use super::cases::{
+    Case, ExpectedOutcome, FAULTS, NETWORK_FAULTS, NOTIFICATION_SENDER, RuleTiming, Scenario,
+    completes_a_batch, may_send_a_mail_twice,
+};
 
 /// The functions on this path that receive single events. process-payment runs before the customer
 /// authenticates and again afterwards.
@@ -109,6 +112,21 @@ pub fn continuation_message_cases() -> Vec<Case> {
         ..function_case("order-processor", name, fault, RuleTiming::WhileWaiting)
     };
     FAULTS.map(case).into()
+}
+
+/// The cases of notification-sender, which mails the customer that the order is cancelled.
+pub fn cancellation_message_cases() -> Vec<Case> {
+    let faults = FAULTS
+        .into_iter()
+        .filter(|(_, fault)| !may_send_a_mail_twice(*fault));
+    let case = |(name, fault)| Case {
+        completes_its_batch: completes_a_batch(fault),
+        ..cancellation_case(
+            format!("{NOTIFICATION_SENDER} after the cancellation: {name}"),
+            Rule::for_function(NOTIFICATION_SENDER, fault),
+        )
+    };
+    faults.map(case).collect()
 }
 
 fn function_case(function: &str, fault_name: &str, fault: FunctionFault, timing: RuleTiming) -> Case {

@@ -232,7 +232,7 @@ fn parks_order(state: &Value) -> bool {
         .any(|catcher| catcher["Next"] == "ParkOrder")
 }
 
-const NOTIFICATION_SENDER: &str = "notification-sender";
+pub const NOTIFICATION_SENDER: &str = "notification-sender";
 
 /// The functions that receive batches of messages.
 const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
@@ -242,9 +242,7 @@ pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (fault_name, fault) in FAULTS {
         for function in CONSUMERS {
-            // SES does not deduplicate: after a crash between the mail and its record, the function sends it
-            // again.
-            if function == NOTIFICATION_SENDER && matches!(fault, FunctionFault::CrashDuring(_)) {
+            if function == NOTIFICATION_SENDER && may_send_a_mail_twice(fault) {
                 continue;
             }
             cases.push(Case {
@@ -259,6 +257,11 @@ pub fn message_cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// SES does not deduplicate: after a crash between the mail and its record, the function sends it again.
+pub fn may_send_a_mail_twice(fault: FunctionFault) -> bool {
+    matches!(fault, FunctionFault::CrashDuring(_))
 }
 
 /// Whether a fault of a function that receives a batch of messages may complete the batch.

@@ -6,6 +6,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod cancellation_mails;
 mod dead_letter_archiver;
 mod mail_services;
 mod notification_sender;

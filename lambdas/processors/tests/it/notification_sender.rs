@@ -20,17 +20,17 @@ use crate::{
     now, sqs_event,
 };
 
-struct TestContext {
+pub struct TestContext {
     aws: SdkConfig,
-    orders: Orders,
-    sender: FunctionProcess,
+    pub orders: Orders,
+    pub sender: FunctionProcess,
     mail_services: MailServices,
     from_address: String,
 }
 
 impl TestContext {
     /// A context whose sender address is verified at SES.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let context = Self::with_unverified_sender().await;
         context.verify_sender().await;
         context
@@ -83,11 +83,11 @@ impl TestContext {
     }
 
     /// Places an order with order mails in English.
-    async fn place_order(&self, contact_email: &str) -> Order {
+    pub async fn place_order(&self, contact_email: &str) -> Order {
         self.place_order_with(contact_email, true, Language::En).await
     }
 
-    async fn place_order_with(
+    pub async fn place_order_with(
         &self,
         contact_email: &str,
         order_mails: bool,
@@ -114,7 +114,7 @@ impl TestContext {
         self.orders.place(&new).await.unwrap().0
     }
 
-    async fn deliver(&self, event: &Value) -> Value {
+    pub async fn deliver(&self, event: &Value) -> Value {
         self.sender
             .invoke(sqs_event(&[sns_notification(event)]))
             .await
@@ -122,7 +122,7 @@ impl TestContext {
     }
 
     /// The mails sent from this context's address.
-    async fn sent_mails(&self) -> Vec<Value> {
+    pub async fn sent_mails(&self) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.aws.endpoint_url().unwrap());
         let response: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         let accounts = response["messages"].as_object().unwrap().values();
