@@ -97,6 +97,14 @@ pub struct Config {
     )]
     pub cloudfront_origin_secret: String,
 
+    /// The name of the secret in Secrets Manager with the keys that verify unsubscribe links
+    #[arg(
+        long,
+        env = "UNSUBSCRIBE_KEYS_SECRET",
+        default_value = "ecommerce/unsubscribe-keys"
+    )]
+    pub unsubscribe_keys_secret: String,
+
     /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer
     /// notices
     #[arg(long, env = "SHUTDOWN_DRAIN_SECONDS", default_value_t = 5)]

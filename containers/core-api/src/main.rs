@@ -30,10 +30,12 @@ use futures::{FutureExt, future::join_all};
 use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
+use secrets::{MAX_AGE, Secret};
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use unsubscribe::UnsubscribeKeys;
 use users::{DisplayName, EmailAddress, Users};
 
 /// Each request makes several allocations larger than one kilobyte, which glibc's allocator serves slowly.
@@ -192,6 +194,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Some(loaded.await.context("CLOUDFRONT_ORIGIN_SECRET cannot be used")?)
         }
     };
+    let unsubscribe_keys = Secret::load(
+        aws_sdk_secretsmanager::Client::new(&aws),
+        config.unsubscribe_keys_secret,
+        MAX_AGE,
+        clock.clone(),
+        |text| Ok(UnsubscribeKeys::parse(text)?),
+    );
+    let unsubscribe_keys = unsubscribe_keys
+        .await
+        .context("UNSUBSCRIBE_KEYS_SECRET cannot be used")?;
     let dynamodb = dynamodb::client(&aws);
     let eventbridge = aws_sdk_eventbridge::Client::new(&aws);
 
@@ -252,6 +264,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             .with_cloudfront(origin_secrets.clone()),
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),
         account_status: AccountStatusCache::new(users.clone()),
+        unsubscribe_keys,
         users,
         verifier,
     };

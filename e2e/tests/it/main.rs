@@ -21,3 +21,4 @@ mod role_rights;
 mod security;
 mod stock;
 mod token_forgery;
+mod unsubscribe;

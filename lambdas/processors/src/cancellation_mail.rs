@@ -13,7 +13,7 @@ use crate::{
 
 /// The notification of an order that its customer has cancelled. It says whether the customer was charged and
 /// refunded. `None` when the customer has opted out of order mails.
-pub fn render_cancelled(order: &Order) -> Result<Option<Mail>, MailError> {
+pub fn render_cancelled(order: &Order, unsubscribe_url: &str) -> Result<Option<Mail>, MailError> {
     if order.order_mails == Some(false) {
         return Ok(None);
     }
@@ -32,12 +32,12 @@ pub fn render_cancelled(order: &Order) -> Result<Option<Mail>, MailError> {
         message: "お客様のお申し出により、ご注文をキャンセルいたしました。商品は発送されません。",
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese).map(Some)
+    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
 }
 
 /// The notification of a refund. `None` when the mail about the end of the order reports the refund, and when
 /// the customer has opted out of order mails.
-pub fn render_refunded(order: &Order) -> Result<Option<Mail>, MailError> {
+pub fn render_refunded(order: &Order, unsubscribe_url: &str) -> Result<Option<Mail>, MailError> {
     if order.order_mails == Some(false) || !order.refunded_after_end {
         return Ok(None);
     }
@@ -56,7 +56,7 @@ pub fn render_refunded(order: &Order) -> Result<Option<Mail>, MailError> {
         message: "ご注文が不成立となった後に、お支払いが処理されました。",
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese).map(Some)
+    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
 }
 
 #[cfg(test)]
@@ -65,13 +65,13 @@ mod tests {
     use orders::Payment;
 
     use super::*;
-    use crate::sample_order::sample_order as order;
+    use crate::sample_order::{SAMPLE_UNSUBSCRIBE_URL, sample_order as order};
 
     #[test]
     fn mail_about_a_cancelled_order_says_that_it_was_not_charged() {
         let mut order = order(&["Paper lantern"]);
         (order.payment, order.mail_language) = (Some(Payment::Claimed), Some(Language::En));
-        let mail = render_cancelled(&order).unwrap().unwrap();
+        let mail = render_cancelled(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().unwrap();
         assert_eq!(mail.subject, "Your Matsuri order is cancelled");
         insta::assert_snapshot!(mail.text, @r"
         Your order is cancelled.
@@ -88,10 +88,13 @@ mod tests {
         ----------------------------------------
 
         Matsuri
+
+        Stop mails about orders (except receipts):
+        https://api.matsuri.example/v1/unsubscribe?token=sample-token
         ");
 
         order.mail_language = Some(Language::Ja);
-        let mail = render_cancelled(&order).unwrap().unwrap();
+        let mail = render_cancelled(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().unwrap();
         assert_eq!(mail.subject, "ご注文をキャンセルしました");
         assert!(
             mail.html.contains("代金は請求されておりません。"),
@@ -105,7 +108,7 @@ mod tests {
     fn mail_about_a_charged_and_cancelled_order_reports_the_refund() {
         let mut order = order(&["Paper lantern"]);
         (order.payment, order.mail_language) = (Some(Payment::Refunded), None);
-        let mail = render_cancelled(&order).unwrap().unwrap();
+        let mail = render_cancelled(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().unwrap();
         assert_eq!(
             mail.subject,
             "Your Matsuri order is cancelled / ご注文をキャンセルしました"
@@ -130,6 +133,9 @@ mod tests {
         ----------------------------------------
 
         Matsuri
+
+        Stop mails about orders (except receipts) / ご注文に関するメールの配信停止（ご注文確定のメールを除く）:
+        https://api.matsuri.example/v1/unsubscribe?token=sample-token
         ");
         assert!(!mail.html.contains("You have not been charged"), "{}", mail.html);
     }
@@ -138,9 +144,9 @@ mod tests {
     fn only_a_refund_after_the_end_of_the_order_has_a_mail_of_its_own() {
         let mut order = order(&["Paper lantern"]);
         (order.payment, order.mail_language) = (Some(Payment::Refunded), Some(Language::En));
-        assert!(render_refunded(&order).unwrap().is_none());
+        assert!(render_refunded(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().is_none());
         order.refunded_after_end = true;
-        let mail = render_refunded(&order).unwrap().unwrap();
+        let mail = render_refunded(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().unwrap();
         assert_eq!(mail.subject, "We have refunded your Matsuri order");
         insta::assert_snapshot!(mail.text, @r"
         We are sorry.
@@ -157,6 +163,9 @@ mod tests {
         ----------------------------------------
 
         Matsuri
+
+        Stop mails about orders (except receipts):
+        https://api.matsuri.example/v1/unsubscribe?token=sample-token
         ");
     }
 
@@ -165,15 +174,22 @@ mod tests {
         let mut order = order(&["Paper lantern"]);
         (order.payment, order.refunded_after_end) = (Some(Payment::Refunded), true);
         order.order_mails = Some(false);
-        assert!(render_cancelled(&order).unwrap().is_none());
-        assert!(render_refunded(&order).unwrap().is_none());
+        assert!(
+            render_cancelled(&order, SAMPLE_UNSUBSCRIBE_URL)
+                .unwrap()
+                .is_none()
+        );
+        assert!(render_refunded(&order, SAMPLE_UNSUBSCRIBE_URL).unwrap().is_none());
     }
 
     #[test]
     fn product_name_is_escaped() {
         let mut order = order(&["<img src=x onerror=alert(1)>\r\nBcc: evil@example.com"]);
         (order.payment, order.refunded_after_end) = (Some(Payment::Refunded), true);
-        for mail in [render_cancelled(&order), render_refunded(&order)] {
+        for mail in [
+            render_cancelled(&order, SAMPLE_UNSUBSCRIBE_URL),
+            render_refunded(&order, SAMPLE_UNSUBSCRIBE_URL),
+        ] {
             let mail = mail.unwrap().unwrap();
             assert!(!mail.html.contains("<img"), "{}", mail.html);
             assert!(mail.html.contains("&#60;img src=x"), "{}", mail.html);

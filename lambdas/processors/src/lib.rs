@@ -15,6 +15,7 @@ pub mod order_reconciler;
 mod saga_input;
 mod sample_order;
 mod send_rate;
+mod unsubscribe_links;
 
 use chrono::TimeDelta;
 

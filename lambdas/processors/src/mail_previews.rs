@@ -10,7 +10,7 @@ use crate::{
     cancellation_mail::{render_cancelled, render_refunded},
     mail::{Mail, MailError},
     order_mail::{render_completed, render_failed},
-    sample_order::sample_order,
+    sample_order::{SAMPLE_UNSUBSCRIBE_URL as UNSUBSCRIBE_URL, sample_order},
 };
 
 /// A rendered mail.
@@ -63,7 +63,7 @@ fn order_mails(language: Language) -> Result<Vec<NamedMail>, MailError> {
         refunded_after_end: true,
         ..refunded.clone()
     };
-    let failed = |reason| render_failed(&unpaid, reason);
+    let failed = |reason| render_failed(&unpaid, reason, UNSUBSCRIBE_URL);
     Ok(vec![
         ("order-completed", Some(render_completed(&paid)?)),
         (
@@ -84,11 +84,17 @@ fn order_mails(language: Language) -> Result<Vec<NamedMail>, MailError> {
         ),
         (
             "order-failed-and-refunded",
-            render_failed(&refunded, FailureReason::InternalError)?,
+            render_failed(&refunded, FailureReason::InternalError, UNSUBSCRIBE_URL)?,
         ),
-        ("order-cancelled", render_cancelled(&unpaid)?),
-        ("order-cancelled-and-refunded", render_cancelled(&refunded)?),
-        ("order-refunded-after-end", render_refunded(&refunded_after_end)?),
+        ("order-cancelled", render_cancelled(&unpaid, UNSUBSCRIBE_URL)?),
+        (
+            "order-cancelled-and-refunded",
+            render_cancelled(&refunded, UNSUBSCRIBE_URL)?,
+        ),
+        (
+            "order-refunded-after-end",
+            render_refunded(&refunded_after_end, UNSUBSCRIBE_URL)?,
+        ),
     ])
 }
 

@@ -17,7 +17,7 @@ use aws_sdk_sesv2::{
     config::{Builder as SesConfig, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
     operation::send_email::SendEmailError,
-    types::{Body, Content, Destination, EmailContent, Message as Email},
+    types::{Body, Content, Destination, EmailContent, Message as Email, MessageHeader},
 };
 use aws_sdk_sqs::Client as Sqs;
 use domain::{OrderId, UserId};
@@ -44,6 +44,7 @@ use crate::{
     mail_queue::{self, MailQueue},
     order_mail,
     send_rate::SendRate,
+    unsubscribe_links::UnsubscribeLinks,
 };
 
 /// The number of mails that one invocation sends concurrently: the whole batch.
@@ -61,6 +62,7 @@ struct NotificationSender {
     queue: MailQueue,
     from_address: String,
     links: StorefrontLinks,
+    unsubscribe_links: UnsubscribeLinks,
 }
 
 /// Why a message failed.
@@ -102,7 +104,8 @@ struct SnsNotification {
 
 /// Initialises the function. `MAIL_FROM` is the sender's address, `STOREFRONT_URL` the base URL of links,
 /// `ORDERS_TABLE` the order store, `IDEMPOTENCY_TABLE` the idempotency store and `NOTIFICATION_QUEUE_URL` the
-/// queue of the messages. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
+/// queue of the messages. `UNSUBSCRIBE_URL` and `UNSUBSCRIBE_KEYS_SECRET` make the links with which customers
+/// unsubscribe. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let from_address = context.environment.required("MAIL_FROM")?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
@@ -142,6 +145,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         queue: MailQueue::new(Sqs::new(&context.aws), queue_url),
         from_address,
         links: StorefrontLinks::new(&storefront_url),
+        unsubscribe_links: UnsubscribeLinks::from_context(&context).await?,
     });
     Ok(sqs::handler(context.clock, CONCURRENCY, move |message| {
         let sender = Arc::clone(&sender);
@@ -175,14 +179,15 @@ impl NotificationSender {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                let render = |order: &Order| order_mail::render_completed(order).map(Some);
+                let render = |order: &Order, _: &str| order_mail::render_completed(order).map(Some);
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
             }
             OrderFailed::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                let render = |order: &Order| order_mail::render_failed(order, event.data.reason);
+                let reason = event.data.reason;
+                let render = |order: &Order, url: &str| order_mail::render_failed(order, reason, url);
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
             }
@@ -214,14 +219,15 @@ impl NotificationSender {
         }
     }
 
-    /// Sends the mail about `event`, which is in `body`.
+    /// Sends the mail about `event`, which is in `body`. `render` gets the order and the customer's
+    /// unsubscribe link.
     async fn send_order_mail<D: EventData>(
         &self,
         message: &Message,
         body: &str,
         event: &Envelope<D>,
         (user_id, order_id): (UserId, OrderId),
-        render: impl Fn(&Order) -> Result<Option<Mail>, MailError>,
+        render: impl Fn(&Order, &str) -> Result<Option<Mail>, MailError>,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&event.follow_up_context());
         let send = async || -> Result<Option<String>, SendError> {
@@ -234,7 +240,8 @@ impl NotificationSender {
             if order.contact_email.is_empty() {
                 return Ok(None);
             }
-            match render(&order)? {
+            let unsubscribe_url = self.unsubscribe_links.for_user(user_id).await;
+            match render(&order, &unsubscribe_url)? {
                 Some(mail) => self.send(mail).await.map(Some),
                 None => Ok(None),
             }
@@ -291,7 +298,11 @@ impl NotificationSender {
             content.expect("the data is set")
         };
         let body = Body::builder().text(content(mail.text)).html(content(mail.html));
-        let email = Email::builder().subject(content(mail.subject)).body(body.build());
+        let headers = mail.unsubscribe_url.as_deref().map(unsubscribe_headers);
+        let email = Email::builder()
+            .subject(content(mail.subject))
+            .body(body.build())
+            .set_headers(headers.map(Vec::from));
         let call = self
             .ses
             .send_email()
@@ -354,6 +365,18 @@ impl From<SdkError<SendEmailError>> for SendError {
             None => Self::NoResponse,
         }
     }
+}
+
+/// The headers with which a mail program offers to unsubscribe with one click (RFC 8058).
+fn unsubscribe_headers(url: &str) -> [MessageHeader; 2] {
+    let header = |name: &str, value: String| {
+        let header = MessageHeader::builder().name(name).value(value).build();
+        header.expect("the name and the value are set")
+    };
+    [
+        header("List-Unsubscribe", format!("<{url}>")),
+        header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
+    ]
 }
 
 /// The event in a message body, with or without an SNS envelope.

@@ -53,3 +53,6 @@ pub fn sample_order(product_names: &[&str]) -> Order {
         payment_issue: None,
     }
 }
+
+/// An unsubscribe link as order mails contain it.
+pub const SAMPLE_UNSUBSCRIBE_URL: &str = "https://api.matsuri.example/v1/unsubscribe?token=sample-token";

@@ -12,6 +12,7 @@ mod responses;
 use std::{ops::Deref, sync::Arc};
 
 use ::orders::Orders;
+use ::unsubscribe::UnsubscribeKeys;
 use axum::{
     Router,
     extract::FromRef,
@@ -20,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
+use secrets::Secret;
 use tokens::TokenVerifier;
 use users::Users;
 use utoipa::OpenApi;
@@ -31,7 +33,7 @@ use crate::{
     rate_limit::RateLimiter,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, orders, products};
+use handlers::{account, addresses, admin, carts, orders, products, unsubscribe};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
@@ -52,6 +54,8 @@ pub struct AppState {
     /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
     pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
+    /// Verify the links with which customers unsubscribe from order mails.
+    pub unsubscribe_keys: Secret<UnsubscribeKeys>,
     pub users: Users,
     /// Verifies the access tokens of users.
     pub verifier: TokenVerifier,
@@ -166,6 +170,10 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
             account::delete_account
         ))
         .routes(routes!(account::export_account))
+        .routes(routes!(
+            unsubscribe::show_unsubscribe_page,
+            unsubscribe::unsubscribe
+        ))
         .routes(routes!(addresses::list_addresses, addresses::add_address))
         .routes(routes!(
             addresses::read_address,

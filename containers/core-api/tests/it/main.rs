@@ -37,3 +37,4 @@ mod support;
 mod test_clock;
 mod test_issuer;
 mod test_user;
+mod unsubscribe;

@@ -23,12 +23,14 @@ use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
 use orders::{Orders, Tables};
 use reqwest::{Method, RequestBuilder, header::HeaderName};
+use secrets::Secret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use tokens::Role;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use unsubscribe::UnsubscribeKeys;
 use users::Users;
 use uuid::Uuid;
 
@@ -148,6 +150,7 @@ impl TestApp {
             trusted_proxies,
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
+            unsubscribe_keys: Secret::fixed(unsubscribe_keys()),
             users: app_users,
             verifier,
         };
@@ -269,6 +272,12 @@ impl TestApp {
     pub async fn order_outbox_events(&self) -> Vec<(String, Value)> {
         read_order_outbox(&self.dynamodb, &self.outbox_table).await
     }
+}
+
+/// The keys of the unsubscribe links that the tests use.
+pub fn unsubscribe_keys() -> UnsubscribeKeys {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned();
+    UnsubscribeKeys::parse(&key.into()).unwrap()
 }
 
 /// Type and detail of the events in the catalog's outbox, oldest first.

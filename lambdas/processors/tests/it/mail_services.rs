@@ -31,6 +31,8 @@ pub struct MailServices {
 struct ProxyState {
     ses: SesBehaviour,
     redelivery_delays: Vec<u64>,
+    /// The requests to SES.
+    mails: Vec<Value>,
 }
 
 impl MailServices {
@@ -48,6 +50,12 @@ impl MailServices {
 
     pub fn set_ses(&self, behaviour: SesBehaviour) {
         self.state.lock().unwrap().ses = behaviour;
+    }
+
+    /// Takes the requests to SES since the last call. The local AWS keeps neither headers nor the name of the
+    /// configuration set.
+    pub fn take_mails(&self) -> Vec<Value> {
+        std::mem::take(&mut self.state.lock().unwrap().mails)
     }
 
     /// Takes the delays, in seconds, that the function has set since the last call.
@@ -68,6 +76,7 @@ impl ProxyState {
         if request.uri.path() != "/v2/email/outbound-emails" {
             return None;
         }
+        self.mails.push(serde_json::from_slice(body).unwrap());
         match self.ses {
             SesBehaviour::Normal => None,
             SesBehaviour::Away => Some(StatusCode::SERVICE_UNAVAILABLE.into_response()),

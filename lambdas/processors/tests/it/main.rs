@@ -14,6 +14,7 @@ mod order_processor;
 mod order_reconciler;
 mod orders_table;
 mod payment_actions;
+mod unsubscribe_links;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};

@@ -24,7 +24,7 @@ pub struct TestContext {
     aws: SdkConfig,
     pub orders: Orders,
     pub sender: FunctionProcess,
-    mail_services: MailServices,
+    pub mail_services: MailServices,
     from_address: String,
 }
 
@@ -50,6 +50,7 @@ impl TestContext {
         };
         let from_address = format!("{}@matsuri.example", uuid_v7(now()));
         let mail_services = MailServices::start(aws.endpoint_url().unwrap()).await;
+        let unsubscribe_keys = create_unsubscribe_keys(&aws).await;
         let variables = [
             ("AWS_ENDPOINT_URL", mail_services.url.as_str()),
             ("NOTIFICATION_QUEUE_URL", "http://sqs.test/notification-queue"),
@@ -59,6 +60,8 @@ impl TestContext {
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from_address),
             ("STOREFRONT_URL", "https://shop.test"),
+            ("UNSUBSCRIBE_KEYS_SECRET", &unsubscribe_keys),
+            ("UNSUBSCRIBE_URL", "https://api.test/v1/unsubscribe"),
         ];
         let sender = FunctionProcess::start(EXECUTABLE, "notification-sender", &variables)
             .await
@@ -131,6 +134,18 @@ impl TestContext {
     }
 }
 
+/// The key that signs unsubscribe links.
+pub const UNSUBSCRIBE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Creates a secret with the key and returns its name.
+async fn create_unsubscribe_keys(aws: &SdkConfig) -> String {
+    let name = format!("unsubscribe-keys-{}", uuid_v7(now()));
+    let secrets = aws_sdk_secretsmanager::Client::new(aws);
+    let secret = secrets.create_secret().name(&name).secret_string(UNSUBSCRIBE_KEY);
+    secret.send().await.unwrap();
+    name
+}
+
 /// An SQS message body as SNS delivers it.
 fn sns_notification(event: &Value) -> String {
     json!({
@@ -143,7 +158,7 @@ fn sns_notification(event: &Value) -> String {
     .to_string()
 }
 
-fn order_completed(order: &Order) -> Value {
+pub fn order_completed(order: &Order) -> Value {
     let data = OrderCompleted {
         order_id: order.order_id,
         user_id: order.user_id,
@@ -154,7 +169,7 @@ fn order_completed(order: &Order) -> Value {
     eventbridge_event(data, order.order_id.0)
 }
 
-fn order_failed(order: &Order, reason: FailureReason) -> Value {
+pub fn order_failed(order: &Order, reason: FailureReason) -> Value {
     let data = OrderFailed {
         order_id: order.order_id,
         user_id: order.user_id,
