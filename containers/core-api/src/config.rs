@@ -52,6 +52,14 @@ pub struct Config {
     #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
     pub sessions_table: String,
 
+    /// The DynamoDB table of e-mail addresses to which no mail is sent
+    #[arg(
+        long,
+        env = "MAIL_SUPPRESSIONS_TABLE",
+        default_value = "ecommerce-mail-suppressions"
+    )]
+    pub mail_suppressions_table: String,
+
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,

@@ -12,6 +12,7 @@ mod cancellation;
 mod carts;
 mod dead_letters;
 mod input_validation;
+mod mail_feedback;
 mod oauth_sign_in;
 mod order_lifecycle;
 mod payment_authentication;

@@ -50,3 +50,21 @@ fn notification_sender_receives_only_events_that_have_a_mail() {
         json!({"detail-type": ["OrderCompleted", "OrderFailed", "OrderCancelled", "PaymentRefunded"]})
     );
 }
+
+/// Any other publisher could silence the mails of a customer.
+#[test]
+fn only_ses_publishes_to_the_topic_of_bounces() {
+    let policy = &resources()["MailFeedbackTopicPolicy"]["Properties"]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().unwrap();
+    let [statement] = &statements[..] else {
+        panic!("{statements:?}")
+    };
+    assert_eq!(statement["Principal"], json!({"Service": "ses.amazonaws.com"}));
+    let condition = &statement["Condition"]["StringEquals"];
+    assert_eq!(condition["aws:SourceAccount"], json!({"Ref": "AWS::AccountId"}));
+    let source = condition["aws:SourceArn"]["Fn::Sub"].as_str().unwrap();
+    assert!(
+        source.ends_with(":configuration-set/${MailConfigurationSet}"),
+        "{source}"
+    );
+}

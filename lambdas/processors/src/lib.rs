@@ -1,11 +1,12 @@
-//! The Lambda functions order-processor, order-reconciler, notification-sender and dead-letter-archiver. All
-//! functions are one executable.
+//! The Lambda functions order-processor, order-reconciler, notification-sender, mail-feedback and
+//! dead-letter-archiver. All functions are one executable.
 
 mod account_mail;
 mod cancellation_mail;
 mod cloudwatch_emf;
 pub mod dead_letter_archiver;
 pub mod mail;
+pub mod mail_feedback;
 pub mod mail_previews;
 mod mail_queue;
 pub mod notification_sender;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use lambda_shared::FunctionRegistry;
-use processors::{dead_letter_archiver, notification_sender, order_processor, order_reconciler};
+use processors::{
+    dead_letter_archiver, mail_feedback, notification_sender, order_processor, order_reconciler,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -11,6 +13,7 @@ async fn main() -> ExitCode {
         .register("order-processor", order_processor::init)
         .register("order-reconciler", order_reconciler::init)
         .register("notification-sender", notification_sender::init)
+        .register("mail-feedback", mail_feedback::init)
         .register("dead-letter-archiver", dead_letter_archiver::init)
         .run()
         .await

@@ -6,7 +6,7 @@
 //! failure reason. The content of an account mail comes from the request in the queue, which is never
 //! published on the event bus because it contains secrets.
 //!
-//! While SES is away, messages are delivered again with growing delays (`mail_queue`). The function sends no
+//! No mail is sent to an address that `mail-feedback` has suppressed. While SES is away, messages are delivered again with growing delays (`mail_queue`). The function sends no
 //! faster than a configured rate (`send_rate`). Its log lines and errors contain no e-mail address.
 
 use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
@@ -31,6 +31,7 @@ use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
     trace_context,
 };
+use mail_suppressions::MailSuppressions;
 use orders::{Order, Orders, StoreError, Tables};
 use serde::Deserialize;
 use serde_json::Value;
@@ -58,6 +59,9 @@ struct NotificationSender {
     orders: Orders,
     sent_mails: Idempotency,
     ses: Ses,
+    /// SES reports bounces and complaints about mails of this set.
+    configuration_set: String,
+    suppressions: MailSuppressions,
     send_rate: SendRate,
     queue: MailQueue,
     from_address: String,
@@ -87,6 +91,8 @@ enum SendError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Suppressions(#[from] mail_suppressions::StoreError),
+    #[error(transparent)]
     Mail(#[from] MailError),
     /// Contains the error code. SES's message is dropped, because it can contain the recipient's address.
     #[error("SES rejected the mail ({0})")]
@@ -105,7 +111,8 @@ struct SnsNotification {
 /// Initialises the function. `MAIL_FROM` is the sender's address, `STOREFRONT_URL` the base URL of links,
 /// `ORDERS_TABLE` the order store, `IDEMPOTENCY_TABLE` the idempotency store and `NOTIFICATION_QUEUE_URL` the
 /// queue of the messages. `UNSUBSCRIBE_URL` and `UNSUBSCRIBE_KEYS_SECRET` make the links with which customers
-/// unsubscribe. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
+/// unsubscribe. `MAIL_CONFIGURATION_SET` is SES's configuration set, and `MAIL_SUPPRESSIONS_TABLE` the table
+/// of addresses that get no mail. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let from_address = context.environment.required("MAIL_FROM")?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
@@ -130,7 +137,12 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         outbox: String::new(),
         idempotency: idempotency_table,
     };
-    let orders = Orders::new(dynamo, tables, context.clock.clone());
+    let orders = Orders::new(dynamo.clone(), tables, context.clock.clone());
+    let suppressions = MailSuppressions::new(
+        dynamo,
+        context.environment.required("MAIL_SUPPRESSIONS_TABLE")?,
+        context.clock.clone(),
+    );
 
     let sender = Arc::new(NotificationSender {
         orders,
@@ -141,6 +153,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
                 .retry_config(RetryConfig::disabled())
                 .build(),
         ),
+        configuration_set: context.environment.required("MAIL_CONFIGURATION_SET")?,
+        suppressions,
         send_rate: SendRate::new(mails_per_second, concurrent_invocations),
         queue: MailQueue::new(Sqs::new(&context.aws), queue_url),
         from_address,
@@ -242,7 +256,7 @@ impl NotificationSender {
             }
             let unsubscribe_url = self.unsubscribe_links.for_user(user_id).await;
             match render(&order, &unsubscribe_url)? {
-                Some(mail) => self.send(mail).await.map(Some),
+                Some(mail) => self.send(mail).await,
                 None => Ok(None),
             }
         };
@@ -255,8 +269,8 @@ impl NotificationSender {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
             None => {
                 tracing::info!(
-                    "no order mail was sent: the customer has opted out or deleted the account, or the mail \
-                     about the end of the order reports the refund"
+                    "no order mail was sent: the customer has opted out or deleted the account, the address is \
+                     suppressed, or the mail about the end of the order reports the refund"
                 )
             }
         }
@@ -277,22 +291,29 @@ impl NotificationSender {
         if request.mail == AccountMail::Decoy {
             return Ok(());
         }
-        let send = async || -> Result<String, SendError> {
+        let send = async || -> Result<Option<String>, SendError> {
             match account_mail::render(request, &self.links)? {
                 Some(mail) => self.send(mail).await,
-                None => Ok(String::new()),
+                None => Ok(None),
             }
         };
         let message_id = self
             .sent_mails
             .run_once(&request.mail_id.to_string(), received, deadline, send)
             .await?;
-        tracing::info!(message_id, "the account mail was sent");
+        match message_id {
+            Some(message_id) => tracing::info!(message_id, "the account mail was sent"),
+            None => tracing::info!("no account mail was sent: the address is suppressed"),
+        }
         Ok(())
     }
 
-    /// Sends a mail and returns its SES message id.
-    async fn send(&self, mail: Mail) -> Result<String, SendError> {
+    /// Sends a mail and returns its SES message id. Sends none and returns `None` if the recipient's address
+    /// is suppressed.
+    async fn send(&self, mail: Mail) -> Result<Option<String>, SendError> {
+        if self.suppressions.find(&mail.to).await?.is_some() {
+            return Ok(None);
+        }
         let content = |data: String| {
             let content = Content::builder().data(data).charset("UTF-8").build();
             content.expect("the data is set")
@@ -307,13 +328,14 @@ impl NotificationSender {
             .ses
             .send_email()
             .from_email_address(&self.from_address)
+            .configuration_set_name(&self.configuration_set)
             .destination(Destination::builder().to_addresses(mail.to).build())
             .content(EmailContent::builder().simple(email.build()).build())
             .send();
         let response = self.send_rate.run(timeout(SES_TIMEOUT, call)).await;
         let response = response.map_err(|_elapsed| SendError::NoResponse)??;
         // SES returns an id with every accepted mail; it is only logged.
-        Ok(response.message_id.unwrap_or_default())
+        Ok(Some(response.message_id.unwrap_or_default()))
     }
 }
 
@@ -325,7 +347,10 @@ impl NotifyError {
             Self::Idempotency(
                 IdempotencyError::Store(_)
                 | IdempotencyError::Operation(
-                    SendError::Store(_) | SendError::Rejected(_) | SendError::NoResponse,
+                    SendError::Store(_)
+                    | SendError::Suppressions(_)
+                    | SendError::Rejected(_)
+                    | SendError::NoResponse,
                 ),
             ) => Some(mail_queue::retry_delay(message)),
             Self::Idempotency(IdempotencyError::InProgress) => None,

@@ -43,6 +43,8 @@ pub enum ApiError {
     #[error(transparent)]
     OrderStore(#[from] StoreError),
     #[error(transparent)]
+    MailSuppressions(#[from] mail_suppressions::StoreError),
+    #[error(transparent)]
     Cart(#[from] CartError),
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
@@ -194,6 +196,10 @@ impl From<ApiError> for Problem {
                 StoreError::Unavailable(_) => store_unavailable(&error),
                 error => Self::internal(&error),
             },
+            ApiError::MailSuppressions(error @ mail_suppressions::StoreError::Unavailable(_)) => {
+                store_unavailable(&error)
+            }
+            ApiError::MailSuppressions(error) => Self::internal(&error),
             ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
                 cart_problem(error)
             }

@@ -21,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
+use mail_suppressions::MailSuppressions;
 use secrets::Secret;
 use tokens::TokenVerifier;
 use users::Users;
@@ -33,7 +34,7 @@ use crate::{
     rate_limit::RateLimiter,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, orders, products, unsubscribe};
+use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, unsubscribe};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
@@ -54,6 +55,7 @@ pub struct AppState {
     /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
     pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
+    pub mail_suppressions: MailSuppressions,
     /// Verify the links with which customers unsubscribe from order mails.
     pub unsubscribe_keys: Secret<UnsubscribeKeys>,
     pub users: Users,
@@ -87,6 +89,7 @@ macro_rules! impl_from_ref {
 impl_from_ref!(
     carts: Carts,
     catalog: Catalog,
+    mail_suppressions: MailSuppressions,
     order_service: OrderService,
     orders: Orders,
     trusted_proxies: TrustedProxies,
@@ -183,6 +186,10 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(admin::list_users))
         .routes(routes!(admin::read_user))
         .routes(routes!(admin::change_role))
+        .routes(routes!(
+            mail_suppression::read_mail_suppression,
+            mail_suppression::remove_mail_suppression
+        ))
         .routes(routes!(admin::list_audit_log))
         .split_for_parts();
     openapi::add_shared_problems(&mut document);

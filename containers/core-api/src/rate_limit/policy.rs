@@ -153,7 +153,11 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
         "/v1/me/export" => &DATA_EXPORT,
         "/v1/me" | "/v1/me/addresses" | "/v1/me/addresses/{id}" => &ACCOUNT,
         "/v1/products" | "/v1/products/{id}" => &ADMINISTRATION,
-        "/v1/users" | "/v1/users/{id}" | "/v1/users/{id}/role" | "/v1/audit" => &ADMINISTRATION,
+        "/v1/users"
+        | "/v1/users/{id}"
+        | "/v1/users/{id}/role"
+        | "/v1/users/{id}/mail-suppression"
+        | "/v1/audit" => &ADMINISTRATION,
         _ => return None,
     };
     Some(RouteLimits {

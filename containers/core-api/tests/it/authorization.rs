@@ -133,6 +133,8 @@ fn roles_of_every_route() {
     POST /v1/unsubscribe                     anyone
     GET /v1/users                            support admin
     GET /v1/users/{id}                       support admin
+    DELETE /v1/users/{id}/mail-suppression   support admin
+    GET /v1/users/{id}/mail-suppression      support admin
     PUT /v1/users/{id}/role                  admin
     ");
 }

@@ -19,6 +19,7 @@ mod failed_order_cart;
 mod idempotency;
 mod input_validation;
 mod jwks_refresh;
+mod mail_suppression;
 mod openapi;
 mod optimistic_concurrency;
 mod order_limits;

@@ -21,6 +21,7 @@ use domain::{Clock, ids::uuid_v7};
 use event_publishing::{CatalogOutbox, ParkingQueue, Publisher, Relay};
 use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
+use mail_suppressions::MailSuppressions;
 use orders::{Orders, Tables};
 use reqwest::{Method, RequestBuilder, header::HeaderName};
 use secrets::Secret;
@@ -44,6 +45,7 @@ pub struct TestApp {
     pub admin_token: String,
     pub users: Users,
     pub carts: Carts,
+    pub mail_suppressions: MailSuppressions,
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
@@ -123,6 +125,10 @@ impl TestApp {
         let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
         let sessions_table = create_sessions_table(&dynamodb, &clock).await;
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
+        let suppressions_table = format!("mail-suppressions-{}", uuid_v7(clock.now()));
+        create_table(&dynamodb, &suppressions_table, &["address_digest"]).await;
+        let mail_suppressions =
+            MailSuppressions::new(app_dynamodb.clone(), suppressions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
         let orders = Orders::new(app_dynamodb, tables, clock.clone());
         let app_pool = database::testing::pool_of_role(&pool, database::Role::CoreApi);
@@ -150,6 +156,7 @@ impl TestApp {
             trusted_proxies,
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
+            mail_suppressions: mail_suppressions.clone(),
             unsubscribe_keys: Secret::fixed(unsubscribe_keys()),
             users: app_users,
             verifier,
@@ -170,6 +177,7 @@ impl TestApp {
             admin_token,
             users,
             carts,
+            mail_suppressions,
             sessions_table,
             dynamodb,
             outbox_table,

@@ -2,7 +2,7 @@
 //! and product, so the cases run concurrently. After each case the system must be consistent.
 
 mod authentication_cases;
-mod cases;
+pub mod cases;
 
 use std::panic::AssertUnwindSafe;
 

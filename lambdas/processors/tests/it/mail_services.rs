@@ -30,6 +30,8 @@ pub struct MailServices {
 #[derive(Default)]
 struct ProxyState {
     ses: SesBehaviour,
+    /// Whether the table of suppressed addresses fails.
+    suppressions_away: bool,
     redelivery_delays: Vec<u64>,
     /// The requests to SES.
     mails: Vec<Value>,
@@ -52,6 +54,10 @@ impl MailServices {
         self.state.lock().unwrap().ses = behaviour;
     }
 
+    pub fn set_suppressions_away(&self, away: bool) {
+        self.state.lock().unwrap().suppressions_away = away;
+    }
+
     /// Takes the requests to SES since the last call. The local AWS keeps neither headers nor the name of the
     /// configuration set.
     pub fn take_mails(&self) -> Vec<Value> {
@@ -72,6 +78,10 @@ impl ProxyState {
             let delay = body["VisibilityTimeout"].as_u64().unwrap();
             self.redelivery_delays.push(delay);
             return Some(axum::Json(json!({})).into_response());
+        }
+        let is_suppression = |body: &[u8]| String::from_utf8_lossy(body).contains("address_digest");
+        if self.suppressions_away && is_suppression(body) {
+            return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
         }
         if request.uri.path() != "/v2/email/outbound-emails" {
             return None;

@@ -8,6 +8,7 @@
 
 mod cancellation_mails;
 mod dead_letter_archiver;
+mod mail_feedback;
 mod mail_services;
 mod notification_sender;
 mod order_processor;

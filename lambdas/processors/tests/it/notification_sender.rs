@@ -11,6 +11,7 @@ use events::{
     order::{OrderCompleted, OrderFailed},
 };
 use lambda_shared::testing::{FunctionProcess, create_table};
+use mail_suppressions::MailSuppressions;
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ pub struct TestContext {
     pub orders: Orders,
     pub sender: FunctionProcess,
     pub mail_services: MailServices,
+    pub suppressions: MailSuppressions,
     from_address: String,
 }
 
@@ -51,6 +53,7 @@ impl TestContext {
         let from_address = format!("{}@matsuri.example", uuid_v7(now()));
         let mail_services = MailServices::start(aws.endpoint_url().unwrap()).await;
         let unsubscribe_keys = create_unsubscribe_keys(&aws).await;
+        let suppressions_table = create_table(&aws, &["address_digest"]).await;
         let variables = [
             ("AWS_ENDPOINT_URL", mail_services.url.as_str()),
             ("NOTIFICATION_QUEUE_URL", "http://sqs.test/notification-queue"),
@@ -60,16 +63,19 @@ impl TestContext {
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from_address),
             ("STOREFRONT_URL", "https://shop.test"),
+            ("MAIL_CONFIGURATION_SET", "matsuri-mails"),
+            ("MAIL_SUPPRESSIONS_TABLE", &suppressions_table),
             ("UNSUBSCRIBE_KEYS_SECRET", &unsubscribe_keys),
             ("UNSUBSCRIBE_URL", "https://api.test/v1/unsubscribe"),
         ];
         let sender = FunctionProcess::start(EXECUTABLE, "notification-sender", &variables)
             .await
             .unwrap();
-        let orders = Orders::new(aws_sdk_dynamodb::Client::new(&aws), tables, Clock::system());
+        let dynamo = aws_sdk_dynamodb::Client::new(&aws);
         Self {
+            orders: Orders::new(dynamo.clone(), tables, Clock::system()),
+            suppressions: MailSuppressions::new(dynamo, suppressions_table, Clock::system()),
             aws,
-            orders,
             sender,
             mail_services,
             from_address,
@@ -439,7 +445,7 @@ async fn addresses_are_not_logged() {
     assert!(!lines.contains("hanako"), "{lines}");
 }
 
-fn mail_request(mail: AccountMail, to: &str) -> String {
+pub fn mail_request(mail: AccountMail, to: &str) -> String {
     let request = AccountMailRequest::new(mail, to, "Hanako", TraceParent::root(now()), now());
     serde_json::to_string(&request).unwrap()
 }
