@@ -1,6 +1,6 @@
 //! The secrets of a local system: the signing keys of user tokens, the signing key of service tokens, the
-//! refresh token pepper, the key of unsubscribe links, and PostgreSQL's certificate. They are created once in the instance's folder; a
-//! deployment copies them to Secrets Manager, except the certificate.
+//! refresh token pepper, the key of unsubscribe links, and PostgreSQL's certificate. They are created once in
+//! the instance's folder; a deployment copies them to Secrets Manager, except the certificate.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -22,6 +22,7 @@ use core_api::{
     order_service::OrderService,
     origin_secrets,
     rate_limit::RateLimiter,
+    unsubscribe_links::UnsubscribeLinks,
 };
 use database::DatabaseArguments;
 use domain::{Clock, UserId};
@@ -31,12 +32,10 @@ use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mail_suppressions::MailSuppressions;
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
-use secrets::{MAX_AGE, Secret};
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use unsubscribe::UnsubscribeKeys;
 use users::{DisplayName, EmailAddress, Users};
 
 /// Each request makes several allocations larger than one kilobyte, which glibc's allocator serves slowly.
@@ -195,16 +194,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Some(loaded.await.context("CLOUDFRONT_ORIGIN_SECRET cannot be used")?)
         }
     };
-    let unsubscribe_keys = Secret::load(
-        aws_sdk_secretsmanager::Client::new(&aws),
-        config.unsubscribe_keys_secret,
-        MAX_AGE,
-        clock.clone(),
-        |text| Ok(UnsubscribeKeys::parse(text)?),
-    );
-    let unsubscribe_keys = unsubscribe_keys
-        .await
-        .context("UNSUBSCRIBE_KEYS_SECRET cannot be used")?;
     let dynamodb = dynamodb::client(&aws);
     let eventbridge = aws_sdk_eventbridge::Client::new(&aws);
 
@@ -268,7 +257,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),
         account_status: AccountStatusCache::new(users.clone()),
         mail_suppressions,
-        unsubscribe_keys,
+        unsubscribe_links: UnsubscribeLinks::new(
+            aws_sdk_secretsmanager::Client::new(&aws),
+            config.unsubscribe_keys_secret,
+            clock.clone(),
+        ),
         users,
         verifier,
     };

@@ -137,7 +137,7 @@ impl Orders {
             currency: amount.currency(),
         };
         let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
-        // The two writes exclude each other, so the order's end cannot come between the decision and its record.
+        // Only one of the two writes can take effect, so the order's end cannot come between them unnoticed.
         for (statuses, after_end) in [(&OrderStatus::OPEN[..], false), (&OrderStatus::FINAL[..], true)] {
             let update = OrderUpdate::for_order(user_id, order_id)
                 .require_status(statuses)

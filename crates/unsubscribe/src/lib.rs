@@ -1,8 +1,8 @@
 //! The tokens of unsubscribe links in order mails (RFC 8058).
 //!
-//! A token names one account and permits one thing: to set its preference `order_mails` to false. It does not
-//! expire, because customers unsubscribe from old mails as well. notification-sender signs tokens and core-api
-//! verifies them.
+//! A token names one account and permits one thing: to set its preference `order_mails` to false. It does
+//! not expire, because customers unsubscribe from old mails as well. notification-sender signs tokens and
+//! core-api verifies them.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};

@@ -43,8 +43,8 @@ pub enum Invariant {
     PaymentStateRecorded,
     /// Every order with a dispute or a failed refund is flagged for an operator.
     PaymentIssuesFlagged,
-    /// Every final order has its mail; one that was refunded after its end has two. Customers who opted out get
-    /// receipts only.
+    /// Every final order has its mail; one that was refunded after its end has two. Customers who opted out
+    /// get receipts only.
     OutcomeMailSent,
     /// Every mail reports the outcome of its order.
     MailMatchesOutcome,

@@ -6,8 +6,9 @@
 //! failure reason. The content of an account mail comes from the request in the queue, which is never
 //! published on the event bus because it contains secrets.
 //!
-//! No mail is sent to an address that `mail-feedback` has suppressed. While SES is away, messages are delivered again with growing delays (`mail_queue`). The function sends no
-//! faster than a configured rate (`send_rate`). Its log lines and errors contain no e-mail address.
+//! No mail is sent to an address that `mail-feedback` has suppressed. While SES is away, messages are
+//! delivered again with growing delays (`mail_queue`). The function sends no faster than a configured rate
+//! (`send_rate`). Its log lines and errors contain no e-mail address.
 
 use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
 

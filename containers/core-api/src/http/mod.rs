@@ -12,7 +12,6 @@ mod responses;
 use std::{ops::Deref, sync::Arc};
 
 use ::orders::Orders;
-use ::unsubscribe::UnsubscribeKeys;
 use axum::{
     Router,
     extract::FromRef,
@@ -22,7 +21,6 @@ use axum::{
 };
 use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
 use mail_suppressions::MailSuppressions;
-use secrets::Secret;
 use tokens::TokenVerifier;
 use users::Users;
 use utoipa::OpenApi;
@@ -31,7 +29,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     accounts::AccountStatusCache, carts::Carts, catalog::Catalog, order_service::OrderService,
-    rate_limit::RateLimiter,
+    rate_limit::RateLimiter, unsubscribe_links::UnsubscribeLinks,
 };
 use error::ApiError;
 use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, unsubscribe};
@@ -56,8 +54,7 @@ pub struct AppState {
     pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
     pub mail_suppressions: MailSuppressions,
-    /// Verify the links with which customers unsubscribe from order mails.
-    pub unsubscribe_keys: Secret<UnsubscribeKeys>,
+    pub unsubscribe_links: UnsubscribeLinks,
     pub users: Users,
     /// Verifies the access tokens of users.
     pub verifier: TokenVerifier,

@@ -16,6 +16,7 @@ use core_api::{
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
+    unsubscribe_links::UnsubscribeLinks,
 };
 use domain::{Clock, ids::uuid_v7};
 use event_publishing::{CatalogOutbox, ParkingQueue, Publisher, Relay};
@@ -24,7 +25,6 @@ use http_server::{OriginSecrets, TrustedProxies};
 use mail_suppressions::MailSuppressions;
 use orders::{Orders, Tables};
 use reqwest::{Method, RequestBuilder, header::HeaderName};
-use secrets::Secret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
@@ -157,7 +157,7 @@ impl TestApp {
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
             mail_suppressions: mail_suppressions.clone(),
-            unsubscribe_keys: Secret::fixed(unsubscribe_keys()),
+            unsubscribe_links: unsubscribe_links(&aws, &clock).await,
             users: app_users,
             verifier,
         };
@@ -284,8 +284,18 @@ impl TestApp {
 
 /// The keys of the unsubscribe links that the tests use.
 pub fn unsubscribe_keys() -> UnsubscribeKeys {
-    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned();
-    UnsubscribeKeys::parse(&key.into()).unwrap()
+    UnsubscribeKeys::parse(&UNSUBSCRIBE_KEY.to_owned().into()).unwrap()
+}
+
+const UNSUBSCRIBE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Creates a secret with the key for one test.
+async fn unsubscribe_links(aws: &aws_client::SdkConfig, clock: &Clock) -> UnsubscribeLinks {
+    let client = aws_sdk_secretsmanager::Client::new(aws);
+    let name = format!("unsubscribe-keys-{}", uuid_v7(clock.now()));
+    let secret = client.create_secret().name(&name).secret_string(UNSUBSCRIBE_KEY);
+    secret.send().await.unwrap();
+    UnsubscribeLinks::new(client, name, clock.clone())
 }
 
 /// Type and detail of the events in the catalog's outbox, oldest first.

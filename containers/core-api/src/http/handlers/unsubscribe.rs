@@ -65,8 +65,8 @@ pub async fn show_unsubscribe_page(
     State(app): State<SharedState>,
     Query(link): Query<LinkParameters>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let keys = app.unsubscribe_keys.current().await;
-    keys.verify(&link.token).ok_or_else(invalid_link)?;
+    let user_id = app.unsubscribe_links.verify(&link.token).await?;
+    user_id.ok_or_else(invalid_link)?;
     Ok(([PAGE_SECURITY_POLICY], Html(FORM_PAGE)))
 }
 
@@ -85,8 +85,8 @@ pub async fn unsubscribe(
     audit: AuditContext,
     Query(link): Query<LinkParameters>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let keys = app.unsubscribe_keys.current().await;
-    let user_id = keys.verify(&link.token).ok_or_else(invalid_link)?;
+    let user_id = app.unsubscribe_links.verify(&link.token).await?;
+    let user_id = user_id.ok_or_else(invalid_link)?;
     let entry = audit.audit_entry(None, "order_mails_unsubscribed", user_id, json!({}));
     app.users.stop_order_mails(user_id, &entry).await?;
     // The next order must use the new preference.
