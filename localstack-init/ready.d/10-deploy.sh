@@ -17,8 +17,9 @@
 #   SAGA_TYPE              STANDARD or EXPRESS; default STANDARD
 #   ORDER_STUCK_THRESHOLD_SECONDS  age of an open order from which its saga is restarted; default 360
 #   PAYMENT_ACTION_TIMEOUT_SECONDS  how long a customer may authenticate a payment; default 600
-#   MATSURI_KEYS           folder with services.pem, services.jwks.json, user-signing-keys.json and
-#                          refresh-pepper; if set, the script gives the secrets their values
+#   MATSURI_KEYS           folder with services.pem, services.jwks.json, user-signing-keys.json,
+#                          refresh-pepper and unsubscribe-keys; if set, the script gives the secrets their
+#                          values
 #
 # The usual AWS_* variables give the address and the credentials of the local AWS.
 set -eu
@@ -109,4 +110,6 @@ if [ -n "${MATSURI_KEYS:-}" ]; then
     --secret-id ecommerce/user-signing-keys --secret-string "file://$MATSURI_KEYS/user-signing-keys.json" >/dev/null
   awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/refresh-pepper --secret-string "file://$MATSURI_KEYS/refresh-pepper" >/dev/null
+  awslocal secretsmanager put-secret-value \
+    --secret-id ecommerce/unsubscribe-keys --secret-string "file://$MATSURI_KEYS/unsubscribe-keys" >/dev/null
 fi

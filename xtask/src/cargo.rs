@@ -61,6 +61,20 @@ pub fn build_release() -> Result<Executables> {
     build_executables(command)
 }
 
+/// Builds one executable in the dev profile and returns its path.
+///
+/// # Errors
+/// When it does not compile; cargo prints the reason.
+pub fn build_executable(name: &str) -> Result<PathBuf> {
+    let mut command = cargo_command();
+    command.args(["build", "--workspace", "--bin", name]);
+    let built = run_for_messages(command)?;
+    let mut executables = built.iter().filter_map(parse_executable);
+    let found = executables.find(|(built, _)| built == name);
+    let (_, path) = found.with_context(|| format!("cargo reported no executable {name}"))?;
+    Ok(path)
+}
+
 /// A test executable and the folder of its package, in which cargo would run it.
 #[derive(Debug)]
 pub struct TestExecutable {

@@ -1,6 +1,6 @@
 //! The secrets of a local system: the signing keys of user tokens, the signing key of service tokens, the
-//! refresh token pepper, and PostgreSQL's certificate. They are created once in the instance's folder; a
-//! deployment copies them to Secrets Manager, except the certificate.
+//! refresh token pepper, the key of unsubscribe links, and PostgreSQL's certificate. They are created once in
+//! the instance's folder; a deployment copies them to Secrets Manager, except the certificate.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -56,12 +56,18 @@ fn refresh_pepper_file(instance: &Instance) -> PathBuf {
     instance.keys_dir().join("refresh-pepper")
 }
 
+/// The key that signs unsubscribe links, in the format of the secret `ecommerce/unsubscribe-keys`.
+fn unsubscribe_keys_file(instance: &Instance) -> PathBuf {
+    instance.keys_dir().join("unsubscribe-keys")
+}
+
 /// All files that a deployment copies to Secrets Manager.
-pub fn secret_files(instance: &Instance) -> [PathBuf; 3] {
+pub fn secret_files(instance: &Instance) -> [PathBuf; 4] {
     [
         service_jwks_file(instance),
         user_signing_keys_file(instance),
         refresh_pepper_file(instance),
+        unsubscribe_keys_file(instance),
     ]
 }
 
@@ -95,12 +101,10 @@ pub fn create_missing(instance: &Instance) -> Result<bool> {
         );
         save_user_signing_keys(instance, &keys)?;
     }
-    if missing.contains(&refresh_pepper_file(instance)) {
-        let mut pepper = [0; 32];
-        SystemRandom::new()
-            .fill(&mut pepper)
-            .map_err(|_| no_randomness_error())?;
-        write_private_file(&refresh_pepper_file(instance), &STANDARD.encode(pepper))?;
+    for file in [refresh_pepper_file(instance), unsubscribe_keys_file(instance)] {
+        if missing.contains(&file) {
+            write_private_file(&file, &random_key()?)?;
+        }
     }
     let certificate_was_missing = postgres::create_missing_certificate(instance)?;
     Ok(certificate_was_missing || !missing.is_empty())
@@ -127,6 +131,14 @@ pub fn save_user_signing_keys(instance: &Instance, keys: &SigningKeys) -> Result
         &user_signing_keys_file(instance),
         &serde_json::to_string_pretty(keys)?,
     )
+}
+
+/// 32 random bytes in base64.
+fn random_key() -> Result<String> {
+    let mut key = [0; 32];
+    let filled = SystemRandom::new().fill(&mut key);
+    filled.map_err(|_| no_randomness_error())?;
+    Ok(STANDARD.encode(key))
 }
 
 fn generate_rsa_pem() -> Result<String> {

@@ -52,6 +52,7 @@ enum Command {
     Status(StatusArgs),
     Logs(LogsArgs),
     Order(OrderArgs),
+    Mail(MailArgs),
     Deploy(DeployArgs),
     Redrive(RedriveArgs),
     Replay(ReplayArgs),
@@ -136,6 +137,19 @@ struct OrderArgs {
     #[arg(long, default_value = "pm_card_visa", value_name = "METHOD")]
     payment_method: String,
     /// Print the whole timeline as JSON when the order has ended
+    #[arg(long)]
+    json: bool,
+}
+
+/// Write every mail with sample data to .local/mail, in each language, and print the files.
+///
+/// Open the HTML files in a browser. Needs no running system.
+#[derive(Debug, Args)]
+struct MailArgs {
+    /// Print the last mails that the local system has sent instead
+    #[arg(long)]
+    sent: bool,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -359,6 +373,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Logs(arguments) => commands::logs::run(&arguments),
         Command::Order(arguments) => commands::order::run(&arguments),
+        Command::Mail(arguments) => commands::mail::run(&arguments),
         Command::Deploy(DeployArgs {}) => commands::deploy::run(),
         Command::Redrive(arguments) => commands::redrive::run(&arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments),

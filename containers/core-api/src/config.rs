@@ -52,6 +52,14 @@ pub struct Config {
     #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
     pub sessions_table: String,
 
+    /// The DynamoDB table of e-mail addresses to which no mail is sent
+    #[arg(
+        long,
+        env = "MAIL_SUPPRESSIONS_TABLE",
+        default_value = "ecommerce-mail-suppressions"
+    )]
+    pub mail_suppressions_table: String,
+
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,
@@ -96,6 +104,14 @@ pub struct Config {
         default_value = "ecommerce/cloudfront-origin"
     )]
     pub cloudfront_origin_secret: String,
+
+    /// The name of the secret in Secrets Manager with the keys that verify unsubscribe links
+    #[arg(
+        long,
+        env = "UNSUBSCRIBE_KEYS_SECRET",
+        default_value = "ecommerce/unsubscribe-keys"
+    )]
+    pub unsubscribe_keys_secret: String,
 
     /// The time in seconds for which the service accepts requests after SIGTERM, so that the load balancer
     /// notices

@@ -22,12 +22,14 @@ use core_api::{
     order_service::OrderService,
     origin_secrets,
     rate_limit::RateLimiter,
+    unsubscribe_links::UnsubscribeLinks,
 };
 use database::DatabaseArguments;
 use domain::{Clock, UserId};
 use event_publishing::{AccountOutbox, CatalogOutbox, ParkingQueue, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
 use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
+use mail_suppressions::MailSuppressions;
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
 use sqlx::PgPool;
@@ -203,6 +205,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         idempotency: config.idempotency_table,
     };
     let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
+    let mail_suppressions =
+        MailSuppressions::new(dynamodb.clone(), config.mail_suppressions_table, clock.clone());
     let orders = Orders::new(dynamodb, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         CatalogOutbox::new(pool.clone()),
@@ -252,6 +256,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             .with_cloudfront(origin_secrets.clone()),
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),
         account_status: AccountStatusCache::new(users.clone()),
+        mail_suppressions,
+        unsubscribe_links: UnsubscribeLinks::new(
+            aws_sdk_secretsmanager::Client::new(&aws),
+            config.unsubscribe_keys_secret,
+            clock.clone(),
+        ),
         users,
         verifier,
     };

@@ -178,6 +178,19 @@ impl Orders {
         }
     }
 
+    /// Ends the order mails about a customer's open orders, except receipts. Later orders get the preference
+    /// of the account when they are placed.
+    pub async fn stop_order_mails(&self, user_id: UserId) -> Result<(), StoreError> {
+        for order in self.list_all(user_id).await? {
+            if order.status.is_final() || order.order_mails == Some(false) {
+                continue;
+            }
+            let update = OrderUpdate::for_order(user_id, order.order_id).set("order_mails", false);
+            self.try_write((user_id, order.order_id), update, None).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the order that the customer placed with this key and payload, as it was when it was placed.
     /// Used when the key exists, and when the lines can no longer be ordered: the first response may have
     /// been lost and the product removed since.

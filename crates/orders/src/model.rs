@@ -112,6 +112,10 @@ pub struct Order {
     /// The language of order mails. `None` on orders from before this attribute: English and Japanese.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_language: Option<Language>,
+    /// True if the payment was refunded after the order had ended: it was charged too late. The mail about
+    /// the end of the order may have said that the customer was not charged.
+    #[serde(default)]
+    pub refunded_after_end: bool,
     /// Set while an operator has to examine the payment. Key of the index `payment-issues-index`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_issue: Option<PaymentIssue>,
@@ -192,6 +196,7 @@ impl Order {
             ttl: (at + RETENTION).timestamp(),
             order_mails: Some(new.order_mails),
             mail_language: Some(new.mail_language),
+            refunded_after_end: false,
             payment_issue: None,
         }
     }

@@ -118,8 +118,8 @@ impl Orders {
         }
     }
 
-    /// Records that the payment was refunded. Returns the event added to the outbox, or `None` if the refund
-    /// was already recorded.
+    /// Records that the payment was refunded, and whether the order had ended before. Returns the event added
+    /// to the outbox, or `None` if the refund was already recorded.
     pub async fn record_refund(
         &self,
         user_id: UserId,
@@ -137,16 +137,23 @@ impl Orders {
             currency: amount.currency(),
         };
         let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
-        let update = OrderUpdate::for_order(user_id, order_id)
-            .require_eq("payment_id", payment_id)
-            .require_eq("payment_closed", true)
-            .require_ne("payment", Payment::Refunded)
-            .set("payment", Payment::Refunded)
-            .set("updated_at", at);
-        match self.try_write((user_id, order_id), update, Some(&event)).await? {
-            WriteOutcome::Applied => Ok(Some(event)),
-            WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
+        // Only one of the two writes can take effect, so the order's end cannot come between them unnoticed.
+        for (statuses, after_end) in [(&OrderStatus::OPEN[..], false), (&OrderStatus::FINAL[..], true)] {
+            let update = OrderUpdate::for_order(user_id, order_id)
+                .require_status(statuses)
+                .require_eq("payment_id", payment_id)
+                .require_eq("payment_closed", true)
+                .require_ne("payment", Payment::Refunded)
+                .set("payment", Payment::Refunded)
+                .set("refunded_after_end", after_end)
+                .set("updated_at", at);
+            match self.try_write((user_id, order_id), update, Some(&event)).await? {
+                WriteOutcome::Applied => return Ok(Some(event)),
+                WriteOutcome::Rejected(order) if order.status.is_final() => {}
+                WriteOutcome::Rejected(_) | WriteOutcome::NotFound => return Ok(None),
+            }
         }
+        Ok(None)
     }
 
     /// Completes an order whose payment is captured. Returns the id of the event added to the outbox.

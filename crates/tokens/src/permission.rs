@@ -16,6 +16,8 @@ pub enum Permission {
     ManageCatalog,
     /// Read the accounts of all users.
     ReadUsers,
+    /// See whether mails to a user's address are suppressed, and permit them again.
+    ManageMailSuppressions,
     /// Assign roles to users.
     AssignRoles,
     /// Read the audit log.
@@ -23,11 +25,12 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ManageOwnAccount,
         Self::PlaceOrders,
         Self::ManageCatalog,
         Self::ReadUsers,
+        Self::ManageMailSuppressions,
         Self::AssignRoles,
         Self::ReadAuditLog,
     ];
@@ -45,6 +48,7 @@ impl Role {
                 Permission::ManageOwnAccount,
                 Permission::PlaceOrders,
                 Permission::ReadUsers,
+                Permission::ManageMailSuppressions,
             ],
             Self::Admin => &Permission::ALL,
             // Services call stock-service only, which trusts another issuer and checks no permissions.

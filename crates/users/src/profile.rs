@@ -142,6 +142,29 @@ impl Users {
         })
     }
 
+    /// Sets the preference `order_mails` to false. The same transaction writes `entry`, unless the preference
+    /// has the value already or the account does not exist.
+    pub async fn stop_order_mails(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<(), sqlx::Error> {
+        let now = self.now();
+        let mut transaction = self.pool.begin().await?;
+        let updated = sqlx::query!(
+            r#"UPDATE accounts.users
+               SET preferences = preferences || '{"order_mails": false}',
+                   updated_at = GREATEST($2, updated_at + interval '1 microsecond')
+               WHERE id = $1 AND deleted_at IS NULL
+                 AND COALESCE((preferences ->> 'order_mails')::boolean, true)"#,
+            user_id.0,
+            now,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if updated.rows_affected() == 1 {
+            audit::insert(&mut transaction, entry, now).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
     pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
         sqlx::query_as!(
             LinkedIdentity,

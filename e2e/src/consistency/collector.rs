@@ -328,13 +328,7 @@ impl Collector {
                 .body_text
                 .split_whitespace()
                 .find_map(|word| word.parse().ok()),
-            kind: if sent.subject.contains("is complete") {
-                MailKind::Completed
-            } else if sent.body_text.contains("You have not been charged") {
-                MailKind::Failed
-            } else {
-                MailKind::FailedAndRefunded
-            },
+            kind: mail_kind(&sent.subject, &sent.body_text),
         };
         Ok(sent.into_values().flatten().map(mail).collect())
     }
@@ -395,6 +389,24 @@ impl Collector {
             });
         }
         Ok(all)
+    }
+}
+
+/// The outcome that an English mail reports.
+fn mail_kind(subject: &str, text: &str) -> MailKind {
+    let is_refunded = !text.contains("You have not been charged");
+    if subject.contains("is complete") {
+        MailKind::Completed
+    } else if subject.contains("is cancelled") && is_refunded {
+        MailKind::CancelledAndRefunded
+    } else if subject.contains("is cancelled") {
+        MailKind::Cancelled
+    } else if subject.contains("We have refunded") {
+        MailKind::RefundedAfterEnd
+    } else if is_refunded {
+        MailKind::FailedAndRefunded
+    } else {
+        MailKind::Failed
     }
 }
 

@@ -131,12 +131,17 @@ pub struct OrderMail {
 }
 
 /// The outcome that a mail reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MailKind {
     Completed,
     /// The order failed and the customer was not charged.
     Failed,
     FailedAndRefunded,
+    /// The customer cancelled the order and was not charged.
+    Cancelled,
+    CancelledAndRefunded,
+    /// The payment was charged after the end of the order, and refunded.
+    RefundedAfterEnd,
 }
 
 /// An execution of the order saga.

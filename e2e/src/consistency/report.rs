@@ -43,7 +43,8 @@ pub enum Invariant {
     PaymentStateRecorded,
     /// Every order with a dispute or a failed refund is flagged for an operator.
     PaymentIssuesFlagged,
-    /// Every completed or failed order has a mail; cancelled orders have none.
+    /// Every final order has its mail; one that was refunded after its end has two. Customers who opted out
+    /// get receipts only.
     OutcomeMailSent,
     /// Every mail reports the outcome of its order.
     MailMatchesOutcome,
@@ -105,7 +106,7 @@ impl Invariant {
             Self::UncompletedChargesRefunded => "charges without completed order, refunded in full",
             Self::PaymentStateRecorded => "final orders with the correct payment state",
             Self::PaymentIssuesFlagged => "disputes and missing refunds with a flagged order",
-            Self::OutcomeMailSent => "final orders with the expected mail",
+            Self::OutcomeMailSent => "final orders with the expected mails",
             Self::MailMatchesOutcome => "mails that match the outcome of their order",
             Self::NoDeadLetters => "dead-letter messages and parked events",
             Self::WorkQueuesEmpty => "messages in work queues",

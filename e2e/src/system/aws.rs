@@ -5,7 +5,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_eventbridge::types::Target;
+use domain::OrderId;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -74,6 +76,31 @@ impl TestSystem {
             is_complete.then_some(events)
         })
         .await
+    }
+
+    /// Waits until these events of an order were published and notification-sender has processed them.
+    /// [`Self::capture_events`] must have been called before.
+    pub async fn wait_for_notifications(&self, order_id: OrderId, expected: &[&str]) {
+        let events = self.wait_for_events(order_id.0, expected).await;
+        let dynamo = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
+        let is_expected = |event: &&Value| expected.iter().any(|name| event["detail-type"] == *name);
+        for event in events.iter().filter(is_expected) {
+            let event_id = event["detail"]["event_id"].as_str().unwrap();
+            let key = AttributeValue::S(format!("notification-sender#{event_id}"));
+            eventually("the notification to be processed", async || {
+                let record = dynamo
+                    .get_item()
+                    .table_name("ecommerce-idempotency")
+                    .key("id", key.clone())
+                    .consistent_read(true)
+                    .send()
+                    .await
+                    .unwrap();
+                let status = record.item?.remove("status")?;
+                (status == AttributeValue::S("completed".to_owned())).then_some(())
+            })
+            .await;
+        }
     }
 
     /// Reads the messages of a queue without receiving them.

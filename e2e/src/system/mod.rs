@@ -6,6 +6,7 @@
 mod api_client;
 mod auth_client;
 pub mod aws;
+pub mod mail_feedback;
 pub mod test_users;
 
 use std::{env, fs, future::Future, path::PathBuf, time::Duration};

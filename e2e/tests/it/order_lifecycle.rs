@@ -227,15 +227,7 @@ async fn customer_who_opted_out_receives_only_receipts_in_the_chosen_language() 
         system.wait_for_final_status(&customer, declined).await["status"],
         "failed"
     );
-    system.wait_for_events(declined.0, &["OrderFailed"]).await;
-    eventually("an empty notification queue", async || {
-        let waiting = system.queue_messages("notification-queue").await;
-        let is_processed = !waiting
-            .iter()
-            .any(|message| message.to_string().contains(&declined.to_string()));
-        is_processed.then_some(())
-    })
-    .await;
+    system.wait_for_notifications(declined, &["OrderFailed"]).await;
 
     let paid = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     system.wait_for_final_status(&customer, paid).await;

@@ -1,7 +1,10 @@
 //! Orders whose payment the customer must authenticate with the bank (3D Secure).
 
 use domain::OrderId;
-use e2e::system::{ApiCaller, TestSystem, eventually, test_users::status_history};
+use e2e::system::{
+    ApiCaller, TestSystem, eventually,
+    test_users::{email_address, status_history},
+};
 use fault_injection::{FunctionFault, NetworkFault, Rule, RuleId, Upstream};
 use serde_json::{Value, json};
 
@@ -19,6 +22,7 @@ struct WaitingOrder {
 impl WaitingOrder {
     async fn place() -> Self {
         let system = TestSystem::shared();
+        system.capture_events().await;
         let customer = system.customer().await;
         let product = system.create_product(7500, 10).await;
         let order_id = system.place_order(&customer, &product, 1, METHOD).await;
@@ -36,6 +40,16 @@ impl WaitingOrder {
             "the stock stays reserved while the order waits"
         );
         waiting
+    }
+
+    /// The subject and the text of the order's only mail, after these events.
+    async fn only_mail(&self, events: &[&str]) -> (String, String) {
+        self.system.wait_for_notifications(self.order_id, events).await;
+        let address = email_address(&self.customer.id);
+        let mails = self.system.sent_mails(&address).await;
+        assert_eq!(mails.len(), 1, "{mails:#?}");
+        let text = |member: &str| mails[0][member].as_str().unwrap().to_owned();
+        (text("Subject"), text("BodyText"))
     }
 
     async fn stock(&self) -> (i64, i64) {
@@ -215,6 +229,9 @@ async fn waiting_order_can_be_cancelled() {
     assert_eq!(late, (404, None));
     let again = system.cancel_order(&waiting.customer, waiting.order_id).await;
     assert_eq!(again.expect_status(200)["status"], "cancelled");
+    let (subject, text) = waiting.only_mail(&["OrderCancelled"]).await;
+    assert_eq!(subject, "Your Matsuri order is cancelled");
+    assert!(text.contains("You have not been charged."), "{text}");
 }
 
 #[tokio::test]
@@ -229,4 +246,10 @@ async fn approval_after_the_cancellation_is_refunded() {
     waiting.approve_during_the_compensation(rule).await;
     waiting.assert_cancelled().await;
     waiting.assert_refunded().await;
+    let (subject, text) = waiting.only_mail(&["OrderCancelled", "PaymentRefunded"]).await;
+    assert_eq!(subject, "Your Matsuri order is cancelled");
+    assert!(
+        text.contains("We have refunded your payment in full.") && !text.contains("not been charged"),
+        "{text}"
+    );
 }

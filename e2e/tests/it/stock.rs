@@ -134,8 +134,23 @@ async fn stock_service_accepts_service_tokens_only() {
     assert_eq!(send(orders).await.expect_problem(401), "unauthorized");
 }
 
+/// The available units in the alerts about a product.
+async fn alerted_levels(system: &TestSystem, product: &str) -> Vec<i64> {
+    let alerts = system.queue_messages("e2e-stock-alerts").await;
+    let events = alerts.iter().filter_map(|message| {
+        let notification: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
+        serde_json::from_str::<Value>(notification["Message"].as_str()?).ok()
+    });
+    events
+        .filter(|event| {
+            event["detail-type"] == "StockLow" && event["detail"]["data"]["product_id"] == product
+        })
+        .filter_map(|event| event["detail"]["data"]["available"].as_i64())
+        .collect()
+}
+
 #[tokio::test]
-async fn low_stock_reaches_subscribers_of_stock_alerts() {
+async fn operators_are_alerted_once_per_fall_below_the_threshold() {
     let system = TestSystem::shared();
     run_shell(
         &std::env::temp_dir(),
@@ -146,25 +161,28 @@ async fn low_stock_reaches_subscribers_of_stock_alerts() {
     .await;
     // The threshold is 10 units.
     let lantern = system.create_product(100, 12).await;
-    let body = json!({
-        "reservation_id": uuid_v7(system.now()), "expires_in_seconds": 600,
-        "items": [{"product_id": lantern, "quantity": 5}],
-    });
-    let reservation = system.post_to_stock_service("/v1/reservations", &body).await;
-    reservation.expect_status(201);
-    eventually(
-        "StockLow in a queue that is subscribed to stock-alerts",
-        async || {
-            let alerts = system.queue_messages("e2e-stock-alerts").await;
-            let mut events = alerts.iter().filter_map(|message| {
-                let notification: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
-                serde_json::from_str::<Value>(notification["Message"].as_str()?).ok()
-            });
-            events.find(|event| {
-                let data = &event["detail"]["data"];
-                event["detail-type"] == "StockLow" && data["product_id"] == lantern && data["available"] == 7
-            })
-        },
-    )
+    let reserve = async |quantity: i64| {
+        let body = json!({
+            "reservation_id": uuid_v7(system.now()), "expires_in_seconds": 600,
+            "items": [{"product_id": lantern, "quantity": quantity}],
+        });
+        let response = system.post_to_stock_service("/v1/reservations", &body).await;
+        response.expect_status(201);
+    };
+    reserve(5).await;
+    // Below the threshold, further reservations cause no alert.
+    reserve(1).await;
+    reserve(2).await;
+    let delivery = json!({"adjustment_id": uuid_v7(system.now()), "delta": 20, "reason": "delivery"});
+    let path = format!("/v1/stock/{lantern}/adjustments");
+    let response = system.post_to_stock_service(&path, &delivery).await;
+    assert!(response.status.is_success(), "{response:?}");
+    reserve(15).await;
+    let mut levels = eventually("the alerts about both falls", async || {
+        let levels = alerted_levels(&system, &lantern).await;
+        (levels.len() >= 2).then_some(levels)
+    })
     .await;
+    levels.sort_unstable();
+    assert_eq!(levels, [7, 9]);
 }

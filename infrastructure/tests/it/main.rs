@@ -6,6 +6,7 @@
 mod authorizer;
 mod mail_rate;
 mod network;
+mod notifications;
 mod payment_action;
 mod retention;
 mod template;

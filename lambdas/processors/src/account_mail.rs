@@ -179,6 +179,7 @@ pub fn render(request: &AccountMailRequest, links: &StorefrontLinks) -> Result<O
         subject: copy.subject.to_owned(),
         text: TextBody(&content).render()?,
         html: HtmlBody(&content).render()?,
+        unsubscribe_url: None,
     }))
 }
 

@@ -10,6 +10,8 @@ pub struct Mail {
     pub text: String,
     /// The HTML body.
     pub html: String,
+    /// Where the recipient can unsubscribe from such mails; `None` for mails that they cannot opt out of.
+    pub unsubscribe_url: Option<String>,
 }
 
 /// Why a mail cannot be rendered.

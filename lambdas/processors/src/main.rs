@@ -1,26 +1,11 @@
-//! The executable of order-processor, order-reconciler, notification-sender and dead-letter-archiver:
-//! `_HANDLER` selects the function.
-
-mod account_mail;
-mod cloudwatch_emf;
-mod dead_letter_archiver;
-mod mail;
-mod mail_queue;
-mod notification_sender;
-mod order_mail;
-mod order_processor;
-mod order_reconciler;
-mod saga_input;
-mod send_rate;
+//! The executable of the functions that process events and messages: `_HANDLER` selects the function.
 
 use std::process::ExitCode;
 
-use chrono::TimeDelta;
 use lambda_shared::FunctionRegistry;
-
-/// How long idempotency records of processed events are kept. A queue keeps a message for 14 days and a
-/// dead-letter queue for 14 more; Step Functions remembers the name of an execution for 90 days.
-const RECORD_RETENTION: TimeDelta = TimeDelta::days(90);
+use processors::{
+    dead_letter_archiver, mail_feedback, notification_sender, order_processor, order_reconciler,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -28,6 +13,7 @@ async fn main() -> ExitCode {
         .register("order-processor", order_processor::init)
         .register("order-reconciler", order_reconciler::init)
         .register("notification-sender", notification_sender::init)
+        .register("mail-feedback", mail_feedback::init)
         .register("dead-letter-archiver", dead_letter_archiver::init)
         .run()
         .await

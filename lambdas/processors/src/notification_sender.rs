@@ -1,12 +1,14 @@
-//! `notification-sender`: sends order mails (an order has completed or failed) and account mails with SES.
+//! `notification-sender`: sends order mails (an order has ended, or was refunded after its end) and account
+//! mails with SES.
 //!
 //! SES does not detect duplicates, so the idempotency store makes sure that each event or request sends one
 //! mail. The content of an order mail comes from the stored order; the event contains only the order's id and
 //! failure reason. The content of an account mail comes from the request in the queue, which is never
 //! published on the event bus because it contains secrets.
 //!
-//! While SES is away, messages are delivered again with growing delays (`mail_queue`). The function sends no
-//! faster than a configured rate (`send_rate`). Its log lines and errors contain no e-mail address.
+//! No mail is sent to an address that `mail-feedback` has suppressed. While SES is away, messages are
+//! delivered again with growing delays (`mail_queue`). The function sends no faster than a configured rate
+//! (`send_rate`). Its log lines and errors contain no e-mail address.
 
 use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -16,19 +18,21 @@ use aws_sdk_sesv2::{
     config::{Builder as SesConfig, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
     operation::send_email::SendEmailError,
-    types::{Body, Content, Destination, EmailContent, Message as Email},
+    types::{Body, Content, Destination, EmailContent, Message as Email, MessageHeader},
 };
 use aws_sdk_sqs::Client as Sqs;
 use domain::{OrderId, UserId};
 use events::{
     AccountMail, AccountMailRequest, Envelope, EventBridgeEvent, EventContext, EventData,
     eventbridge::{EventHeader, EventParseError, received_detail},
-    order::{OrderCompleted, OrderFailed},
+    order::{OrderCancelled, OrderCompleted, OrderFailed},
+    payment::PaymentRefunded,
 };
 use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
     trace_context,
 };
+use mail_suppressions::MailSuppressions;
 use orders::{Order, Orders, StoreError, Tables};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,10 +41,12 @@ use tokio::time::timeout;
 use crate::{
     RECORD_RETENTION,
     account_mail::{self, StorefrontLinks},
+    cancellation_mail,
     mail::{Mail, MailError},
     mail_queue::{self, MailQueue},
     order_mail,
     send_rate::SendRate,
+    unsubscribe_links::UnsubscribeLinks,
 };
 
 /// The number of mails that one invocation sends concurrently: the whole batch.
@@ -54,10 +60,14 @@ struct NotificationSender {
     orders: Orders,
     sent_mails: Idempotency,
     ses: Ses,
+    /// SES reports bounces and complaints about mails of this set.
+    configuration_set: String,
+    suppressions: MailSuppressions,
     send_rate: SendRate,
     queue: MailQueue,
     from_address: String,
     links: StorefrontLinks,
+    unsubscribe_links: UnsubscribeLinks,
 }
 
 /// Why a message failed.
@@ -82,6 +92,8 @@ enum SendError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Suppressions(#[from] mail_suppressions::StoreError),
+    #[error(transparent)]
     Mail(#[from] MailError),
     /// Contains the error code. SES's message is dropped, because it can contain the recipient's address.
     #[error("SES rejected the mail ({0})")]
@@ -99,7 +111,9 @@ struct SnsNotification {
 
 /// Initialises the function. `MAIL_FROM` is the sender's address, `STOREFRONT_URL` the base URL of links,
 /// `ORDERS_TABLE` the order store, `IDEMPOTENCY_TABLE` the idempotency store and `NOTIFICATION_QUEUE_URL` the
-/// queue of the messages. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
+/// queue of the messages. `UNSUBSCRIBE_URL` and `UNSUBSCRIBE_KEYS_SECRET` make the links with which customers
+/// unsubscribe. `MAIL_CONFIGURATION_SET` is SES's configuration set, and `MAIL_SUPPRESSIONS_TABLE` the table
+/// of addresses that get no mail. All `CONCURRENT_INVOCATIONS` together send at most `MAILS_PER_SECOND`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let from_address = context.environment.required("MAIL_FROM")?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
@@ -124,7 +138,12 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         outbox: String::new(),
         idempotency: idempotency_table,
     };
-    let orders = Orders::new(dynamo, tables, context.clock.clone());
+    let orders = Orders::new(dynamo.clone(), tables, context.clock.clone());
+    let suppressions = MailSuppressions::new(
+        dynamo,
+        context.environment.required("MAIL_SUPPRESSIONS_TABLE")?,
+        context.clock.clone(),
+    );
 
     let sender = Arc::new(NotificationSender {
         orders,
@@ -135,10 +154,13 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
                 .retry_config(RetryConfig::disabled())
                 .build(),
         ),
+        configuration_set: context.environment.required("MAIL_CONFIGURATION_SET")?,
+        suppressions,
         send_rate: SendRate::new(mails_per_second, concurrent_invocations),
         queue: MailQueue::new(Sqs::new(&context.aws), queue_url),
         from_address,
         links: StorefrontLinks::new(&storefront_url),
+        unsubscribe_links: UnsubscribeLinks::from_context(&context).await?,
     });
     Ok(sqs::handler(context.clock, CONCURRENCY, move |message| {
         let sender = Arc::clone(&sender);
@@ -172,29 +194,55 @@ impl NotificationSender {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                let render = |order: &Order| order_mail::render_completed(order).map(Some);
+                let render = |order: &Order, _: &str| order_mail::render_completed(order).map(Some);
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
             }
             OrderFailed::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderFailed>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                let render = |order: &Order| order_mail::render_failed(order, event.data.reason);
+                let reason = event.data.reason;
+                let render = |order: &Order, url: &str| order_mail::render_failed(order, reason, url);
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
+            }
+            OrderCancelled::DETAIL_TYPE => {
+                let event = EventBridgeEvent::<OrderCancelled>::parse(&body)?.detail;
+                let order_key = (event.data.user_id, event.data.order_id);
+                self.send_order_mail(
+                    message,
+                    &body,
+                    &event,
+                    order_key,
+                    cancellation_mail::render_cancelled,
+                )
+                .await
+            }
+            PaymentRefunded::DETAIL_TYPE => {
+                let event = EventBridgeEvent::<PaymentRefunded>::parse(&body)?.detail;
+                let order_key = (event.data.user_id, event.data.order_id);
+                self.send_order_mail(
+                    message,
+                    &body,
+                    &event,
+                    order_key,
+                    cancellation_mail::render_refunded,
+                )
+                .await
             }
             _ => Err(NotifyError::UnsupportedEvent(header.detail_type)),
         }
     }
 
-    /// Sends the mail about `event`, which is in `body`.
+    /// Sends the mail about `event`, which is in `body`. `render` gets the order and the customer's
+    /// unsubscribe link.
     async fn send_order_mail<D: EventData>(
         &self,
         message: &Message,
         body: &str,
         event: &Envelope<D>,
         (user_id, order_id): (UserId, OrderId),
-        render: impl Fn(&Order) -> Result<Option<Mail>, MailError>,
+        render: impl Fn(&Order, &str) -> Result<Option<Mail>, MailError>,
     ) -> Result<(), NotifyError> {
         trace_context::attach(&event.follow_up_context());
         let send = async || -> Result<Option<String>, SendError> {
@@ -207,8 +255,9 @@ impl NotificationSender {
             if order.contact_email.is_empty() {
                 return Ok(None);
             }
-            match render(&order)? {
-                Some(mail) => self.send(mail).await.map(Some),
+            let unsubscribe_url = self.unsubscribe_links.for_user(user_id).await;
+            match render(&order, &unsubscribe_url)? {
+                Some(mail) => self.send(mail).await,
                 None => Ok(None),
             }
         };
@@ -220,7 +269,10 @@ impl NotificationSender {
         match message_id {
             Some(message_id) => tracing::info!(message_id, "the order mail was sent"),
             None => {
-                tracing::info!("no order mail was sent: the customer has opted out or deleted the account")
+                tracing::info!(
+                    "no order mail was sent: the customer has opted out or deleted the account, the address is \
+                     suppressed, or the mail about the end of the order reports the refund"
+                )
             }
         }
         Ok(())
@@ -240,39 +292,51 @@ impl NotificationSender {
         if request.mail == AccountMail::Decoy {
             return Ok(());
         }
-        let send = async || -> Result<String, SendError> {
+        let send = async || -> Result<Option<String>, SendError> {
             match account_mail::render(request, &self.links)? {
                 Some(mail) => self.send(mail).await,
-                None => Ok(String::new()),
+                None => Ok(None),
             }
         };
         let message_id = self
             .sent_mails
             .run_once(&request.mail_id.to_string(), received, deadline, send)
             .await?;
-        tracing::info!(message_id, "the account mail was sent");
+        match message_id {
+            Some(message_id) => tracing::info!(message_id, "the account mail was sent"),
+            None => tracing::info!("no account mail was sent: the address is suppressed"),
+        }
         Ok(())
     }
 
-    /// Sends a mail and returns its SES message id.
-    async fn send(&self, mail: Mail) -> Result<String, SendError> {
+    /// Sends a mail and returns its SES message id. Sends none and returns `None` if the recipient's address
+    /// is suppressed.
+    async fn send(&self, mail: Mail) -> Result<Option<String>, SendError> {
+        if self.suppressions.find(&mail.to).await?.is_some() {
+            return Ok(None);
+        }
         let content = |data: String| {
             let content = Content::builder().data(data).charset("UTF-8").build();
             content.expect("the data is set")
         };
         let body = Body::builder().text(content(mail.text)).html(content(mail.html));
-        let email = Email::builder().subject(content(mail.subject)).body(body.build());
+        let headers = mail.unsubscribe_url.as_deref().map(unsubscribe_headers);
+        let email = Email::builder()
+            .subject(content(mail.subject))
+            .body(body.build())
+            .set_headers(headers.map(Vec::from));
         let call = self
             .ses
             .send_email()
             .from_email_address(&self.from_address)
+            .configuration_set_name(&self.configuration_set)
             .destination(Destination::builder().to_addresses(mail.to).build())
             .content(EmailContent::builder().simple(email.build()).build())
             .send();
         let response = self.send_rate.run(timeout(SES_TIMEOUT, call)).await;
         let response = response.map_err(|_elapsed| SendError::NoResponse)??;
         // SES returns an id with every accepted mail; it is only logged.
-        Ok(response.message_id.unwrap_or_default())
+        Ok(Some(response.message_id.unwrap_or_default()))
     }
 }
 
@@ -284,7 +348,10 @@ impl NotifyError {
             Self::Idempotency(
                 IdempotencyError::Store(_)
                 | IdempotencyError::Operation(
-                    SendError::Store(_) | SendError::Rejected(_) | SendError::NoResponse,
+                    SendError::Store(_)
+                    | SendError::Suppressions(_)
+                    | SendError::Rejected(_)
+                    | SendError::NoResponse,
                 ),
             ) => Some(mail_queue::retry_delay(message)),
             Self::Idempotency(IdempotencyError::InProgress) => None,
@@ -324,6 +391,18 @@ impl From<SdkError<SendEmailError>> for SendError {
             None => Self::NoResponse,
         }
     }
+}
+
+/// The headers with which a mail program offers to unsubscribe with one click (RFC 8058).
+fn unsubscribe_headers(url: &str) -> [MessageHeader; 2] {
+    let header = |name: &str, value: String| {
+        let header = MessageHeader::builder().name(name).value(value).build();
+        header.expect("the name and the value are set")
+    };
+    [
+        header("List-Unsubscribe", format!("<{url}>")),
+        header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
+    ]
 }
 
 /// The event in a message body, with or without an SNS envelope.

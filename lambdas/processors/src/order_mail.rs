@@ -25,18 +25,20 @@ struct MailContent {
     lines: Vec<LineItem>,
     total_label: &'static str,
     total: String,
+    unsubscribe_label: &'static str,
+    unsubscribe_url: Option<String>,
 }
 
 /// The text of a mail in one language.
-struct Section {
+pub struct Section {
     /// The value of the HTML attribute `lang`.
-    language: &'static str,
-    subject: &'static str,
-    greeting: &'static str,
+    pub language: &'static str,
+    pub subject: &'static str,
+    pub greeting: &'static str,
     /// What happened to the order.
-    message: &'static str,
+    pub message: &'static str,
     /// Whether the customer was charged or refunded.
-    payment_note: &'static str,
+    pub payment_note: &'static str,
 }
 
 struct LineItem {
@@ -62,11 +64,15 @@ pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
         message: "ご注文が確定し、商品を確保いたしました。",
         payment_note: "お支払いも確認いたしました。",
     };
-    render(order, english, japanese)
+    render(order, english, japanese, None)
 }
 
 /// The notification of a failed order. `None` when the customer has opted out of order mails.
-pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail>, MailError> {
+pub fn render_failed(
+    order: &Order,
+    reason: FailureReason,
+    unsubscribe_url: &str,
+) -> Result<Option<Mail>, MailError> {
     if order.order_mails == Some(false) {
         return Ok(None);
     }
@@ -92,14 +98,7 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
             "当店側の不具合により、ご注文を承ることができませんでした。お手数ですが、あらためてご注文ください。",
         ),
     };
-    let (english_payment_note, japanese_payment_note) = if order.payment == Some(Payment::Refunded) {
-        (
-            "We have refunded your payment in full. Your bank may take a few days to show the refund.",
-            "お支払いいただいた代金は全額返金いたしました。口座への反映には数日かかることがあります。",
-        )
-    } else {
-        ("You have not been charged.", "代金は請求されておりません。")
-    };
+    let (english_payment_note, japanese_payment_note) = payment_notes(order);
     let english = Section {
         language: "en",
         subject: "About your Matsuri order",
@@ -114,15 +113,49 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
         message: japanese_message,
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese).map(Some)
+    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
+}
+
+/// The payment notes in English and Japanese of an order that was not completed. The order's present state
+/// counts, so a mail that is sent late does not deny a charge that was refunded meanwhile.
+pub fn payment_notes(order: &Order) -> (&'static str, &'static str) {
+    if order.payment == Some(Payment::Refunded) {
+        (
+            "We have refunded your payment in full. Your bank may take a few days to show the refund.",
+            "お支払いいただいた代金は全額返金いたしました。口座への反映には数日かかることがあります。",
+        )
+    } else {
+        ("You have not been charged.", "代金は請求されておりません。")
+    }
 }
 
 /// Renders the mail in the language of the order. An order without a language gets both.
-fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, MailError> {
-    let (sections, order_label, total_label) = match order.mail_language {
-        Some(Language::En) => (vec![english], "Order", "Total"),
-        Some(Language::Ja) => (vec![japanese], "ご注文番号", "合計"),
-        None => (vec![english, japanese], "Order / ご注文番号", "Total / 合計"),
+/// `unsubscribe_url` is `None` for mails that ignore the preference `order_mails`.
+pub fn render(
+    order: &Order,
+    english: Section,
+    japanese: Section,
+    unsubscribe_url: Option<&str>,
+) -> Result<Mail, MailError> {
+    let (sections, order_label, total_label, unsubscribe_label) = match order.mail_language {
+        Some(Language::En) => (
+            vec![english],
+            "Order",
+            "Total",
+            "Stop mails about orders (except receipts)",
+        ),
+        Some(Language::Ja) => (
+            vec![japanese],
+            "ご注文番号",
+            "合計",
+            "ご注文に関するメールの配信停止（ご注文確定のメールを除く）",
+        ),
+        None => (
+            vec![english, japanese],
+            "Order / ご注文番号",
+            "Total / 合計",
+            "Stop mails about orders (except receipts) / ご注文に関するメールの配信停止（ご注文確定のメールを除く）",
+        ),
     };
     let subjects: Vec<&str> = sections.iter().map(|section| section.subject).collect();
     let subject = subjects.join(" / ");
@@ -141,12 +174,15 @@ fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, Ma
         lines: order.items.iter().map(line).collect::<Result<_, _>>()?,
         total_label,
         total: format_amount(Money::new(order.total_amount, order.currency)?),
+        unsubscribe_label,
+        unsubscribe_url: unsubscribe_url.map(str::to_owned),
     };
     Ok(Mail {
         to: validate_address(&order.contact_email)?,
         subject,
         text: TextBody(&content).render()?,
         html: HtmlBody(&content).render()?,
+        unsubscribe_url: content.unsubscribe_url,
     })
 }
 
@@ -174,53 +210,8 @@ fn format_amount(money: Money) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
-    use events::TraceParent;
-
     use super::*;
-
-    fn order(product_names: &[&str]) -> Order {
-        let at = Timestamp::UNIX_EPOCH;
-        let item = |name: &&str| OrderItem {
-            product_id: ProductId::new(at),
-            product_name: (*name).to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 7_500,
-        };
-        Order {
-            user_id: UserId::new(at),
-            order_id: OrderId("019a0000-0000-7000-8000-000000000001".parse().unwrap()),
-            status: OrderStatus::Completed,
-            currency: Currency::JPY,
-            total_amount: 15_000 * i64::try_from(product_names.len()).unwrap(),
-            items: product_names.iter().map(item).collect(),
-            payment_method: "pm_card_visa".to_owned(),
-            contact_email: "hanako@example.com".to_owned(),
-            created_at: at,
-            updated_at: at,
-            history: Vec::new(),
-            reason: None,
-            payment_id: None,
-            payment: Some(Payment::Captured),
-            payment_action: None,
-            payment_action_expires_at: None,
-            waits_until: None,
-            payment_closed: false,
-            cancellation_requested: false,
-            final_event_id: None,
-            created_event_id: None,
-            open: None,
-            restarts: 0,
-            restarted_at: None,
-            restart_limit: None,
-            parked_at: None,
-            traceparent: TraceParent::root(at),
-            ttl: 0,
-            order_mails: None,
-            mail_language: None,
-            payment_issue: None,
-        }
-    }
+    use crate::sample_order::{SAMPLE_UNSUBSCRIBE_URL, sample_order as order};
 
     #[test]
     fn mail_without_language_has_both_languages() {
@@ -258,7 +249,7 @@ mod tests {
     fn failed_order_mail_states_the_reason_and_the_refund() {
         let mut order = order(&["Paper lantern"]);
         order.payment = Some(Payment::Refunded);
-        let mail = render_failed(&order, FailureReason::InternalError)
+        let mail = render_failed(&order, FailureReason::InternalError, SAMPLE_UNSUBSCRIBE_URL)
             .unwrap()
             .unwrap();
         insta::assert_snapshot!(mail.text, @r"
@@ -281,6 +272,9 @@ mod tests {
         ----------------------------------------
 
         Matsuri
+
+        Stop mails about orders (except receipts) / ご注文に関するメールの配信停止（ご注文確定のメールを除く）:
+        https://api.matsuri.example/v1/unsubscribe?token=sample-token
         ");
 
         order.payment = Some(Payment::Claimed);
@@ -289,7 +283,9 @@ mod tests {
             FailureReason::PaymentDeclined,
             FailureReason::AuthenticationTimeout,
         ] {
-            let mail = render_failed(&order, reason).unwrap().unwrap();
+            let mail = render_failed(&order, reason, SAMPLE_UNSUBSCRIBE_URL)
+                .unwrap()
+                .unwrap();
             assert!(mail.text.contains("You have not been charged."), "{}", mail.text);
             assert!(
                 mail.html.contains("代金は請求されておりません。"),
@@ -342,11 +338,11 @@ mod tests {
         assert!(render_completed(&order).is_ok());
         for payment in [Payment::Claimed, Payment::Refunded] {
             order.payment = Some(payment);
-            let mail = render_failed(&order, FailureReason::InternalError).unwrap();
+            let mail = render_failed(&order, FailureReason::InternalError, SAMPLE_UNSUBSCRIBE_URL).unwrap();
             assert!(mail.is_none(), "{mail:?}");
         }
         order.order_mails = Some(true);
-        let mail = render_failed(&order, FailureReason::InternalError).unwrap();
+        let mail = render_failed(&order, FailureReason::InternalError, SAMPLE_UNSUBSCRIBE_URL).unwrap();
         assert!(mail.is_some());
     }
 

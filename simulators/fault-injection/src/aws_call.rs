@@ -65,7 +65,10 @@ fn required_rights(operation: &str, body: &Value) -> Option<Vec<(String, Option<
     let one = |action: &str, resource: String| vec![(action.to_owned(), Some(resource))];
     if operation == "POST /v2/email/outbound-emails" {
         let sender = text("FromEmailAddress")?;
-        return Some(one("ses:SendEmail", format!("identity/{sender}")));
+        let set = text("ConfigurationSetName").map(|set| format!("configuration-set/{set}"));
+        let resources = [Some(format!("identity/{sender}")), set].into_iter().flatten();
+        let right = |resource| ("ses:SendEmail".to_owned(), Some(resource));
+        return Some(resources.map(right).collect());
     }
     let (service, name) = operation.split_once('.')?;
     Some(match (service, name) {
@@ -193,6 +196,20 @@ mod tests {
             let expected = [(action.to_owned(), resource.to_owned())];
             assert_eq!(calls(operation, &body), expected, "{operation}");
         }
+    }
+
+    #[test]
+    fn mail_needs_the_right_to_its_configuration_set() {
+        let body = json!({
+            "FromEmailAddress": "orders@matsuri.example", "ConfigurationSetName": "matsuri-mails",
+        });
+        let arn = |name: &str| format!("arn:aws:ses:ap-northeast-1:000000000000:{name}");
+        let expected = [
+            "identity/orders@matsuri.example",
+            "configuration-set/matsuri-mails",
+        ]
+        .map(|resource| ("ses:SendEmail".to_owned(), arn(resource)));
+        assert_eq!(calls("POST /v2/email/outbound-emails", &body), expected);
     }
 
     #[test]

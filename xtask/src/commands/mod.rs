@@ -6,6 +6,7 @@ pub mod deploy;
 pub mod down;
 pub mod keys;
 pub mod logs;
+pub mod mail;
 pub mod order;
 pub mod redrive;
 pub mod repeat;

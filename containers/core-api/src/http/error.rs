@@ -9,6 +9,7 @@ use axum::{
 use domain::ProductId;
 use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
+use secrets::SecretError;
 use serde_json::json;
 use users::{AddressError, ProfileError, SetRoleError};
 
@@ -42,6 +43,11 @@ pub enum ApiError {
     PaymentAction(#[from] PaymentActionError),
     #[error(transparent)]
     OrderStore(#[from] StoreError),
+    /// The keys of unsubscribe links cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    MailSuppressions(#[from] mail_suppressions::StoreError),
     #[error(transparent)]
     Cart(#[from] CartError),
     #[error(transparent)]
@@ -194,6 +200,11 @@ impl From<ApiError> for Problem {
                 StoreError::Unavailable(_) => store_unavailable(&error),
                 error => Self::internal(&error),
             },
+            ApiError::Secret(error) => store_unavailable(&error),
+            ApiError::MailSuppressions(error @ mail_suppressions::StoreError::Unavailable(_)) => {
+                store_unavailable(&error)
+            }
+            ApiError::MailSuppressions(error) => Self::internal(&error),
             ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
                 cart_problem(error)
             }

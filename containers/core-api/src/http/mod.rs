@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
+use mail_suppressions::MailSuppressions;
 use tokens::TokenVerifier;
 use users::Users;
 use utoipa::OpenApi;
@@ -28,10 +29,10 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     accounts::AccountStatusCache, carts::Carts, catalog::Catalog, order_service::OrderService,
-    rate_limit::RateLimiter,
+    rate_limit::RateLimiter, unsubscribe_links::UnsubscribeLinks,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, orders, products};
+use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, unsubscribe};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
@@ -52,6 +53,8 @@ pub struct AppState {
     /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
     pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
+    pub mail_suppressions: MailSuppressions,
+    pub unsubscribe_links: UnsubscribeLinks,
     pub users: Users,
     /// Verifies the access tokens of users.
     pub verifier: TokenVerifier,
@@ -83,6 +86,7 @@ macro_rules! impl_from_ref {
 impl_from_ref!(
     carts: Carts,
     catalog: Catalog,
+    mail_suppressions: MailSuppressions,
     order_service: OrderService,
     orders: Orders,
     trusted_proxies: TrustedProxies,
@@ -166,6 +170,10 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
             account::delete_account
         ))
         .routes(routes!(account::export_account))
+        .routes(routes!(
+            unsubscribe::show_unsubscribe_page,
+            unsubscribe::unsubscribe
+        ))
         .routes(routes!(addresses::list_addresses, addresses::add_address))
         .routes(routes!(
             addresses::read_address,
@@ -175,6 +183,10 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(admin::list_users))
         .routes(routes!(admin::read_user))
         .routes(routes!(admin::change_role))
+        .routes(routes!(
+            mail_suppression::read_mail_suppression,
+            mail_suppression::remove_mail_suppression
+        ))
         .routes(routes!(admin::list_audit_log))
         .split_for_parts();
     openapi::add_shared_problems(&mut document);

@@ -84,6 +84,14 @@ pub static ADMINISTRATION: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
+/// Unsubscribe links in mails. Mail providers send the requests of many customers from few addresses.
+pub static UNSUBSCRIBE: Policy = Policy {
+    name: "unsubscribe",
+    requests: 600,
+    window: MINUTE,
+    keyed_by: KeyedBy::Address,
+};
+
 /// Requests without a valid access token to routes that require one.
 pub static UNAUTHENTICATED: Policy = Policy {
     name: "unauthenticated",
@@ -93,7 +101,7 @@ pub static UNAUTHENTICATED: Policy = Policy {
 };
 
 /// All policies.
-pub static POLICIES: [&Policy; 8] = [
+pub static POLICIES: [&Policy; 9] = [
     &CATALOG,
     &ANONYMOUS_CARTS,
     &CARTS,
@@ -101,6 +109,7 @@ pub static POLICIES: [&Policy; 8] = [
     &ACCOUNT,
     &DATA_EXPORT,
     &ADMINISTRATION,
+    &UNSUBSCRIBE,
     &UNAUTHENTICATED,
 ];
 
@@ -124,6 +133,12 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
                 per_address: &CATALOG,
             });
         }
+        "/v1/unsubscribe" => {
+            return Some(RouteLimits {
+                per_user: None,
+                per_address: &UNSUBSCRIBE,
+            });
+        }
         "/v1/cart" | "/v1/cart/items/{product_id}" => {
             return Some(RouteLimits {
                 per_user: Some(&CARTS),
@@ -138,7 +153,11 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
         "/v1/me/export" => &DATA_EXPORT,
         "/v1/me" | "/v1/me/addresses" | "/v1/me/addresses/{id}" => &ACCOUNT,
         "/v1/products" | "/v1/products/{id}" => &ADMINISTRATION,
-        "/v1/users" | "/v1/users/{id}" | "/v1/users/{id}/role" | "/v1/audit" => &ADMINISTRATION,
+        "/v1/users"
+        | "/v1/users/{id}"
+        | "/v1/users/{id}/role"
+        | "/v1/users/{id}/mail-suppression"
+        | "/v1/audit" => &ADMINISTRATION,
         _ => return None,
     };
     Some(RouteLimits {

@@ -129,8 +129,12 @@ fn roles_of_every_route() {
     DELETE /v1/products/{id}                 admin
     GET /v1/products/{id}                    anyone
     PATCH /v1/products/{id}                  admin
+    GET /v1/unsubscribe                      anyone
+    POST /v1/unsubscribe                     anyone
     GET /v1/users                            support admin
     GET /v1/users/{id}                       support admin
+    DELETE /v1/users/{id}/mail-suppression   support admin
+    GET /v1/users/{id}/mail-suppression      support admin
     PUT /v1/users/{id}/role                  admin
     ");
 }

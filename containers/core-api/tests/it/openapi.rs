@@ -80,6 +80,7 @@ fn openapi_document_is_complete() {
             }
             let required: &[&str] = match (method.as_str(), operation.get("security").is_some()) {
                 ("get", false) => &["200", "500", "503"],
+                (_, false) => &["200", "400", "500", "503"],
                 ("get", true) => &["200", "401", "403", "500", "503"],
                 _ => &["401", "403", "500", "503"],
             };

@@ -16,11 +16,13 @@ use core_api::{
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
+    unsubscribe_links::UnsubscribeLinks,
 };
 use domain::{Clock, ids::uuid_v7};
 use event_publishing::{CatalogOutbox, ParkingQueue, Publisher, Relay};
 use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
+use mail_suppressions::MailSuppressions;
 use orders::{Orders, Tables};
 use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
@@ -29,6 +31,7 @@ use sqlx::PgPool;
 use tokens::Role;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use unsubscribe::UnsubscribeKeys;
 use users::Users;
 use uuid::Uuid;
 
@@ -42,6 +45,7 @@ pub struct TestApp {
     pub admin_token: String,
     pub users: Users,
     pub carts: Carts,
+    pub mail_suppressions: MailSuppressions,
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
@@ -121,6 +125,10 @@ impl TestApp {
         let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
         let sessions_table = create_sessions_table(&dynamodb, &clock).await;
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
+        let suppressions_table = format!("mail-suppressions-{}", uuid_v7(clock.now()));
+        create_table(&dynamodb, &suppressions_table, &["address_digest"]).await;
+        let mail_suppressions =
+            MailSuppressions::new(app_dynamodb.clone(), suppressions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
         let orders = Orders::new(app_dynamodb, tables, clock.clone());
         let app_pool = database::testing::pool_of_role(&pool, database::Role::CoreApi);
@@ -148,6 +156,8 @@ impl TestApp {
             trusted_proxies,
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
+            mail_suppressions: mail_suppressions.clone(),
+            unsubscribe_links: unsubscribe_links(&aws, &clock).await,
             users: app_users,
             verifier,
         };
@@ -167,6 +177,7 @@ impl TestApp {
             admin_token,
             users,
             carts,
+            mail_suppressions,
             sessions_table,
             dynamodb,
             outbox_table,
@@ -269,6 +280,22 @@ impl TestApp {
     pub async fn order_outbox_events(&self) -> Vec<(String, Value)> {
         read_order_outbox(&self.dynamodb, &self.outbox_table).await
     }
+}
+
+/// The keys of the unsubscribe links that the tests use.
+pub fn unsubscribe_keys() -> UnsubscribeKeys {
+    UnsubscribeKeys::parse(&UNSUBSCRIBE_KEY.to_owned().into()).unwrap()
+}
+
+const UNSUBSCRIBE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Creates a secret with the key for one test.
+async fn unsubscribe_links(aws: &aws_client::SdkConfig, clock: &Clock) -> UnsubscribeLinks {
+    let client = aws_sdk_secretsmanager::Client::new(aws);
+    let name = format!("unsubscribe-keys-{}", uuid_v7(clock.now()));
+    let secret = client.create_secret().name(&name).secret_string(UNSUBSCRIBE_KEY);
+    secret.send().await.unwrap();
+    UnsubscribeLinks::new(client, name, clock.clone())
 }
 
 /// Type and detail of the events in the catalog's outbox, oldest first.

@@ -162,6 +162,32 @@ async fn charged_order_can_fail_only_after_refund() {
     assert!(matches!(context.fail(&placed).await, Err(FailError::Charged)));
     assert!(context.record_refund(&placed).await);
     assert!(context.fail(&placed).await.unwrap().is_some());
+    assert!(!context.record_refund(&placed).await, "a late repetition");
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.payment, order.refunded_after_end),
+        (Some(Payment::Refunded), false)
+    );
+}
+
+#[tokio::test]
+async fn order_records_that_its_refund_followed_its_end() {
+    let context = TestContext::new().await;
+    let placed = context.place().await;
+    context.claim(&placed).await.unwrap();
+    context.close(&placed).await.unwrap();
+    context.fail(&placed).await.unwrap();
+    assert!(context.record_refund(&placed).await);
+    assert!(!context.record_refund(&placed).await);
+    let order = context.order(&placed).await;
+    assert_eq!(
+        (order.payment, order.refunded_after_end),
+        (Some(Payment::Refunded), true)
+    );
+    assert_eq!(
+        context.events().await,
+        ["OrderCreated", "OrderFailed", "PaymentRefunded"]
+    );
 }
 
 #[tokio::test]

@@ -25,12 +25,17 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
         Check::expect_all(
             Invariant::OutcomeMailSent,
             context.final_orders().map(|order| {
-                let (expected, sent) = (
-                    expects_mail(order),
-                    mails.get(&order.order_id).copied().unwrap_or(0),
-                );
-                let detail = || format!("is {}, and {sent} mails were sent", order.status);
-                (expected != (sent > 0)).then(|| Finding::new(order.order_id, detail()))
+                let expected = expected_mails(order).len();
+                // A duplicate does not count for a mail of another kind.
+                let sent = mails.get(&order.order_id).into_iter().flatten();
+                let kinds = sent.collect::<BTreeSet<_>>().len();
+                let detail = || format!("is {}, and {kinds} of {expected} mails were sent", order.status);
+                let is_valid = if expected == 0 {
+                    kinds == 0
+                } else {
+                    kinds >= expected
+                };
+                (!is_valid).then(|| Finding::new(order.order_id, detail()))
             }),
         ),
         Check::expect_all(
@@ -42,7 +47,7 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
                         "a mail",
                         format!("names order {:?}, which does not exist", mail.order_id),
                     )),
-                    Some(order) if order.status.is_final() && expected_mail(order) != Some(mail.kind) => {
+                    Some(order) if order.status.is_final() && !may_send(order, mail.kind) => {
                         let detail = format!(
                             "is {} (payment {:?}), but the mail reports {:?}",
                             order.status, order.payment, mail.kind
@@ -117,13 +122,19 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
     ]
 }
 
-/// Reports orders with more than one mail. SES does not deduplicate, so a crash after SES accepts a mail and
-/// before the sender records it leads to a second mail. Any other cause is a defect.
+/// Reports orders with more mails than expected. SES does not deduplicate, so a crash after SES accepts a mail
+/// and before the sender records it leads to a second mail. Any other cause is a defect.
 pub(super) fn duplicate_mails(context: &CheckContext<'_>) -> Option<Warning> {
+    let expected = |id: &OrderId| {
+        context
+            .orders
+            .get(id)
+            .map_or(1, |order| expected_mails(order).len())
+    };
     let repeated: Vec<String> = mails_per_order(context)
         .into_iter()
-        .filter(|(_, sent)| *sent > 1)
-        .map(|(id, sent)| format!("{id}, {sent} times"))
+        .filter(|(id, sent)| sent.len() > expected(id).max(1))
+        .map(|(id, sent)| format!("{id}, {} times", sent.len()))
         .collect();
     (!repeated.is_empty()).then_some(Warning {
         description: "orders with more than one mail",
@@ -131,28 +142,41 @@ pub(super) fn duplicate_mails(context: &CheckContext<'_>) -> Option<Warning> {
     })
 }
 
-fn mails_per_order(context: &CheckContext<'_>) -> BTreeMap<OrderId, usize> {
-    let mut mails = BTreeMap::new();
-    for id in context.snapshot.mails.iter().filter_map(|mail| mail.order_id) {
-        *mails.entry(id).or_default() += 1;
+fn mails_per_order(context: &CheckContext<'_>) -> BTreeMap<OrderId, Vec<MailKind>> {
+    let mut mails: BTreeMap<OrderId, Vec<MailKind>> = BTreeMap::new();
+    for mail in &context.snapshot.mails {
+        if let Some(id) = mail.order_id {
+            mails.entry(id).or_default().push(mail.kind);
+        }
     }
     mails
 }
 
-fn expects_mail(order: &Order) -> bool {
-    expected_mail(order).is_some()
+/// The mails that the customer must receive. Each is of one of the listed kinds.
+fn expected_mails(order: &Order) -> Vec<&'static [MailKind]> {
+    use MailKind::{Cancelled, CancelledAndRefunded, Completed, Failed, FailedAndRefunded, RefundedAfterEnd};
+    let (not_charged, refunded, either): (&[_], &[_], &[_]) = match order.status {
+        OrderStatus::Completed => return vec![&[Completed]],
+        OrderStatus::Pending | OrderStatus::Processing => return Vec::new(),
+        // Customers who opted out of order mails receive receipts only.
+        _ if order.order_mails == Some(false) => return Vec::new(),
+        OrderStatus::Failed => (&[Failed], &[FailedAndRefunded], &[Failed, FailedAndRefunded]),
+        OrderStatus::Cancelled => (
+            &[Cancelled],
+            &[CancelledAndRefunded],
+            &[Cancelled, CancelledAndRefunded],
+        ),
+    };
+    match order.payment {
+        // The first mail was sent before the refund or after it.
+        Some(PaymentState::Refunded) if order.refunded_after_end => vec![either, &[RefundedAfterEnd]],
+        Some(PaymentState::Refunded) => vec![refunded],
+        _ => vec![not_charged],
+    }
 }
 
-/// The mail that the customer must receive; `None` for orders without a mail.
-fn expected_mail(order: &Order) -> Option<MailKind> {
-    match (order.status, order.payment) {
-        (OrderStatus::Completed, _) => Some(MailKind::Completed),
-        // Customers who opted out of order mails receive receipts only.
-        (OrderStatus::Failed, _) if order.order_mails == Some(false) => None,
-        (OrderStatus::Failed, Some(PaymentState::Refunded)) => Some(MailKind::FailedAndRefunded),
-        (OrderStatus::Failed, _) => Some(MailKind::Failed),
-        (OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Cancelled, _) => None,
-    }
+fn may_send(order: &Order, kind: MailKind) -> bool {
+    expected_mails(order).iter().any(|kinds| kinds.contains(&kind))
 }
 
 fn outcome_event(status: OrderStatus) -> &'static str {

@@ -6,7 +6,8 @@ use domain::{FailureReason, OrderStatus};
 use orders::{Payment as PaymentState, PaymentIssue};
 
 use super::{
-    CANCELLED, COMPLETED, DECLINED, PRICE, REFUNDED, consistent_snapshot, id, order_id, payment, push_message,
+    CANCELLED, COMPLETED, DECLINED, MAIL_ABOUT_REFUND, PRICE, REFUNDED, consistent_snapshot, id, order_id,
+    payment, push_message,
 };
 use crate::consistency::{
     Authentication, ClientObservation, Invariant, MailKind, OutboxEntry, SystemSnapshot,
@@ -43,7 +44,7 @@ fn late_or_missing_authentication_may_time_out() {
 }
 
 /// Each corruption with all invariants that it violates.
-const CORRUPTIONS: [(Corruption, &[Invariant]); 44] = [
+const CORRUPTIONS: [(Corruption, &[Invariant]); 49] = [
     (
         |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
         &[Invariant::PaymentIssuesFlagged],
@@ -211,6 +212,26 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 44] = [
     (
         |snapshot, _| _ = snapshot.mails.remove(COMPLETED),
         &[Invariant::OutcomeMailSent],
+    ),
+    (
+        |snapshot, _| _ = snapshot.mails.remove(CANCELLED),
+        &[Invariant::OutcomeMailSent],
+    ),
+    (
+        |snapshot, _| _ = snapshot.mails.remove(MAIL_ABOUT_REFUND),
+        &[Invariant::OutcomeMailSent],
+    ),
+    (
+        |snapshot, _| snapshot.mails[MAIL_ABOUT_REFUND].kind = MailKind::Failed,
+        &[Invariant::OutcomeMailSent],
+    ),
+    (
+        |snapshot, _| snapshot.mails[CANCELLED].kind = MailKind::CancelledAndRefunded,
+        &[Invariant::MailMatchesOutcome],
+    ),
+    (
+        |snapshot, _| snapshot.orders[CANCELLED].order_mails = Some(false),
+        &[Invariant::OutcomeMailSent, Invariant::MailMatchesOutcome],
     ),
     (
         |snapshot, _| snapshot.mails[DECLINED].order_id = Some(order_id(CANCELLED)),

@@ -26,6 +26,10 @@ const COMPLETED: usize = 0;
 const REFUNDED: usize = 1;
 const DECLINED: usize = 2;
 const CANCELLED: usize = 3;
+const REFUNDED_AFTER_END: usize = 4;
+
+/// The mail about the refund that followed the end of its order.
+const MAIL_ABOUT_REFUND: usize = 5;
 
 fn id(number: usize) -> Uuid {
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number as u128)
@@ -85,6 +89,7 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         ttl: 0,
         order_mails: None,
         mail_language: None,
+        refunded_after_end: false,
         payment_issue: None,
     }
 }
@@ -120,6 +125,14 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
             Some(PaymentState::Claimed),
         ),
         order(CANCELLED, &[Pending, Cancelled], None),
+        Order {
+            refunded_after_end: true,
+            ..order(
+                REFUNDED_AFTER_END,
+                &[Pending, Processing, Failed],
+                Some(PaymentState::Refunded),
+            )
+        },
     ];
     let reservation = |number: usize, status: &str| Reservation {
         id: id(number),
@@ -162,17 +175,22 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
             reservation(COMPLETED, "committed"),
             reservation(REFUNDED, "released"),
             reservation(DECLINED, "released"),
+            reservation(REFUNDED_AFTER_END, "released"),
         ],
         outbox: Vec::new(),
         payments: vec![
             payment(COMPLETED, true, 0),
             payment(REFUNDED, true, PRICE * 2),
             payment(DECLINED, false, 0),
+            payment(REFUNDED_AFTER_END, true, PRICE * 2),
         ],
         mails: vec![
             mail(COMPLETED, MailKind::Completed),
             mail(REFUNDED, MailKind::FailedAndRefunded),
             mail(DECLINED, MailKind::Failed),
+            mail(CANCELLED, MailKind::Cancelled),
+            mail(REFUNDED_AFTER_END, MailKind::Failed),
+            mail(REFUNDED_AFTER_END, MailKind::RefundedAfterEnd),
         ],
         queues: [
             "order-processing-queue",
@@ -182,7 +200,7 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
         ]
         .map(|name| (name.to_owned(), Vec::new()))
         .into(),
-        executions: (0..4)
+        executions: (0..orders.len())
             .map(|number| SagaExecution {
                 name: order_id(number).to_string(),
                 order_id: Some(order_id(number)),

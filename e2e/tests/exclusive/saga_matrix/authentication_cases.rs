@@ -6,6 +6,7 @@ use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 
 use super::cases::{
     Case, Consumer, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, batch_effect,
+    may_send_a_mail_twice,
 };
 
 /// The functions on this path that receive single events. process-payment runs before the customer
@@ -111,6 +112,22 @@ pub fn continuation_message_cases() -> Vec<Case> {
         ..function_case("order-processor", name, fault, RuleTiming::WhileWaiting)
     };
     FAULTS.map(case).into()
+}
+
+/// The cases of notification-sender, which mails the customer that the order is cancelled.
+pub fn cancellation_message_cases() -> Vec<Case> {
+    let consumer = Consumer::NotificationSender;
+    let faults = FAULTS
+        .into_iter()
+        .filter(|(_, fault)| !may_send_a_mail_twice(*fault));
+    let case = |(name, fault)| Case {
+        batch: Some((consumer, batch_effect(fault))),
+        ..cancellation_case(
+            format!("{} after the cancellation: {name}", consumer.function_name()),
+            Rule::for_function(consumer.function_name(), fault),
+        )
+    };
+    faults.map(case).collect()
 }
 
 fn function_case(function: &str, fault_name: &str, fault: FunctionFault, timing: RuleTiming) -> Case {

@@ -64,7 +64,7 @@ pub enum Consumer {
 }
 
 impl Consumer {
-    fn function_name(self) -> &'static str {
+    pub fn function_name(self) -> &'static str {
         match self {
             Self::OrderProcessor => "order-processor",
             Self::NotificationSender => "notification-sender",
@@ -262,9 +262,7 @@ pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (fault_name, fault) in FAULTS {
         for consumer in [Consumer::OrderProcessor, Consumer::NotificationSender] {
-            // SES does not deduplicate: after a crash between the mail and its record, the function sends it
-            // again.
-            if consumer == Consumer::NotificationSender && matches!(fault, FunctionFault::CrashDuring(_)) {
+            if consumer == Consumer::NotificationSender && may_send_a_mail_twice(fault) {
                 continue;
             }
             cases.push(Case {
@@ -279,6 +277,11 @@ pub fn message_cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// SES does not deduplicate: after a crash between the mail and its record, the function sends it again.
+pub fn may_send_a_mail_twice(fault: FunctionFault) -> bool {
+    matches!(fault, FunctionFault::CrashDuring(_))
 }
 
 /// The effect of a fault of a function that receives a batch of messages.

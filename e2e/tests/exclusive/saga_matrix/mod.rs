@@ -2,7 +2,7 @@
 //! and product, so the cases run concurrently. After each case the system must be consistent.
 
 mod authentication_cases;
-mod cases;
+pub mod cases;
 
 use std::panic::AssertUnwindSafe;
 
@@ -20,7 +20,9 @@ use crate::{
     await_quiescence::snapshot_when_quiescent,
     failure_report::{panic_message, run_named_case, violations},
 };
-use authentication_cases::{authentication_cases, cancellation_cases, continuation_message_cases};
+use authentication_cases::{
+    authentication_cases, cancellation_cases, cancellation_message_cases, continuation_message_cases,
+};
 use cases::{
     BatchEffect, Case, Consumer, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases,
     request_cases, state_cases, stored_error_cases,
@@ -66,7 +68,10 @@ async fn every_payment_request_with_a_stored_server_error() {
 
 #[tokio::test]
 async fn every_message_under_every_fault() {
-    let cases = message_cases().into_iter().chain(continuation_message_cases());
+    let cases = message_cases()
+        .into_iter()
+        .chain(continuation_message_cases())
+        .chain(cancellation_message_cases());
     run_cases(cases.collect()).await;
 }
 
@@ -268,8 +273,7 @@ fn verify_case(
     }
     let mails = snapshot.mails.len();
     let expected_mails = match case.expected_outcome {
-        ExpectedOutcome::Completed | ExpectedOutcome::Failed => 1..=1,
-        ExpectedOutcome::Cancelled => 0..=0,
+        ExpectedOutcome::Completed | ExpectedOutcome::Failed | ExpectedOutcome::Cancelled => 1..=1,
         ExpectedOutcome::Parked => 0..=1,
     };
     if !expected_mails.contains(&mails) {

@@ -30,7 +30,11 @@ pub struct MailServices {
 #[derive(Default)]
 struct ProxyState {
     ses: SesBehaviour,
+    /// Whether the table of suppressed addresses fails.
+    suppressions_away: bool,
     redelivery_delays: Vec<u64>,
+    /// The requests to SES.
+    mails: Vec<Value>,
 }
 
 impl MailServices {
@@ -50,6 +54,16 @@ impl MailServices {
         self.state.lock().unwrap().ses = behaviour;
     }
 
+    pub fn set_suppressions_away(&self, away: bool) {
+        self.state.lock().unwrap().suppressions_away = away;
+    }
+
+    /// Takes the requests to SES since the last call. The local AWS keeps neither headers nor the name of the
+    /// configuration set.
+    pub fn take_mails(&self) -> Vec<Value> {
+        std::mem::take(&mut self.state.lock().unwrap().mails)
+    }
+
     /// Takes the delays, in seconds, that the function has set since the last call.
     pub fn take_redelivery_delays(&self) -> Vec<u64> {
         std::mem::take(&mut self.state.lock().unwrap().redelivery_delays)
@@ -65,9 +79,14 @@ impl ProxyState {
             self.redelivery_delays.push(delay);
             return Some(axum::Json(json!({})).into_response());
         }
+        let is_suppression = |body: &[u8]| String::from_utf8_lossy(body).contains("address_digest");
+        if self.suppressions_away && is_suppression(body) {
+            return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        }
         if request.uri.path() != "/v2/email/outbound-emails" {
             return None;
         }
+        self.mails.push(serde_json::from_slice(body).unwrap());
         match self.ses {
             SesBehaviour::Normal => None,
             SesBehaviour::Away => Some(StatusCode::SERVICE_UNAVAILABLE.into_response()),

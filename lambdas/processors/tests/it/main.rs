@@ -6,13 +6,16 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod cancellation_mails;
 mod dead_letter_archiver;
+mod mail_feedback;
 mod mail_services;
 mod notification_sender;
 mod order_processor;
 mod order_reconciler;
 mod orders_table;
 mod payment_actions;
+mod unsubscribe_links;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};

@@ -11,6 +11,7 @@ use events::{
     order::{OrderCompleted, OrderFailed},
 };
 use lambda_shared::testing::{FunctionProcess, create_table};
+use mail_suppressions::MailSuppressions;
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
@@ -20,17 +21,18 @@ use crate::{
     now, sqs_event,
 };
 
-struct TestContext {
+pub struct TestContext {
     aws: SdkConfig,
-    orders: Orders,
-    sender: FunctionProcess,
-    mail_services: MailServices,
+    pub orders: Orders,
+    pub sender: FunctionProcess,
+    pub mail_services: MailServices,
+    pub suppressions: MailSuppressions,
     from_address: String,
 }
 
 impl TestContext {
     /// A context whose sender address is verified at SES.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let context = Self::with_unverified_sender().await;
         context.verify_sender().await;
         context
@@ -50,6 +52,8 @@ impl TestContext {
         };
         let from_address = format!("{}@matsuri.example", uuid_v7(now()));
         let mail_services = MailServices::start(aws.endpoint_url().unwrap()).await;
+        let unsubscribe_keys = create_unsubscribe_keys(&aws).await;
+        let suppressions_table = create_table(&aws, &["address_digest"]).await;
         let variables = [
             ("AWS_ENDPOINT_URL", mail_services.url.as_str()),
             ("NOTIFICATION_QUEUE_URL", "http://sqs.test/notification-queue"),
@@ -59,14 +63,19 @@ impl TestContext {
             ("IDEMPOTENCY_TABLE", &tables.idempotency),
             ("MAIL_FROM", &from_address),
             ("STOREFRONT_URL", "https://shop.test"),
+            ("MAIL_CONFIGURATION_SET", "matsuri-mails"),
+            ("MAIL_SUPPRESSIONS_TABLE", &suppressions_table),
+            ("UNSUBSCRIBE_KEYS_SECRET", &unsubscribe_keys),
+            ("UNSUBSCRIBE_URL", "https://api.test/v1/unsubscribe"),
         ];
         let sender = FunctionProcess::start(EXECUTABLE, "notification-sender", &variables)
             .await
             .unwrap();
-        let orders = Orders::new(aws_sdk_dynamodb::Client::new(&aws), tables, Clock::system());
+        let dynamo = aws_sdk_dynamodb::Client::new(&aws);
         Self {
+            orders: Orders::new(dynamo.clone(), tables, Clock::system()),
+            suppressions: MailSuppressions::new(dynamo, suppressions_table, Clock::system()),
             aws,
-            orders,
             sender,
             mail_services,
             from_address,
@@ -83,11 +92,11 @@ impl TestContext {
     }
 
     /// Places an order with order mails in English.
-    async fn place_order(&self, contact_email: &str) -> Order {
+    pub async fn place_order(&self, contact_email: &str) -> Order {
         self.place_order_with(contact_email, true, Language::En).await
     }
 
-    async fn place_order_with(
+    pub async fn place_order_with(
         &self,
         contact_email: &str,
         order_mails: bool,
@@ -114,7 +123,7 @@ impl TestContext {
         self.orders.place(&new).await.unwrap().0
     }
 
-    async fn deliver(&self, event: &Value) -> Value {
+    pub async fn deliver(&self, event: &Value) -> Value {
         self.sender
             .invoke(sqs_event(&[sns_notification(event)]))
             .await
@@ -122,13 +131,25 @@ impl TestContext {
     }
 
     /// The mails sent from this context's address.
-    async fn sent_mails(&self) -> Vec<Value> {
+    pub async fn sent_mails(&self) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.aws.endpoint_url().unwrap());
         let response: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         let accounts = response["messages"].as_object().unwrap().values();
         let mails = accounts.flat_map(|mails| mails.as_array().unwrap().clone());
         mails.filter(|mail| mail["Source"] == self.from_address).collect()
     }
+}
+
+/// The key that signs unsubscribe links.
+pub const UNSUBSCRIBE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Creates a secret with the key and returns its name.
+async fn create_unsubscribe_keys(aws: &SdkConfig) -> String {
+    let name = format!("unsubscribe-keys-{}", uuid_v7(now()));
+    let secrets = aws_sdk_secretsmanager::Client::new(aws);
+    let secret = secrets.create_secret().name(&name).secret_string(UNSUBSCRIBE_KEY);
+    secret.send().await.unwrap();
+    name
 }
 
 /// An SQS message body as SNS delivers it.
@@ -143,7 +164,7 @@ fn sns_notification(event: &Value) -> String {
     .to_string()
 }
 
-fn order_completed(order: &Order) -> Value {
+pub fn order_completed(order: &Order) -> Value {
     let data = OrderCompleted {
         order_id: order.order_id,
         user_id: order.user_id,
@@ -154,7 +175,7 @@ fn order_completed(order: &Order) -> Value {
     eventbridge_event(data, order.order_id.0)
 }
 
-fn order_failed(order: &Order, reason: FailureReason) -> Value {
+pub fn order_failed(order: &Order, reason: FailureReason) -> Value {
     let data = OrderFailed {
         order_id: order.order_id,
         user_id: order.user_id,
@@ -424,7 +445,7 @@ async fn addresses_are_not_logged() {
     assert!(!lines.contains("hanako"), "{lines}");
 }
 
-fn mail_request(mail: AccountMail, to: &str) -> String {
+pub fn mail_request(mail: AccountMail, to: &str) -> String {
     let request = AccountMailRequest::new(mail, to, "Hanako", TraceParent::root(now()), now());
     serde_json::to_string(&request).unwrap()
 }

@@ -19,16 +19,17 @@ pub struct AuditContext {
 }
 
 impl AuditContext {
-    /// The audit log entry for `action`, performed by `actor` on `subject`.
+    /// The audit log entry for `action`, performed by `actor` on `subject`. The actor of an unauthenticated
+    /// request is `None`.
     pub fn audit_entry(
         self,
-        actor: UserId,
+        actor: impl Into<Option<UserId>>,
         action: &'static str,
         subject: UserId,
         details: Value,
     ) -> NewAuditEntry {
         NewAuditEntry {
-            actor: Some(actor),
+            actor: actor.into(),
             action,
             subject: Some(subject.to_string()),
             client_ip: self.client_ip.map(|ip| ip.to_string()),

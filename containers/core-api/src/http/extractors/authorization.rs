@@ -47,6 +47,7 @@ pub mod permission {
         PlaceOrders,
         ManageCatalog,
         ReadUsers,
+        ManageMailSuppressions,
         AssignRoles,
         ReadAuditLog
     );

@@ -4,5 +4,7 @@ pub mod account;
 pub mod addresses;
 pub mod admin;
 pub mod carts;
+pub mod mail_suppression;
 pub mod orders;
 pub mod products;
+pub mod unsubscribe;
