@@ -4,7 +4,7 @@
 //! HTML. Subjects are fixed texts.
 
 use askama::Template;
-use domain::{Currency, FailureReason, Language, Money};
+use domain::{FailureReason, Language};
 use orders::{Order, OrderItem, Payment};
 
 use crate::mail::{Mail, MailError, validate_address};
@@ -127,11 +127,10 @@ fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, Ma
     let subjects: Vec<&str> = sections.iter().map(|section| section.subject).collect();
     let subject = subjects.join(" / ");
     let line = |item: &OrderItem| -> Result<LineItem, MailError> {
-        let price = Money::new(item.price, order.currency)?.checked_mul(item.quantity)?;
         Ok(LineItem {
             name: single_line(&item.product_name),
             quantity: item.quantity.get(),
-            price: format_amount(price),
+            price: item.total(order.currency)?.to_display(),
         })
     };
     let content = MailContent {
@@ -140,7 +139,7 @@ fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, Ma
         order_id: order.order_id.to_string(),
         lines: order.items.iter().map(line).collect::<Result<_, _>>()?,
         total_label,
-        total: format_amount(Money::new(order.total_amount, order.currency)?),
+        total: order.total()?.to_display(),
     };
     Ok(Mail {
         to: validate_address(&order.contact_email)?,
@@ -156,25 +155,9 @@ fn single_line(text: &str) -> String {
     text.replace(is_break, " ").trim().to_owned()
 }
 
-/// An amount for display, such as `¥15,000`.
-fn format_amount(money: Money) -> String {
-    let digits = money.amount().to_string();
-    let mut grouped = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    match money.currency() {
-        Currency::JPY => format!("¥{grouped}"),
-        other => format!("{grouped} {other}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
+    use domain::{Currency, OrderId, OrderStatus, ProductId, Quantity, TaxRate, Timestamp, UserId};
     use events::TraceParent;
 
     use super::*;
@@ -186,6 +169,7 @@ mod tests {
             product_name: (*name).to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: 7_500,
+            tax_rate: TaxRate::Standard,
         };
         Order {
             user_id: UserId::new(at),
@@ -370,14 +354,5 @@ mod tests {
         let mut order = order(&["Yukata"]);
         order.contact_email = "a@example.com,b@example.com".to_owned();
         assert!(matches!(render_completed(&order), Err(MailError::InvalidAddress)));
-    }
-
-    #[test]
-    fn amounts_are_grouped_by_thousands() {
-        let yen = |yen| format_amount(Money::new(yen, Currency::JPY).unwrap());
-        assert_eq!(
-            [0, 999, 1_000, 15_000, 1_234_567].map(yen),
-            ["¥0", "¥999", "¥1,000", "¥15,000", "¥1,234,567"]
-        );
     }
 }

@@ -34,6 +34,7 @@ mod redis_server;
 mod response_cache;
 mod seed;
 mod support;
+mod tax_rates;
 mod test_clock;
 mod test_issuer;
 mod test_user;
