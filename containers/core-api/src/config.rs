@@ -52,6 +52,14 @@ pub struct Config {
     #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
     pub sessions_table: String,
 
+    /// The S3 bucket of receipts
+    #[arg(long, env = "RECEIPTS_BUCKET", default_value = "ecommerce-receipts")]
+    pub receipts_bucket: String,
+
+    /// The address of S3 in links to receipts, if customers reach S3 at another address than the service
+    #[arg(long, env = "RECEIPT_LINK_ENDPOINT")]
+    pub receipt_link_endpoint: Option<String>,
+
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,

@@ -14,3 +14,4 @@ pub mod order_limits;
 pub mod order_service;
 pub mod origin_secrets;
 pub mod rate_limit;
+pub mod receipts;

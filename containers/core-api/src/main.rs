@@ -22,6 +22,7 @@ use core_api::{
     order_service::OrderService,
     origin_secrets,
     rate_limit::RateLimiter,
+    receipts::Receipts,
 };
 use database::DatabaseArguments;
 use domain::{Clock, UserId};
@@ -30,6 +31,7 @@ use futures::{FutureExt, future::join_all};
 use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
+use receipts::ReceiptStore;
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
 use tokio::net::TcpListener;
@@ -228,6 +230,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.order_limits.into(),
     );
 
+    let receipt_store = ReceiptStore::new(&aws, config.receipts_bucket, config.receipt_link_endpoint);
+    let receipts = Receipts::new(orders.clone(), receipt_store, clock.clone());
+
     let readiness = Readiness::default();
     let checks = readiness_checks(
         catalog.clone(),
@@ -247,6 +252,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         catalog,
         order_service,
         rate_limiter,
+        receipts,
         orders,
         trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header)
             .with_cloudfront(origin_secrets.clone()),

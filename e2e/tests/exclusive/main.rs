@@ -14,6 +14,7 @@ mod duplicate_delivery;
 mod failure_report;
 mod idempotency;
 mod key_rotation;
+mod receipts;
 mod redrive;
 mod replay;
 mod response_times;

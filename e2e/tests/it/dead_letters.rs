@@ -53,6 +53,11 @@ async fn stock_update_queue_moves_malformed_messages_to_dlq() {
 }
 
 #[tokio::test]
+async fn receipt_queue_moves_malformed_messages_to_dlq() {
+    assert_moves_to_dlq("receipt-queue").await;
+}
+
+#[tokio::test]
 async fn notification_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("notification-queue").await;
 }

@@ -7,5 +7,6 @@ mod authorizer;
 mod mail_rate;
 mod network;
 mod payment_action;
+mod receipts;
 mod retention;
 mod template;

@@ -1,5 +1,5 @@
-//! The executable of order-processor, order-reconciler, notification-sender and dead-letter-archiver:
-//! `_HANDLER` selects the function.
+//! The executable of order-processor, order-reconciler, notification-sender, dead-letter-archiver and
+//! receipt-writer: `_HANDLER` selects the function.
 
 mod account_mail;
 mod cloudwatch_emf;
@@ -10,6 +10,7 @@ mod notification_sender;
 mod order_mail;
 mod order_processor;
 mod order_reconciler;
+mod receipt_writer;
 mod saga_input;
 mod send_rate;
 
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
         .register("order-reconciler", order_reconciler::init)
         .register("notification-sender", notification_sender::init)
         .register("dead-letter-archiver", dead_letter_archiver::init)
+        .register("receipt-writer", receipt_writer::init)
         .run()
         .await
 }

@@ -7,7 +7,10 @@ use askama::Template;
 use domain::{FailureReason, Language};
 use orders::{Order, OrderItem, Payment};
 
-use crate::mail::{Mail, MailError, validate_address};
+use crate::{
+    account_mail::StorefrontLinks,
+    mail::{Mail, MailError, validate_address},
+};
 
 #[derive(Template)]
 #[template(path = "order.txt")]
@@ -25,6 +28,14 @@ struct MailContent {
     lines: Vec<LineItem>,
     total_label: &'static str,
     total: String,
+    receipt: Option<ReceiptLink>,
+}
+
+/// The link to the page of a completed order, where its customer gets the receipt. A direct link to the
+/// receipt would expire.
+struct ReceiptLink {
+    label: &'static str,
+    url: String,
 }
 
 /// The text of a mail in one language.
@@ -45,9 +56,9 @@ struct LineItem {
     price: String,
 }
 
-/// The receipt of a completed, that is paid, order. It is required by law, so it ignores the customer's
-/// preference `order_mails`.
-pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
+/// The confirmation of a completed, that is paid, order, with a link to its receipt. It ignores the
+/// customer's preference `order_mails`, because the receipt is required by law.
+pub fn render_completed(order: &Order, links: &StorefrontLinks) -> Result<Mail, MailError> {
     let english = Section {
         language: "en",
         subject: "Your Matsuri order is complete",
@@ -62,7 +73,15 @@ pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
         message: "ご注文が確定し、商品を確保いたしました。",
         payment_note: "お支払いも確認いたしました。",
     };
-    render(order, english, japanese)
+    let receipt = ReceiptLink {
+        label: match order.mail_language {
+            Some(Language::En) => "Receipt",
+            Some(Language::Ja) => "領収書",
+            None => "Receipt / 領収書",
+        },
+        url: links.order_url(order.order_id),
+    };
+    render(order, english, japanese, Some(receipt))
 }
 
 /// The notification of a failed order. `None` when the customer has opted out of order mails.
@@ -114,11 +133,16 @@ pub fn render_failed(order: &Order, reason: FailureReason) -> Result<Option<Mail
         message: japanese_message,
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese).map(Some)
+    render(order, english, japanese, None).map(Some)
 }
 
 /// Renders the mail in the language of the order. An order without a language gets both.
-fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, MailError> {
+fn render(
+    order: &Order,
+    english: Section,
+    japanese: Section,
+    receipt: Option<ReceiptLink>,
+) -> Result<Mail, MailError> {
     let (sections, order_label, total_label) = match order.mail_language {
         Some(Language::En) => (vec![english], "Order", "Total"),
         Some(Language::Ja) => (vec![japanese], "ご注文番号", "合計"),
@@ -140,6 +164,7 @@ fn render(order: &Order, english: Section, japanese: Section) -> Result<Mail, Ma
         lines: order.items.iter().map(line).collect::<Result<_, _>>()?,
         total_label,
         total: order.total()?.to_display(),
+        receipt,
     };
     Ok(Mail {
         to: validate_address(&order.contact_email)?,
@@ -161,6 +186,10 @@ mod tests {
     use events::TraceParent;
 
     use super::*;
+
+    fn render_completed(order: &Order) -> Result<Mail, MailError> {
+        super::render_completed(order, &StorefrontLinks::new("https://shop.test"))
+    }
 
     fn order(product_names: &[&str]) -> Order {
         let at = Timestamp::UNIX_EPOCH;
@@ -232,6 +261,7 @@ mod tests {
         Yukata × 2   ¥15,000
 
         Total / 合計: ¥30,000
+        Receipt / 領収書: https://shop.test/orders/019a0000-0000-7000-8000-000000000001
         ----------------------------------------
 
         Matsuri
@@ -301,6 +331,7 @@ mod tests {
         Yukata × 2   ¥15,000
 
         合計: ¥15,000
+        領収書: https://shop.test/orders/019a0000-0000-7000-8000-000000000001
         ----------------------------------------
 
         Matsuri

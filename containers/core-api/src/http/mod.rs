@@ -28,7 +28,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     accounts::AccountStatusCache, carts::Carts, catalog::Catalog, order_service::OrderService,
-    rate_limit::RateLimiter,
+    rate_limit::RateLimiter, receipts::Receipts,
 };
 use error::ApiError;
 use handlers::{account, addresses, admin, carts, orders, products};
@@ -46,6 +46,7 @@ pub struct AppState {
     pub catalog: Catalog,
     pub order_service: OrderService,
     pub rate_limiter: RateLimiter,
+    pub receipts: Receipts,
     pub orders: Orders,
     /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
@@ -85,6 +86,7 @@ impl_from_ref!(
     catalog: Catalog,
     order_service: OrderService,
     orders: Orders,
+    receipts: Receipts,
     trusted_proxies: TrustedProxies,
     account_status: AccountStatusCache,
     users: Users,
@@ -155,6 +157,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .merge(catalog)
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
+        .routes(routes!(orders::read_receipt))
         .routes(routes!(orders::cancel_order))
         .routes(routes!(orders::return_from_payment_action))
         .routes(routes!(carts::read_cart))

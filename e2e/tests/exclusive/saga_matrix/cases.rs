@@ -235,7 +235,7 @@ fn parks_order(state: &Value) -> bool {
 const NOTIFICATION_SENDER: &str = "notification-sender";
 
 /// The functions that receive batches of messages.
-const CONSUMERS: [&str; 2] = ["order-processor", NOTIFICATION_SENDER];
+const CONSUMERS: [&str; 3] = ["order-processor", NOTIFICATION_SENDER, "receipt-writer"];
 
 /// The cases of the functions that consume queues before and after the saga.
 pub fn message_cases() -> Vec<Case> {

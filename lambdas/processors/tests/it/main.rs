@@ -13,6 +13,7 @@ mod order_processor;
 mod order_reconciler;
 mod orders_table;
 mod payment_actions;
+mod receipt_writer;
 
 use domain::{Clock, Timestamp};
 use events::{Envelope, EventContext, EventData, TraceParent};
