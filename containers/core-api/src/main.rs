@@ -230,7 +230,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.order_limits.into(),
     );
 
-    let receipt_store = ReceiptStore::new(&aws, config.receipts_bucket, config.receipt_link_endpoint);
+    let link_endpoint = config.receipt_link_endpoint.as_ref();
+    let receipt_store = ReceiptStore::new(
+        &aws,
+        config.receipts_bucket,
+        link_endpoint.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+    );
     let receipts = Receipts::new(orders.clone(), receipt_store, clock.clone());
 
     let readiness = Readiness::default();
