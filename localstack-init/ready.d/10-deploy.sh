@@ -70,6 +70,9 @@ if ! awslocal cloudformation deploy \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
     MailsPerSecond=1000 \
+    ReceiptIssuerName="株式会社まつり" \
+    ReceiptIssuerAddress="〒111-0032 東京都台東区浅草二丁目3番1号" \
+    ReceiptIssuerRegistrationNumber=T1234567890123 \
     MaxLoginFailuresPerIp=1000000; then # locally, all clients share one address
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The functions that a completed order invokes.
-const ORDER_FUNCTIONS: [&str; 8] = [
+const ORDER_FUNCTIONS: [&str; 9] = [
     "order-processor",
     "create-payment",
     "reserve-stock",
@@ -27,6 +27,7 @@ const ORDER_FUNCTIONS: [&str; 8] = [
     "complete-order",
     "send-notification",
     "notification-sender",
+    "receipt-writer",
 ];
 
 /// The functions' memory in GB, as in the SAM template.

@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, BillingMode, Put, TransactWriteItem},
 };
-use domain::{Clock, Currency, Language, Money, ProductId, Quantity, UserId, ids::uuid_v7};
-use events::{TraceParent, order::OrderLine};
+use domain::{Clock, Currency, Language, Money, ProductId, Quantity, TaxRate, UserId, ids::uuid_v7};
+use events::TraceParent;
 use futures::future::try_join_all;
-use orders::{NewOrder, Orders, Tables};
+use orders::{NewOrder, OrderItem, Orders, Tables};
 use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
@@ -205,11 +205,12 @@ impl OrderTransaction {
         let new_order = NewOrder {
             user_id: UserId(uuid_v7(now)),
             contact_email: "bench@example.com".to_owned(),
-            items: vec![OrderLine {
+            items: vec![OrderItem {
                 product_id: ProductId(uuid_v7(now)),
                 product_name: "Bench lantern".to_owned(),
                 quantity: Quantity::new(1)?,
                 price: 1000,
+                tax_rate: TaxRate::Standard,
             }],
             total: Money::new(1000, Currency::JPY)?,
             payment_method: "pm_card_visa".to_owned(),

@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 use database::{DatabaseArguments, Role};
 use http_server::{CloudFrontMode, Network};
 use secrecy::SecretString;
+use url::Url;
 
 use crate::order_limits::{AccountLimits, OrderLimits};
 
@@ -59,6 +60,14 @@ pub struct Config {
         default_value = "ecommerce-mail-suppressions"
     )]
     pub mail_suppressions_table: String,
+
+    /// The S3 bucket of receipts
+    #[arg(long, env = "RECEIPTS_BUCKET", default_value = "ecommerce-receipts")]
+    pub receipts_bucket: String,
+
+    /// The address of S3 in links to receipts, if customers reach S3 at another address than the service
+    #[arg(long, env = "RECEIPT_LINK_ENDPOINT")]
+    pub receipt_link_endpoint: Option<Url>,
 
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]

@@ -14,4 +14,5 @@ pub mod order_limits;
 pub mod order_service;
 pub mod origin_secrets;
 pub mod rate_limit;
+pub mod receipts;
 pub mod unsubscribe_links;

@@ -22,6 +22,7 @@ use core_api::{
     order_service::OrderService,
     origin_secrets,
     rate_limit::RateLimiter,
+    receipts::Receipts,
     unsubscribe_links::UnsubscribeLinks,
 };
 use database::DatabaseArguments;
@@ -32,6 +33,7 @@ use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mail_suppressions::MailSuppressions;
 use mimalloc::MiMalloc;
 use orders::{Orders, Tables};
+use receipts::ReceiptStore;
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
 use tokio::net::TcpListener;
@@ -232,6 +234,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.order_limits.into(),
     );
 
+    let link_endpoint = config.receipt_link_endpoint.as_ref();
+    let receipt_store = ReceiptStore::new(
+        &aws,
+        config.receipts_bucket,
+        link_endpoint.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+    );
+    let receipts = Receipts::new(orders.clone(), receipt_store, clock.clone());
+
     let readiness = Readiness::default();
     let checks = readiness_checks(
         catalog.clone(),
@@ -251,6 +261,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         catalog,
         order_service,
         rate_limiter,
+        receipts,
         orders,
         trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header)
             .with_cloudfront(origin_secrets.clone()),

@@ -2,9 +2,9 @@
 
 use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId, money::MoneyError};
 use event_publishing::RelayHandle;
-use events::{TraceParent, order::OrderLine};
+use events::TraceParent;
 use http_server::JsonObject;
-use orders::{CancelError, NewOrder, Order, Orders, PlaceError, StoreError};
+use orders::{CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, StoreError};
 use serde::{Deserialize, Serialize};
 use users::Preferences;
 use utoipa::ToSchema;
@@ -298,7 +298,7 @@ impl OrderService {
         lines: &[LineRequest],
         expected_total: Option<ExpectedTotal>,
         limits: AccountLimits,
-    ) -> Result<(Vec<OrderLine>, Money), OrderError> {
+    ) -> Result<(Vec<OrderItem>, Money), OrderError> {
         limits.check_units(lines.iter().map(|line| line.quantity))?;
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
         let prices = self.catalog.find_prices(&ids).await?;
@@ -310,11 +310,12 @@ impl OrderService {
                 continue;
             };
             total = total.checked_add(product.price.checked_mul(line.quantity)?)?;
-            items.push(OrderLine {
+            items.push(OrderItem {
                 product_id: line.product_id,
                 product_name: product.name.clone(),
                 quantity: line.quantity,
                 price: product.price.amount(),
+                tax_rate: product.tax_rate,
             });
         }
         if !unknown.is_empty() {

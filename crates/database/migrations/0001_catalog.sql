@@ -7,9 +7,11 @@ CREATE TABLE catalog.products (
     description  text        NOT NULL,
     -- {"ja": {"name": …, "description": …}}: texts in other languages, keyed by BCP 47 tag.
     translations jsonb       NOT NULL DEFAULT '{}',
-    -- Minor units of the currency.
+    -- Minor units of the currency, consumption tax included.
     price        bigint      NOT NULL CHECK (price >= 0),
     currency     text        NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    -- The rate of that tax: 10 or 8 percent.
+    tax_rate     text        NOT NULL DEFAULT 'standard' CHECK (tax_rate IN ('standard', 'reduced')),
     category     text        NOT NULL,
     image_url    text,
     -- Incremented with every change; the ETag contains it.

@@ -1,4 +1,5 @@
-//! The platform's value types, free of infrastructure: money, ids, quantities and the order state machine.
+//! The platform's value types, free of infrastructure: money, tax, ids, quantities and the order state
+//! machine.
 //!
 //! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a
 //! random generator: both are arguments.
@@ -10,6 +11,7 @@ pub mod money;
 pub mod order;
 pub mod payment_action;
 pub mod quantity;
+pub mod tax;
 
 pub use clock::{Clock, Timestamp};
 pub use ids::{EventId, OrderId, PaymentId, ProductId, UserId};
@@ -18,3 +20,4 @@ pub use money::{Currency, Money};
 pub use order::{FailureReason, OrderStatus};
 pub use payment_action::{CustomerSecret, PaymentAction};
 pub use quantity::Quantity;
+pub use tax::{TaxRate, TaxTotal};

@@ -86,6 +86,22 @@ impl Money {
         self.currency
     }
 
+    /// The amount for people, such as `¥15,000`.
+    #[must_use]
+    pub fn to_display(self) -> String {
+        let digits = self.amount.to_string();
+        let mut grouped = String::new();
+        for (position, digit) in digits.chars().enumerate() {
+            if position > 0 && (digits.len() - position).is_multiple_of(3) {
+                grouped.push(',');
+            }
+            grouped.push(digit);
+        }
+        match self.currency {
+            Currency::JPY => format!("¥{grouped}"),
+        }
+    }
+
     /// The sum of two amounts of the same currency.
     pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
@@ -137,6 +153,15 @@ mod tests {
         assert_eq!(
             max.checked_mul(Quantity::new(2).unwrap()),
             Err(MoneyError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn displayed_amounts_are_grouped_by_thousands() {
+        let yen = |yen| Money::new(yen, Currency::JPY).unwrap().to_display();
+        assert_eq!(
+            [0, 999, 1_000, 15_000, 1_234_567].map(yen),
+            ["¥0", "¥999", "¥1,000", "¥15,000", "¥1,234,567"]
         );
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    CancelError, NewOrder, Order, Orders, PlaceError, StoreError,
+    CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, StoreError,
     error::WriteRejection,
     store::{OrderUpdate, WriteOutcome},
 };
@@ -272,7 +272,7 @@ fn order_created_event(order: &Order, at: Timestamp) -> OutboxEvent {
         user_id: order.user_id,
         currency: order.currency,
         total_amount: order.total_amount,
-        items: order.items.clone(),
+        items: order.items.iter().map(OrderItem::event_line).collect(),
         payment_method: order.payment_method.clone(),
         created_at: order.created_at,
     };

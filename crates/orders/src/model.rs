@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use domain::{
     Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentAction, PaymentId, ProductId,
-    Quantity, Timestamp, UserId, money::MoneyError,
+    Quantity, TaxRate, TaxTotal, Timestamp, UserId, money::MoneyError, tax::tax_totals,
 };
 use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,33 @@ use crate::{PaymentIssue, open_orders};
 /// Retention of an order.
 const RETENTION: TimeDelta = TimeDelta::days(365);
 
-/// A line of an order, with the product's name and price at the time of the order.
-pub type OrderItem = OrderLine;
+/// A line of an order, with the product's name, price and tax rate at the time of the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderItem {
+    pub product_id: ProductId,
+    pub product_name: String,
+    pub quantity: Quantity,
+    /// The price of one unit, tax included, in minor units of the order's currency.
+    pub price: i64,
+    pub tax_rate: TaxRate,
+}
+
+impl OrderItem {
+    /// The price of all units, tax included. Fails when the stored price is out of range.
+    pub fn total(&self, currency: Currency) -> Result<Money, MoneyError> {
+        Money::new(self.price, currency)?.checked_mul(self.quantity)
+    }
+
+    /// The line as published in events.
+    pub(crate) fn event_line(&self) -> OrderLine {
+        OrderLine {
+            product_id: self.product_id,
+            product_name: self.product_name.clone(),
+            quantity: self.quantity,
+            price: self.price,
+        }
+    }
+}
 
 /// Entry of an order's status history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +241,20 @@ impl Order {
     /// The total price. Fails when the stored amount is out of range.
     pub fn total(&self) -> Result<Money, MoneyError> {
         Money::new(self.total_amount, self.currency)
+    }
+
+    /// The total and the tax of each tax rate. Fails when a stored price is out of range.
+    pub fn tax_totals(&self) -> Result<Vec<TaxTotal>, MoneyError> {
+        let line = |item: &OrderItem| Ok((item.tax_rate, item.total(self.currency)?));
+        let lines: Vec<_> = self.items.iter().map(line).collect::<Result<_, MoneyError>>()?;
+        tax_totals(lines)
+    }
+
+    /// When the order reached its final status `completed`.
+    #[must_use]
+    pub fn completed_at(&self) -> Option<Timestamp> {
+        let completed = |change: &&StatusChange| change.status == OrderStatus::Completed;
+        self.history.iter().find(completed).map(|change| change.at)
     }
 
     /// Total quantity per product over all lines, sorted by product id.

@@ -1,5 +1,6 @@
 //! Clients of core-api, stock-service, the payment provider and the local AWS's sent mails.
 
+use aws_sdk_s3::types::ObjectVersion;
 use domain::{OrderId, ids::uuid_v7};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,6 +14,11 @@ impl TestSystem {
             "name": "Test lantern", "description": "For a test.", "price": price,
             "category": "festival-supplies",
         });
+        self.create_product_with(product, stock).await
+    }
+
+    /// Creates a product with `stock` units, and returns its id.
+    pub async fn create_product_with(&self, product: Value, stock: i64) -> String {
         // The database may be unavailable for a moment on a busy machine, so retry on 503.
         let product = eventually("a new product", async || {
             let request = self.core_api_request(Method::POST, "/v1/products");
@@ -36,6 +42,36 @@ impl TestSystem {
             assert!(response.status.is_success(), "{response:?}");
         }
         id
+    }
+
+    /// Requests the link to an order's receipt.
+    pub async fn get_receipt(&self, caller: &ApiCaller, order_id: OrderId) -> ApiResponse {
+        let request = self.core_api_request(Method::GET, &format!("/v1/orders/{order_id}/receipt"));
+        send(request.bearer_auth(&caller.token)).await
+    }
+
+    /// Waits until the receipt of a completed order has been written, and returns the link to it.
+    pub async fn wait_for_receipt(&self, caller: &ApiCaller, order_id: OrderId) -> String {
+        let receipt = eventually(&format!("the receipt of order {order_id}"), async || {
+            let response = self.get_receipt(caller, order_id).await;
+            if response.status == 409 {
+                assert_eq!(response.expect_problem(409), "receipt-not-ready");
+                return None;
+            }
+            Some(response.expect_status(200))
+        })
+        .await;
+        receipt["url"].as_str().expect("a link has a URL").to_owned()
+    }
+
+    /// The versions of an order's receipt in the store. More than one would mean that it was replaced.
+    pub async fn receipt_versions(&self, order_id: OrderId) -> Vec<String> {
+        let s3 = aws_sdk_s3::Client::new(&aws_client::sdk_config().await);
+        let versions = s3.list_object_versions().bucket("ecommerce-receipts");
+        let versions = versions.prefix(format!("{order_id}.")).send().await;
+        let versions = versions.expect("ListObjectVersions must succeed");
+        let version_id = |version: &ObjectVersion| version.version_id().map(str::to_owned);
+        versions.versions().iter().filter_map(version_id).collect()
     }
 
     /// Posts JSON to stock-service with a service token.

@@ -69,6 +69,10 @@ async fn events_list_rules_returns_the_deployed_rules() {
             include_str!("../../../events/rules/notification-rule.json"),
         ),
         (
+            "receipt-rule",
+            include_str!("../../../events/rules/receipt-rule.json"),
+        ),
+        (
             "stock-update-rule",
             include_str!("../../../events/rules/stock-update-rule.json"),
         ),

@@ -58,6 +58,11 @@ async fn mail_feedback_queue_moves_malformed_messages_to_dlq() {
 }
 
 #[tokio::test]
+async fn receipt_queue_moves_malformed_messages_to_dlq() {
+    assert_moves_to_dlq("receipt-queue").await;
+}
+
+#[tokio::test]
 async fn notification_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("notification-queue").await;
 }

@@ -18,6 +18,7 @@ mod order_lifecycle;
 mod payment_authentication;
 mod payment_events;
 mod payments;
+mod receipts;
 mod role_rights;
 mod security;
 mod stock;

@@ -42,7 +42,10 @@ async fn completed_order_commits_stock_charges_once_and_sends_a_mail() {
         ),
         (&json!("pending"), &json!("JPY"), &json!(15_000))
     );
-    let line = json!({"product_id": lantern, "product_name": "Test lantern", "quantity": 2, "price": 7500});
+    let line = json!({
+        "product_id": lantern, "product_name": "Test lantern", "quantity": 2, "price": 7500,
+        "tax_rate": "standard",
+    });
     assert_eq!(accepted["items"], json!([line]));
 
     let order = system.wait_for_final_status(&customer, order_id).await;

@@ -8,5 +8,6 @@ mod mail_rate;
 mod network;
 mod notifications;
 mod payment_action;
+mod receipts;
 mod retention;
 mod template;

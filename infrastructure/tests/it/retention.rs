@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use crate::template::{of_type, resources};
 
 /// The types of resources with data.
-const STATEFUL: [&str; 2] = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"];
+const STATEFUL: [&str; 3] = [
+    "AWS::DynamoDB::Table",
+    "AWS::S3::Bucket",
+    "AWS::SecretsManager::Secret",
+];
 
 /// Exist on an emulator only.
 const LOCAL_SECRETS: [&str; 3] = [

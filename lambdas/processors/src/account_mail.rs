@@ -4,6 +4,7 @@
 //! request chose. The only exception is a name that consists of letters.
 
 use askama::Template;
+use domain::OrderId;
 use events::{AccountMail, AccountMailRequest, LinkToken};
 
 use crate::mail::{Mail, MailError, validate_address};
@@ -58,6 +59,12 @@ impl StorefrontLinks {
         Self {
             base_url: url.trim_end_matches('/').to_owned(),
         }
+    }
+
+    /// The page of an order.
+    #[must_use]
+    pub fn order_url(&self, order_id: OrderId) -> String {
+        format!("{}/orders/{order_id}", self.base_url)
     }
 
     fn page_url(&self, page: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use orders::Order;
 
 use crate::{
     mail::{Mail, MailError},
-    order_mail::{Section, payment_notes, render},
+    order_mail::{OrderMailLink, Section, payment_notes, render},
 };
 
 /// The notification of an order that its customer has cancelled. It says whether the customer was charged and
@@ -32,7 +32,13 @@ pub fn render_cancelled(order: &Order, unsubscribe_url: &str) -> Result<Option<M
         message: "お客様のお申し出により、ご注文をキャンセルいたしました。商品は発送されません。",
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
+    render(
+        order,
+        english,
+        japanese,
+        OrderMailLink::Unsubscribe(unsubscribe_url),
+    )
+    .map(Some)
 }
 
 /// The notification of a refund. `None` when the mail about the end of the order reports the refund, and when
@@ -56,7 +62,13 @@ pub fn render_refunded(order: &Order, unsubscribe_url: &str) -> Result<Option<Ma
         message: "ご注文が不成立となった後に、お支払いが処理されました。",
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
+    render(
+        order,
+        english,
+        japanese,
+        OrderMailLink::Unsubscribe(unsubscribe_url),
+    )
+    .map(Some)
 }
 
 #[cfg(test)]

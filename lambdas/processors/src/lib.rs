@@ -1,5 +1,5 @@
-//! The Lambda functions order-processor, order-reconciler, notification-sender, mail-feedback and
-//! dead-letter-archiver. All functions are one executable.
+//! The Lambda functions order-processor, order-reconciler, notification-sender, mail-feedback,
+//! dead-letter-archiver and receipt-writer. All functions are one executable.
 
 mod account_mail;
 mod cancellation_mail;
@@ -13,6 +13,7 @@ pub mod notification_sender;
 mod order_mail;
 pub mod order_processor;
 pub mod order_reconciler;
+pub mod receipt_writer;
 mod saga_input;
 mod sample_order;
 mod send_rate;

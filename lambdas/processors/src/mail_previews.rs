@@ -27,13 +27,13 @@ pub struct MailPreview {
 
 /// Renders every mail, order mails in each language.
 pub fn render_all() -> Result<Vec<MailPreview>, MailError> {
+    let links = StorefrontLinks::new("https://matsuri.example");
     let mut previews = Vec::new();
     for (language, suffix) in [(Language::En, "en"), (Language::Ja, "ja")] {
-        for (name, mail) in order_mails(language)? {
+        for (name, mail) in order_mails(language, &links)? {
             previews.extend(mail.map(|mail| MailPreview::new(format!("{name}.{suffix}"), mail)));
         }
     }
-    let links = StorefrontLinks::new("https://matsuri.example");
     for mail in account_mails() {
         let name = account_mail_name(&mail);
         let at = Timestamp::UNIX_EPOCH;
@@ -46,7 +46,7 @@ pub fn render_all() -> Result<Vec<MailPreview>, MailError> {
 
 type NamedMail = (&'static str, Option<Mail>);
 
-fn order_mails(language: Language) -> Result<Vec<NamedMail>, MailError> {
+fn order_mails(language: Language, links: &StorefrontLinks) -> Result<Vec<NamedMail>, MailError> {
     let paid = Order {
         mail_language: Some(language),
         ..sample_order(&["Paper lantern, red", "本藍染め手ぬぐい <祭>"])
@@ -65,7 +65,7 @@ fn order_mails(language: Language) -> Result<Vec<NamedMail>, MailError> {
     };
     let failed = |reason| render_failed(&unpaid, reason, UNSUBSCRIBE_URL);
     Ok(vec![
-        ("order-completed", Some(render_completed(&paid)?)),
+        ("order-completed", Some(render_completed(&paid, links)?)),
         (
             "order-failed-insufficient-stock",
             failed(FailureReason::InsufficientStock)?,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lambda_shared::FunctionRegistry;
 use processors::{
     dead_letter_archiver, mail_feedback, notification_sender, order_processor, order_reconciler,
+    receipt_writer,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,6 +16,7 @@ async fn main() -> ExitCode {
         .register("notification-sender", notification_sender::init)
         .register("mail-feedback", mail_feedback::init)
         .register("dead-letter-archiver", dead_letter_archiver::init)
+        .register("receipt-writer", receipt_writer::init)
         .run()
         .await
 }

@@ -194,7 +194,8 @@ impl NotificationSender {
             OrderCompleted::DETAIL_TYPE => {
                 let event = EventBridgeEvent::<OrderCompleted>::parse(&body)?.detail;
                 let order_key = (event.data.user_id, event.data.order_id);
-                let render = |order: &Order, _: &str| order_mail::render_completed(order).map(Some);
+                let render =
+                    |order: &Order, _: &str| order_mail::render_completed(order, &self.links).map(Some);
                 self.send_order_mail(message, &body, &event, order_key, render)
                     .await
             }

@@ -4,10 +4,13 @@
 //! HTML. Subjects are fixed texts.
 
 use askama::Template;
-use domain::{Currency, FailureReason, Language, Money};
+use domain::{FailureReason, Language};
 use orders::{Order, OrderItem, Payment};
 
-use crate::mail::{Mail, MailError, validate_address};
+use crate::{
+    account_mail::StorefrontLinks,
+    mail::{Mail, MailError, validate_address},
+};
 
 #[derive(Template)]
 #[template(path = "order.txt")]
@@ -25,8 +28,22 @@ struct MailContent {
     lines: Vec<LineItem>,
     total_label: &'static str,
     total: String,
-    unsubscribe_label: &'static str,
-    unsubscribe_url: Option<String>,
+    receipt: Option<Link>,
+    unsubscribe: Option<Link>,
+}
+
+struct Link {
+    label: &'static str,
+    url: String,
+}
+
+/// The link in a mail.
+pub enum OrderMailLink<'a> {
+    /// The page of a completed order, where its customer gets the receipt. A direct link to the receipt would
+    /// expire.
+    OrderPage(String),
+    /// The link with which the customer unsubscribes from this mail and others.
+    Unsubscribe(&'a str),
 }
 
 /// The text of a mail in one language.
@@ -47,9 +64,9 @@ struct LineItem {
     price: String,
 }
 
-/// The receipt of a completed, that is paid, order. It is required by law, so it ignores the customer's
-/// preference `order_mails`.
-pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
+/// The confirmation of a completed, that is paid, order, with a link to its receipt. It ignores the
+/// customer's preference `order_mails`, because the receipt is required by law.
+pub fn render_completed(order: &Order, links: &StorefrontLinks) -> Result<Mail, MailError> {
     let english = Section {
         language: "en",
         subject: "Your Matsuri order is complete",
@@ -64,7 +81,8 @@ pub fn render_completed(order: &Order) -> Result<Mail, MailError> {
         message: "ご注文が確定し、商品を確保いたしました。",
         payment_note: "お支払いも確認いたしました。",
     };
-    render(order, english, japanese, None)
+    let link = OrderMailLink::OrderPage(links.order_url(order.order_id));
+    render(order, english, japanese, link)
 }
 
 /// The notification of a failed order. `None` when the customer has opted out of order mails.
@@ -113,7 +131,13 @@ pub fn render_failed(
         message: japanese_message,
         payment_note: japanese_payment_note,
     };
-    render(order, english, japanese, Some(unsubscribe_url)).map(Some)
+    render(
+        order,
+        english,
+        japanese,
+        OrderMailLink::Unsubscribe(unsubscribe_url),
+    )
+    .map(Some)
 }
 
 /// The payment notes in English and Japanese of an order that was not completed. The order's present state
@@ -130,41 +154,58 @@ pub fn payment_notes(order: &Order) -> (&'static str, &'static str) {
 }
 
 /// Renders the mail in the language of the order. An order without a language gets both.
-/// `unsubscribe_url` is `None` for mails that ignore the preference `order_mails`.
 pub fn render(
     order: &Order,
     english: Section,
     japanese: Section,
-    unsubscribe_url: Option<&str>,
+    link: OrderMailLink<'_>,
 ) -> Result<Mail, MailError> {
-    let (sections, order_label, total_label, unsubscribe_label) = match order.mail_language {
+    let (sections, order_label, total_label, receipt_label, unsubscribe_label) = match order.mail_language {
         Some(Language::En) => (
             vec![english],
             "Order",
             "Total",
+            "Receipt",
             "Stop mails about orders (except receipts)",
         ),
         Some(Language::Ja) => (
             vec![japanese],
             "ご注文番号",
             "合計",
+            "領収書",
             "ご注文に関するメールの配信停止（ご注文確定のメールを除く）",
         ),
         None => (
             vec![english, japanese],
             "Order / ご注文番号",
             "Total / 合計",
+            "Receipt / 領収書",
             "Stop mails about orders (except receipts) / ご注文に関するメールの配信停止（ご注文確定のメールを除く）",
+        ),
+    };
+    let (receipt, unsubscribe) = match link {
+        OrderMailLink::OrderPage(url) => (
+            Some(Link {
+                label: receipt_label,
+                url,
+            }),
+            None,
+        ),
+        OrderMailLink::Unsubscribe(url) => (
+            None,
+            Some(Link {
+                label: unsubscribe_label,
+                url: url.to_owned(),
+            }),
         ),
     };
     let subjects: Vec<&str> = sections.iter().map(|section| section.subject).collect();
     let subject = subjects.join(" / ");
     let line = |item: &OrderItem| -> Result<LineItem, MailError> {
-        let price = Money::new(item.price, order.currency)?.checked_mul(item.quantity)?;
         Ok(LineItem {
             name: single_line(&item.product_name),
             quantity: item.quantity.get(),
-            price: format_amount(price),
+            price: item.total(order.currency)?.to_display(),
         })
     };
     let content = MailContent {
@@ -173,16 +214,16 @@ pub fn render(
         order_id: order.order_id.to_string(),
         lines: order.items.iter().map(line).collect::<Result<_, _>>()?,
         total_label,
-        total: format_amount(Money::new(order.total_amount, order.currency)?),
-        unsubscribe_label,
-        unsubscribe_url: unsubscribe_url.map(str::to_owned),
+        total: order.total()?.to_display(),
+        receipt,
+        unsubscribe,
     };
     Ok(Mail {
         to: validate_address(&order.contact_email)?,
         subject,
         text: TextBody(&content).render()?,
         html: HtmlBody(&content).render()?,
-        unsubscribe_url: content.unsubscribe_url,
+        unsubscribe_url: content.unsubscribe.map(|link| link.url),
     })
 }
 
@@ -192,26 +233,14 @@ fn single_line(text: &str) -> String {
     text.replace(is_break, " ").trim().to_owned()
 }
 
-/// An amount for display, such as `¥15,000`.
-fn format_amount(money: Money) -> String {
-    let digits = money.amount().to_string();
-    let mut grouped = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    match money.currency() {
-        Currency::JPY => format!("¥{grouped}"),
-        other => format!("{grouped} {other}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample_order::{SAMPLE_UNSUBSCRIBE_URL, sample_order as order};
+
+    fn render_completed(order: &Order) -> Result<Mail, MailError> {
+        super::render_completed(order, &StorefrontLinks::new("https://shop.test"))
+    }
 
     #[test]
     fn mail_without_language_has_both_languages() {
@@ -239,6 +268,7 @@ mod tests {
         Yukata × 2   ¥15,000
 
         Total / 合計: ¥30,000
+        Receipt / 領収書: https://shop.test/orders/019a0000-0000-7000-8000-000000000001
         ----------------------------------------
 
         Matsuri
@@ -313,6 +343,7 @@ mod tests {
         Yukata × 2   ¥15,000
 
         合計: ¥15,000
+        領収書: https://shop.test/orders/019a0000-0000-7000-8000-000000000001
         ----------------------------------------
 
         Matsuri
@@ -366,14 +397,5 @@ mod tests {
         let mut order = order(&["Yukata"]);
         order.contact_email = "a@example.com,b@example.com".to_owned();
         assert!(matches!(render_completed(&order), Err(MailError::InvalidAddress)));
-    }
-
-    #[test]
-    fn amounts_are_grouped_by_thousands() {
-        let yen = |yen| format_amount(Money::new(yen, Currency::JPY).unwrap());
-        assert_eq!(
-            [0, 999, 1_000, 15_000, 1_234_567].map(yen),
-            ["¥0", "¥999", "¥1,000", "¥15,000", "¥1,234,567"]
-        );
     }
 }

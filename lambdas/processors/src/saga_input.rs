@@ -6,7 +6,7 @@ use events::{
     Envelope, TraceParent,
     order::{OrderCreated, OrderLine},
 };
-use orders::Order;
+use orders::{Order, OrderItem};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -44,6 +44,15 @@ impl From<&OrderLine> for LineItem {
         Self {
             product_id: line.product_id,
             quantity: line.quantity,
+        }
+    }
+}
+
+impl From<&OrderItem> for LineItem {
+    fn from(item: &OrderItem) -> Self {
+        Self {
+            product_id: item.product_id,
+            quantity: item.quantity,
         }
     }
 }

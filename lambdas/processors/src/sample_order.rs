@@ -1,6 +1,6 @@
 //! An order for previews and tests of mails.
 
-use domain::{Currency, OrderId, OrderStatus, ProductId, Quantity, Timestamp, UserId};
+use domain::{Currency, OrderId, OrderStatus, ProductId, Quantity, TaxRate, Timestamp, UserId};
 use events::TraceParent;
 use orders::{Order, OrderItem, Payment};
 
@@ -13,6 +13,7 @@ pub fn sample_order(product_names: &[&str]) -> Order {
         product_name: (*name).to_owned(),
         quantity: Quantity::new(2).expect("the value is valid"),
         price: 7_500,
+        tax_rate: TaxRate::Standard,
     };
     Order {
         user_id: UserId::new(at),

@@ -28,7 +28,9 @@ pub(crate) fn aws_calls(operation: &str, head: &Parts, body: &Bytes) -> Vec<AwsC
         return Vec::new();
     };
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let rights = required_rights(operation, &body).unwrap_or_else(|| vec![(operation.to_owned(), None)]);
+    let rights = object_right(operation, head)
+        .or_else(|| required_rights(operation, &body))
+        .unwrap_or_else(|| vec![(operation.to_owned(), None)]);
     rights
         .into_iter()
         .map(|(action, resource)| {
@@ -56,6 +58,17 @@ fn signer(head: &Parts) -> Option<(&str, &str)> {
     let (_, scope) = signature.split_once("Credential=")?;
     let mut parts = scope.split('/');
     Some((parts.next()?, parts.nth(1)?))
+}
+
+/// The right to an object of S3, which the path names: `/bucket/key`.
+fn object_right(operation: &str, head: &Parts) -> Option<Vec<(String, Option<String>)>> {
+    let action = match operation {
+        "S3.PutObject" => "s3:PutObject",
+        "S3.GetObject" | "S3.HeadObject" => "s3:GetObject",
+        _ => return None,
+    };
+    let object = head.uri.path().trim_start_matches('/');
+    Some(vec![(action.to_owned(), Some(format!("arn:aws:s3:::{object}")))])
 }
 
 /// The IAM actions of a request with their resources: an ARN, or the part of it that follows the account.
@@ -210,6 +223,26 @@ mod tests {
         ]
         .map(|resource| ("ses:SendEmail".to_owned(), arn(resource)));
         assert_eq!(calls("POST /v2/email/outbound-emails", &body), expected);
+    }
+
+    #[test]
+    fn object_of_s3_is_named_by_the_path() {
+        let signature = "AWS4-HMAC-SHA256 Credential=receipt-writer/20261121/ap-northeast-1/s3/aws4_request";
+        let request = Request::put("/ecommerce-receipts/1.pdf?x-id=PutObject");
+        let (head, ()) = request
+            .header("authorization", signature)
+            .body(())
+            .unwrap()
+            .into_parts();
+        let call = AwsCall {
+            caller: "receipt-writer".to_owned(),
+            action: "s3:PutObject".to_owned(),
+            resource: "arn:aws:s3:::ecommerce-receipts/1.pdf".to_owned(),
+        };
+        assert_eq!(
+            aws_calls("S3.PutObject", &head, &Bytes::from_static(b"%PDF")),
+            [call]
+        );
     }
 
     #[test]

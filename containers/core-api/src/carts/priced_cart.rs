@@ -1,7 +1,7 @@
 //! A cart at the current names, prices and stock levels of its products.
 
 use domain::{Currency, Money, ProductId, Quantity};
-use events::order::OrderLine;
+use orders::OrderItem;
 
 use super::Cart;
 use crate::catalog::{Catalog, ProductPrice};
@@ -78,16 +78,17 @@ impl PricedCart {
 
     /// The lines of an order of this cart, without withdrawn products.
     #[must_use]
-    pub fn order_lines(&self) -> Vec<OrderLine> {
+    pub fn order_lines(&self) -> Vec<OrderItem> {
         self.lines
             .iter()
             .filter_map(|line| {
                 let product = line.product.as_ref()?;
-                Some(OrderLine {
+                Some(OrderItem {
                     product_id: line.product_id,
                     product_name: product.name.clone(),
                     quantity: line.quantity,
                     price: product.price.amount(),
+                    tax_rate: product.tax_rate,
                 })
             })
             .collect()

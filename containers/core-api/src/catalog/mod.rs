@@ -11,7 +11,7 @@ mod store;
 mod validation;
 
 pub use pagination::{Page, Position, ProductFilter, ProductQuery, Sort};
-pub use product::{Product, ProductDetails};
+pub use product::{Product, ProductDetails, TaxRateSchema};
 pub use seed::{SeedProduct, SeedSummary, seed};
 pub use store::{Catalog, ProductPrice, ProductUpdateError};
 pub(crate) use validation::validated_string;

@@ -1,6 +1,6 @@
 //! The product and its snapshot for events.
 
-use domain::{Currency, ProductId, Timestamp};
+use domain::{Currency, ProductId, TaxRate, Timestamp};
 use events::product::{ProductSnapshot, Translation};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +28,7 @@ pub struct Product {
     "description": "Cast in one piece, for stove and charcoal.",
     "translations": {"ja": {"name": "鉄瓶 1.2L", "description": "コンロにも炭火にも使える一体鋳造の鉄瓶です。"}},
     "price": 16800,
+    "tax_rate": "standard",
     "category": "tea-ware",
     "image_url": "https://images.example/iron-kettle.jpg",
 }))]
@@ -39,13 +40,25 @@ pub struct ProductDetails {
     /// The texts in other languages, keyed by BCP 47 tag; at most 10.
     #[serde(default)]
     pub translations: Translations,
-    /// The unit price in minor units of the currency (JPY).
+    /// The unit price in minor units of the currency (JPY), tax included.
     pub price: Price,
+    /// The rate of the consumption tax that the price includes.
+    #[serde(default)]
+    #[schema(value_type = TaxRateSchema, default = "standard")]
+    pub tax_rate: TaxRate,
     /// The slug of the category.
     pub category: Category,
     /// The URL of the product image.
     #[serde(default)]
     pub image_url: Option<ImageUrl>,
+}
+
+/// The rate of a product's consumption tax: `standard` is 10 percent, `reduced` is 8 percent.
+#[derive(ToSchema)]
+#[schema(as = TaxRate, rename_all = "snake_case")]
+pub enum TaxRateSchema {
+    Standard,
+    Reduced,
 }
 
 impl Product {
@@ -63,6 +76,8 @@ impl Product {
             description,
             translations,
             price,
+            // No consumer of the events computes tax.
+            tax_rate: _,
             category,
             image_url,
         } = &self.details;

@@ -1,6 +1,6 @@
 //! The database row of a product.
 
-use domain::{Currency, ProductId, Timestamp};
+use domain::{Currency, ProductId, TaxRate, Timestamp, tax::InvalidTaxRate};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ pub(super) struct ProductRow {
     pub(super) translations: Json<Translations>,
     pub(super) price: i64,
     pub(super) currency: String,
+    pub(super) tax_rate: String,
     pub(super) category: Category,
     pub(super) image_url: Option<ImageUrl>,
     pub(super) version: i64,
@@ -27,7 +28,7 @@ macro_rules! select_products {
         sqlx::query_as!(
             $crate::catalog::product_row::ProductRow,
             r#"SELECT id, name AS "name: Name", description AS "description: Description",
-                      translations AS "translations: Json<Translations>", price, currency,
+                      translations AS "translations: Json<Translations>", price, currency, tax_rate,
                       category AS "category: Category", image_url AS "image_url: ImageUrl",
                       version, created_at, updated_at
                FROM catalog.products WHERE deleted_at IS NULL "# + $($rest)+,
@@ -50,6 +51,7 @@ impl TryFrom<ProductRow> for Product {
             ..
         } = row;
         let price = parse_price(row.price, &row.currency)?;
+        let tax_rate = parse_tax_rate(&row.tax_rate)?;
         Ok(Self {
             id: ProductId(row.id),
             details: ProductDetails {
@@ -57,6 +59,7 @@ impl TryFrom<ProductRow> for Product {
                 description,
                 translations,
                 price,
+                tax_rate,
                 category,
                 image_url,
             },
@@ -65,6 +68,12 @@ impl TryFrom<ProductRow> for Product {
             updated_at: row.updated_at,
         })
     }
+}
+
+/// Parses a stored tax rate. The column's check admits no other text.
+pub(super) fn parse_tax_rate(name: &str) -> Result<TaxRate, sqlx::Error> {
+    name.parse()
+        .map_err(|error: InvalidTaxRate| sqlx::Error::Decode(error.into()))
 }
 
 /// Parses a stored price. Fails for a price that this service cannot have written.

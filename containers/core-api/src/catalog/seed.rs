@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::{Clock, Currency, ProductId, clock::truncate_to_micros};
+use domain::{Clock, Currency, ProductId, TaxRate, clock::truncate_to_micros};
 use event_publishing::CatalogOutbox;
 use events::{
     OutboxEvent, TraceParent,
@@ -26,6 +26,7 @@ pub struct SeedProduct {
     translations: Translations,
     price: Price,
     currency: Currency,
+    tax_rate: TaxRate,
     category: Category,
     image_url: Option<ImageUrl>,
     /// The opening stock, which stock-service seeds.
@@ -70,23 +71,26 @@ pub async fn seed(
     let mut transaction = pool.begin().await?;
     let changed = sqlx::query_as!(
         ProductRow,
-        r#"INSERT INTO catalog.products AS old (id, name, description, translations, price, currency, category,
-                                                image_url, created_at, updated_at)
-           SELECT id, name, description, translations, price, currency, category, image_url, $2, $2
+        r#"INSERT INTO catalog.products AS old (id, name, description, translations, price, currency, tax_rate,
+                                                category, image_url, created_at, updated_at)
+           SELECT id, name, description, translations, price, currency, tax_rate, category, image_url, $2, $2
            FROM jsonb_to_recordset($1) AS new (id uuid, name text, description text, translations jsonb,
-                                               price bigint, currency text, category text, image_url text)
+                                               price bigint, currency text, tax_rate text, category text,
+                                               image_url text)
            ON CONFLICT (id) DO UPDATE
            SET name = excluded.name, description = excluded.description,
                translations = excluded.translations, price = excluded.price, currency = excluded.currency,
-               category = excluded.category, image_url = excluded.image_url,
-               updated_at = excluded.updated_at, version = old.version + 1
+               tax_rate = excluded.tax_rate, category = excluded.category,
+               image_url = excluded.image_url, updated_at = excluded.updated_at,
+               version = old.version + 1
            WHERE old.deleted_at IS NULL
-             AND (old.name, old.description, old.translations, old.price, old.currency, old.category,
-                  old.image_url)
+             AND (old.name, old.description, old.translations, old.price, old.currency, old.tax_rate,
+                  old.category, old.image_url)
                  IS DISTINCT FROM (excluded.name, excluded.description, excluded.translations,
-                                   excluded.price, excluded.currency, excluded.category, excluded.image_url)
+                                   excluded.price, excluded.currency, excluded.tax_rate, excluded.category,
+                                   excluded.image_url)
            RETURNING id, name AS "name: Name", description AS "description: Description",
-                     translations AS "translations: Json<Translations>", price, currency,
+                     translations AS "translations: Json<Translations>", price, currency, tax_rate,
                      category AS "category: Category", image_url AS "image_url: ImageUrl",
                      version, created_at, updated_at"#,
         Json(products) as _,

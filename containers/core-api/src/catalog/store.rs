@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Clock, Money, ProductId, Timestamp, clock::truncate_to_micros};
+use domain::{Clock, Money, ProductId, TaxRate, Timestamp, clock::truncate_to_micros};
 use event_publishing::{CatalogOutbox, RelayHandle};
 use events::{
     Envelope, EventContext, EventData, OutboxEvent, TraceParent,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Category, Description, ImageUrl, Name, Page, Product, ProductDetails, ProductQuery, Translations,
     pagination,
-    product_row::{parse_price, select_products},
+    product_row::{parse_price, parse_tax_rate, select_products},
 };
 
 /// The store of products. Clones share the connection pool.
@@ -30,8 +30,9 @@ pub struct Catalog {
 pub struct ProductPrice {
     /// The English name.
     pub name: String,
-    /// The unit price.
+    /// The unit price, tax included.
     pub price: Money,
+    pub tax_rate: TaxRate,
 }
 
 /// Why a product was not changed.
@@ -71,7 +72,8 @@ impl Catalog {
     ) -> Result<HashMap<ProductId, ProductPrice>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            "SELECT id, name, price, currency FROM catalog.products WHERE id = ANY($1) AND deleted_at IS NULL",
+            "SELECT id, name, price, currency, tax_rate FROM catalog.products
+             WHERE id = ANY($1) AND deleted_at IS NULL",
             &ids,
         )
         .fetch_all(&self.pool)
@@ -84,6 +86,7 @@ impl Catalog {
                     ProductPrice {
                         name: row.name,
                         price,
+                        tax_rate: parse_tax_rate(&row.tax_rate)?,
                     },
                 ))
             })
@@ -136,19 +139,21 @@ impl Catalog {
             description,
             translations,
             price,
+            tax_rate,
             category,
             image_url,
         } = &product.details;
         sqlx::query!(
-            "INSERT INTO catalog.products (id, name, description, translations, price, currency, category,
-                                           image_url, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+            "INSERT INTO catalog.products (id, name, description, translations, price, currency, tax_rate,
+                                           category, image_url, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
             product.id.0,
             name.as_str(),
             description.as_str(),
             Json(translations) as _,
             price.money().amount(),
             price.money().currency().code(),
+            tax_rate.as_str(),
             category.as_str(),
             image_url.as_ref().map(ImageUrl::as_str),
             now,
@@ -186,13 +191,14 @@ impl Catalog {
             description,
             translations,
             price,
+            tax_rate,
             category,
             image_url,
         } = &product.details;
         let updated = sqlx::query!(
             "UPDATE catalog.products
-             SET name = $3, description = $4, translations = $5, price = $6, currency = $7, category = $8,
-                 image_url = $9, updated_at = $10, version = version + 1
+             SET name = $3, description = $4, translations = $5, price = $6, currency = $7, tax_rate = $8,
+                 category = $9, image_url = $10, updated_at = $11, version = version + 1
              WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
             product.id.0,
             read_version,
@@ -201,6 +207,7 @@ impl Catalog {
             Json(translations) as _,
             price.money().amount(),
             price.money().currency().code(),
+            tax_rate.as_str(),
             category.as_str(),
             image_url.as_ref().map(ImageUrl::as_str),
             now,

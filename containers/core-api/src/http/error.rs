@@ -20,6 +20,7 @@ use crate::{
     catalog::ProductUpdateError,
     cursor::InvalidCursor,
     order_service::{MAX_TOTAL, MIN_TOTAL, OrderError, PaymentActionError},
+    receipts::ReceiptError,
 };
 
 /// Every error that a handler can return.
@@ -41,6 +42,8 @@ pub enum ApiError {
     CancelOrder(#[from] CancelError),
     #[error(transparent)]
     PaymentAction(#[from] PaymentActionError),
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
     #[error(transparent)]
     OrderStore(#[from] StoreError),
     /// The keys of unsubscribe links cannot be read.
@@ -158,6 +161,24 @@ impl From<ApiError> for Problem {
                 Self::new(StatusCode::CONFLICT, "no-payment-action", "No action is awaited")
                     .detail("The order does not wait for you to act. Read it to follow its status.")
             }
+            ApiError::Receipt(ReceiptError::OrderNotFound) => Self::not_found(),
+            ApiError::Receipt(ReceiptError::NotCompleted(status)) => Self::new(
+                StatusCode::CONFLICT,
+                "order-not-completed",
+                "The order is not completed",
+            )
+            .detail(format!(
+                "The order is {status}. Only completed orders have a receipt."
+            ))
+            .extension("order_status", status.as_str()),
+            ApiError::Receipt(ReceiptError::NotWritten) => Self::new(
+                StatusCode::CONFLICT,
+                "receipt-not-ready",
+                "The receipt is not ready",
+            )
+            .detail("The order has just completed. Repeat the request in some seconds.")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("2")),
+            ApiError::Receipt(ReceiptError::Store(error)) => store_unavailable(&error),
             ApiError::Checkout(error) => checkout_problem(error),
             ApiError::Address(AddressError::TooMany) => {
                 Self::new(StatusCode::CONFLICT, "too-many-addresses", "Too many addresses")
@@ -193,6 +214,7 @@ impl From<ApiError> for Problem {
             | ApiError::DeleteAccount(DeleteAccountError::Database(error))
             | ApiError::Order(OrderError::Catalog(error)) => database_problem(&error),
             ApiError::OrderStore(error)
+            | ApiError::Receipt(ReceiptError::Orders(error))
             | ApiError::CancelOrder(CancelError::Store(error))
             | ApiError::PaymentAction(PaymentActionError::Store(error))
             | ApiError::DeleteAccount(DeleteAccountError::OrderStore(error))

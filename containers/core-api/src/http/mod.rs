@@ -29,7 +29,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     accounts::AccountStatusCache, carts::Carts, catalog::Catalog, order_service::OrderService,
-    rate_limit::RateLimiter, unsubscribe_links::UnsubscribeLinks,
+    rate_limit::RateLimiter, receipts::Receipts, unsubscribe_links::UnsubscribeLinks,
 };
 use error::ApiError;
 use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, unsubscribe};
@@ -47,6 +47,7 @@ pub struct AppState {
     pub catalog: Catalog,
     pub order_service: OrderService,
     pub rate_limiter: RateLimiter,
+    pub receipts: Receipts,
     pub orders: Orders,
     /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
@@ -89,6 +90,7 @@ impl_from_ref!(
     mail_suppressions: MailSuppressions,
     order_service: OrderService,
     orders: Orders,
+    receipts: Receipts,
     trusted_proxies: TrustedProxies,
     account_status: AccountStatusCache,
     users: Users,
@@ -159,6 +161,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .merge(catalog)
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
+        .routes(routes!(orders::read_receipt))
         .routes(routes!(orders::cancel_order))
         .routes(routes!(orders::return_from_payment_action))
         .routes(routes!(carts::read_cart))

@@ -60,7 +60,7 @@ pub static ORDERS: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
-/// The caller's account and addresses, and reads of the caller's orders.
+/// The caller's account and addresses, and reads of the caller's orders and receipts.
 pub static ACCOUNT: Policy = Policy {
     name: "account",
     requests: 300,
@@ -145,7 +145,7 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
                 per_address: &ANONYMOUS_CARTS,
             });
         }
-        "/v1/orders" | "/v1/orders/{id}" if method.is_safe() => &ACCOUNT,
+        "/v1/orders" | "/v1/orders/{id}" | "/v1/orders/{id}/receipt" if method.is_safe() => &ACCOUNT,
         "/v1/orders"
         | "/v1/orders/{id}/cancel"
         | "/v1/orders/{id}/payment-action/return"

@@ -442,11 +442,20 @@ async fn export_contains_all_data_of_the_user_and_none_of_others(pool: PgPool) {
                 "price": 7500,
                 "product_id": "[product]",
                 "product_name": "Tea bowl",
-                "quantity": 1
+                "quantity": 1,
+                "tax_rate": "standard"
               }
             ],
             "order_id": "[id]",
             "status": "pending",
+            "taxes": [
+              {
+                "percent": 10,
+                "tax_amount": 681,
+                "tax_rate": "standard",
+                "total_amount": 7500
+              }
+            ],
             "total_amount": 7500,
             "updated_at": "[time]"
           },

@@ -335,6 +335,8 @@ async fn rejects_invalid_products(pool: PgPool) {
         ("price as text", with("price", json!("1"))),
         ("fractional price", with("price", json!(0.5))),
         ("price too large", with("price", json!(100_000_000))),
+        ("unknown tax rate", with("tax_rate", json!("zero"))),
+        ("tax rate as number", with("tax_rate", json!(8))),
         ("category with blanks", with("category", json!("tea ware"))),
         ("long category", with("category", json!("c".repeat(41)))),
         (

@@ -83,23 +83,34 @@ async fn order_keeps_the_names_and_prices_of_its_placement(pool: PgPool) {
             "price": 7500,
             "product_id": "[product]",
             "product_name": "Tea bowl",
-            "quantity": 2
+            "quantity": 2,
+            "tax_rate": "standard"
           },
           {
             "price": 2200,
             "product_id": "[product]",
             "product_name": "Bamboo whisk",
-            "quantity": 1
+            "quantity": 1,
+            "tax_rate": "standard"
           },
           {
             "price": 7500,
             "product_id": "[product]",
             "product_name": "Tea bowl",
-            "quantity": 1
+            "quantity": 1,
+            "tax_rate": "standard"
           }
         ],
         "order_id": "[id]",
         "status": "pending",
+        "taxes": [
+          {
+            "percent": 10,
+            "tax_amount": 2245,
+            "tax_rate": "standard",
+            "total_amount": 24700
+          }
+        ],
         "total_amount": 24700,
         "updated_at": "[time]"
       }
@@ -230,12 +241,21 @@ async fn order_shows_its_history_and_failure_reason(pool: PgPool) {
             "price": 7500,
             "product_id": "[product]",
             "product_name": "Tea bowl",
-            "quantity": 2
+            "quantity": 2,
+            "tax_rate": "standard"
           }
         ],
         "order_id": "[id]",
         "reason": "payment_declined",
         "status": "failed",
+        "taxes": [
+          {
+            "percent": 10,
+            "tax_amount": 1363,
+            "tax_rate": "standard",
+            "total_amount": 15000
+          }
+        ],
         "total_amount": 15000,
         "updated_at": "[time]"
       }
@@ -278,11 +298,20 @@ async fn order_can_be_cancelled_until_payment_starts(pool: PgPool) {
             "price": 7500,
             "product_id": "[product]",
             "product_name": "Tea bowl",
-            "quantity": 2
+            "quantity": 2,
+            "tax_rate": "standard"
           }
         ],
         "order_id": "[id]",
         "status": "cancelled",
+        "taxes": [
+          {
+            "percent": 10,
+            "tax_amount": 1363,
+            "tax_rate": "standard",
+            "total_amount": 15000
+          }
+        ],
         "total_amount": 15000,
         "updated_at": "[time]"
       }

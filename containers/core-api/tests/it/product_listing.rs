@@ -126,6 +126,7 @@ async fn filters_and_sorts_products(pool: PgPool) {
             "image_url": null,
             "name": "Ash bowl",
             "price": 500,
+            "tax_rate": "standard",
             "translations": {},
             "updated_at": "[time]"
           }

@@ -57,6 +57,7 @@ async fn creates_and_reads_a_product(pool: PgPool) {
         "image_url": "https://images.example/kettle.jpg",
         "name": "Iron kettle, 1.2 l",
         "price": 16800,
+        "tax_rate": "standard",
         "translations": {
           "ja": {
             "description": "一体鋳造です。",
@@ -132,6 +133,7 @@ async fn merge_patch_replaces_members_and_removes_null_members(pool: PgPool) {
         "image_url": null,
         "name": "Iron kettle, 1.2 l",
         "price": 15000,
+        "tax_rate": "standard",
         "translations": {
           "fr": {
             "description": "",

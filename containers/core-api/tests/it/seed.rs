@@ -13,7 +13,7 @@ fn seed_products() -> Vec<Value> {
         json!({
             "id": format!("019d4657-0000-73a1-9745-{number:012}"), "name": name, "description": "As it is.",
             "translations": {"ja": {"name": "急須", "description": "そのまま。"}}, "price": 4_800,
-            "currency": "JPY", "category": "tea-ware", "image_url": null, "quantity": 25,
+            "currency": "JPY", "tax_rate": "reduced", "category": "tea-ware", "image_url": null, "quantity": 25,
         })
     };
     vec![
@@ -51,6 +51,7 @@ async fn seed_creates_products_with_events_and_is_idempotent(pool: PgPool) {
     assert_eq!(event_summaries(&app).await, created);
     let before = app.get("/v1/products").fetch().await;
     assert_eq!(before.body["items"][0]["translations"]["ja"]["name"], "急須");
+    assert_eq!(before.body["items"][0]["tax_rate"], "reduced");
 
     let second = run_seed(&pool, &seed_products()).await;
     assert_eq!(

@@ -16,6 +16,7 @@ use core_api::{
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
+    receipts::Receipts,
     unsubscribe_links::UnsubscribeLinks,
 };
 use domain::{Clock, ids::uuid_v7};
@@ -24,6 +25,7 @@ use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
 use mail_suppressions::MailSuppressions;
 use orders::{Orders, Tables};
+use receipts::ReceiptStore;
 use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -37,6 +39,9 @@ use uuid::Uuid;
 
 use crate::test_user::{self, TestUser};
 
+/// The bucket of all tests' receipts. The tests that need it create it.
+pub const RECEIPTS_BUCKET: &str = "receipts-of-core-api-tests";
+
 /// core-api under test. It connects to the database with its role.
 pub struct TestApp {
     /// For the test, with all rights.
@@ -46,6 +51,8 @@ pub struct TestApp {
     pub users: Users,
     pub carts: Carts,
     pub mail_suppressions: MailSuppressions,
+    /// Its bucket is [`RECEIPTS_BUCKET`].
+    pub receipts: ReceiptStore,
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
@@ -146,12 +153,14 @@ impl TestApp {
         let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
         let catalog = Catalog::new(app_pool, product_outbox, clock.clone());
         let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox, order_limits);
+        let receipts = ReceiptStore::new(&aws, RECEIPTS_BUCKET.to_owned(), None);
         let verifier = test_user::verifier(clock.clone());
         let app = AppState {
             carts: carts.clone(),
             catalog,
             order_service,
             rate_limiter,
+            receipts: Receipts::new(orders.clone(), receipts.clone(), clock.clone()),
             orders: orders.clone(),
             trusted_proxies,
             required_origin_secrets,
@@ -178,6 +187,7 @@ impl TestApp {
             users,
             carts,
             mail_suppressions,
+            receipts,
             sessions_table,
             dynamodb,
             outbox_table,

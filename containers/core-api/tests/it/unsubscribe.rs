@@ -1,6 +1,6 @@
 //! Unsubscribe links in order mails.
 
-use domain::{Currency, Language, Money, OrderId, ProductId, Quantity, UserId};
+use domain::{Currency, Language, Money, OrderId, ProductId, Quantity, TaxRate, UserId};
 use events::TraceParent;
 use orders::{NewOrder, OrderItem};
 use reqwest::Response;
@@ -40,6 +40,7 @@ impl TestApp {
                 product_name: "Lantern".to_owned(),
                 quantity: Quantity::new(1).unwrap(),
                 price: 100,
+                tax_rate: TaxRate::Standard,
             }],
             total: Money::new(100, Currency::JPY).unwrap(),
             payment_method: "pm_card_visa".to_owned(),

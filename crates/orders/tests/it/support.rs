@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
     },
 };
 use domain::{
-    Clock, Currency, Language, Money, OrderId, PaymentId, ProductId, Quantity, UserId, ids::uuid_v7,
+    Clock, Currency, Language, Money, OrderId, PaymentId, ProductId, Quantity, TaxRate, UserId, ids::uuid_v7,
 };
 use events::{OutboxEvent, TraceParent};
 use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
@@ -61,6 +61,7 @@ impl TestContext {
             product_name: "Paper lantern".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: 750,
+            tax_rate: TaxRate::Standard,
         };
         NewOrder {
             user_id,

@@ -9,9 +9,11 @@ mod snapshots;
 use std::collections::BTreeSet;
 
 use chrono::DateTime;
-use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
-use events::{TraceParent, order::OrderLine};
-use orders::{Order, Payment as PaymentState, StatusChange};
+use domain::{
+    Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, TaxRate, UserId,
+};
+use events::TraceParent;
+use orders::{Order, OrderItem, Payment as PaymentState, StatusChange};
 use uuid::Uuid;
 
 use super::{
@@ -56,11 +58,12 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         status,
         currency: Currency::JPY,
         total_amount: PRICE * 2,
-        items: vec![OrderLine {
+        items: vec![OrderItem {
             product_id: product_id(),
             product_name: "Lantern".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: PRICE,
+            tax_rate: TaxRate::Standard,
         }],
         payment_method: "pm_card_visa".to_owned(),
         contact_email: "customer@example.com".to_owned(),

@@ -61,13 +61,21 @@ pub struct Case {
 pub enum Consumer {
     OrderProcessor,
     NotificationSender,
+    ReceiptWriter,
 }
 
 impl Consumer {
+    const ALL: [Self; 3] = [
+        Self::OrderProcessor,
+        Self::NotificationSender,
+        Self::ReceiptWriter,
+    ];
+
     pub fn function_name(self) -> &'static str {
         match self {
             Self::OrderProcessor => "order-processor",
             Self::NotificationSender => "notification-sender",
+            Self::ReceiptWriter => "receipt-writer",
         }
     }
 }
@@ -261,7 +269,7 @@ fn parks_order(state: &Value) -> bool {
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (fault_name, fault) in FAULTS {
-        for consumer in [Consumer::OrderProcessor, Consumer::NotificationSender] {
+        for consumer in Consumer::ALL {
             if consumer == Consumer::NotificationSender && may_send_a_mail_twice(fault) {
                 continue;
             }

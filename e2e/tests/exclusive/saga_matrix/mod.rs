@@ -37,6 +37,7 @@ static ORDER_SLOTS: Semaphore = Semaphore::const_new(16);
 const MAX_CONCURRENT_BATCH_FAULTS: u32 = 4;
 static ORDER_PROCESSOR_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
 static NOTIFICATION_SENDER_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
+static RECEIPT_WRITER_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
 
 /// The initial stock of each case's product, in units.
 const INITIAL_STOCK: i64 = 10;
@@ -146,6 +147,7 @@ async fn batch_slots(consumer: Consumer, effect: BatchEffect) -> SemaphorePermit
     let slots = match consumer {
         Consumer::OrderProcessor => &ORDER_PROCESSOR_SLOTS,
         Consumer::NotificationSender => &NOTIFICATION_SENDER_SLOTS,
+        Consumer::ReceiptWriter => &RECEIPT_WRITER_SLOTS,
     };
     let count = match effect {
         BatchEffect::Repeats => 1,

@@ -15,6 +15,7 @@ mod order_processor;
 mod order_reconciler;
 mod orders_table;
 mod payment_actions;
+mod receipt_writer;
 mod unsubscribe_links;
 
 use domain::{Clock, Timestamp};

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use domain::{
-    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, UserId, ids::uuid_v7,
+    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, TaxRate, UserId,
+    ids::uuid_v7,
 };
 use events::{
     AccountMail, AccountMailRequest, LinkToken, TraceParent,
@@ -107,6 +108,7 @@ impl TestContext {
             product_name: "Lantern <red> & small".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: 7_500,
+            tax_rate: TaxRate::Standard,
         };
         let new = NewOrder {
             user_id: UserId::new(now()),

@@ -6,7 +6,9 @@ use aws_sdk_sfn::{
     types::{ExecutionStatus, StateMachineType},
 };
 use chrono::TimeDelta;
-use domain::{Clock, Currency, Language, Money, ProductId, Quantity, Timestamp, UserId, ids::uuid_v7};
+use domain::{
+    Clock, Currency, Language, Money, ProductId, Quantity, TaxRate, Timestamp, UserId, ids::uuid_v7,
+};
 use events::TraceParent;
 use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
@@ -89,6 +91,7 @@ impl TestContext {
             product_name: "Paper lantern".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: 750,
+            tax_rate: TaxRate::Standard,
         };
         let new = NewOrder {
             user_id: UserId::new(at),

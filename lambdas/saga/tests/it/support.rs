@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use chrono::TimeDelta;
-use domain::{Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, UserId};
+use domain::{
+    Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, TaxRate, UserId,
+};
 use event_publishing::{DynamoOutbox, Publisher};
 use events::{OutboxEvent, TraceParent};
 use lambda_shared::testing::create_table;
@@ -74,6 +76,7 @@ impl TestContext {
             product_name: "Paper lantern".to_owned(),
             quantity: Quantity::new(2).unwrap(),
             price: 750,
+            tax_rate: TaxRate::Standard,
         };
         let new = NewOrder {
             user_id: UserId::new(now),

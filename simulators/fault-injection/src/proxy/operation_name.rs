@@ -1,6 +1,6 @@
 //! Names the operation of a request for rules and counts, as AWS documentation and API routes do.
 
-use hyper::{body::Bytes, header::CONTENT_TYPE, http::request::Parts};
+use hyper::{Method, body::Bytes, header::CONTENT_TYPE, http::request::Parts};
 use uuid::Uuid;
 
 use crate::Upstream;
@@ -8,7 +8,9 @@ use crate::Upstream;
 /// Returns a name such as `DynamoDB.PutItem` or `POST /v1/reservations/{id}/commit`.
 pub(super) fn operation_name(upstream: Upstream, head: &Parts, body: &Bytes) -> String {
     let aws_name = match upstream {
-        Upstream::Aws => name_from_target_header(head).or_else(|| name_from_query_protocol(head, body)),
+        Upstream::Aws => name_from_target_header(head)
+            .or_else(|| name_of_s3_request(head))
+            .or_else(|| name_from_query_protocol(head, body)),
         _ => None,
     };
     aws_name.unwrap_or_else(|| name_from_path(head))
@@ -22,6 +24,25 @@ fn name_from_target_header(head: &Parts) -> Option<String> {
     Some(format!("{service}.{operation}"))
 }
 
+/// S3 has a path for each object: `PUT /bucket/key` becomes `S3.PutObject`. Requests for a bucket keep their
+/// path.
+fn name_of_s3_request(head: &Parts) -> Option<String> {
+    let is_object = head.uri.path().trim_matches('/').contains('/');
+    let operation = match head.method {
+        Method::PUT => "PutObject",
+        Method::GET => "GetObject",
+        Method::HEAD => "HeadObject",
+        _ => return None,
+    };
+    (is_object && signed_service(head) == Some("s3")).then(|| format!("S3.{operation}"))
+}
+
+/// The service in the scope of the signature.
+fn signed_service(head: &Parts) -> Option<&str> {
+    let signature = head.headers.get("authorization")?.to_str().ok()?;
+    signature.split('/').nth(3)
+}
+
 /// The query protocol sends the operation in a parameter, and the service only in the signature's scope.
 fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|media_type| {
@@ -33,12 +54,7 @@ fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
     let parameters = [head.uri.query().unwrap_or_default().as_bytes(), form];
     let mut pairs = parameters.into_iter().flat_map(form_urlencoded::parse);
     let (_, action) = pairs.find(|(name, _)| name == "Action")?;
-    let signature = head
-        .headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
-    let service = signature.and_then(|signature| signature.split('/').nth(3));
-    Some(format!("{}.{action}", service.unwrap_or("aws")))
+    Some(format!("{}.{action}", signed_service(head).unwrap_or("aws")))
 }
 
 /// Returns method and path, with ids replaced by `{id}`.
@@ -82,11 +98,22 @@ mod tests {
             name(Upstream::Aws, target("AWSEvents.PutEvents"), ""),
             "AWSEvents.PutEvents"
         );
-        let signature =
-            "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-1/sns/aws4_request, SignedHeaders=host";
+        let signature = |service: &str| {
+            format!(
+                "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-1/{service}/aws4_request, SignedHeaders=host"
+            )
+        };
+        let object = |method: &str| {
+            let request = Request::builder()
+                .method(method)
+                .uri("/bucket/1.pdf?x-id=PutObject");
+            request.header("authorization", signature("s3"))
+        };
+        assert_eq!(name(Upstream::Aws, object("PUT"), ""), "S3.PutObject");
+        assert_eq!(name(Upstream::Aws, object("HEAD"), ""), "S3.HeadObject");
         let query = Request::post("/")
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
-            .header("authorization", signature);
+            .header("authorization", signature("sns"));
         assert_eq!(
             name(Upstream::Aws, query, "Version=1&Action=Publish"),
             "sns.Publish"

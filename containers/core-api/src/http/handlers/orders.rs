@@ -16,9 +16,13 @@ use crate::{
     http::{
         ApiError,
         extractors::{Authorized, IdempotencyKey, PageSize, permission, require_buyer},
-        responses::order::{OrderPage, OrderResponse},
+        responses::{
+            order::{OrderPage, OrderResponse},
+            receipt::ReceiptResponse,
+        },
     },
     order_service::{OrderRequest, OrderService},
+    receipts::Receipts,
 };
 
 /// Places an order.
@@ -76,6 +80,32 @@ pub async fn read_order(
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok(Json(OrderResponse::for_customer(order)))
+}
+
+/// Returns a link to the receipt of one of the caller's completed orders.
+///
+/// The receipt is a simplified qualified invoice (適格簡易請求書), as PDF. It is written once, within seconds
+/// of the order's completion, and never changes. Follow the link at once and do not store it: everyone who
+/// has it can read the receipt for five minutes.
+#[utoipa::path(
+    get, path = "/v1/orders/{id}/receipt", tag = "Orders", security(("bearer" = [])),
+    extensions(("x-permission" = json!(Permission::PlaceOrders))),
+    params(("id" = uuid::Uuid, Path, description = "The id of the order")),
+    responses(
+        (status = 200, description = "The link", body = ReceiptResponse),
+        (status = 409, description = "`order-not-completed`: the order is `order_status`, and only completed orders \
+                                      have a receipt. `receipt-not-ready`: the order has just completed; repeat \
+                                      the request after `Retry-After` seconds",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn read_receipt(
+    State(receipts): State<Receipts>,
+    Authorized(customer, ..): Authorized<permission::PlaceOrders>,
+    Path(id): Path<OrderId>,
+) -> Result<Json<ReceiptResponse>, ApiError> {
+    let link = receipts.link(customer.id, id).await?;
+    Ok(Json(link.into()))
 }
 
 /// The page of the list of orders.

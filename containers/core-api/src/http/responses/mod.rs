@@ -4,3 +4,4 @@ pub mod account;
 pub mod cart;
 pub mod order;
 pub mod product;
+pub mod receipt;

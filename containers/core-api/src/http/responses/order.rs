@@ -2,11 +2,13 @@
 
 use domain::{
     Currency, CustomerSecret, FailureReason, OrderId, OrderStatus, PaymentAction, ProductId, Quantity,
-    Timestamp,
+    TaxRate, TaxTotal, Timestamp,
 };
 use orders::{Order, OrderItem, StatusChange};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::catalog::TaxRateSchema;
 
 /// A page of the caller's orders, newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,9 +35,11 @@ pub struct OrderResponse {
     /// The currency of all amounts (ISO 4217).
     #[schema(value_type = String, example = "JPY")]
     currency: Currency,
-    /// The total price in minor units.
+    /// The total price in minor units, tax included.
     #[schema(example = 15000)]
     total_amount: i64,
+    /// The consumption tax that the total includes, for each rate of its lines.
+    taxes: Vec<TaxTotalResponse>,
     /// The lines as they were ordered.
     items: Vec<OrderItemResponse>,
     /// The time at which the order was placed.
@@ -86,9 +90,29 @@ struct OrderItemResponse {
     /// The number of units.
     #[schema(value_type = u32, minimum = 1, maximum = 9999)]
     quantity: Quantity,
-    /// The unit price in minor units when the order was placed.
+    /// The unit price in minor units when the order was placed, tax included.
     #[schema(example = 7500)]
     price: i64,
+    /// The tax rate of the product when the order was placed.
+    #[schema(value_type = TaxRateSchema)]
+    tax_rate: TaxRate,
+}
+
+/// The lines of an order with the same tax rate. The tax is rounded down once, for their sum.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TaxTotal)]
+struct TaxTotalResponse {
+    #[schema(value_type = TaxRateSchema)]
+    tax_rate: TaxRate,
+    /// The rate in percent.
+    #[schema(example = 10)]
+    percent: u8,
+    /// The sum of the lines in minor units, tax included.
+    #[schema(example = 15000)]
+    total_amount: i64,
+    /// The tax in minor units that `total_amount` includes.
+    #[schema(example = 1363)]
+    tax_amount: i64,
 }
 
 /// A change of an order's status.
@@ -158,17 +182,35 @@ impl OrderResponse {
 
 impl From<Order> for OrderResponse {
     fn from(order: Order) -> Self {
+        let taxes = order
+            .tax_totals()
+            .expect("orders are placed with prices of the catalog, whose totals are valid amounts")
+            .into_iter()
+            .map(TaxTotalResponse::from)
+            .collect();
         Self {
             order_id: order.order_id,
             status: order.status,
             reason: order.reason,
             currency: order.currency,
             total_amount: order.total_amount,
+            taxes,
             items: order.items.into_iter().map(OrderItemResponse::from).collect(),
             created_at: order.created_at,
             updated_at: order.updated_at,
             history: None,
             next_action: None,
+        }
+    }
+}
+
+impl From<TaxTotal> for TaxTotalResponse {
+    fn from(TaxTotal { rate, total, tax }: TaxTotal) -> Self {
+        Self {
+            tax_rate: rate,
+            percent: rate.percent(),
+            total_amount: total.amount(),
+            tax_amount: tax.amount(),
         }
     }
 }
@@ -191,6 +233,7 @@ impl From<OrderItem> for OrderItemResponse {
             product_name,
             quantity,
             price,
+            tax_rate,
         }: OrderItem,
     ) -> Self {
         Self {
@@ -198,6 +241,7 @@ impl From<OrderItem> for OrderItemResponse {
             product_name,
             quantity,
             price,
+            tax_rate,
         }
     }
 }

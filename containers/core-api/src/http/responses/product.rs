@@ -1,10 +1,12 @@
 //! Products and categories as JSON.
 
-use domain::{Currency, ProductId, Timestamp};
+use domain::{Currency, ProductId, TaxRate, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::catalog::{Category, Description, ImageUrl, Name, Price, Product, ProductDetails, Translations};
+use crate::catalog::{
+    Category, Description, ImageUrl, Name, Price, Product, ProductDetails, TaxRateSchema, Translations,
+};
 
 /// A page of products.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,11 +29,14 @@ pub struct ProductResponse {
     description: Description,
     /// The texts in other languages, keyed by BCP 47 tag.
     translations: Translations,
-    /// The unit price in minor units.
+    /// The unit price in minor units, tax included.
     price: Price,
     /// The currency of the price (ISO 4217).
     #[schema(value_type = String, example = "JPY")]
     currency: Currency,
+    /// The rate of the consumption tax that the price includes.
+    #[schema(value_type = TaxRateSchema)]
+    tax_rate: TaxRate,
     /// The slug of the category.
     category: Category,
     /// The URL of the product image.
@@ -53,6 +58,7 @@ impl From<Product> for ProductResponse {
             description,
             translations,
             price,
+            tax_rate,
             category,
             image_url,
         } = product.details;
@@ -63,6 +69,7 @@ impl From<Product> for ProductResponse {
             translations,
             price,
             currency,
+            tax_rate,
             category,
             image_url,
             created_at: product.created_at,
