@@ -20,9 +20,9 @@ const QUIET_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Returns the snapshot of these orders, from a reading that began after the system was quiescent for them.
 ///
-/// The system is quiescent when every order has a mail or is parked, no saga execution of the
-/// orders that are not parked runs, and no work queue or outbox has a message about the orders or `products`.
-/// Panics after [`TIMEOUT`] with the pending work and the violated invariants.
+/// The system is quiescent when every order has a mail or is parked, no saga execution of the orders that are
+/// not parked runs, and no work queue or outbox has a message about the orders or `products`. Panics after
+/// [`TIMEOUT`] with the pending work and the violated invariants.
 pub async fn snapshot_when_quiescent(
     collector: &Collector,
     order_ids: &[OrderId],
