@@ -4,7 +4,7 @@
 # and `deploy` run it as well.
 #
 #   DEPLOY_DIR             folder with infrastructure, events/rules, step-functions as in the repository;
-#                          its lambdas/auth, lambdas/processors, lambdas/saga are zip files of executables
+#                          its lambdas/auth, lambdas/processors, lambdas/saga, lambdas/websocket are zip files of executables
 #   STOCK_SERVICE_URL      origin of stock-service for the functions
 #   PAYMENT_API_URL        origin of the payment provider for the functions
 #   CORE_API_URI           origin of core-api for the API gateway
@@ -69,6 +69,7 @@ if ! awslocal cloudformation deploy \
     GoogleIssuer="${GOOGLE_ISSUER:-https://accounts.google.com}" \
     GoogleClientId="${GOOGLE_ISSUER:+matsuri}" \
     MailsPerSecond=1000 \
+    MaxConnectionsPerAddress=1000000 \
     MaxLoginFailuresPerIp=1000000; then # locally, all clients share one address
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2

@@ -196,6 +196,7 @@ pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
             "core-api/db-credentials".to_owned(),
         ),
         ("AUTH_ISSUER", addresses.gateway_url()),
+        ("WS_API_URL", addresses.websocket_api_url()),
         // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));

@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 use database::{DatabaseArguments, Role};
 use http_server::{CloudFrontMode, Network};
 use secrecy::SecretString;
+use url::Url;
 
 use crate::order_limits::{AccountLimits, OrderLimits};
 
@@ -51,6 +52,14 @@ pub struct Config {
     /// The DynamoDB table of sessions, which also stores the carts
     #[arg(long, env = "SESSIONS_TABLE", default_value = "ecommerce-sessions")]
     pub sessions_table: String,
+
+    /// The DynamoDB table of the connections and tickets of the WebSocket API
+    #[arg(long, env = "CONNECTIONS_TABLE", default_value = "ecommerce-connections")]
+    pub connections_table: String,
+
+    /// The URL of the WebSocket API: the output `WebSocketApiUrl` of the SAM template
+    #[arg(long, env = "WS_API_URL")]
+    pub websocket_api_url: Url,
 
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]

@@ -11,13 +11,14 @@ use std::{
 use anyhow::Context;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use clap::Parser;
+use connections::ConnectionsTable;
 use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::{self, Catalog, SeedProduct},
     config::{Config, RolePasswords},
     dynamodb,
-    http::{self, AppState},
+    http::{self, AppState, Realtime},
     jwks_refresh::JwksRefresher,
     order_service::OrderService,
     origin_secrets,
@@ -203,6 +204,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         idempotency: config.idempotency_table,
     };
     let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
+    let realtime = Realtime {
+        table: ConnectionsTable::new(dynamodb.clone(), config.connections_table, clock.clone()),
+        websocket_api_url: config.websocket_api_url,
+    };
     let orders = Orders::new(dynamodb, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         CatalogOutbox::new(pool.clone()),
@@ -248,6 +253,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         order_service,
         rate_limiter,
         orders,
+        realtime,
         trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header)
             .with_cloudfront(origin_secrets.clone()),
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),

@@ -28,10 +28,11 @@ const STOCK_QUERIES: [&str; 4] = [
 ];
 
 /// The queues whose consumers act on events.
-const WORK_QUEUES: [&str; 3] = [
+const WORK_QUEUES: [&str; 4] = [
     "order-processing-queue",
     "stock-update-queue",
     "notification-queue",
+    "status-push-queue",
 ];
 
 /// The state that events can change.

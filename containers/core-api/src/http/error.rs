@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use connections::ConnectionsError;
 use domain::ProductId;
 use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
@@ -44,6 +45,8 @@ pub enum ApiError {
     OrderStore(#[from] StoreError),
     #[error(transparent)]
     Cart(#[from] CartError),
+    #[error(transparent)]
+    Connections(#[from] ConnectionsError),
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
@@ -194,6 +197,8 @@ impl From<ApiError> for Problem {
                 StoreError::Unavailable(_) => store_unavailable(&error),
                 error => Self::internal(&error),
             },
+            ApiError::Connections(error @ ConnectionsError::Request(_)) => store_unavailable(&error),
+            ApiError::Connections(error @ ConnectionsError::InvalidItem(_)) => Self::internal(&error),
             ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
                 cart_problem(error)
             }

@@ -31,13 +31,13 @@ use crate::{
     rate_limit::RateLimiter,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, orders, products};
+use handlers::{account, addresses, admin, carts, orders, products, realtime};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
 };
 
-pub use self::{extractors::IdempotencyKey, product_patch::ProductPatch};
+pub use self::{extractors::IdempotencyKey, handlers::realtime::Realtime, product_patch::ProductPatch};
 
 /// The services and stores that the handlers use.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub struct AppState {
     pub order_service: OrderService,
     pub rate_limiter: RateLimiter,
     pub orders: Orders,
+    pub realtime: Realtime,
     /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
     /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
@@ -85,6 +86,7 @@ impl_from_ref!(
     catalog: Catalog,
     order_service: OrderService,
     orders: Orders,
+    realtime: Realtime,
     trusted_proxies: TrustedProxies,
     account_status: AccountStatusCache,
     users: Users,
@@ -157,6 +159,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(orders::read_order))
         .routes(routes!(orders::cancel_order))
         .routes(routes!(orders::return_from_payment_action))
+        .routes(routes!(realtime::issue_ticket))
         .routes(routes!(carts::read_cart))
         .routes(routes!(carts::put_item, carts::remove_item))
         .routes(routes!(carts::checkout))

@@ -7,12 +7,13 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
+use connections::ConnectionsTable;
 use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::Catalog,
     dynamodb,
-    http::{self, AppState},
+    http::{self, AppState, Realtime},
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
@@ -42,6 +43,7 @@ pub struct TestApp {
     pub admin_token: String,
     pub users: Users,
     pub carts: Carts,
+    pub connections: ConnectionsTable,
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
@@ -120,6 +122,15 @@ impl TestApp {
         let tables = create_order_tables(&dynamodb, &clock).await;
         let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
         let sessions_table = create_sessions_table(&dynamodb, &clock).await;
+        let realtime = Realtime {
+            table: ConnectionsTable::new(
+                app_dynamodb.clone(),
+                create_connections_table(&dynamodb, &clock).await,
+                clock.clone(),
+            ),
+            websocket_api_url: "wss://realtime.test/live".parse().unwrap(),
+        };
+        let connections = realtime.table.clone();
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
         let orders = Orders::new(app_dynamodb, tables, clock.clone());
@@ -145,6 +156,7 @@ impl TestApp {
             order_service,
             rate_limiter,
             orders: orders.clone(),
+            realtime,
             trusted_proxies,
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
@@ -167,6 +179,7 @@ impl TestApp {
             admin_token,
             users,
             carts,
+            connections,
             sessions_table,
             dynamodb,
             outbox_table,
@@ -398,6 +411,13 @@ pub async fn create_order_tables(client: &Client, clock: &Clock) -> Tables {
 pub async fn create_sessions_table(client: &Client, clock: &Clock) -> String {
     let name = format!("sessions-{}", uuid_v7(clock.now()));
     create_table(client, &name, &["session_id"]).await;
+    name
+}
+
+/// Creates a table of WebSocket tickets, without the indexes of connections.
+async fn create_connections_table(client: &Client, clock: &Clock) -> String {
+    let name = format!("connections-{}", uuid_v7(clock.now()));
+    create_table(client, &name, &["connection_id"]).await;
     name
 }
 

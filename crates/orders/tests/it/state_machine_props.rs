@@ -72,7 +72,7 @@ impl TestContext {
 
 /// Invariants of an order at any time.
 fn check_invariants(order: &Order) -> TestCaseResult {
-    let statuses: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
+    let statuses: Vec<OrderStatus> = order.status_history().map(|(status, _)| status).collect();
     prop_assert_eq!(
         (statuses[0], statuses[statuses.len() - 1]),
         (OrderStatus::Pending, order.status)

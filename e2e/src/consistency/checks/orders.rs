@@ -80,11 +80,8 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
         Check::expect_all(
             Invariant::ValidTransitions,
             context.snapshot.orders.iter().map(|order| {
-                let statuses: Vec<&str> = order
-                    .history
-                    .iter()
-                    .map(|change| change.status.as_str())
-                    .collect();
+                let statuses: Vec<&str> =
+                    order.status_history().map(|(status, _)| status.as_str()).collect();
                 let detail = || {
                     let history = statuses.join(", ");
                     format!("is {}, but its status history is {history}", order.status)
@@ -127,7 +124,7 @@ fn allows_outcome(authentication: Authentication, order: &Order) -> bool {
 }
 
 fn has_valid_transitions(order: &Order) -> bool {
-    let statuses: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
+    let statuses: Vec<OrderStatus> = order.status_history().map(|(status, _)| status).collect();
     statuses.first() == Some(&OrderStatus::Pending)
         && statuses.last() == Some(&order.status)
         && statuses.windows(2).all(|pair| pair[0].can_transition_to(pair[1]))

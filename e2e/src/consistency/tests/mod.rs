@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
 use events::{TraceParent, order::OrderLine};
-use orders::{Order, Payment as PaymentState, StatusChange};
+use orders::{Order, Payment as PaymentState, HistoryEntry, OrderChange};
 use uuid::Uuid;
 
 use super::{
@@ -64,7 +64,10 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         updated_at: at,
         history: statuses
             .iter()
-            .map(|status| StatusChange { status: *status, at })
+            .map(|status| HistoryEntry {
+                at,
+                change: OrderChange::Status(*status),
+            })
             .collect(),
         reason: (status == OrderStatus::Failed).then_some(FailureReason::InternalError),
         payment_id: payment.map(|_| PaymentId(format!("pi_{number}"))),

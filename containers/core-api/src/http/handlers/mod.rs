@@ -6,3 +6,4 @@ pub mod admin;
 pub mod carts;
 pub mod orders;
 pub mod products;
+pub mod realtime;
