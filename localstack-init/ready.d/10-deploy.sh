@@ -4,7 +4,8 @@
 # and `deploy` run it as well.
 #
 #   DEPLOY_DIR             folder with infrastructure, events/rules, step-functions as in the repository;
-#                          its lambdas/auth, lambdas/processors, lambdas/saga, lambdas/websocket are zip files of executables
+#                          its lambdas/auth, lambdas/processors, lambdas/saga and lambdas/websocket are zip
+#                          files of executables
 #   STOCK_SERVICE_URL      origin of stock-service for the functions
 #   PAYMENT_API_URL        origin of the payment provider for the functions
 #   CORE_API_URI           origin of core-api for the API gateway

@@ -52,6 +52,7 @@ enum Command {
     Status(StatusArgs),
     Logs(LogsArgs),
     Order(OrderArgs),
+    Watch(WatchArgs),
     Deploy(DeployArgs),
     Redrive(RedriveArgs),
     Replay(ReplayArgs),
@@ -136,6 +137,19 @@ struct OrderArgs {
     #[arg(long, default_value = "pm_card_visa", value_name = "METHOD")]
     payment_method: String,
     /// Print the whole timeline as JSON when the order has ended
+    #[arg(long)]
+    json: bool,
+}
+
+/// Follow an order over the WebSocket API and print each change until it has ended.
+///
+/// Uses the client library in clients/realtime-js and needs Node.js 20.10 or later.
+#[derive(Debug, Args)]
+struct WatchArgs {
+    /// The order
+    #[arg(value_name = "ORDER")]
+    order: Uuid,
+    /// Print each change as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -366,6 +380,7 @@ fn main() -> ExitCode {
         Command::Repeat(arguments) => commands::repeat::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Chaos(arguments) => commands::chaos::run(&arguments),
+        Command::Watch(arguments) => commands::watch::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
         Command::Keys(KeysArgs { command: None }) => commands::keys::run(),
         Command::Keys(KeysArgs {

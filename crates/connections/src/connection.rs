@@ -1,5 +1,5 @@
-//! Open connections: registration, heartbeat, message limit, muted orders, and the lists of a user's and of an
-//! address's connections.
+//! Open connections: registration, heartbeat, message limit, muted orders, and the lists of a user's and of
+//! an address's connections.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,9 @@ pub const ADDRESS_INDEX: &str = "address-index";
 /// The number of orders that a connection can mute.
 pub const MAX_MUTED_ORDERS: usize = 100;
 
+/// API Gateway waits at most 29 seconds for the function that registers a connection.
+const MAX_HANDSHAKE_DURATION: TimeDelta = TimeDelta::seconds(30);
+
 /// An open connection: item of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
@@ -35,6 +38,9 @@ pub struct Connection {
     /// When the access token was issued with which the user got the ticket.
     #[serde(with = "chrono::serde::ts_milliseconds")]
     pub token_issued_at: Timestamp,
+    /// When the handshake began.
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub opened_at: Timestamp,
     /// When the client counts as gone unless it sends a message, in Unix seconds.
     pub ttl: i64,
     /// Orders of which the client does not want updates.
@@ -61,6 +67,13 @@ pub enum HeartbeatOutcome {
 }
 
 impl Connection {
+    /// Whether the handshake may still be in progress. Until its end, API Gateway reports the connection as
+    /// gone.
+    #[must_use]
+    pub fn may_be_opening(&self, now: Timestamp) -> bool {
+        now < self.opened_at + MAX_HANDSHAKE_DURATION
+    }
+
     /// Whether the client has sent no message for too long.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {

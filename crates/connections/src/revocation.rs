@@ -38,7 +38,11 @@ impl Revocation {
 impl ConnectionsTable {
     /// Records that the user's tokens are valid from this time on. A later time that was recorded before
     /// stays.
-    pub async fn revoke(&self, user_id: UserId, tokens_valid_from: Timestamp) -> Result<(), ConnectionsError> {
+    pub async fn revoke(
+        &self,
+        user_id: UserId,
+        tokens_valid_from: Timestamp,
+    ) -> Result<(), ConnectionsError> {
         let updated = self
             .client
             .update_item()

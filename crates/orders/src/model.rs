@@ -250,7 +250,9 @@ impl Order {
 
     /// The entries of the history that are newer than `sequence`, with their sequence numbers, oldest first.
     pub fn history_after(&self, sequence: u32) -> impl Iterator<Item = (u32, &HistoryEntry)> {
-        (1..).zip(&self.history).filter(move |(number, _)| *number > sequence)
+        (1..)
+            .zip(&self.history)
+            .filter(move |(number, _)| *number > sequence)
     }
 
     /// The total price. Fails when the stored amount is out of range.

@@ -109,8 +109,8 @@ impl Orders {
         }
     }
 
-    /// The update that ends the wait for the customer with `step` and counts the next execution, and the event
-    /// that starts it.
+    /// The update that ends the wait for the customer with `step` and counts the next execution, and the
+    /// event that starts it.
     fn continue_saga(&self, order: &Order, step: PaymentStep) -> (OrderUpdate, OutboxEvent) {
         let at = self.clock.now();
         let restarts = order.restarts + 1;

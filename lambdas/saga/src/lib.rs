@@ -64,6 +64,6 @@ pub mod update_stock;
 
 pub use error::StepError;
 pub use outbox_publisher::OutboxPublisher;
-pub use status_push::StatusPush;
 pub use state::{CaughtError, CreatedPayment, LineItem, OrderOutcome, SagaState};
+pub use status_push::StatusPush;
 pub use stock_client::{Reservation, StockClient};

@@ -114,9 +114,7 @@ pub async fn process_payment(
                 return_url
                     .query_pairs_mut()
                     .append_pair("order_id", &order_id.to_string());
-                provider
-                    .confirm(order_id, &payment_id, return_url.as_str())
-                    .await
+                provider.confirm(order_id, &payment_id, return_url.as_str()).await
             }
         }
     };

@@ -33,8 +33,14 @@ mod tests {
         assert_eq!(client_network("203.0.113.9"), "203.0.113.9");
         assert_eq!(client_network("::ffff:203.0.113.9"), "203.0.113.9");
         assert_eq!(client_network("2001:db8:1:2::1"), "2001:db8:1:2::/64");
-        assert_eq!(client_network("2001:db8:1:2:ffff::9"), client_network("2001:db8:1:2::1"));
-        assert_ne!(client_network("2001:db8:1:3::1"), client_network("2001:db8:1:2::1"));
+        assert_eq!(
+            client_network("2001:db8:1:2:ffff::9"),
+            client_network("2001:db8:1:2::1")
+        );
+        assert_ne!(
+            client_network("2001:db8:1:3::1"),
+            client_network("2001:db8:1:2::1")
+        );
         assert_eq!(client_network("x#attempts"), "unknown");
     }
 }

@@ -48,7 +48,9 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 
 async fn authorize(table: &ConnectionsTable, payload: Value) -> Result<Value, AuthorizerError> {
     let event: AuthorizerEvent = serde_json::from_value(payload).map_err(AuthorizerError::Event)?;
-    let ticket = event.query_string_parameters.and_then(|parameters| parameters.ticket);
+    let ticket = event
+        .query_string_parameters
+        .and_then(|parameters| parameters.ticket);
     let holder = match ticket {
         Some(ticket) => table.redeem_ticket(&ticket).await?,
         None => None,
@@ -59,8 +61,8 @@ async fn authorize(table: &ConnectionsTable, payload: Value) -> Result<Value, Au
     Ok(response(&event.method_arn, holder))
 }
 
-/// The policy for API Gateway. It passes the context to the function `websocket-connection` with each event of
-/// the connection.
+/// The policy for API Gateway. It passes the context to the function `websocket-connection` with each event
+/// of the connection.
 fn response(method_arn: &str, holder: Option<TicketHolder>) -> Value {
     let policy = |effect: &str| {
         json!({

@@ -212,7 +212,11 @@ mod tests {
     #[test]
     fn refuses_unknown_actions_and_fields() {
         for message in [json!({}), json!({"action": 1}), json!({"action": "$connect"})] {
-            assert_eq!(parse_json(message.clone()).unwrap_err().code, "unknown-action", "{message}");
+            assert_eq!(
+                parse_json(message.clone()).unwrap_err().code,
+                "unknown-action",
+                "{message}"
+            );
         }
         let many = vec![json!({"order_id": ORDER}); MAX_ORDERS + 1];
         for message in [
@@ -227,7 +231,11 @@ mod tests {
             json!({"action": "subscribe", "orders": [{"order_id": ORDER, "user_id": ORDER}]}),
             json!({"action": "unsubscribe", "orders": [1]}),
         ] {
-            assert_eq!(parse_json(message.clone()).unwrap_err().code, "invalid-message", "{message}");
+            assert_eq!(
+                parse_json(message.clone()).unwrap_err().code,
+                "invalid-message",
+                "{message}"
+            );
         }
     }
 

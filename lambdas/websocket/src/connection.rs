@@ -10,7 +10,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::TimeDelta;
-use connections::{Connection, ConnectionsError, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MessageLimit};
+use connections::{
+    Connection, ConnectionsError, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MessageLimit,
+};
 use domain::{Clock, OrderId, Timestamp, UserId};
 use futures::future::try_join_all;
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, client_network};
@@ -101,8 +103,8 @@ enum ConnectionError {
     Api(#[from] ManagementApiError),
 }
 
-/// Initialises the function. `CONNECTIONS_TABLE` and `ORDERS_TABLE` are its tables, and `CONNECTIONS_API_URL` is
-/// the management API. A user can have `MAX_CONNECTIONS_PER_USER` connections, and a client address
+/// Initialises the function. `CONNECTIONS_TABLE` and `ORDERS_TABLE` are its tables, and `CONNECTIONS_API_URL`
+/// is the management API. A user can have `MAX_CONNECTIONS_PER_USER` connections, and a client address
 /// `MAX_CONNECTIONS_PER_ADDRESS`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let handler = Arc::new(ConnectionHandler {
@@ -135,6 +137,7 @@ impl ConnectionHandler {
             token_issued_at: token_issued_at
                 .and_then(Timestamp::from_timestamp_millis)
                 .ok_or(ConnectionError::TokenTime)?,
+            opened_at: self.clock.now(),
             ttl: (self.clock.now() + IDLE_TIMEOUT).timestamp(),
             muted: BTreeSet::new(),
         };
@@ -157,12 +160,17 @@ impl ConnectionHandler {
     async fn connect(&self, connection: &Connection) -> Result<u16, ConnectionError> {
         let (of_user, address_is_full) = tokio::try_join!(
             self.table.of_user(connection.user_id),
-            self.table.address_is_full(&connection.address, self.max_per_address),
+            self.table
+                .address_is_full(&connection.address, self.max_per_address),
         )?;
         let now = self.clock.now();
         let open = of_user.iter().filter(|other| !other.has_expired(now)).count();
         if open >= self.max_per_user || address_is_full {
-            tracing::info!(open, address_is_full, "the user or the address has too many connections");
+            tracing::info!(
+                open,
+                address_is_full,
+                "the user or the address has too many connections"
+            );
             return Ok(429);
         }
         // A revocation that this read does not see will find the registered connection.
@@ -252,8 +260,11 @@ impl ConnectionHandler {
             };
             if order.sequence() > subscription.last_sequence {
                 let update = OrderUpdate::since(&order, subscription.last_sequence);
-                self.send(&connection.connection_id, &ServerMessage::OrderStatusUpdate(update))
-                    .await?;
+                self.send(
+                    &connection.connection_id,
+                    &ServerMessage::OrderStatusUpdate(update),
+                )
+                .await?;
             }
             orders.push(OrderPosition {
                 order_id: order.order_id,

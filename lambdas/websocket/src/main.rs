@@ -1,8 +1,8 @@
 //! The executable of websocket-authorizer, websocket-connection and status-push: `_HANDLER` selects the
 //! function.
 //!
-//! The three functions are the WebSocket API: a client opens a connection with a one-time ticket, asks for the
-//! orders that it follows, and receives each change of an order of its user
+//! The three functions are the WebSocket API: a client opens a connection with a one-time ticket, asks for
+//! the orders that it follows, and receives each change of an order of its user
 //! (`docs/adr/0023-websocket-api.md`). The messages are described in `docs/asyncapi.yaml`.
 
 mod authorizer;

@@ -1,5 +1,5 @@
-//! `status-push`: sends each change of an order to all connections of its customer, and closes the connections
-//! of a user whose tokens are revoked.
+//! `status-push`: sends each change of an order to all connections of its customer, and closes the
+//! connections of a user whose tokens are revoked.
 //!
 //! A message in the queue only says which order has changed. The function reads the order and sends its
 //! present state with its whole history, numbered. So a message that is late, duplicate or out of order sends
@@ -27,8 +27,8 @@ use crate::{
     server_message::{OrderUpdate, ServerMessage},
 };
 
-/// The number of messages of a batch that one invocation processes concurrently. Each sends to all connections
-/// of a user at once, whose number is bounded.
+/// The number of messages of a batch that one invocation processes concurrently. Each sends to all
+/// connections of a user at once, whose number is bounded.
 const CONCURRENCY: usize = 10;
 
 struct StatusPush {
@@ -61,8 +61,8 @@ enum PushError {
     Api(#[from] ManagementApiError),
 }
 
-/// Initialises the function. `CONNECTIONS_TABLE` and `ORDERS_TABLE` are its tables, and `CONNECTIONS_API_URL` is
-/// the management API.
+/// Initialises the function. `CONNECTIONS_TABLE` and `ORDERS_TABLE` are its tables, and `CONNECTIONS_API_URL`
+/// is the management API.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let push = Arc::new(StatusPush {
         table: bootstrap::connections_table(&context)?,
@@ -123,6 +123,8 @@ impl StatusPush {
     async fn send(&self, connection: &Connection, message: &ServerMessage<'_>) -> Result<bool, PushError> {
         match self.api.send(&connection.connection_id, message).await? {
             Delivery::Sent => Ok(true),
+            // A client reads the order when its connection is open.
+            Delivery::Gone if connection.may_be_opening(self.clock.now()) => Ok(false),
             Delivery::Gone => {
                 self.table.remove(&connection.connection_id).await?;
                 Ok(false)
@@ -168,27 +170,27 @@ fn parse_trigger(body: &str) -> Result<Trigger, PushError> {
     let header: EventHeader = serde_json::from_str(body)?;
     let order = |(user_id, order_id)| Trigger::OrderChanged { user_id, order_id };
     Ok(match header.detail_type.as_str() {
-        OrderCreated::DETAIL_TYPE => {
-            order(read::<OrderCreated, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        PaymentActionCompleted::DETAIL_TYPE => {
-            order(read::<PaymentActionCompleted, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        PaymentProcessed::DETAIL_TYPE => {
-            order(read::<PaymentProcessed, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        PaymentRefunded::DETAIL_TYPE => {
-            order(read::<PaymentRefunded, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        OrderCompleted::DETAIL_TYPE => {
-            order(read::<OrderCompleted, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        OrderFailed::DETAIL_TYPE => {
-            order(read::<OrderFailed, _>(body, |data| (data.user_id, data.order_id))?)
-        }
-        OrderCancelled::DETAIL_TYPE => {
-            order(read::<OrderCancelled, _>(body, |data| (data.user_id, data.order_id))?)
-        }
+        OrderCreated::DETAIL_TYPE => order(read::<OrderCreated, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        PaymentActionCompleted::DETAIL_TYPE => order(read::<PaymentActionCompleted, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        PaymentProcessed::DETAIL_TYPE => order(read::<PaymentProcessed, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        PaymentRefunded::DETAIL_TYPE => order(read::<PaymentRefunded, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        OrderCompleted::DETAIL_TYPE => order(read::<OrderCompleted, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        OrderFailed::DETAIL_TYPE => order(read::<OrderFailed, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
+        OrderCancelled::DETAIL_TYPE => order(read::<OrderCancelled, _>(body, |data| {
+            (data.user_id, data.order_id)
+        })?),
         UserTokensRevoked::DETAIL_TYPE => Trigger::TokensRevoked(read(body, UserTokensRevoked::clone)?),
         _ => return Err(PushError::UnsupportedEvent(header.detail_type)),
     })

@@ -30,6 +30,7 @@ mod process;
 mod product_listing;
 mod products;
 mod rate_limit;
+mod realtime;
 mod redis_server;
 mod response_cache;
 mod seed;

@@ -69,7 +69,10 @@ async fn check_outbox_contract(test_outbox: TestOutbox, relay_delay: i64) {
         [],
         "entries are not due before the relay's delay has passed"
     );
-    assert_eq!(due(relay_delay, 10).await, [(first.event_id, 0), (second.event_id, 0)]);
+    assert_eq!(
+        due(relay_delay, 10).await,
+        [(first.event_id, 0), (second.event_id, 0)]
+    );
     assert_eq!(due(5, 1).await.len(), 1);
 
     let mut entry = outbox.fetch_due(now + seconds(5), 10).await.unwrap().remove(0);

@@ -80,8 +80,10 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
         Check::expect_all(
             Invariant::ValidTransitions,
             context.snapshot.orders.iter().map(|order| {
-                let statuses: Vec<&str> =
-                    order.status_history().map(|(status, _)| status.as_str()).collect();
+                let statuses: Vec<&str> = order
+                    .status_history()
+                    .map(|(status, _)| status.as_str())
+                    .collect();
                 let detail = || {
                     let history = statuses.join(", ");
                     format!("is {}, but its status history is {history}", order.status)

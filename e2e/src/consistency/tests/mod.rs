@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use domain::{Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, UserId};
 use events::{TraceParent, order::OrderLine};
-use orders::{Order, Payment as PaymentState, HistoryEntry, OrderChange};
+use orders::{HistoryEntry, Order, OrderChange, Payment as PaymentState};
 use uuid::Uuid;
 
 use super::{

@@ -143,7 +143,15 @@ async fn refused_confirmation_does_not_start_the_authentication_again() {
     let actions = action_settings(TIME_LIMIT);
     let state = context.place_order(METHOD).await;
     let pay = async || {
-        let outcome = process_payment(&context.orders, &stripe, &context.publisher, &context.status_push, &actions, &state).await;
+        let outcome = process_payment(
+            &context.orders,
+            &stripe,
+            &context.publisher,
+            &context.status_push,
+            &actions,
+            &state,
+        )
+        .await;
         outcome.unwrap()
     };
     let mut pages = Vec::new();
@@ -330,7 +338,15 @@ async fn authentication_before_the_order_awaits_it_is_noticed() {
         is_confirmed: AtomicBool::new(false),
     };
     let actions = action_settings(TIME_LIMIT);
-    let outcome = process_payment(&context.orders, &provider, &context.publisher, &context.status_push, &actions, &state).await;
+    let outcome = process_payment(
+        &context.orders,
+        &provider,
+        &context.publisher,
+        &context.status_push,
+        &actions,
+        &state,
+    )
+    .await;
     assert_eq!(outcome.unwrap().status, OutcomeStatus::Charged);
     let order = context.load_order(&state).await;
     assert_eq!(

@@ -57,7 +57,12 @@ impl TestContext {
         let event_bus = tables.outbox.clone();
         events.create_event_bus().name(&event_bus).send().await.unwrap();
         let sqs = aws_sdk_sqs::Client::new(&aws);
-        let queue = sqs.create_queue().queue_name(&tables.outbox).send().await.unwrap();
+        let queue = sqs
+            .create_queue()
+            .queue_name(&tables.outbox)
+            .send()
+            .await
+            .unwrap();
         let status_push_queue = queue.queue_url.unwrap();
         Self {
             status_push: StatusPush::new(sqs, status_push_queue.clone()),
@@ -129,7 +134,15 @@ impl TestContext {
         state: &SagaState,
     ) -> Result<PaymentOutcome, StepError> {
         let actions = action_settings(time_limit);
-        process_payment(orders, &self.stripe, &self.publisher, &self.status_push, &actions, state).await
+        process_payment(
+            orders,
+            &self.stripe,
+            &self.publisher,
+            &self.status_push,
+            &actions,
+            state,
+        )
+        .await
     }
 
     /// The saga input of an order that does not exist.
@@ -210,9 +223,9 @@ impl TestContext {
                 return requests;
             }
             requests.extend(
-                messages
-                    .iter()
-                    .map(|message| serde_json::from_str::<StatusPushRequest>(message.body().unwrap()).unwrap()),
+                messages.iter().map(|message| {
+                    serde_json::from_str::<StatusPushRequest>(message.body().unwrap()).unwrap()
+                }),
             );
         }
     }
