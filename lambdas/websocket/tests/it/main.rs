@@ -1,11 +1,7 @@
 //! Integration tests of the deployed executable against the local AWS at `AWS_ENDPOINT_URL`. The management
 //! API of API Gateway is simulated, so that the tests see what each connection receives.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that panics is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 mod gateway;
 mod handshake;
