@@ -106,7 +106,7 @@ impl WebSocketClient {
 
     /// Waits for the next message, or for the end of the connection.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Received> {
+    pub fn receive(&mut self) -> impl Future<Output = Received> {
         let caller = std::panic::Location::caller();
         async move {
             loop {
@@ -129,7 +129,7 @@ impl WebSocketClient {
     pub async fn receive_until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
-            match self.next().await {
+            match self.receive().await {
                 Received::Message(message) => {
                     messages.push(message);
                     if messages.last().is_some_and(&is_wanted) {
@@ -144,7 +144,7 @@ impl WebSocketClient {
     /// Waits for the end of the connection, and returns the messages before it.
     pub async fn receive_until_closed(&mut self) -> Vec<Value> {
         let mut messages = Vec::new();
-        while let Received::Message(message) = self.next().await {
+        while let Received::Message(message) = self.receive().await {
             messages.push(message);
         }
         messages

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 /// Sends a frame and returns the error message with which the server answers.
 async fn refusal(client: &mut WebSocketClient, frame: Message) -> (String, String) {
     client.send_frame(frame).await;
-    match client.next().await {
+    match client.receive().await {
         Received::Message(message) => {
             assert_eq!(message["type"], "ERROR", "{message}");
             let text = |member: &str| message[member].as_str().unwrap().to_owned();
