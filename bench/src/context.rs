@@ -22,6 +22,9 @@ pub struct SystemAddresses {
     /// URL of the API gateway, which is also the issuer of user tokens
     #[arg(long, env = "HTTP_API_URL")]
     pub gateway_url: String,
+    /// The URL of the WebSocket API
+    #[arg(long, env = "WS_API_URL")]
+    pub websocket_api_url: String,
     /// URL of core-api
     #[arg(long, env = "CORE_API_URL")]
     pub core_api: String,

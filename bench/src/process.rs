@@ -159,6 +159,7 @@ pub fn service_environment(context: &Context, aws: &str, database: &str) -> Vec<
     all.extend([
         ("DATABASE_URL", database.to_owned()),
         ("AUTH_ISSUER", context.addresses.gateway_url.clone()),
+        ("WS_API_URL", context.addresses.websocket_api_url.clone()),
         (
             "AUTH_JWKS_PATH",
             context.service_jwks_path().display().to_string(),

@@ -4,7 +4,8 @@
 # and `deploy` run it as well.
 #
 #   DEPLOY_DIR             folder with infrastructure, events/rules, step-functions as in the repository;
-#                          its lambdas/auth, lambdas/processors, lambdas/saga are zip files of executables
+#                          its lambdas/auth, lambdas/processors, lambdas/saga and lambdas/websocket are zip
+#                          files of executables
 #   STOCK_SERVICE_URL      origin of stock-service for the functions
 #   PAYMENT_API_URL        origin of the payment provider for the functions
 #   CORE_API_URI           origin of core-api for the API gateway
@@ -73,6 +74,7 @@ if ! awslocal cloudformation deploy \
     ReceiptIssuerName="株式会社まつり" \
     ReceiptIssuerAddress="〒111-0032 東京都台東区浅草二丁目3番1号" \
     ReceiptIssuerRegistrationNumber=T1234567890123 \
+    MaxConnectionsPerAddress=1000000 \
     MaxLoginFailuresPerIp=1000000; then # locally, all clients share one address
   awslocal cloudformation describe-stack-events --stack-name "$stack" --output text \
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[Timestamp, LogicalResourceId, ResourceStatusReason]" >&2

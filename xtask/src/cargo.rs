@@ -12,14 +12,15 @@ use serde_json::Value;
 
 use crate::instance;
 
-/// The executables that every local system needs: three services and three function executables.
-const REQUIRED_EXECUTABLES: [&str; 6] = [
+/// The executables that every local system needs: three services and four function executables.
+const REQUIRED_EXECUTABLES: [&str; 7] = [
     "core-api",
     "stock-service",
     "payment-provider",
     "auth",
     "processors",
     "saga",
+    "websocket",
 ];
 
 /// Name → path of an executable.

@@ -19,7 +19,7 @@ use crate::{aws, digest, http, keys, python, services};
 
 /// The function executables; each contains several Lambda functions. In the deploy folder, each zip file has
 /// the path of its source folder.
-const FUNCTION_PACKAGES: [&str; 3] = ["auth", "processors", "saga"];
+const FUNCTION_PACKAGES: [&str; 4] = ["auth", "processors", "saga", "websocket"];
 
 /// The folders that the template includes besides the functions.
 const TEMPLATE_INPUTS: [&str; 4] = [

@@ -102,6 +102,12 @@ impl Addresses {
         format!("{}/_aws/execute-api/matsuri/$default", self.aws_endpoint_url())
     }
 
+    /// The WebSocket API, for clients: the output `WebSocketApiUrl` of the template in the local AWS.
+    pub fn websocket_api_url(&self) -> String {
+        let gateway = format!("{}/_aws/execute-api", self.aws_endpoint_url());
+        format!("{}/matsuri-realtime/live", gateway.replacen("http", "ws", 1))
+    }
+
     /// core-api behind the gateway.
     pub fn core_api_url(&self) -> String {
         self.url("core-api")
@@ -173,6 +179,7 @@ impl Addresses {
         let mut all = self.aws_env();
         all.extend(to_env_vars([
             ("HTTP_API_URL", self.gateway_url()),
+            ("WS_API_URL", self.websocket_api_url()),
             ("CORE_API_URL", self.core_api_url()),
             ("STOCK_SERVICE_URL", self.stock_service_url()),
             ("PAYMENT_API_URL", self.payment_provider_url()),

@@ -53,6 +53,7 @@ enum Command {
     Logs(LogsArgs),
     Order(OrderArgs),
     Mail(MailArgs),
+    Watch(WatchArgs),
     Deploy(DeployArgs),
     Redrive(RedriveArgs),
     Replay(ReplayArgs),
@@ -150,6 +151,19 @@ struct MailArgs {
     #[arg(long)]
     sent: bool,
     /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Follow an order over the WebSocket API and print each change until it has ended.
+///
+/// Uses the client library in clients/realtime-js and needs Node.js 20.10 or later.
+#[derive(Debug, Args)]
+struct WatchArgs {
+    /// The order
+    #[arg(value_name = "ORDER")]
+    order: Uuid,
+    /// Print each change as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -381,6 +395,7 @@ fn main() -> ExitCode {
         Command::Repeat(arguments) => commands::repeat::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Chaos(arguments) => commands::chaos::run(&arguments),
+        Command::Watch(arguments) => commands::watch::run(&arguments),
         Command::Token(arguments) => commands::token::run(&arguments),
         Command::Keys(KeysArgs { command: None }) => commands::keys::run(),
         Command::Keys(KeysArgs {

@@ -198,6 +198,7 @@ pub fn core_api_env(addresses: &Addresses) -> Vec<(String, String)> {
         ("AUTH_ISSUER", addresses.gateway_url()),
         // Customers follow a link without the proxies, which do not keep the signed host.
         ("RECEIPT_LINK_ENDPOINT", addresses.aws_endpoint_url()),
+        ("WS_API_URL", addresses.websocket_api_url()),
         // There is no load balancer that needs time to notice the shutdown.
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));

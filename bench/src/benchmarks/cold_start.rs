@@ -163,6 +163,10 @@ fn function_environment(context: &Context) -> anyhow::Result<Vec<(&'static str, 
             ("PAYMENT_API_KEY_SECRET", "ecommerce/payment-api-key"),
             ("PAYMENT_RETURN_URL", "https://shop.test/payment"),
             ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
+            (
+                "STATUS_PUSH_QUEUE_URL",
+                "http://sqs.ap-northeast-1.amazonaws.com/000000000000/status-push-queue",
+            ),
         ]
         .map(|(name, value)| (name, value.to_owned())),
     );

@@ -69,6 +69,14 @@ pub struct Config {
     #[arg(long, env = "RECEIPT_LINK_ENDPOINT")]
     pub receipt_link_endpoint: Option<Url>,
 
+    /// The DynamoDB table of the connections and tickets of the WebSocket API
+    #[arg(long, env = "CONNECTIONS_TABLE", default_value = "ecommerce-connections")]
+    pub connections_table: String,
+
+    /// The URL of the WebSocket API: the output `WebSocketApiUrl` of the SAM template
+    #[arg(long, env = "WS_API_URL")]
+    pub websocket_api_url: Url,
+
     /// The EventBridge bus that events are published to
     #[arg(long, env = "EVENT_BUS", default_value = "ecommerce-event-bus")]
     pub event_bus: String,

@@ -11,13 +11,14 @@ use std::{
 use anyhow::Context;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use clap::Parser;
+use connections::ConnectionsTable;
 use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::{self, Catalog, SeedProduct},
     config::{Config, RolePasswords},
     dynamodb,
-    http::{self, AppState},
+    http::{self, AppState, Realtime},
     jwks_refresh::JwksRefresher,
     order_service::OrderService,
     origin_secrets,
@@ -209,6 +210,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
     let mail_suppressions =
         MailSuppressions::new(dynamodb.clone(), config.mail_suppressions_table, clock.clone());
+    let realtime = Realtime {
+        table: ConnectionsTable::new(dynamodb.clone(), config.connections_table, clock.clone()),
+        websocket_api_url: config.websocket_api_url,
+    };
     let orders = Orders::new(dynamodb, tables, clock.clone());
     let (product_relay, product_events) = Relay::new(
         CatalogOutbox::new(pool.clone()),
@@ -263,6 +268,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         rate_limiter,
         receipts,
         orders,
+        realtime,
         trusted_proxies: TrustedProxies::new(config.trusted_proxies, config.client_ip_header)
             .with_cloudfront(origin_secrets.clone()),
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),

@@ -28,7 +28,7 @@ mod store;
 
 pub use erasure::AnonymiseError;
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
-pub use model::{Claim, NewOrder, Order, OrderItem, Page, Payment, StatusChange};
+pub use model::{Claim, HistoryEntry, NewOrder, Order, OrderChange, OrderItem, Page, Payment, PaymentStep};
 pub use open_orders::{MAX_RESTARTS, OPEN_ORDERS_INDEX, OpenOrders};
 pub use payment_issues::PaymentIssue;
 pub use store::{Orders, Tables};

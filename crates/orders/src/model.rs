@@ -41,11 +41,37 @@ impl OrderItem {
     }
 }
 
-/// Entry of an order's status history.
+/// Entry of an order's history. Its position, counted from 1, is its sequence number: entries are only
+/// appended, so the number of an entry never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusChange {
-    pub status: OrderStatus,
+pub struct HistoryEntry {
     pub at: Timestamp,
+    #[serde(flatten)]
+    pub change: OrderChange,
+}
+
+/// A change of an order of which its customer learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderChange {
+    /// The order got this status.
+    Status(OrderStatus),
+    /// The payment changed, and the status did not.
+    Payment(PaymentStep),
+}
+
+/// A step of an order's payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStep {
+    /// The customer must act before the payment is charged, for example authenticate with the bank.
+    ActionRequired,
+    /// The customer has returned from the action, or the payment provider knows its result.
+    ActionCompleted,
+    /// The customer has cancelled the order instead of completing the action.
+    CancellationRequested,
+    Captured,
+    Refunded,
 }
 
 /// Known state of an order's payment.
@@ -79,8 +105,8 @@ pub struct Order {
     pub created_at: Timestamp,
     /// Time of the last change of status or payment.
     pub updated_at: Timestamp,
-    /// All statuses, oldest first.
-    pub history: Vec<StatusChange>,
+    /// All statuses and steps of the payment, oldest first.
+    pub history: Vec<HistoryEntry>,
     /// Set if the order failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<FailureReason>,
@@ -198,9 +224,9 @@ impl Order {
             contact_email: new.contact_email.clone(),
             created_at: at,
             updated_at: at,
-            history: vec![StatusChange {
-                status: OrderStatus::Pending,
+            history: vec![HistoryEntry {
                 at,
+                change: OrderChange::Status(OrderStatus::Pending),
             }],
             reason: None,
             payment_id: None,
@@ -238,6 +264,27 @@ impl Order {
         self
     }
 
+    /// All statuses with the times at which the order got them, oldest first.
+    pub fn status_history(&self) -> impl Iterator<Item = (OrderStatus, Timestamp)> {
+        self.history.iter().filter_map(|entry| match entry.change {
+            OrderChange::Status(status) => Some((status, entry.at)),
+            OrderChange::Payment(_) => None,
+        })
+    }
+
+    /// The sequence number of the newest entry of the history.
+    #[must_use]
+    pub fn sequence(&self) -> u32 {
+        u32::try_from(self.history.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The entries of the history that are newer than `sequence`, with their sequence numbers, oldest first.
+    pub fn history_after(&self, sequence: u32) -> impl Iterator<Item = (u32, &HistoryEntry)> {
+        (1..)
+            .zip(&self.history)
+            .filter(move |(number, _)| *number > sequence)
+    }
+
     /// The total price. Fails when the stored amount is out of range.
     pub fn total(&self) -> Result<Money, MoneyError> {
         Money::new(self.total_amount, self.currency)
@@ -253,8 +300,8 @@ impl Order {
     /// When the order reached its final status `completed`.
     #[must_use]
     pub fn completed_at(&self) -> Option<Timestamp> {
-        let completed = |change: &&StatusChange| change.status == OrderStatus::Completed;
-        self.history.iter().find(completed).map(|change| change.at)
+        let mut statuses = self.status_history();
+        statuses.find_map(|(status, at)| (status == OrderStatus::Completed).then_some(at))
     }
 
     /// Total quantity per product over all lines, sorted by product id.

@@ -10,7 +10,7 @@ use domain::{OrderId, OrderStatus, PaymentAction, PaymentId, Timestamp, UserId};
 use events::{Envelope, OutboxEvent, order::PaymentActionCompleted};
 
 use crate::{
-    CancelError, ClaimError, Order, Orders, Payment, StoreError,
+    CancelError, ClaimError, Order, Orders, Payment, PaymentStep, StoreError,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -48,7 +48,7 @@ impl Orders {
         if expires_at <= at {
             return Err(ClaimError::ActionExpired);
         }
-        let update = OrderUpdate::for_order(user_id, order_id)
+        let mut update = OrderUpdate::for_order(user_id, order_id)
             .require_status(&[OrderStatus::Processing])
             .require_eq("payment_closed", false)
             .require_eq("payment_id", payment_id)
@@ -56,6 +56,10 @@ impl Orders {
             .set("payment_action", action)
             .set("waits_until", expires_at)
             .set_if_absent("payment_action_expires_at", expires_at);
+        // A repetition of this call is no new step for the customer.
+        if order.payment_action.as_ref() != Some(action) {
+            update = update.record_payment_step(PaymentStep::ActionRequired, at);
+        }
         match self.try_write((user_id, order_id), update, None).await? {
             WriteOutcome::Applied => Ok(()),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
@@ -69,7 +73,7 @@ impl Orders {
     /// count towards the order's restart limit. Returns `None` if the order does not wait, or no longer as
     /// `order` was read.
     pub async fn complete_payment_action(&self, order: &Order) -> Result<Option<OutboxEvent>, StoreError> {
-        let (update, event) = self.continue_saga(order);
+        let (update, event) = self.continue_saga(order, PaymentStep::ActionCompleted);
         let key = (order.user_id, order.order_id);
         match self.try_write(key, update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
@@ -86,7 +90,7 @@ impl Orders {
         let key = (order.user_id, order.order_id);
         // Each repetition follows a change that another caller has made.
         while order.awaits_payment_action() {
-            let (update, event) = self.continue_saga(&order);
+            let (update, event) = self.continue_saga(&order, PaymentStep::CancellationRequested);
             let update = update
                 .set("payment_closed", true)
                 .set("cancellation_requested", true);
@@ -105,9 +109,9 @@ impl Orders {
         }
     }
 
-    /// The update that ends the wait for the customer and counts the next execution, and the event that
-    /// starts it.
-    fn continue_saga(&self, order: &Order) -> (OrderUpdate, OutboxEvent) {
+    /// The update that ends the wait for the customer with `step` and counts the next execution, and the
+    /// event that starts it.
+    fn continue_saga(&self, order: &Order, step: PaymentStep) -> (OrderUpdate, OutboxEvent) {
         let at = self.clock.now();
         let restarts = order.restarts + 1;
         let data = PaymentActionCompleted {
@@ -123,6 +127,7 @@ impl Orders {
             .set("restarts", restarts)
             .set("restart_limit", order.restart_limit() + 1)
             .set("restarted_at", at)
+            .record_payment_step(step, at)
             .end_wait();
         (update, event)
     }

@@ -9,7 +9,7 @@ use events::{
 };
 
 use crate::{
-    Claim, ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, StoreError,
+    Claim, ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, PaymentStep, StoreError,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -79,6 +79,7 @@ impl Orders {
             .require_status(&[OrderStatus::Processing])
             .set("payment", Payment::Captured)
             .set("updated_at", at)
+            .record_payment_step(PaymentStep::Captured, at)
             .end_wait();
         match self.try_write((user_id, order_id), update, Some(&event)).await? {
             WriteOutcome::Applied => Ok(Some(event)),
@@ -146,7 +147,8 @@ impl Orders {
                 .require_ne("payment", Payment::Refunded)
                 .set("payment", Payment::Refunded)
                 .set("refunded_after_end", after_end)
-                .set("updated_at", at);
+                .set("updated_at", at)
+                .record_payment_step(PaymentStep::Refunded, at);
             match self.try_write((user_id, order_id), update, Some(&event)).await? {
                 WriteOutcome::Applied => return Ok(Some(event)),
                 WriteOutcome::Rejected(order) if order.status.is_final() => {}

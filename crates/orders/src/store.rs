@@ -9,7 +9,7 @@ use event_publishing::DynamoOutbox;
 use events::OutboxEvent;
 use serde::Serialize;
 
-use crate::{Order, StatusChange, StoreError, error::WriteRejection};
+use crate::{HistoryEntry, Order, OrderChange, PaymentStep, StoreError, error::WriteRejection};
 
 /// Maximum attempts of a write that conflicts with another transaction.
 const MAX_CONFLICT_ATTEMPTS: u32 = 5;
@@ -134,22 +134,30 @@ impl OrderUpdate {
     /// Sets the status, requiring one of its predecessors. A final status removes the order from the
     /// open-orders index.
     pub(crate) fn transition_to(self, next: OrderStatus, at: Timestamp) -> Self {
-        let entry = [StatusChange { status: next, at }];
         let mut update = self
             .require_status(next.predecessors())
             .set("status", next)
-            .set("updated_at", at);
-        update.names.push(("#history".to_owned(), "history".to_owned()));
-        update
-            .values
-            .push((":history".to_owned(), serde_dynamo::to_attribute_value(entry)));
-        update
-            .assignments
-            .push("#history = list_append(#history, :history)".to_owned());
+            .set("updated_at", at)
+            .append_to_history(OrderChange::Status(next), at);
         if next.is_final() {
             update = update.remove("open");
         }
         update
+    }
+
+    /// Adds a step of the payment to the history.
+    pub(crate) fn record_payment_step(self, step: PaymentStep, at: Timestamp) -> Self {
+        self.append_to_history(OrderChange::Payment(step), at)
+    }
+
+    fn append_to_history(mut self, change: OrderChange, at: Timestamp) -> Self {
+        let entry = [HistoryEntry { at, change }];
+        self.names.push(("#history".to_owned(), "history".to_owned()));
+        self.values
+            .push((":history".to_owned(), serde_dynamo::to_attribute_value(entry)));
+        self.assignments
+            .push("#history = list_append(#history, :history)".to_owned());
+        self
     }
 
     /// Requires the order to have one of these statuses.

@@ -3,7 +3,10 @@
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
 use event_publishing::AccountOutbox;
-use events::{Envelope, EventContext, OutboxEvent, TraceParent, user::UserRegistered};
+use events::{
+    Envelope, EventContext, OutboxEvent, TraceParent,
+    user::{UserRegistered, UserTokensRevoked},
+};
 use sqlx::{PgConnection, error::UnexpectedNullError};
 use tokens::Role;
 use uuid::Uuid;
@@ -212,7 +215,8 @@ impl Users {
         Ok(updated.rows_affected() == 1)
     }
 
-    /// Replaces the password hash and rejects all tokens that were issued before.
+    /// Replaces the password hash and rejects all tokens that were issued before. The transaction also writes
+    /// the `UserTokensRevoked` event.
     ///
     /// `verified_email` is the address that the password reset link was sent to: following the link verifies
     /// it. Returns `false` when the account does not exist, or when `verified_email` is no longer its
@@ -224,6 +228,8 @@ impl Users {
         verified_email: Option<&str>,
     ) -> Result<bool, sqlx::Error> {
         let now = self.now();
+        let mut transaction = self.pool.begin().await?;
+        let valid_from = next_millisecond(now);
         let updated = sqlx::query!(
             "UPDATE accounts.users
              SET password_hash = $2, tokens_valid_from = $5, updated_at = $4,
@@ -234,29 +240,38 @@ impl Users {
             password_hash,
             verified_email,
             now,
-            next_millisecond(now),
+            valid_from,
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(updated.rows_affected() == 1)
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        enqueue_tokens_revoked(&mut transaction, user_id, valid_from, now).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// Signs the user out on all devices: the account rejects all tokens that were issued before.
+    /// Signs the user out on all devices: the account rejects all tokens that were issued before. The
+    /// transaction also writes the `UserTokensRevoked` event.
     pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), sqlx::Error> {
-        let valid_from = next_millisecond(self.now());
+        let now = self.now();
+        let valid_from = next_millisecond(now);
+        let mut transaction = self.pool.begin().await?;
         sqlx::query!(
             "UPDATE accounts.users SET tokens_valid_from = GREATEST(tokens_valid_from, $2) WHERE id = $1",
             user_id.0,
             valid_from,
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        enqueue_tokens_revoked(&mut transaction, user_id, valid_from, now).await?;
+        transaction.commit().await
     }
 }
 
 /// Token issue times have millisecond precision, so tokens of the current millisecond are rejected as well.
-fn next_millisecond(now: Timestamp) -> Timestamp {
+pub(crate) fn next_millisecond(now: Timestamp) -> Timestamp {
     now + TimeDelta::milliseconds(1)
 }
 
@@ -286,6 +301,27 @@ async fn find_credentials(
         })
     })
     .transpose()
+}
+
+/// Adds the `UserTokensRevoked` event to the outbox. Consumers such as the realtime API end what the user's
+/// tokens have opened.
+pub(crate) async fn enqueue_tokens_revoked(
+    connection: &mut PgConnection,
+    user_id: UserId,
+    tokens_valid_from: Timestamp,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let context = EventContext {
+        correlation_id: user_id.0,
+        causation_id: None,
+        traceparent: TraceParent::root(now),
+    };
+    let data = UserTokensRevoked {
+        user_id,
+        tokens_valid_from,
+    };
+    let event = OutboxEvent::from(&Envelope::new(data, now, context));
+    AccountOutbox::enqueue(connection, &[event], now).await
 }
 
 fn user_registered_event(user_id: UserId, registered_at: Timestamp, traceparent: TraceParent) -> OutboxEvent {

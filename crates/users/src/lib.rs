@@ -23,7 +23,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditPage, NewAuditEntry};
 pub use identities::{Identity, Provider, UnknownProvider};
 pub use profile::{Language, LinkedIdentity, Preferences, Profile, ProfileError};
 pub use role::UnknownRole;
-pub use token_validity::AccountStatus;
+pub use token_validity::{AccountStatus, token_issued_at};
 pub use validation::{DisplayName, EmailAddress, InvalidDisplayName, InvalidEmailAddress};
 
 /// The repository of user accounts. Clones share the connection pool.

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{NewAuditEntry, User, Users, audit, role::parse_role};
+use crate::{
+    NewAuditEntry, User, Users,
+    accounts::{enqueue_tokens_revoked, next_millisecond},
+    audit,
+    role::parse_role,
+};
 
 /// Notification preferences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +181,8 @@ impl Users {
         .await
     }
 
-    /// Deletes the personal data of an account and writes `entry` in the same transaction.
+    /// Deletes the personal data of an account. The same transaction writes `entry` and the event
+    /// `UserTokensRevoked`.
     ///
     /// The e-mail address becomes free, and the account accepts neither sign-ins nor tokens any more. The row
     /// stays because orders reference it. Returns `false` when the account does not exist or was deleted
@@ -210,6 +216,7 @@ impl Users {
         .execute(&mut *transaction)
         .await?;
         audit::insert(&mut transaction, entry, now).await?;
+        enqueue_tokens_revoked(&mut transaction, user_id, next_millisecond(now), now).await?;
         transaction.commit().await?;
         Ok(true)
     }

@@ -24,17 +24,18 @@ impl AccountStatus {
     /// password may change within one.
     #[must_use]
     pub fn accepts_token(&self, claims: &Claims) -> bool {
-        let issued_at = claims
-            .jti
-            .parse::<Uuid>()
-            .ok()
-            .and_then(|id| id.get_timestamp())
-            .map(|timestamp| timestamp.to_unix())
-            .and_then(|(seconds, nanos)| Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos));
-        issued_at.is_some_and(|issued_at| {
+        token_issued_at(claims).is_some_and(|issued_at| {
             issued_at.timestamp_millis() >= self.tokens_valid_from.timestamp_millis()
         })
     }
+}
+
+/// When the token was issued, with a precision of a millisecond. `None` if the token's id is no UUIDv7.
+#[must_use]
+pub fn token_issued_at(claims: &Claims) -> Option<Timestamp> {
+    let id: Uuid = claims.jti.parse().ok()?;
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos)
 }
 
 impl Users {

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api_client;
+mod asyncapi;
 mod auth_client;
 pub mod aws;
 pub mod mail_feedback;
 pub mod test_users;
+mod websocket_client;
 
 use std::{env, fs, future::Future, path::PathBuf, time::Duration};
 
@@ -26,6 +28,7 @@ use users::Users;
 
 pub use auth_client::{Session, TestUser};
 pub use test_users::ApiCaller;
+pub use websocket_client::{Received, WebSocketClient};
 
 /// The timeout of [`eventually`]. An order takes about a second on an idle machine, and much longer on a busy
 /// one.

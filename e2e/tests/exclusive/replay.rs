@@ -28,11 +28,12 @@ const STOCK_QUERIES: [&str; 4] = [
 ];
 
 /// The queues whose consumers act on events.
-const WORK_QUEUES: [&str; 4] = [
+const WORK_QUEUES: [&str; 5] = [
     "order-processing-queue",
     "stock-update-queue",
     "notification-queue",
     "receipt-queue",
+    "status-push-queue",
 ];
 
 /// The state that events can change.

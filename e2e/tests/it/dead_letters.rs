@@ -68,6 +68,11 @@ async fn notification_queue_moves_malformed_messages_to_dlq() {
 }
 
 #[tokio::test]
+async fn status_push_queue_moves_malformed_messages_to_dlq() {
+    assert_moves_to_dlq("status-push-queue").await;
+}
+
+#[tokio::test]
 async fn dead_letter_messages_are_copied_to_a_table() {
     let system = TestSystem::shared();
     let message = format!("not JSON, to be copied at {}", system.now());

@@ -9,7 +9,7 @@ use secrets::{InvalidSecret, MAX_AGE, Secret, SecretError};
 use uuid::Uuid;
 
 use crate::{
-    OutboxPublisher,
+    OutboxPublisher, StatusPush,
     payments::{rotating_key::RotatingKey, stripe::Stripe},
 };
 
@@ -51,6 +51,12 @@ pub(crate) fn outbox_publisher(
     let event_bus: String = context.environment.required("EVENT_BUS")?;
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&context.aws), event_bus);
     Ok(OutboxPublisher::new(orders.outbox().clone(), publisher))
+}
+
+/// The requests to `status-push`, whose queue is `STATUS_PUSH_QUEUE_URL`.
+pub(crate) fn status_push(context: &FunctionContext) -> Result<StatusPush, EnvironmentError> {
+    let queue_url = context.environment.required("STATUS_PUSH_QUEUE_URL")?;
+    Ok(StatusPush::new(aws_sdk_sqs::Client::new(&context.aws), queue_url))
 }
 
 /// The payment provider at `PAYMENT_API_URL`, with the API key from the secret `PAYMENT_API_KEY_SECRET`.

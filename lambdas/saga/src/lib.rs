@@ -58,10 +58,12 @@ pub mod release_stock;
 pub mod reserve_stock;
 pub mod send_notification;
 mod state;
+mod status_push;
 mod stock_client;
 pub mod update_stock;
 
 pub use error::StepError;
 pub use outbox_publisher::OutboxPublisher;
 pub use state::{CaughtError, CreatedPayment, LineItem, OrderOutcome, SagaState};
+pub use status_push::StatusPush;
 pub use stock_client::{Reservation, StockClient};

@@ -28,7 +28,7 @@ use reqwest::Url;
 use serde::Serialize;
 
 use crate::{
-    OutboxPublisher, SagaState, StepError, bootstrap,
+    OutboxPublisher, SagaState, StatusPush, StepError, bootstrap,
     create_payment::create_payment,
     payments::{Confirmation, PaymentProvider},
     state::step_handler,
@@ -67,6 +67,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         bootstrap::payment_provider(&context)
     )?;
     let publisher = bootstrap::outbox_publisher(&context, &orders)?;
+    let status_push = bootstrap::status_push(&context)?;
     let provider = Arc::new(provider);
     let time_limit_seconds: u32 = context.environment.required("PAYMENT_ACTION_TIMEOUT_SECONDS")?;
     let actions = ActionSettings {
@@ -75,8 +76,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     };
     Ok(step_handler(move |state| {
         let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
-        let actions = actions.clone();
-        async move { process_payment(&orders, &*provider, &publisher, &actions, &state).await }
+        let (status_push, actions) = (status_push.clone(), actions.clone());
+        async move { process_payment(&orders, &*provider, &publisher, &status_push, &actions, &state).await }
     }))
 }
 
@@ -86,6 +87,7 @@ pub async fn process_payment(
     orders: &Orders,
     provider: &dyn PaymentProvider,
     publisher: &OutboxPublisher,
+    status_push: &StatusPush,
     actions: &ActionSettings,
     state: &SagaState,
 ) -> Result<PaymentOutcome, StepError> {
@@ -99,30 +101,37 @@ pub async fn process_payment(
         payment_id,
         is_repeated,
     } = orders.claim_for_payment(user_id, order_id, &candidate).await?;
-    // A second confirmation would start the customer's action again.
-    let earlier = match is_repeated {
-        true => provider.find_confirmation(&payment_id).await?,
-        false => None,
-    };
-    let confirmation = match earlier {
-        Some(confirmation) => confirmation,
-        None => {
-            let mut return_url = actions.return_url.clone();
-            return_url
-                .query_pairs_mut()
-                .append_pair("order_id", &order_id.to_string());
-            provider
-                .confirm(order_id, &payment_id, return_url.as_str())
-                .await?
+    let confirm = async {
+        // A second confirmation would start the customer's action again.
+        let earlier = match is_repeated {
+            true => provider.find_confirmation(&payment_id).await?,
+            false => None,
+        };
+        match earlier {
+            Some(confirmation) => Ok(confirmation),
+            None => {
+                let mut return_url = actions.return_url.clone();
+                return_url
+                    .query_pairs_mut()
+                    .append_pair("order_id", &order_id.to_string());
+                provider.confirm(order_id, &payment_id, return_url.as_str()).await
+            }
         }
     };
+    // The customer sees the claim while the payment is being confirmed. A repetition of the step requests the
+    // push again: the first one may have ended before its request.
+    let (confirmation, ()) = tokio::join!(confirm, status_push.request(state));
+    let confirmation = confirmation?;
     if let Confirmation::ActionRequired(action) = confirmation {
         orders
             .await_payment_action(user_id, order_id, &payment_id, &action, actions.time_limit)
             .await?;
         // A customer who completed the action before this write found no awaited action to end.
-        let present = provider.find_confirmation(&payment_id).await?;
-        if present != Some(Confirmation::Charged) {
+        let (present, ()) = tokio::join!(
+            provider.find_confirmation(&payment_id),
+            status_push.request(state)
+        );
+        if present? != Some(Confirmation::Charged) {
             return Ok(PaymentOutcome {
                 payment_id,
                 status: OutcomeStatus::ActionRequired,

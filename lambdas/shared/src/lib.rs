@@ -6,6 +6,7 @@
 //! - [`sqs`]: handles a batch of SQS messages and reports the failed ones (partial batch response).
 //! - [`FunctionError`]: an error with a stable name that a state machine can match.
 //! - [`trace_context`]: adds the trace of an event to the log lines about it.
+//! - [`client_network`]: the network of a client's address, by which limits count.
 //! - [`Environment`]: typed configuration from environment variables.
 //! - `testing` (feature of the same name): runs a function's executable like Lambda does.
 //!
@@ -44,6 +45,7 @@
 #![warn(missing_docs)]
 
 mod catch_panic;
+mod client_network;
 mod environment;
 mod error;
 mod function_registry;
@@ -54,6 +56,7 @@ pub mod sqs;
 pub mod testing;
 pub mod trace_context;
 
+pub use client_network::client_network;
 pub use environment::{Environment, EnvironmentError};
 pub use error::{FunctionError, InvocationFailure};
 pub use function_registry::{FunctionContext, FunctionRegistry, InitError};

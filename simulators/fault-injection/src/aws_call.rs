@@ -83,6 +83,11 @@ fn required_rights(operation: &str, body: &Value) -> Option<Vec<(String, Option<
         let right = |resource| ("ses:SendEmail".to_owned(), Some(resource));
         return Some(resources.map(right).collect());
     }
+    if let Some((method, path)) = operation.split_once(" /_aws/execute-api/") {
+        let (stage, _) = path.split_once("/@connections/")?;
+        let resource = format!("{stage}/{method}/@connections/id");
+        return Some(one("execute-api:ManageConnections", resource));
+    }
     let (service, name) = operation.split_once('.')?;
     Some(match (service, name) {
         ("DynamoDB", "TransactWriteItems") => {
@@ -203,6 +208,12 @@ mod tests {
                 json!({"FromEmailAddress": "orders@matsuri.example"}),
                 "ses:SendEmail",
                 "arn:aws:ses:ap-northeast-1:000000000000:identity/orders@matsuri.example",
+            ),
+            (
+                "POST /_aws/execute-api/matsuri-realtime/live/@connections/{id}",
+                json!({"type": "PONG"}),
+                "execute-api:ManageConnections",
+                "arn:aws:execute-api:ap-northeast-1:000000000000:matsuri-realtime/live/POST/@connections/id",
             ),
             ("kms.Decrypt", json!({}), "kms.Decrypt", "*"),
         ] {

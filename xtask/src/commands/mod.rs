@@ -16,3 +16,4 @@ pub mod status;
 pub mod test;
 pub mod token;
 pub mod up;
+pub mod watch;

@@ -73,6 +73,15 @@ pub fn for_user(
     key.sign(&claims)
 }
 
+/// Returns a customer's token for an account that exists, which stays as it is.
+///
+/// # Errors
+/// When there are no keys yet.
+pub fn for_existing_user(instance: &Instance, addresses: &Addresses, user: &str) -> Result<String> {
+    let key = UserTokenKey::load_active(instance)?;
+    key.sign(&claims(&addresses.gateway_url(), user, "customer"))
+}
+
 /// Returns a service token. xtask uses one itself to call stock-service.
 ///
 /// # Errors

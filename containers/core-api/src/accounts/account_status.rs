@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::UserId;
+use domain::{Timestamp, UserId};
 use moka::future::Cache;
 use tokens::{Claims, Permission, Role};
 use users::{AccountStatus, Preferences, Users};
@@ -35,6 +35,8 @@ pub struct AuthenticatedUser {
     pub preferences: Preferences,
     /// Whether the account's e-mail address is verified.
     pub email_verified: bool,
+    /// When the access token was issued.
+    pub token_issued_at: Timestamp,
 }
 
 /// Why a correctly signed token does not authenticate a user.
@@ -64,13 +66,14 @@ impl AccountStatusCache {
             .map_err(|_| AuthenticationError::TokenRevoked)?;
         // Concurrent requests of the same user share one query.
         let status = self.cache.try_get_with(id, self.users.account_status(id)).await?;
-        match status {
-            Some(status) if status.accepts_token(&claims) => Ok(AuthenticatedUser {
+        match (status, users::token_issued_at(&claims)) {
+            (Some(status), Some(token_issued_at)) if status.accepts_token(&claims) => Ok(AuthenticatedUser {
                 id,
                 role: status.role,
                 email: claims.email,
                 preferences: status.preferences,
                 email_verified: status.email_verified,
+                token_issued_at,
             }),
             _ => Err(AuthenticationError::TokenRevoked),
         }

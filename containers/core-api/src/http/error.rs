@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use connections::ConnectionsError;
 use domain::ProductId;
 use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
@@ -53,6 +54,8 @@ pub enum ApiError {
     MailSuppressions(#[from] mail_suppressions::StoreError),
     #[error(transparent)]
     Cart(#[from] CartError),
+    #[error(transparent)]
+    Connections(#[from] ConnectionsError),
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
@@ -227,6 +230,8 @@ impl From<ApiError> for Problem {
                 store_unavailable(&error)
             }
             ApiError::MailSuppressions(error) => Self::internal(&error),
+            ApiError::Connections(error @ ConnectionsError::Request(_)) => store_unavailable(&error),
+            ApiError::Connections(error @ ConnectionsError::InvalidItem(_)) => Self::internal(&error),
             ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
                 cart_problem(error)
             }

@@ -32,13 +32,13 @@ use crate::{
     rate_limit::RateLimiter, receipts::Receipts, unsubscribe_links::UnsubscribeLinks,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, unsubscribe};
+use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, realtime, unsubscribe};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
 };
 
-pub use self::{extractors::IdempotencyKey, product_patch::ProductPatch};
+pub use self::{extractors::IdempotencyKey, handlers::realtime::Realtime, product_patch::ProductPatch};
 
 /// The services and stores that the handlers use.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pub struct AppState {
     pub rate_limiter: RateLimiter,
     pub receipts: Receipts,
     pub orders: Orders,
+    pub realtime: Realtime,
     /// The proxies whose forwarded client IP is trusted.
     pub trusted_proxies: TrustedProxies,
     /// If set, requests without one of these secrets are refused: they did not come through CloudFront.
@@ -90,6 +91,7 @@ impl_from_ref!(
     mail_suppressions: MailSuppressions,
     order_service: OrderService,
     orders: Orders,
+    realtime: Realtime,
     receipts: Receipts,
     trusted_proxies: TrustedProxies,
     account_status: AccountStatusCache,
@@ -164,6 +166,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         .routes(routes!(orders::read_receipt))
         .routes(routes!(orders::cancel_order))
         .routes(routes!(orders::return_from_payment_action))
+        .routes(routes!(realtime::issue_ticket))
         .routes(routes!(carts::read_cart))
         .routes(routes!(carts::put_item, carts::remove_item))
         .routes(routes!(carts::checkout))

@@ -60,6 +60,14 @@ pub static ORDERS: Policy = Policy {
     keyed_by: KeyedBy::User,
 };
 
+/// Tickets of the WebSocket API. A client asks for one per connection.
+pub static REALTIME_TICKETS: Policy = Policy {
+    name: "realtime-tickets",
+    requests: 30,
+    window: MINUTE,
+    keyed_by: KeyedBy::User,
+};
+
 /// The caller's account and addresses, and reads of the caller's orders and receipts.
 pub static ACCOUNT: Policy = Policy {
     name: "account",
@@ -101,11 +109,12 @@ pub static UNAUTHENTICATED: Policy = Policy {
 };
 
 /// All policies.
-pub static POLICIES: [&Policy; 9] = [
+pub static POLICIES: [&Policy; 10] = [
     &CATALOG,
     &ANONYMOUS_CARTS,
     &CARTS,
     &ORDERS,
+    &REALTIME_TICKETS,
     &ACCOUNT,
     &DATA_EXPORT,
     &ADMINISTRATION,
@@ -150,6 +159,7 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
         | "/v1/orders/{id}/cancel"
         | "/v1/orders/{id}/payment-action/return"
         | "/v1/cart/checkout" => &ORDERS,
+        "/v1/realtime/ticket" => &REALTIME_TICKETS,
         "/v1/me/export" => &DATA_EXPORT,
         "/v1/me" | "/v1/me/addresses" | "/v1/me/addresses/{id}" => &ACCOUNT,
         "/v1/products" | "/v1/products/{id}" => &ADMINISTRATION,

@@ -129,6 +129,7 @@ fn roles_of_every_route() {
     DELETE /v1/products/{id}                 admin
     GET /v1/products/{id}                    anyone
     PATCH /v1/products/{id}                  admin
+    POST /v1/realtime/ticket                 customer support admin
     GET /v1/unsubscribe                      anyone
     POST /v1/unsubscribe                     anyone
     GET /v1/users                            support admin

@@ -31,6 +31,7 @@ mod process;
 mod product_listing;
 mod products;
 mod rate_limit;
+mod realtime;
 mod receipts;
 mod redis_server;
 mod response_cache;

@@ -51,6 +51,7 @@ impl CoreApiProcess {
                 ("SHUTDOWN_DRAIN_SECONDS", "3"),
             ])
             .envs([("AUTH_ISSUER", ISSUER), ("AUTH_AUDIENCE", AUDIENCE)])
+            .env("WS_API_URL", "ws://127.0.0.1:1/live")
             .env("AUTH_JWKS_URL", &issuer.jwks_url)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())

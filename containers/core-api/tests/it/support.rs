@@ -7,12 +7,13 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
+use connections::ConnectionsTable;
 use core_api::{
     accounts::AccountStatusCache,
     carts::Carts,
     catalog::Catalog,
     dynamodb,
-    http::{self, AppState},
+    http::{self, AppState, Realtime},
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
     rate_limit::RateLimiter,
@@ -53,6 +54,7 @@ pub struct TestApp {
     pub mail_suppressions: MailSuppressions,
     /// Its bucket is [`RECEIPTS_BUCKET`].
     pub receipts: ReceiptStore,
+    pub connections: ConnectionsTable,
     pub sessions_table: String,
     pub dynamodb: Client,
     outbox_table: String,
@@ -131,6 +133,15 @@ impl TestApp {
         let tables = create_order_tables(&dynamodb, &clock).await;
         let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
         let sessions_table = create_sessions_table(&dynamodb, &clock).await;
+        let realtime = Realtime {
+            table: ConnectionsTable::new(
+                app_dynamodb.clone(),
+                create_connections_table(&dynamodb, &clock).await,
+                clock.clone(),
+            ),
+            websocket_api_url: "wss://realtime.test/live".parse().unwrap(),
+        };
+        let connections = realtime.table.clone();
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
         let suppressions_table = format!("mail-suppressions-{}", uuid_v7(clock.now()));
         create_table(&dynamodb, &suppressions_table, &["address_digest"]).await;
@@ -162,6 +173,7 @@ impl TestApp {
             rate_limiter,
             receipts: Receipts::new(orders.clone(), receipts.clone(), clock.clone()),
             orders: orders.clone(),
+            realtime,
             trusted_proxies,
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
@@ -188,6 +200,7 @@ impl TestApp {
             carts,
             mail_suppressions,
             receipts,
+            connections,
             sessions_table,
             dynamodb,
             outbox_table,
@@ -435,6 +448,13 @@ pub async fn create_order_tables(client: &Client, clock: &Clock) -> Tables {
 pub async fn create_sessions_table(client: &Client, clock: &Clock) -> String {
     let name = format!("sessions-{}", uuid_v7(clock.now()));
     create_table(client, &name, &["session_id"]).await;
+    name
+}
+
+/// Creates a table of WebSocket tickets, without the indexes of connections.
+async fn create_connections_table(client: &Client, clock: &Clock) -> String {
+    let name = format!("connections-{}", uuid_v7(clock.now()));
+    create_table(client, &name, &["connection_id"]).await;
     name
 }
 

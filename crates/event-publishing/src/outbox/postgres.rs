@@ -3,6 +3,7 @@
 use std::num::TryFromIntError;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use domain::{EventId, Timestamp};
 use events::OutboxEvent;
 use sqlx::{PgConnection, PgPool};
@@ -13,7 +14,7 @@ use super::{Backlog, Outbox, OutboxEntry, OutboxError, RELAY_DELAY};
 /// Defines the outbox of one owner of data. The owners have tables of their own, so that the role of a
 /// program has rights to its outboxes only. A macro, because `query!` needs the table's name in its text.
 macro_rules! postgres_outbox {
-    ($(#[$doc:meta])* $outbox:ident, $table:literal) => {
+    ($(#[$doc:meta])* $outbox:ident, $table:literal, $relay_delay:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $outbox(PgPool);
@@ -50,7 +51,7 @@ macro_rules! postgres_outbox {
                     &detail_types,
                     &details,
                     &times,
-                    now + RELAY_DELAY,
+                    now + $relay_delay,
                 )
                 .execute(connection)
                 .await?;
@@ -127,18 +128,21 @@ macro_rules! postgres_outbox {
 postgres_outbox!(
     /// Events of products. core-api writes and publishes them.
     CatalogOutbox,
-    "outbox.catalog_events"
+    "outbox.catalog_events",
+    RELAY_DELAY
 );
 postgres_outbox!(
     /// Events of stock. stock-service writes and publishes them.
     InventoryOutbox,
-    "outbox.inventory_events"
+    "outbox.inventory_events",
+    RELAY_DELAY
 );
 postgres_outbox!(
     /// Events of accounts. The auth functions write them, and core-api publishes them, because a function
-    /// runs for one request only.
+    /// runs for one request only. The relay need not leave them time: only its sweeps publish them.
     AccountOutbox,
-    "outbox.account_events"
+    "outbox.account_events",
+    TimeDelta::zero()
 );
 
 impl From<TryFromIntError> for OutboxError {

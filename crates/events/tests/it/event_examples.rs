@@ -197,6 +197,10 @@ pub fn all() -> Vec<EventType> {
             product_id,
             version: 4,
         }),
+        EventType::with_example(UserTokensRevoked {
+            user_id: UserId(id(10)),
+            tokens_valid_from: at(),
+        }),
         EventType::with_example(UserRegistered {
             user_id,
             registered_at: at(),

@@ -88,7 +88,7 @@ async fn each_step_of_an_order_is_applied_once() {
     assert_eq!(context.complete(&placed).await.unwrap(), event);
 
     let order = context.order(&placed).await;
-    let history: Vec<_> = order.history.iter().map(|change| change.status).collect();
+    let history: Vec<_> = order.status_history().map(|(status, _)| status).collect();
     assert_eq!(
         history,
         [

@@ -2,7 +2,7 @@
 //! invariants. The module `races` tests the known conflicting pairs one by one.
 
 use domain::{OrderStatus, PaymentId};
-use orders::{Order, Payment};
+use orders::{Order, OrderChange, Payment, PaymentStep};
 use proptest::{prelude::*, sample::select, test_runner::TestCaseResult};
 use tokio::runtime::Runtime;
 
@@ -72,11 +72,23 @@ impl TestContext {
 
 /// Invariants of an order at any time.
 fn check_invariants(order: &Order) -> TestCaseResult {
-    let statuses: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
+    let statuses: Vec<OrderStatus> = order.status_history().map(|(status, _)| status).collect();
     prop_assert_eq!(
         (statuses[0], statuses[statuses.len() - 1]),
         (OrderStatus::Pending, order.status)
     );
+    let times = |step: PaymentStep| {
+        let entries = order.history.iter();
+        entries
+            .filter(|entry| entry.change == OrderChange::Payment(step))
+            .count()
+    };
+    prop_assert_eq!(
+        times(PaymentStep::Refunded),
+        usize::from(order.payment == Some(Payment::Refunded))
+    );
+    prop_assert!(times(PaymentStep::Captured) <= 1);
+    prop_assert!(order.payment != Some(Payment::Captured) || times(PaymentStep::Captured) == 1);
     for step in statuses.windows(2) {
         prop_assert!(step[0].can_transition_to(step[1]), "{:?}", statuses);
     }

@@ -304,3 +304,51 @@ async fn record_audit_stores_the_entry(pool: PgPool) {
     assert_eq!((action.as_str(), subject), ("login", Some(actor.to_string())));
     assert_eq!(details, json!({"provider": "github"}));
 }
+
+/// Signing out everywhere, a new password and a deletion publish from when on tokens are valid, in the same
+/// transaction.
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn revocations_of_tokens_are_published(pool: PgPool) {
+    let test_clock = TestClock::new();
+    let users = Users::new(pool.clone(), test_clock.clock());
+    let user = register(&users, &new_user_with_password("hanako@example.com")).await;
+    let expected = |published: usize, at: domain::Timestamp| {
+        let valid_from = at + chrono::TimeDelta::milliseconds(1);
+        (
+            published,
+            json!({"user_id": user.id, "tokens_valid_from": valid_from}),
+        )
+    };
+    let published = async || {
+        let mut events = outbox_events(&pool).await;
+        events.retain(|(detail_type, _)| detail_type == "UserTokensRevoked");
+        (events.len(), events.pop().unwrap().1)
+    };
+    test_clock.advance_millis(1_000);
+    users.revoke_tokens(user.id).await.unwrap();
+    assert_eq!(published().await, expected(1, test_clock.now()));
+    test_clock.advance_millis(1_000);
+    assert!(users.change_password(user.id, "another", None).await.unwrap());
+    assert_eq!(published().await, expected(2, test_clock.now()));
+    let unknown_user = UserId(uuid_v7(test_clock.now()));
+    assert!(
+        !users
+            .change_password(unknown_user, "a third", None)
+            .await
+            .unwrap()
+    );
+    assert_eq!(published().await.0, 2);
+    test_clock.advance_millis(1_000);
+    let entry = NewAuditEntry {
+        actor: Some(user.id),
+        action: "account_deleted",
+        subject: None,
+        client_ip: None,
+        trace_id: None,
+        details: json!({}),
+    };
+    assert!(users.delete(user.id, &entry).await.unwrap());
+    assert_eq!(published().await, expected(3, test_clock.now()));
+    assert!(!users.delete(user.id, &entry).await.unwrap());
+    assert_eq!(published().await.0, 3);
+}

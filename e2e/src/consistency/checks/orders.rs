@@ -81,9 +81,8 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
             Invariant::ValidTransitions,
             context.snapshot.orders.iter().map(|order| {
                 let statuses: Vec<&str> = order
-                    .history
-                    .iter()
-                    .map(|change| change.status.as_str())
+                    .status_history()
+                    .map(|(status, _)| status.as_str())
                     .collect();
                 let detail = || {
                     let history = statuses.join(", ");
@@ -127,7 +126,7 @@ fn allows_outcome(authentication: Authentication, order: &Order) -> bool {
 }
 
 fn has_valid_transitions(order: &Order) -> bool {
-    let statuses: Vec<OrderStatus> = order.history.iter().map(|change| change.status).collect();
+    let statuses: Vec<OrderStatus> = order.status_history().map(|(status, _)| status).collect();
     statuses.first() == Some(&OrderStatus::Pending)
         && statuses.last() == Some(&order.status)
         && statuses.windows(2).all(|pair| pair[0].can_transition_to(pair[1]))

@@ -13,7 +13,7 @@ use domain::{
     Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, TaxRate, UserId,
 };
 use events::TraceParent;
-use orders::{Order, OrderItem, Payment as PaymentState, StatusChange};
+use orders::{HistoryEntry, Order, OrderChange, OrderItem, Payment as PaymentState};
 use uuid::Uuid;
 
 use super::{
@@ -71,7 +71,10 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         updated_at: at,
         history: statuses
             .iter()
-            .map(|status| StatusChange { status: *status, at })
+            .map(|status| HistoryEntry {
+                at,
+                change: OrderChange::Status(*status),
+            })
             .collect(),
         reason: (status == OrderStatus::Failed).then_some(FailureReason::InternalError),
         payment_id: payment.map(|_| PaymentId(format!("pi_{number}"))),

@@ -1,9 +1,8 @@
 //! The keys of the login throttle's items in the sessions table.
 
-use std::net::IpAddr;
-
 use chrono::TimeDelta;
 use domain::Timestamp;
+use lambda_shared::client_network;
 
 use crate::random_token;
 
@@ -15,12 +14,12 @@ pub(super) fn account_key(email: &str) -> String {
 /// The attempts at an account from an IP address that has signed in to it before.
 pub(super) fn trusted_ip_key(email: &str, ip: &str) -> String {
     let email = random_token::digest(email);
-    format!("attempts#known#{email}#{}", ip_network(ip))
+    format!("attempts#known#{email}#{}", client_network(ip))
 }
 
 /// The failures from an IP address in this hour, over all accounts.
 pub(super) fn ip_key(ip: &str, now: Timestamp) -> String {
-    hourly_key("address", &ip_network(ip), now)
+    hourly_key("address", &client_network(ip), now)
 }
 
 /// The mails to an e-mail address in this hour.
@@ -37,35 +36,9 @@ pub(super) fn until_next_hour(now: Timestamp) -> TimeDelta {
     TimeDelta::seconds(3600 - now.timestamp().rem_euclid(3600))
 }
 
-/// IPv6 addresses count per /64, the smallest network that one customer of an internet provider gets.
-fn ip_network(ip: &str) -> String {
-    match ip.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.to_string(),
-            None => {
-                let [a, b, c, d, ..] = v6.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-        },
-        Ok(v4) => v4.to_string(),
-        // API Gateway always sends the address. Requests without one share a single counter.
-        Err(_) => "unknown".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ipv6_addresses_share_a_counter_per_64() {
-        assert_eq!(ip_network("203.0.113.9"), "203.0.113.9");
-        assert_eq!(ip_network("::ffff:203.0.113.9"), "203.0.113.9");
-        assert_eq!(ip_network("2001:db8:1:2::1"), "2001:db8:1:2::/64");
-        assert_eq!(ip_network("2001:db8:1:2:ffff::9"), ip_network("2001:db8:1:2::1"));
-        assert_ne!(ip_network("2001:db8:1:3::1"), ip_network("2001:db8:1:2::1"));
-        assert_eq!(ip_network("x#attempts"), "unknown");
-    }
 
     #[test]
     fn hourly_counters_change_on_the_full_hour() {

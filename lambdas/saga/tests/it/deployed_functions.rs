@@ -35,6 +35,7 @@ async fn start_process_payment(context: &TestContext) -> FunctionProcess {
         ("PAYMENT_API_KEY_SECRET", &key),
         ("PAYMENT_RETURN_URL", RETURN_URL),
         ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
+        ("STATUS_PUSH_QUEUE_URL", &context.status_push_queue),
     ];
     FunctionProcess::start(EXECUTABLE, "process-payment", &variables)
         .await

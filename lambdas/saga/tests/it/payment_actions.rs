@@ -7,7 +7,7 @@ use axum::{http::StatusCode, response::IntoResponse};
 use chrono::TimeDelta;
 use domain::{Clock, Money, OrderId, OrderStatus, PaymentId, UserId};
 use lambda_shared::{FunctionError, testing::start_proxy};
-use orders::{Orders, Payment};
+use orders::{OrderChange, Orders, Payment, PaymentStep};
 use saga::{
     SagaState, StepError,
     payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe},
@@ -96,6 +96,37 @@ async fn repeated_runs_wait_for_the_same_authentication() {
     );
 }
 
+#[tokio::test]
+async fn history_has_each_step_of_the_payment_once_and_each_step_requests_a_push() {
+    let context = TestContext::new().await;
+    let (state, payment_id) = context.place_waiting_order(METHOD).await;
+    assert_eq!(
+        context.pay(&state).await.unwrap().status,
+        OutcomeStatus::ActionRequired
+    );
+    context.authenticate(&payment_id, "approve").await;
+    assert_eq!(context.pay(&state).await.unwrap().status, OutcomeStatus::Charged);
+    let order = context.load_order(&state).await;
+    let changes: Vec<OrderChange> = order.history.iter().map(|entry| entry.change).collect();
+    assert_eq!(
+        changes,
+        [
+            OrderChange::Status(OrderStatus::Pending),
+            OrderChange::Status(OrderStatus::Processing),
+            OrderChange::Payment(PaymentStep::ActionRequired),
+            OrderChange::Payment(PaymentStep::Captured),
+        ]
+    );
+    // The claim and the action, both times; then the claim only, because PaymentProcessed is an event.
+    let requests = context.requested_pushes().await;
+    assert_eq!(requests.len(), 5);
+    assert!(
+        requests
+            .iter()
+            .all(|request| (request.user_id, request.order_id) == (state.user_id, state.order_id))
+    );
+}
+
 /// A gateway in front of Stripe refused the first confirmation, so that Stripe has no response under the
 /// first idempotency key.
 #[tokio::test]
@@ -112,7 +143,15 @@ async fn refused_confirmation_does_not_start_the_authentication_again() {
     let actions = action_settings(TIME_LIMIT);
     let state = context.place_order(METHOD).await;
     let pay = async || {
-        let outcome = process_payment(&context.orders, &stripe, &context.publisher, &actions, &state).await;
+        let outcome = process_payment(
+            &context.orders,
+            &stripe,
+            &context.publisher,
+            &context.status_push,
+            &actions,
+            &state,
+        )
+        .await;
         outcome.unwrap()
     };
     let mut pages = Vec::new();
@@ -299,7 +338,15 @@ async fn authentication_before_the_order_awaits_it_is_noticed() {
         is_confirmed: AtomicBool::new(false),
     };
     let actions = action_settings(TIME_LIMIT);
-    let outcome = process_payment(&context.orders, &provider, &context.publisher, &actions, &state).await;
+    let outcome = process_payment(
+        &context.orders,
+        &provider,
+        &context.publisher,
+        &context.status_push,
+        &actions,
+        &state,
+    )
+    .await;
     assert_eq!(outcome.unwrap().status, OutcomeStatus::Charged);
     let order = context.load_order(&state).await;
     assert_eq!(

@@ -186,6 +186,7 @@ async fn payment_succeeds_while_the_event_bus_is_down() {
         &context.orders,
         &context.stripe,
         &publisher,
+        &context.status_push,
         &action_settings(TimeDelta::minutes(10)),
         &state,
     )
@@ -343,6 +344,7 @@ async fn expired_idempotency_key_does_not_charge_twice() {
             &context.orders,
             &provider,
             &context.publisher,
+            &context.status_push,
             &action_settings(TimeDelta::minutes(10)),
             &state,
         )

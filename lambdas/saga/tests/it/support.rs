@@ -8,7 +8,7 @@ use domain::{
     Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, TaxRate, UserId,
 };
 use event_publishing::{DynamoOutbox, Publisher};
-use events::{OutboxEvent, TraceParent};
+use events::{OutboxEvent, StatusPushRequest, TraceParent};
 use lambda_shared::testing::create_table;
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use payment_provider::{
@@ -17,7 +17,7 @@ use payment_provider::{
     router,
 };
 use saga::{
-    CreatedPayment, LineItem, OutboxPublisher, SagaState, StepError,
+    CreatedPayment, LineItem, OutboxPublisher, SagaState, StatusPush, StepError,
     create_payment::create_payment,
     payments::stripe::Stripe,
     process_payment::{ActionSettings, PaymentOutcome, process_payment},
@@ -34,6 +34,9 @@ pub struct TestContext {
     pub tables: Tables,
     pub event_bus: String,
     pub publisher: OutboxPublisher,
+    pub status_push: StatusPush,
+    /// The URL of the queue of `status_push`.
+    pub status_push_queue: String,
     pub stripe: Stripe,
     pub stripe_url: String,
     provider: Provider,
@@ -55,7 +58,17 @@ impl TestContext {
         let events = aws_sdk_eventbridge::Client::new(&aws);
         let event_bus = tables.outbox.clone();
         events.create_event_bus().name(&event_bus).send().await.unwrap();
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        let queue = sqs
+            .create_queue()
+            .queue_name(&tables.outbox)
+            .send()
+            .await
+            .unwrap();
+        let status_push_queue = queue.queue_url.unwrap();
         Self {
+            status_push: StatusPush::new(sqs, status_push_queue.clone()),
+            status_push_queue,
             publisher: OutboxPublisher::new(orders.outbox().clone(), Publisher::new(events, &event_bus)),
             stripe: Stripe::new(&stripe_url, &"sk_test_saga".into()).unwrap(),
             stripe_url,
@@ -124,7 +137,15 @@ impl TestContext {
         state: &SagaState,
     ) -> Result<PaymentOutcome, StepError> {
         let actions = action_settings(time_limit);
-        process_payment(orders, &self.stripe, &self.publisher, &actions, state).await
+        process_payment(
+            orders,
+            &self.stripe,
+            &self.publisher,
+            &self.status_push,
+            &actions,
+            state,
+        )
+        .await
     }
 
     /// The saga input of an order that does not exist.
@@ -191,6 +212,25 @@ impl TestContext {
 
     fn outbox(&self) -> DynamoOutbox {
         self.orders.outbox().clone()
+    }
+
+    /// The requests in the queue of status-push. Receives them.
+    pub async fn requested_pushes(&self) -> Vec<StatusPushRequest> {
+        let sqs = aws_sdk_sqs::Client::new(&self.aws);
+        let mut requests = Vec::new();
+        loop {
+            let receive = sqs.receive_message().queue_url(&self.status_push_queue);
+            let received = receive.max_number_of_messages(10).send().await.unwrap();
+            let messages = received.messages.unwrap_or_default();
+            if messages.is_empty() {
+                return requests;
+            }
+            requests.extend(
+                messages.iter().map(|message| {
+                    serde_json::from_str::<StatusPushRequest>(message.body().unwrap()).unwrap()
+                }),
+            );
+        }
     }
 
     /// The detail types of the saga's events in the outbox.

@@ -59,8 +59,10 @@ fn name_from_query_protocol(head: &Parts, body: &Bytes) -> Option<String> {
 
 /// Returns method and path, with ids replaced by `{id}`.
 fn name_from_path(head: &Parts) -> String {
+    let mut previous = "";
     let segments = head.uri.path().split('/').map(|segment| {
-        if Uuid::try_parse(segment).is_ok() || is_stripe_id(segment) {
+        let is_connection_id = std::mem::replace(&mut previous, segment) == "@connections";
+        if is_connection_id || Uuid::try_parse(segment).is_ok() || is_stripe_id(segment) {
             "{id}"
         } else {
             segment
@@ -121,6 +123,11 @@ mod tests {
         assert_eq!(
             name(Upstream::Aws, Request::post("/v2/email/outbound-emails"), "{}"),
             "POST /v2/email/outbound-emails"
+        );
+        let push = Request::post("/_aws/execute-api/api/live/@connections/0f3c9d");
+        assert_eq!(
+            name(Upstream::Aws, push, "{}"),
+            "POST /_aws/execute-api/api/live/@connections/{id}"
         );
         let commit = Request::post("/v1/reservations/019a0000-0000-7000-8000-000000000001/commit?x=1");
         assert_eq!(

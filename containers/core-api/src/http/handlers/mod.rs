@@ -7,4 +7,5 @@ pub mod carts;
 pub mod mail_suppression;
 pub mod orders;
 pub mod products;
+pub mod realtime;
 pub mod unsubscribe;

@@ -28,6 +28,7 @@ pub use shared_problems::add_shared_problems;
         (name = "Catalog",
          description = "Products and categories: public to read, changed by administrators"),
         (name = "Orders", description = "The caller's orders"),
+        (name = "Realtime", description = "Access to the WebSocket API, which docs/asyncapi.yaml describes"),
         (name = "Cart", description = "The cart of the caller, signed in or not"),
         (name = "Account", description = "The caller's account and addresses"),
         (name = "Administration", description = "All accounts, roles and the audit log"),

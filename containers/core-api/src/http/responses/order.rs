@@ -4,7 +4,7 @@ use domain::{
     Currency, CustomerSecret, FailureReason, OrderId, OrderStatus, PaymentAction, ProductId, Quantity,
     TaxRate, TaxTotal, Timestamp,
 };
-use orders::{Order, OrderItem, StatusChange};
+use orders::{Order, OrderItem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -169,9 +169,8 @@ impl OrderResponse {
     /// The order including its status history.
     pub fn with_history(order: Order) -> Self {
         let history = order
-            .history
-            .iter()
-            .map(|&StatusChange { status, at }| StatusChangeResponse { status, at });
+            .status_history()
+            .map(|(status, at)| StatusChangeResponse { status, at });
         let history = Some(history.collect());
         Self {
             history,

@@ -1,0 +1,273 @@
+//! Open connections: registration, heartbeat, message limit, muted orders, and the lists of a user's and of
+//! an address's connections.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, Select},
+};
+use chrono::TimeDelta;
+use domain::{OrderId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ConnectionsError, ConnectionsTable,
+    table::{Attributes, KEY, number, text},
+};
+
+/// The index of connections by user.
+pub const USER_INDEX: &str = "user_id-index";
+
+/// The index of connections by client address.
+pub const ADDRESS_INDEX: &str = "address-index";
+
+/// The number of orders that a connection can mute.
+pub const MAX_MUTED_ORDERS: usize = 100;
+
+/// API Gateway waits at most 29 seconds for the function that registers a connection.
+const MAX_HANDSHAKE_DURATION: TimeDelta = TimeDelta::seconds(30);
+
+/// An open connection: item of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    pub connection_id: String,
+    pub user_id: UserId,
+    /// The client's IPv4 address or /64 network of IPv6 addresses.
+    pub address: String,
+    /// When the access token was issued with which the user got the ticket.
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub token_issued_at: Timestamp,
+    /// When the handshake began.
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub opened_at: Timestamp,
+    /// When the client counts as gone unless it sends a message, in Unix seconds.
+    pub ttl: i64,
+    /// Orders of which the client does not want updates.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub muted: BTreeSet<OrderId>,
+}
+
+/// How many messages a connection may send: `messages` in each window of `window`.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimit {
+    pub messages: u32,
+    pub window: TimeDelta,
+}
+
+/// The result of [`ConnectionsTable::record_message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatOutcome {
+    /// The connection may go on.
+    Alive,
+    /// The connection has sent too many messages in this window.
+    TooManyMessages,
+    /// The connection is not registered: it was closed.
+    Unknown,
+}
+
+impl Connection {
+    /// Whether the handshake may still be in progress. Until its end, API Gateway reports the connection as
+    /// gone.
+    #[must_use]
+    pub fn may_be_opening(&self, now: Timestamp) -> bool {
+        now < self.opened_at + MAX_HANDSHAKE_DURATION
+    }
+
+    /// Whether the client has sent no message for too long.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.ttl <= now.timestamp()
+    }
+}
+
+impl ConnectionsTable {
+    /// Registers a connection.
+    pub async fn register(&self, connection: &Connection) -> Result<(), ConnectionsError> {
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(serde_dynamo::to_item(connection)?))
+            .send()
+            .await
+            .map_err(ConnectionsError::from_sdk)?;
+        Ok(())
+    }
+
+    /// Removes a connection. Idempotent.
+    pub async fn remove(&self, connection_id: &str) -> Result<(), ConnectionsError> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .key(KEY, text(connection_id))
+            .send()
+            .await
+            .map_err(ConnectionsError::from_sdk)?;
+        Ok(())
+    }
+
+    /// The connections of a user, also those that have expired (eventually consistent read).
+    pub async fn of_user(&self, user_id: UserId) -> Result<Vec<Connection>, ConnectionsError> {
+        let items: Vec<Attributes> = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(USER_INDEX)
+            .key_condition_expression("user_id = :user")
+            .expression_attribute_values(":user", text(user_id))
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(ConnectionsError::from_sdk)?;
+        Ok(serde_dynamo::from_items(items)?)
+    }
+
+    /// Whether the address has at least `max` connections (eventually consistent read).
+    pub async fn address_is_full(&self, address: &str, max: u32) -> Result<bool, ConnectionsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(ADDRESS_INDEX)
+            .select(Select::Count)
+            .key_condition_expression("address = :address")
+            .filter_expression("#ttl > :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":address", text(address))
+            .expression_attribute_values(":now", number(self.clock.now().timestamp()))
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            count += page.map_err(ConnectionsError::from_sdk)?.count;
+            if u32::try_from(count).is_ok_and(|count| count >= max) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Counts a message of the connection and prolongs its `ttl` by `idle_timeout`.
+    pub async fn record_message(
+        &self,
+        connection_id: &str,
+        limit: MessageLimit,
+        idle_timeout: TimeDelta,
+    ) -> Result<HeartbeatOutcome, ConnectionsError> {
+        let now = self.clock.now();
+        let window = now.timestamp_millis().div_euclid(limit.window.num_milliseconds());
+        let update = |expression: &str, condition: &str| {
+            self.client
+                .update_item()
+                .table_name(&self.name)
+                .key(KEY, text(connection_id))
+                .update_expression(expression)
+                .condition_expression(condition)
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_names("#window", "window")
+                .expression_attribute_values(":ttl", number((now + idle_timeout).timestamp()))
+                .expression_attribute_values(":window", number(window))
+                .expression_attribute_values(":one", number(1))
+        };
+        // Several processes handle the messages of a connection. In the second attempt, another one has begun
+        // the window.
+        for _ in 0..2 {
+            // The clock of another process may be ahead, so that its window is the next one.
+            let counted = update(
+                "SET #ttl = :ttl, messages = messages + :one",
+                "#window >= :window AND messages < :max",
+            )
+            .expression_attribute_values(":max", number(limit.messages.into()))
+            .send()
+            .await;
+            if is_applied(counted)? {
+                return Ok(HeartbeatOutcome::Alive);
+            }
+            let begun = update(
+                "SET #ttl = :ttl, #window = :window, messages = :one",
+                "attribute_exists(connection_id) AND (attribute_not_exists(#window) OR #window < :window)",
+            )
+            .send()
+            .await;
+            if is_applied(begun)? {
+                return Ok(HeartbeatOutcome::Alive);
+            }
+        }
+        Ok(match self.exists(connection_id).await? {
+            true => HeartbeatOutcome::TooManyMessages,
+            false => HeartbeatOutcome::Unknown,
+        })
+    }
+
+    async fn exists(&self, connection_id: &str) -> Result<bool, ConnectionsError> {
+        let response = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key(KEY, text(connection_id))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(ConnectionsError::from_sdk)?;
+        Ok(response.item.is_some())
+    }
+
+    /// Mutes orders on a connection. Returns `false` if the connection would mute more than
+    /// [`MAX_MUTED_ORDERS`] orders.
+    pub async fn mute(&self, connection_id: &str, orders: &[OrderId]) -> Result<bool, ConnectionsError> {
+        let free = i64::try_from(MAX_MUTED_ORDERS.saturating_sub(orders.len())).unwrap_or(0);
+        let muted = self
+            .update_muted(connection_id, "ADD", orders)
+            .condition_expression(
+                "attribute_exists(connection_id) AND (attribute_not_exists(muted) OR size(muted) <= :free)",
+            )
+            .expression_attribute_values(":free", number(free))
+            .send()
+            .await;
+        is_applied(muted)
+    }
+
+    /// Ends the muting of orders on a connection.
+    pub async fn unmute(&self, connection_id: &str, orders: &[OrderId]) -> Result<(), ConnectionsError> {
+        let unmuted = self
+            .update_muted(connection_id, "DELETE", orders)
+            .condition_expression("attribute_exists(muted)")
+            .send()
+            .await;
+        is_applied(unmuted).map(drop)
+    }
+
+    fn update_muted(
+        &self,
+        connection_id: &str,
+        action: &str,
+        orders: &[OrderId],
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        let orders = orders.iter().map(ToString::to_string).collect();
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key(KEY, text(connection_id))
+            .update_expression(format!("{action} muted :orders"))
+            .expression_attribute_values(":orders", AttributeValue::Ss(orders))
+    }
+}
+
+/// Whether the condition of an update held, and the update was applied.
+fn is_applied<T>(
+    sent: Result<T, aws_sdk_dynamodb::error::SdkError<UpdateItemError>>,
+) -> Result<bool, ConnectionsError> {
+    match sent {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(ConnectionsError::from_sdk(error)),
+    }
+}

@@ -1,0 +1,166 @@
+//! A WebSocket client of the realtime API.
+
+use std::time::Duration;
+
+use connections::ConnectionsTable;
+use futures::{SinkExt, StreamExt};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message},
+};
+
+use super::{
+    ApiCaller, ApiResponse, TestSystem,
+    asyncapi::{Direction, assert_documented},
+    env_var, eventually, send,
+};
+
+/// How long a test waits for a message or for the end of a connection.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An open connection.
+pub struct WebSocketClient(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+/// What arrived on a connection.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    Message(Value),
+    Closed,
+}
+
+impl TestSystem {
+    /// Asks core-api for a ticket.
+    pub async fn request_ticket(&self, caller: &ApiCaller) -> ApiResponse {
+        let request = self.core_api_request(Method::POST, "/v1/realtime/ticket");
+        send(request.bearer_auth(&caller.token)).await
+    }
+
+    /// A ticket for a connection.
+    pub async fn ticket(&self, caller: &ApiCaller) -> String {
+        let response = eventually("a ticket", async || {
+            let response = self.request_ticket(caller).await;
+            (response.status != 503).then_some(response)
+        })
+        .await;
+        let body = response.expect_status(201);
+        assert_eq!(body["url"], env_var("WS_API_URL"));
+        body["ticket"].as_str().expect("a ticket is text").to_owned()
+    }
+
+    /// Opens a connection with this query, and returns the status of a handshake that fails.
+    pub async fn handshake(&self, query: &str) -> Result<WebSocketClient, StatusCode> {
+        match connect_async(format!("{}{query}", env_var("WS_API_URL"))).await {
+            Ok((stream, _)) => Ok(WebSocketClient(stream)),
+            Err(Error::Http(response)) => Err(response.status()),
+            Err(error) => panic!("the handshake failed: {error}"),
+        }
+    }
+
+    /// Waits until the caller has a connection, and closes all of them as API Gateway does after two hours.
+    pub async fn close_connections(&self, caller: &ApiCaller) {
+        let client = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
+        let table = ConnectionsTable::new(client, "ecommerce-connections", self.clock.clone());
+        let user_id = caller.id.parse().expect("the caller is a user");
+        let stage_url = env_var("WS_API_URL").replacen("ws", "http", 1);
+        eventually("a connection that can be closed", async || {
+            let connections = table.of_user(user_id).await.ok()?;
+            let mut closed = 0;
+            for connection in connections {
+                let url = format!("{stage_url}/@connections/{}", connection.connection_id);
+                let response = self.http.delete(url).send().await.ok()?;
+                closed += usize::from(response.status() == StatusCode::NO_CONTENT);
+            }
+            (closed > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Opens a connection. A function that the local AWS throttles fails the handshake, so it is repeated.
+    pub async fn connect(&self, caller: &ApiCaller) -> WebSocketClient {
+        eventually("a connection", async || {
+            let ticket = self.ticket(caller).await;
+            self.handshake(&format!("?ticket={ticket}")).await.ok()
+        })
+        .await
+    }
+}
+
+impl WebSocketClient {
+    /// Sends a valid message.
+    pub async fn send(&mut self, message: &Value) {
+        assert_documented(Direction::FromClient, message);
+        self.send_frame(Message::text(message.to_string())).await;
+    }
+
+    pub async fn send_frame(&mut self, frame: Message) {
+        self.0.send(frame).await.expect("the connection is open");
+    }
+
+    /// Sends a message, unless the server has closed the connection.
+    pub async fn try_send(&mut self, message: &Value) -> bool {
+        self.0.send(Message::text(message.to_string())).await.is_ok()
+    }
+
+    /// Waits for the next message, or for the end of the connection.
+    #[track_caller]
+    pub fn receive(&mut self) -> impl Future<Output = Received> {
+        let caller = std::panic::Location::caller();
+        async move {
+            loop {
+                let frame = timeout(RECEIVE_TIMEOUT, self.0.next()).await;
+                let frame = frame.unwrap_or_else(|_| panic!("{caller}: nothing arrived on the connection"));
+                match frame {
+                    Some(Ok(Message::Text(text))) => {
+                        let message = serde_json::from_str(&text).expect("every message is JSON");
+                        assert_documented(Direction::FromServer, &message);
+                        return Received::Message(message);
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Received::Closed,
+                    Some(Ok(_)) => {}
+                }
+            }
+        }
+    }
+
+    /// Waits for a message that `is_wanted` accepts, and returns it with those before it.
+    pub async fn receive_until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut messages = Vec::new();
+        loop {
+            match self.receive().await {
+                Received::Message(message) => {
+                    messages.push(message);
+                    if messages.last().is_some_and(&is_wanted) {
+                        return messages;
+                    }
+                }
+                Received::Closed => panic!("the connection was closed after {messages:?}"),
+            }
+        }
+    }
+
+    /// Waits for the end of the connection, and returns the messages before it.
+    pub async fn receive_until_closed(&mut self) -> Vec<Value> {
+        let mut messages = Vec::new();
+        while let Received::Message(message) = self.receive().await {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// Sends a message with a `request_id`, and returns the response and the messages before it.
+    pub async fn request(&mut self, mut message: Value, request_id: &str) -> Vec<Value> {
+        message["request_id"] = json!(request_id);
+        self.send(&message).await;
+        self.receive_until(|received| received["request_id"] == request_id)
+            .await
+    }
+
+    /// Closes the connection as a browser does.
+    pub async fn close(mut self) {
+        self.0.close(None).await.expect("the connection is open");
+        while let Some(Ok(_)) = self.0.next().await {}
+    }
+}

@@ -1,0 +1,43 @@
+//! Builds the parts of the functions from the environment, once per process.
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use connections::ConnectionsTable;
+use domain::{OrderId, UserId};
+use lambda_shared::{EnvironmentError, FunctionContext, InitError};
+use orders::{Orders, Tables};
+
+use crate::management_api::ManagementApi;
+
+/// The id of a user and an order that do not exist, with which functions open their connections to DynamoDB.
+pub const NIL_USER: UserId = UserId(uuid::Uuid::nil());
+const NIL_ORDER: OrderId = OrderId(uuid::Uuid::nil());
+
+/// The table in `CONNECTIONS_TABLE`.
+pub fn connections_table(context: &FunctionContext) -> Result<ConnectionsTable, EnvironmentError> {
+    let name: String = context.environment.required("CONNECTIONS_TABLE")?;
+    let client = DynamoDb::new(&context.aws);
+    Ok(ConnectionsTable::new(client, name, context.clock.clone()))
+}
+
+/// The order store in `ORDERS_TABLE`, for reading.
+pub async fn order_reader(context: &FunctionContext) -> Result<Orders, InitError> {
+    let tables = Tables {
+        orders: context.environment.required("ORDERS_TABLE")?,
+        outbox: String::new(),
+        idempotency: String::new(),
+    };
+    let orders = Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone());
+    orders.find(NIL_USER, NIL_ORDER).await?;
+    Ok(orders)
+}
+
+/// The management API of the connections at `CONNECTIONS_API_URL`: a URL, or a path below the endpoint of an
+/// emulator.
+pub fn management_api(context: &FunctionContext) -> Result<ManagementApi, EnvironmentError> {
+    let url: String = context.environment.required("CONNECTIONS_API_URL")?;
+    let url = match (url.strip_prefix('/'), context.aws.endpoint_url()) {
+        (Some(path), Some(endpoint)) => format!("{}/{path}", endpoint.trim_end_matches('/')),
+        _ => url,
+    };
+    Ok(ManagementApi::new(&context.aws, url))
+}

@@ -1,0 +1,236 @@
+//! The test context: tables, functions, and an API gateway that invokes them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType,
+    },
+};
+use connections::{ADDRESS_INDEX, Connection, ConnectionsTable, USER_INDEX};
+use domain::{
+    Clock, Currency, Language, Money, OrderId, ProductId, Quantity, TaxRate, Timestamp, UserId, ids::uuid_v7,
+};
+use events::{Envelope, EventContext, EventData, StatusPushRequest, TraceParent, user::UserTokensRevoked};
+use lambda_shared::testing::{FunctionProcess, create_table};
+use orders::{NewOrder, OrderItem, Orders, Tables};
+use serde_json::{Value, json};
+
+use crate::{EXECUTABLE, management_api::ManagementApi};
+
+/// The limits of the functions under test.
+pub const MAX_PER_USER: usize = 5;
+pub const MAX_PER_ADDRESS: usize = 8;
+
+pub struct Gateway {
+    pub api: ManagementApi,
+    pub table: ConnectionsTable,
+    pub authorizer: FunctionProcess,
+    connection: FunctionProcess,
+    status_push: FunctionProcess,
+    orders: Orders,
+    next_connection: AtomicU64,
+}
+
+pub fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// A client address of the documentation's network. Each test has its own.
+pub fn new_address() -> String {
+    let [.., a, b, c] = *uuid_v7(now()).as_bytes();
+    format!("10.{a}.{b}.{c}")
+}
+
+impl Gateway {
+    pub async fn start() -> Self {
+        let aws = aws_client::sdk_config().await;
+        let connections_table = create_connections_table(&aws).await;
+        let tables = Tables {
+            orders: create_table(&aws, &["user_id", "order_id"]).await,
+            outbox: create_table(&aws, &["event_id"]).await,
+            idempotency: create_table(&aws, &["id"]).await,
+        };
+        let api = ManagementApi::default();
+        let url = api.start(aws.endpoint_url().unwrap()).await;
+        let (per_user, per_address) = (MAX_PER_USER.to_string(), MAX_PER_ADDRESS.to_string());
+        let variables = [
+            ("AWS_ENDPOINT_URL", url.as_str()),
+            ("CONNECTIONS_API_URL", "/api/live"),
+            ("CONNECTIONS_TABLE", &connections_table),
+            ("ORDERS_TABLE", &tables.orders),
+            ("MAX_CONNECTIONS_PER_USER", &per_user),
+            ("MAX_CONNECTIONS_PER_ADDRESS", &per_address),
+        ];
+        let start = async |name| {
+            FunctionProcess::start(EXECUTABLE, name, &variables)
+                .await
+                .unwrap()
+        };
+        let client = Client::new(&aws);
+        Self {
+            api,
+            authorizer: start("websocket-authorizer").await,
+            connection: start("websocket-connection").await,
+            status_push: start("status-push").await,
+            table: ConnectionsTable::new(client.clone(), connections_table, Clock::system()),
+            orders: Orders::new(client, tables, Clock::system()),
+            next_connection: AtomicU64::new(0),
+        }
+    }
+
+    /// Places an order.
+    pub async fn place_order(&self, user_id: UserId) -> OrderId {
+        let item = OrderItem {
+            product_id: ProductId::new(now()),
+            product_name: "Paper lantern".to_owned(),
+            quantity: Quantity::new(1).unwrap(),
+            price: 750,
+            tax_rate: TaxRate::Standard,
+        };
+        let new = NewOrder {
+            user_id,
+            contact_email: "hanako@example.com".to_owned(),
+            items: vec![item],
+            total: Money::new(750, Currency::JPY).unwrap(),
+            payment_method: "pm_card_visa".to_owned(),
+            idempotency_key: "key".to_owned(),
+            traceparent: TraceParent::root(now()),
+            order_mails: true,
+            mail_language: Language::En,
+            max_open_orders: None,
+        };
+        self.orders.place(&new).await.unwrap().0.order_id
+    }
+
+    /// Opens a connection with a token of this time, and returns its id, or the status that refuses it.
+    pub async fn connect(
+        &self,
+        user_id: UserId,
+        token_issued_at: Timestamp,
+        address: &str,
+    ) -> Result<String, u64> {
+        let id = format!(
+            "connection-{}",
+            self.next_connection.fetch_add(1, Ordering::SeqCst)
+        );
+        let event = websocket_event("CONNECT", &id, user_id, token_issued_at, address);
+        let response = self.connection.invoke(event).await.unwrap();
+        match response["statusCode"].as_u64().unwrap() {
+            200 => {
+                self.api.state().open.insert(id.clone());
+                Ok(id)
+            }
+            status => Err(status),
+        }
+    }
+
+    /// A client's message.
+    pub async fn receive(&self, id: &str, user_id: UserId, token_issued_at: Timestamp, message: &Value) {
+        let mut event = websocket_event("MESSAGE", id, user_id, token_issued_at, "10.0.0.1");
+        event["body"] = json!(message.to_string());
+        self.connection.invoke(event).await.unwrap();
+    }
+
+    pub async fn disconnect(&self, id: &str, user_id: UserId, token_issued_at: Timestamp) {
+        self.api.state().open.remove(id);
+        let event = websocket_event("DISCONNECT", id, user_id, token_issued_at, "10.0.0.1");
+        self.connection.invoke(event).await.unwrap();
+    }
+
+    /// A message in the queue of status-push. Returns whether it was processed.
+    pub async fn push(&self, user_id: UserId, order_id: OrderId) -> bool {
+        let request = StatusPushRequest {
+            order_id,
+            user_id,
+            traceparent: TraceParent::root(now()),
+        };
+        self.deliver(&json!(request)).await
+    }
+
+    pub async fn revoke_tokens(&self, user_id: UserId, tokens_valid_from: Timestamp) -> bool {
+        let data = UserTokensRevoked {
+            user_id,
+            tokens_valid_from,
+        };
+        let context = EventContext {
+            correlation_id: user_id.0,
+            causation_id: None,
+            traceparent: TraceParent::root(now()),
+        };
+        self.deliver(&json!({
+            "source": UserTokensRevoked::SOURCE,
+            "detail-type": UserTokensRevoked::DETAIL_TYPE,
+            "detail": Envelope::new(data, now(), context),
+        }))
+        .await
+    }
+
+    pub async fn deliver(&self, message: &Value) -> bool {
+        let batch = json!({"Records": [{"messageId": "1", "body": message.to_string()}]});
+        let response = self.status_push.invoke(batch).await.unwrap();
+        response["batchItemFailures"] == json!([])
+    }
+
+    pub async fn connections(&self, user_id: UserId) -> Vec<Connection> {
+        self.table.of_user(user_id).await.unwrap()
+    }
+}
+
+fn websocket_event(
+    event_type: &str,
+    id: &str,
+    user_id: UserId,
+    token_issued_at: Timestamp,
+    address: &str,
+) -> Value {
+    json!({
+        "requestContext": {
+            "eventType": event_type,
+            "connectionId": id,
+            "identity": {"sourceIp": address},
+            "authorizer": {
+                "principalId": user_id,
+                "user_id": user_id,
+                "token_issued_at": token_issued_at.timestamp_millis().to_string(),
+            },
+        },
+        "isBase64Encoded": false,
+    })
+}
+
+/// The table as the template declares it, with its indexes.
+async fn create_connections_table(aws: &SdkConfig) -> String {
+    let name = format!("connections-{}", uuid_v7(now()));
+    let mut table = Client::new(aws)
+        .create_table()
+        .table_name(&name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .key_schema(hash_key("connection_id"));
+    for (index, key) in [(USER_INDEX, "user_id"), (ADDRESS_INDEX, "address")] {
+        let projection = Projection::builder().projection_type(ProjectionType::All).build();
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(index)
+            .key_schema(hash_key(key))
+            .projection(projection);
+        table = table.global_secondary_indexes(index.build().unwrap());
+    }
+    for key in ["connection_id", "user_id", "address"] {
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(key)
+            .attribute_type(ScalarAttributeType::S);
+        table = table.attribute_definitions(attribute.build().unwrap());
+    }
+    table.send().await.unwrap();
+    name
+}
+
+fn hash_key(name: &str) -> KeySchemaElement {
+    let key = KeySchemaElement::builder()
+        .attribute_name(name)
+        .key_type(KeyType::Hash);
+    key.build().unwrap()
+}
