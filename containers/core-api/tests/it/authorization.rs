@@ -124,6 +124,7 @@ fn roles_of_every_route() {
     GET /v1/orders/{id}                      customer support admin
     POST /v1/orders/{id}/cancel              customer support admin
     POST /v1/orders/{id}/payment-action/return customer support admin
+    GET /v1/orders/{id}/receipt              customer support admin
     GET /v1/products                         anyone
     POST /v1/products                        admin
     DELETE /v1/products/{id}                 admin

@@ -257,9 +257,9 @@ async fn rejects_invalid_patches(pool: PgPool) {
     {"price":-1}
         422 invalid-body /price: a price is at least 0 and at most 99999999 minor units
     {"currency":"USD"}
-        422 invalid-body /currency: unknown field `currency`, expected one of `name`, `description`, `translations`, `price`, `category`, `image_url`
+        422 invalid-body /currency: unknown field `currency`, expected one of `name`, `description`, `translations`, `price`, `tax_rate`, `category`, `image_url`
     {"id":"00000000-0000-7000-8000-000000000000"}
-        422 invalid-body /id: unknown field `id`, expected one of `name`, `description`, `translations`, `price`, `category`, `image_url`
+        422 invalid-body /id: unknown field `id`, expected one of `name`, `description`, `translations`, `price`, `tax_rate`, `category`, `image_url`
     {"translations":{"ja":{"name":"two\nlines"}}}
         422 invalid-body /translations/ja/name: expected 1 to 200 characters on one line
     {"translations":{"de":{"name":"Kessel"}}}

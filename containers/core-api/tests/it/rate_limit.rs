@@ -141,18 +141,19 @@ fn limits_of_every_route() {
     GET /v1/orders/{id}                  account 300/60s by user          unauthenticated 120/60s by address
     POST /v1/orders/{id}/cancel          orders 30/60s by user            unauthenticated 120/60s by address
     POST /v1/orders/{id}/payment-action/return orders 30/60s by user            unauthenticated 120/60s by address
+    GET /v1/orders/{id}/receipt          account 300/60s by user          unauthenticated 120/60s by address
     GET /v1/products                     -                                catalog 6000/60s by address
     POST /v1/products                    administration 600/60s by user   unauthenticated 120/60s by address
     DELETE /v1/products/{id}             administration 600/60s by user   unauthenticated 120/60s by address
     GET /v1/products/{id}                -                                catalog 6000/60s by address
     PATCH /v1/products/{id}              administration 600/60s by user   unauthenticated 120/60s by address
     POST /v1/realtime/ticket             realtime-tickets 30/60s by user  unauthenticated 120/60s by address
-    GET /v1/unsubscribe                  -                              unsubscribe 600/60s by address
-    POST /v1/unsubscribe                 -                              unsubscribe 600/60s by address
+    GET /v1/unsubscribe                  -                                unsubscribe 600/60s by address
+    POST /v1/unsubscribe                 -                                unsubscribe 600/60s by address
     GET /v1/users                        administration 600/60s by user   unauthenticated 120/60s by address
     GET /v1/users/{id}                   administration 600/60s by user   unauthenticated 120/60s by address
-    DELETE /v1/users/{id}/mail-suppression administration 600/60s by user unauthenticated 120/60s by address
-    GET /v1/users/{id}/mail-suppression  administration 600/60s by user unauthenticated 120/60s by address
+    DELETE /v1/users/{id}/mail-suppression administration 600/60s by user   unauthenticated 120/60s by address
+    GET /v1/users/{id}/mail-suppression  administration 600/60s by user   unauthenticated 120/60s by address
     PUT /v1/users/{id}/role              administration 600/60s by user   unauthenticated 120/60s by address
     ");
 }
