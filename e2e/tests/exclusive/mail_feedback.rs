@@ -1,17 +1,15 @@
 //! mail-feedback under every fault: a report of SES is never lost.
 
 use e2e::system::{TestSystem, eventually, mail_feedback::bounce_event, test_users::email_address};
-use fault_injection::{NetworkFault, Rule, Upstream};
-use futures::{StreamExt, stream};
+use fault_injection::{Rule, Upstream};
+use futures::future::join_all;
 use mail_suppressions::address_digest;
+use tokio::sync::Semaphore;
 
 use crate::{
     failure_report::run_named_case,
-    saga_matrix::cases::{FAULTS, NETWORK_FAULTS},
+    saga_matrix::cases::{BatchEffect, FAULTS, MAX_CONCURRENT_BATCH_FAULTS, NETWORK_FAULTS, batch_effect},
 };
-
-/// A message that shares its batch with too many faulty ones would reach the dead-letter queue.
-const MAX_CONCURRENT_CASES: usize = 4;
 
 /// Publishes a report under a fault that hits once, and waits until the address is suppressed.
 async fn suppress_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) {
@@ -52,22 +50,28 @@ async fn suppress_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) {
 #[tokio::test]
 async fn report_is_processed_under_every_fault() {
     let system = &TestSystem::exclusive().await;
+    let slots = &Semaphore::new(MAX_CONCURRENT_BATCH_FAULTS as usize);
     let functions = FAULTS.into_iter().map(|(name, fault)| {
         let rule = move |address: &str| Rule::for_function("mail-feedback", fault).containing(address);
-        (name, Box::new(rule) as Box<dyn Fn(&str) -> Rule>)
+        (
+            name,
+            batch_effect(fault),
+            Box::new(rule) as Box<dyn Fn(&str) -> Rule>,
+        )
     });
-    let network = NETWORK_FAULTS
-        .into_iter()
-        .map(|(name, fault): (_, NetworkFault)| {
-            let rule = move |address: &str| {
-                Rule::for_operation(Upstream::Aws, "DynamoDB.PutItem", fault)
-                    .containing(address_digest(address))
-            };
-            (name, Box::new(rule) as Box<dyn Fn(&str) -> Rule>)
-        });
-    stream::iter(functions.chain(network))
-        .map(|(name, rule)| run_named_case(format!("mail-feedback: {name}"), suppress_under(system, rule)))
-        .buffer_unordered(MAX_CONCURRENT_CASES)
-        .collect::<Vec<()>>()
-        .await;
+    let network = NETWORK_FAULTS.into_iter().map(|(name, fault)| {
+        let rule = move |address: &str| {
+            Rule::for_operation(Upstream::Aws, "DynamoDB.PutItem", fault).containing(address_digest(address))
+        };
+        (
+            name,
+            BatchEffect::Repeats,
+            Box::new(rule) as Box<dyn Fn(&str) -> Rule>,
+        )
+    });
+    let cases = functions.chain(network).map(async |(name, effect, rule)| {
+        let _slots = slots.acquire_many(effect.slots()).await;
+        run_named_case(format!("mail-feedback: {name}"), suppress_under(system, rule)).await;
+    });
+    join_all(cases).await;
 }

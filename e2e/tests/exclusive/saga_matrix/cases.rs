@@ -89,6 +89,20 @@ pub enum BatchEffect {
     Completes,
 }
 
+/// How many faults may at the same time make a whole batch of a function's messages visible again after half
+/// a minute. A message that shares its batch with too many faulty messages would reach the dead-letter queue.
+pub const MAX_CONCURRENT_BATCH_FAULTS: u32 = 4;
+
+impl BatchEffect {
+    /// How many of [`MAX_CONCURRENT_BATCH_FAULTS`] slots a fault with this effect needs.
+    pub fn slots(self) -> u32 {
+        match self {
+            Self::Repeats => 1,
+            Self::Completes => MAX_CONCURRENT_BATCH_FAULTS,
+        }
+    }
+}
+
 /// When the rule of a fault is added, and the id to which it is restricted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleTiming {

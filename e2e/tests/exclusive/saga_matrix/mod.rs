@@ -24,17 +24,15 @@ use authentication_cases::{
     authentication_cases, cancellation_cases, cancellation_message_cases, continuation_message_cases,
 };
 use cases::{
-    BatchEffect, Case, Consumer, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, message_cases,
-    request_cases, state_cases, stored_error_cases,
+    BatchEffect, Case, Consumer, DEFINITION, ExpectedOutcome, MAX_CONCURRENT_BATCH_FAULTS, RuleTiming,
+    Scenario, message_cases, request_cases, state_cases, stored_error_cases,
 };
 
 /// Limits how many orders of all tests run at the same time: each needs a process of every function of its
 /// saga. Orders that only wait to be parked do not count.
 static ORDER_SLOTS: Semaphore = Semaphore::const_new(16);
 
-/// How many faults may at the same time make a whole batch of a function's messages visible again after half
-/// a minute. A message that shares its batch with too many faulty messages would reach the dead-letter queue.
-const MAX_CONCURRENT_BATCH_FAULTS: u32 = 4;
+// The slots of faults in batches of each function's messages.
 static ORDER_PROCESSOR_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
 static NOTIFICATION_SENDER_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
 static RECEIPT_WRITER_SLOTS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_BATCH_FAULTS as usize);
