@@ -146,12 +146,12 @@ fn limits_of_every_route() {
     DELETE /v1/products/{id}             administration 600/60s by user   unauthenticated 120/60s by address
     GET /v1/products/{id}                -                                catalog 6000/60s by address
     PATCH /v1/products/{id}              administration 600/60s by user   unauthenticated 120/60s by address
-    GET /v1/unsubscribe                  -                              unsubscribe 600/60s by address
-    POST /v1/unsubscribe                 -                              unsubscribe 600/60s by address
+    GET /v1/unsubscribe                  -                                unsubscribe 600/60s by address
+    POST /v1/unsubscribe                 -                                unsubscribe 600/60s by address
     GET /v1/users                        administration 600/60s by user   unauthenticated 120/60s by address
     GET /v1/users/{id}                   administration 600/60s by user   unauthenticated 120/60s by address
-    DELETE /v1/users/{id}/mail-suppression administration 600/60s by user unauthenticated 120/60s by address
-    GET /v1/users/{id}/mail-suppression  administration 600/60s by user unauthenticated 120/60s by address
+    DELETE /v1/users/{id}/mail-suppression administration 600/60s by user   unauthenticated 120/60s by address
+    GET /v1/users/{id}/mail-suppression  administration 600/60s by user   unauthenticated 120/60s by address
     PUT /v1/users/{id}/role              administration 600/60s by user   unauthenticated 120/60s by address
     ");
 }
