@@ -122,8 +122,8 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
     ]
 }
 
-/// Reports orders with more mails than expected. SES does not deduplicate, so a crash after SES accepts a mail
-/// and before the sender records it leads to a second mail. Any other cause is a defect.
+/// Reports orders with more mails than expected. SES does not deduplicate, so a crash after SES accepts a
+/// mail and before the sender records it leads to a second one. Any other cause is a defect.
 pub(super) fn duplicate_mails(context: &CheckContext<'_>) -> Option<Warning> {
     let expected = |id: &OrderId| {
         context
