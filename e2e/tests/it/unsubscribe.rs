@@ -31,9 +31,9 @@ async fn link_in_a_mail_stops_further_mails_except_receipts() {
     let start = format!("{}/v1/unsubscribe?token=", system.gateway_url);
     let link = text.lines().find(|line| line.starts_with(&start)).unwrap();
 
-    let page = send(system.http.get(link)).await;
-    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
-    assert!(page.expect_status(200).to_string().contains("<form method"));
+    // The local API gateway replaces the content type; containers/core-api/tests checks it.
+    let page = send(system.http.get(link)).await.expect_status(200);
+    assert!(page.as_str().unwrap().contains("<form method"), "{page}");
     assert!(wants_mails().await, "the page changes nothing");
 
     // As a mail program does it (RFC 8058).
@@ -52,7 +52,11 @@ async fn link_in_a_mail_stops_further_mails_except_receipts() {
     assert_eq!(mails[1]["Subject"], "Your Matsuri order is complete");
     assert!(!mails[1].to_string().contains("/v1/unsubscribe"), "{}", mails[1]);
 
-    let forged = format!("{}A", &link[..link.len() - 1]);
-    let refused = send(system.http.post(forged)).await;
-    assert_eq!(refused.expect_problem(400), "invalid-unsubscribe-link");
+    let forged = format!(
+        "{}{}",
+        &link[..link.len() - 1],
+        if link.ends_with('A') { 'B' } else { 'A' }
+    );
+    let refused = send(system.http.post(forged)).await.expect_status(400);
+    assert_eq!(refused["title"], "Invalid unsubscribe link");
 }
