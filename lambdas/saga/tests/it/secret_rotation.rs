@@ -84,6 +84,7 @@ async fn changed_payment_key_is_read_after_the_old_one_was_refused() {
         ("PAYMENT_API_KEY_SECRET", &secret),
         ("PAYMENT_RETURN_URL", RETURN_URL),
         ("PAYMENT_ACTION_TIMEOUT_SECONDS", "600"),
+        ("STATUS_PUSH_QUEUE_URL", &context.status_push_queue),
     ];
     let payment = FunctionProcess::start(EXECUTABLE, "process-payment", &variables)
         .await
