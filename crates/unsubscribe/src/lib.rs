@@ -74,8 +74,6 @@ fn signed_text(user_id: UserId) -> Vec<u8> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use domain::Timestamp;
-
     use super::*;
 
     fn key(byte: u8) -> String {
@@ -87,7 +85,7 @@ mod tests {
     }
 
     fn user_id() -> UserId {
-        UserId::new(Timestamp::UNIX_EPOCH)
+        UserId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001))
     }
 
     #[test]
