@@ -8,7 +8,10 @@ use tokio::sync::Semaphore;
 
 use crate::{
     failure_report::run_named_case,
-    saga_matrix::cases::{BatchEffect, FAULTS, MAX_CONCURRENT_BATCH_FAULTS, NETWORK_FAULTS, batch_effect},
+    saga_matrix::{
+        batch_cases::{BatchEffect, MAX_CONCURRENT_BATCH_FAULTS, batch_effect},
+        cases::{FAULTS, NETWORK_FAULTS},
+    },
 };
 
 /// Publishes a report under a fault that hits once, and waits until the address is suppressed.

@@ -102,7 +102,7 @@ async fn each_device_sees_an_order_from_pending_to_completed() {
 }
 
 #[tokio::test]
-async fn failed_and_cancelled_orders_are_pushed_with_their_reason() {
+async fn failed_and_cancelled_orders_are_pushed() {
     let system = TestSystem::shared();
     let customer = system.customer().await;
     let mut client = system.connect(&customer).await;
@@ -116,6 +116,13 @@ async fn failed_and_cancelled_orders_are_pushed_with_their_reason() {
         (&update["order_id"], &update["status"], &update["reason"]),
         (&json!(order_id), &json!("failed"), &json!("payment_declined"))
     );
+
+    let order_id = place_order(&system, &customer, "pm_card_threeDSecure2Required").await;
+    system.wait_for_next_action(&customer, order_id).await;
+    system.cancel_order(&customer, order_id).await.expect_status(202);
+    let is_end = |message: &Value| message["order_id"] == json!(order_id) && message["is_final"] == true;
+    let update = client.receive_until(is_end).await.pop().unwrap();
+    assert_eq!(update["status"], "cancelled");
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@
 
 use fault_injection::{FunctionFault, NetworkFault, Rule, Upstream};
 
-use super::cases::{
-    Case, Consumer, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario, batch_effect,
-    may_send_a_mail_twice,
+use super::{
+    batch_cases::{Consumer, batch_effect, may_send_a_mail_twice},
+    cases::{Case, ExpectedOutcome, FAULTS, NETWORK_FAULTS, RuleTiming, Scenario},
 };
 
 /// The functions on this path that receive single events. process-payment runs before the customer

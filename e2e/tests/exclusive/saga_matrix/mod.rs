@@ -2,6 +2,7 @@
 //! and product, so the cases run concurrently. After each case the system must be consistent.
 
 mod authentication_cases;
+pub mod batch_cases;
 pub mod cases;
 
 use std::panic::AssertUnwindSafe;
@@ -23,9 +24,9 @@ use crate::{
 use authentication_cases::{
     authentication_cases, cancellation_cases, cancellation_message_cases, continuation_message_cases,
 };
+use batch_cases::{BatchEffect, Consumer, MAX_CONCURRENT_BATCH_FAULTS, message_cases};
 use cases::{
-    BatchEffect, Case, Consumer, DEFINITION, ExpectedOutcome, MAX_CONCURRENT_BATCH_FAULTS, RuleTiming,
-    Scenario, message_cases, request_cases, state_cases, stored_error_cases,
+    Case, DEFINITION, ExpectedOutcome, RuleTiming, Scenario, request_cases, state_cases, stored_error_cases,
 };
 
 /// Limits how many orders of all tests run at the same time: each needs a process of every function of its

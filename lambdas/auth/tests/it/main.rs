@@ -10,5 +10,6 @@ mod login_throttle;
 mod oauth;
 mod secret_rotation;
 mod sessions;
+mod signing_keys;
 mod support;
 mod test_clock;
