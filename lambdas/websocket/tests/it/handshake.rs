@@ -87,6 +87,21 @@ async fn push_to_a_connection_that_is_opening_keeps_it() {
     assert_eq!(gateway.connections(user).await, [], "{id} is gone");
 }
 
+/// `status-push` has recorded the revocation, and its list of connections did not contain this one yet.
+#[tokio::test]
+async fn push_closes_a_connection_that_the_revocation_missed() {
+    let gateway = Gateway::start().await;
+    let (user, issued_at) = (UserId::new(now()), now());
+    let order_id = gateway.place_order(user).await;
+    let id = gateway.connect(user, issued_at, &new_address()).await.unwrap();
+    let valid_from = issued_at + TimeDelta::milliseconds(1);
+    gateway.table.revoke(user, valid_from).await.unwrap();
+    assert!(gateway.push(user, order_id).await);
+    assert_eq!(gateway.connections(user).await, []);
+    assert!(!gateway.api.state().open.contains(&id), "{id} is closed");
+    assert_eq!(gateway.api.state().received, []);
+}
+
 #[tokio::test]
 async fn push_is_repeated_while_the_management_api_is_down() {
     let gateway = Gateway::start().await;
