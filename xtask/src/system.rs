@@ -1,11 +1,12 @@
 //! Starts, supervises and stops the whole system of one instance.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use uuid::Uuid;
 
@@ -17,7 +18,9 @@ use crate::ports::PortReservation;
 use crate::postgres::Postgres;
 use crate::progress::{GREEN, RED, YELLOW, run_step};
 use crate::signals::Interrupt;
-use crate::supervisor::{POLL_INTERVAL, ProcessId, ServiceEvent, ServiceSpec, Supervisor, shutdown};
+use crate::supervisor::{
+    POLL_INTERVAL, ServiceEvent, ServiceSpec, Supervisor, shutdown, signal_process_group,
+};
 use crate::{cargo, deployment, gateway, keys, ministack, postgres, python, redis, seed, services};
 
 /// A running system. It stops when the value is dropped.
@@ -260,21 +263,27 @@ impl RunningSystem {
         Ok(())
     }
 
-    /// Supervises the system until `child` exits; returns its exit status.
+    /// Runs a command, and supervises the system until it exits; returns its exit status. An interrupt stops
+    /// the command with all its processes: a signal to `cargo test` alone would leave the tests running.
     ///
     /// # Errors
-    /// When the operating system cannot report the status of the child, or the state file cannot be written.
-    pub fn supervise_until_exit(&mut self, mut child: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+    /// When the command cannot be started, the operating system cannot report its status, or the state file
+    /// cannot be written.
+    pub fn supervise_until_exit(
+        &mut self,
+        command: &mut Command,
+        interrupt: &Interrupt,
+    ) -> Result<ExitStatus> {
+        let mut child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            if interrupt.is_set()
-                && let Some(process) = ProcessId::from_pid(child.id())
-            {
-                // Lets the child stop its own processes. Ctrl-C has reached it already, but a SIGTERM to us
-                // has not.
-                shutdown::send_signal(&process, Signal::TERM);
+            if interrupt.is_set() {
+                signal_process_group(child.id(), Signal::TERM);
             }
             self.poll(interrupt)?;
             thread::sleep(POLL_INTERVAL);

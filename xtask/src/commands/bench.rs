@@ -44,15 +44,12 @@ pub fn run(arguments: &BenchArgs) -> Result<ExitCode> {
         None
     };
     let mut system = RunningSystem::start(&instance, executables.clone(), None, &interrupt)?;
-    let result = bench_command(&system, &executables, arguments)
-        .map(|mut command| {
-            command
-                .env("PGBENCH", pgbench)
-                .envs(dynoxide.map(|dynoxide| ("DYNOXIDE", dynoxide)))
-                .spawn()
-        })
-        .and_then(|child| child.context("cannot run bench"))
-        .and_then(|child| system.supervise_until_exit(child, &interrupt));
+    let result = bench_command(&system, &executables, arguments).and_then(|mut command| {
+        command
+            .env("PGBENCH", pgbench)
+            .envs(dynoxide.map(|dynoxide| ("DYNOXIDE", dynoxide)));
+        system.supervise_until_exit(&mut command, &interrupt)
+    });
     system.stop();
     system::wipe(&instance)?;
     let status = result?;

@@ -39,13 +39,11 @@ pub fn run(arguments: &ChaosArgs) -> Result<ExitCode> {
     let repeat_command = format!("cargo xtask chaos --orders {} --seed {seed}", arguments.orders);
     let mut system = RunningSystem::start(&instance, executables, None, &interrupt)?;
     anstream::eprintln!("\n  {BOLD}{repeat_command}{BOLD:#} repeats this fault schedule\n");
-    let result = command
+    command
         .envs(system.addresses.env_vars(system.instance()))
         .env_remove("AWS_PROFILE")
-        .env_remove("AWS_SESSION_TOKEN")
-        .spawn()
-        .context("cannot run chaos")
-        .and_then(|child| system.supervise_until_exit(child, &interrupt));
+        .env_remove("AWS_SESSION_TOKEN");
+    let result = system.supervise_until_exit(&mut command, &interrupt);
     system.stop();
     system::wipe(&instance)?;
     let status = result?;

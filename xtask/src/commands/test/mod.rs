@@ -218,8 +218,7 @@ fn run_with_system(
     mut command: Command,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
-    let executable = command.get_program().display().to_string();
-    let child = command
+    command
         .env("PATH", python::path_with_bin_dir())
         // Most tests wait for the system, so more of them can run concurrently than the machine has cores.
         .env("RUST_TEST_THREADS", TEST_THREADS)
@@ -237,10 +236,8 @@ fn run_with_system(
         // Tests of this tool's commands run this executable.
         .env("XTASK", std::env::current_exe()?)
         .env_remove("AWS_PROFILE")
-        .env_remove("AWS_SESSION_TOKEN")
-        .spawn()
-        .with_context(|| format!("cannot run {executable}"))?;
-    system.supervise_until_exit(child, interrupt)
+        .env_remove("AWS_SESSION_TOKEN");
+    system.supervise_until_exit(&mut command, interrupt)
 }
 
 #[cfg(test)]
