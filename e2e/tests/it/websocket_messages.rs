@@ -1,5 +1,7 @@
 //! What a client may send on a connection: malformed and hostile messages, and a client that floods.
 
+use std::time::Instant;
+
 use e2e::system::{Received, TestSystem, WebSocketClient};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -62,6 +64,7 @@ async fn client_that_floods_is_closed() {
     let system = TestSystem::shared();
     let customer = system.customer().await;
     let mut client = system.connect(&customer).await;
+    let started = Instant::now();
     for _ in 0..200 {
         if !client.try_send(&json!({"action": "ping"})).await {
             break;
@@ -72,9 +75,11 @@ async fn client_that_floods_is_closed() {
         .iter()
         .filter(|message| message["type"] == "PONG")
         .count();
+    // A window lasts ten seconds. The messages may touch one more than fit into the time.
+    let windows = started.elapsed().as_secs() / 10 + 2;
     assert!(
-        pongs <= 60,
-        "more than two windows of messages were answered: {pongs}"
+        pongs as u64 <= 30 * windows,
+        "more than 30 messages in a window were answered: {pongs} in {windows} windows"
     );
     assert_eq!(received.last().unwrap()["code"], "rate-limited", "{received:?}");
     // The customer can connect again.
