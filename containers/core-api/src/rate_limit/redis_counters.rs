@@ -7,19 +7,11 @@ use std::{
 };
 
 use http_server::{Attempt, CircuitBreaker};
-use redis::{
-    Client, RedisError, Script,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{RedisError, Script, aio::ConnectionManager};
+use redis_client::RESPONSE_TIMEOUT;
+use secrecy::SecretString;
 
 use super::gcra::{Grant, Quota};
-
-/// The timeout of a call. Redis usually responds in less than a millisecond.
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The timeout for connecting, which happens in the background.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The number of consecutive failures that open the circuit.
 const FAILURE_THRESHOLD: u32 = 3;
@@ -75,14 +67,8 @@ impl RedisCounters {
     /// # Errors
     /// When `url` is not a Redis URL.
     pub fn new(url: &SecretString) -> Result<Self, RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            // The circuit breaker decides when the next attempt takes place.
-            .set_number_of_retries(0);
-        let redis = ConnectionManager::new_lazy_with_config(Client::open(url.expose_secret())?, config)?;
         Ok(Self {
-            redis,
+            redis: redis_client::connect_lazy(url)?,
             breaker: CircuitBreaker::new("redis", FAILURE_THRESHOLD, OPEN_DURATION),
         })
     }

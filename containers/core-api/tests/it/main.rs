@@ -33,7 +33,6 @@ mod products;
 mod rate_limit;
 mod realtime;
 mod receipts;
-mod redis_server;
 mod response_cache;
 mod seed;
 mod support;

@@ -13,12 +13,12 @@ use core_api::rate_limit::{
 };
 use domain::{Clock, UserId};
 use insta::{assert_json_snapshot, assert_snapshot};
+use redis_client::testing::RedisServer;
 use reqwest::{Method, Response, StatusCode};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::{
-    redis_server::RedisServer,
     support::{RequestBuilderExt, TestApp, TestAppConfig, trusted_proxies},
     test_clock::TestClock,
     test_user::TestUser,

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use ::redis::{Client, aio::MultiplexedConnection};
+use redis::{Client, aio::MultiplexedConnection};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
