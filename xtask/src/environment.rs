@@ -134,7 +134,8 @@ impl Addresses {
         self.url("ministack")
     }
 
-    /// The Redis in which core-api counts requests for its rate limits, if the instance runs one.
+    /// The Redis in which core-api counts requests for its rate limits and stock-service shares levels, if
+    /// the instance runs one.
     pub fn redis_url(&self) -> Option<String> {
         self.ports
             .contains_key("redis")

@@ -140,6 +140,7 @@ pub fn stock_service(
         ),
         ("SHUTDOWN_DRAIN_SECONDS", "0".to_owned()),
     ]));
+    environment.extend(addresses.redis_url().map(|url| ("REDIS_URL".to_owned(), url)));
     workspace_service(
         "stock-service",
         "/ready",

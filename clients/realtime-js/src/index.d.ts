@@ -38,6 +38,15 @@ export interface OrderUpdate {
   changes: OrderChange[];
 }
 
+/** The level of a product. */
+export interface StockLevel {
+  product_id: string;
+  /** Units that can be ordered. */
+  available: number;
+  /** Rises with each change of the level. */
+  version: number;
+}
+
 export type ClientState = 'stopped' | 'connecting' | 'open' | 'waiting';
 
 export interface RealtimeOptions {
@@ -75,6 +84,14 @@ export class RealtimeClient {
   follow(orderId: string, lastSequence?: number): void;
   /** Ends the updates of an order on this connection. */
   unfollow(orderId: string): void;
+  /**
+   * Watches the stock of a product. `onLevel` gets the present level, if it has changed in the last day, and
+   * each newer one; a level that changes often is sent a few times per second. A connection can watch 50
+   * products.
+   */
+  watchStock(productId: string, onLevel: (level: StockLevel) => void): void;
+  /** Ends the watching of a product. */
+  unwatchStock(productId: string): void;
   /** The updates of all orders of the user, except those that `unfollow` has ended. */
   updates(): AsyncGenerator<OrderUpdate, void, void>;
 }

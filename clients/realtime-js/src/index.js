@@ -1,14 +1,15 @@
 /**
- * Follows orders over the WebSocket API of Matsuri: connects with one-time tickets, reconnects, resumes, and
- * hands each change of an order to the application once and in order. docs/asyncapi.yaml describes the
+ * Follows orders and stock levels over the WebSocket API of Matsuri: connects with one-time tickets,
+ * reconnects, resumes, and hands each change of an order to the application once and in order. docs/asyncapi.yaml describes the
  * messages, index.d.ts the types.
  */
 
 import { OrderBook } from './order-book.js';
+import { StockBook } from './stock-book.js';
 import { UpdateBuffer } from './update-buffer.js';
 
-/** The largest number of orders in a message. */
-const MAX_ORDERS_PER_MESSAGE = 20;
+/** The largest number of orders, and of products, in a message. */
+const MAX_ENTRIES_PER_MESSAGE = 20;
 
 const DEFAULTS = {
   heartbeatMs: 30_000,
@@ -23,9 +24,18 @@ export class SignedOutError extends Error {
   name = 'SignedOutError';
 }
 
+/** Splits ids into as many lists as messages are needed. */
+function chunks(ids) {
+  const count = Math.ceil(ids.length / MAX_ENTRIES_PER_MESSAGE);
+  return Array.from({ length: count }, (_, index) =>
+    ids.slice(index * MAX_ENTRIES_PER_MESSAGE, (index + 1) * MAX_ENTRIES_PER_MESSAGE),
+  );
+}
+
 export class RealtimeClient {
   #options;
   #orders = new OrderBook();
+  #stock = new StockBook();
   #buffer;
   #state = 'stopped';
   #socket = null;
@@ -88,7 +98,26 @@ export class RealtimeClient {
   }
 
   /**
-   * The updates, as an async iterator. While the application is busy, updates of the same order become one
+   * Watches the stock of a product. `onLevel` gets the present level, if it has changed in the last day, and
+   * each newer one; a level that changes often is sent a few times per second.
+   */
+  watchStock(productId, onLevel) {
+    this.#stock.watch(productId, onLevel);
+    if (this.#state === 'open') {
+      this.#subscribeToStock([productId]);
+    }
+  }
+
+  /** Ends the watching of a product. */
+  unwatchStock(productId) {
+    this.#stock.unwatch(productId);
+    if (this.#state === 'open') {
+      this.#send({ action: 'unsubscribe', products: [productId] });
+    }
+  }
+
+  /**
+   * The updates of orders, as an async iterator. While the application is busy, updates of the same order become one
    * with all its changes, so that the buffer has at most one update for each order.
    */
   updates() {
@@ -138,14 +167,14 @@ export class RealtimeClient {
   /** Asks for the present state of all orders that are not finished. The responses show that the server lives. */
   #heartbeat() {
     this.#options.clearTimeout(this.#heartbeatTimer);
-    const muted = this.#orders.muted();
-    for (let start = 0; start < muted.length; start += MAX_ORDERS_PER_MESSAGE) {
-      this.#send({ action: 'unsubscribe', orders: muted.slice(start, start + MAX_ORDERS_PER_MESSAGE) });
+    for (const orders of chunks(this.#orders.muted())) {
+      this.#send({ action: 'unsubscribe', orders });
     }
     const unfinished = this.#orders.unfinished();
-    if (unfinished.length > 0) {
-      this.#subscribe(unfinished);
-    } else {
+    const products = this.#stock.watched();
+    this.#subscribe(unfinished);
+    this.#subscribeToStock(products);
+    if (unfinished.length + products.length === 0) {
       this.#send({ action: 'ping' });
     }
     this.#awaitResponse(this.#socket);
@@ -163,12 +192,22 @@ export class RealtimeClient {
   }
 
   #subscribe(orderIds) {
-    for (let start = 0; start < orderIds.length; start += MAX_ORDERS_PER_MESSAGE) {
-      const orders = orderIds.slice(start, start + MAX_ORDERS_PER_MESSAGE).map((orderId) => ({
+    for (const ids of chunks(orderIds)) {
+      const orders = ids.map((orderId) => ({
         order_id: orderId,
         last_sequence: this.#buffer.dropped(orderId) ?? this.#orders.lastSequence(orderId),
       }));
       this.#send({ action: 'subscribe', orders });
+    }
+  }
+
+  #subscribeToStock(productIds) {
+    for (const ids of chunks(productIds)) {
+      const products = ids.map((productId) => ({
+        product_id: productId,
+        last_version: this.#stock.lastVersion(productId),
+      }));
+      this.#send({ action: 'subscribe', products });
     }
   }
 
@@ -189,6 +228,9 @@ export class RealtimeClient {
     switch (message.type) {
       case 'ORDER_STATUS_UPDATE':
         this.#updated(message);
+        break;
+      case 'STOCK_UPDATE':
+        this.#stock.apply(message);
         break;
       case 'SUBSCRIBED':
         for (const orderId of message.not_found) {

@@ -198,3 +198,44 @@ test('errors of the server and orders that do not exist are reported', async () 
   assert.deepEqual(errors, ['unknown-action: No.', 'the order x does not exist']);
   client.stop();
 });
+
+const level = (id, available, version) => ({ type: 'STOCK_UPDATE', product_id: id, available, version });
+
+test('each newer level of a watched product is passed on once', async () => {
+  const client = await openClient();
+  const socket = FakeSocket.last();
+  const levels = [];
+  client.watchStock('p', ({ available, version }) => levels.push([version, available]));
+  assert.deepEqual(socket.sent.at(-1), { action: 'subscribe', products: [{ product_id: 'p', last_version: 0 }] });
+  for (const message of [level('p', 5, 2), level('p', 6, 1), level('p', 5, 2), level('q', 1, 9), level('p', 4, 3)]) {
+    socket.receive(message);
+  }
+  assert.deepEqual(levels, [[2, 5], [3, 4]]);
+  client.unwatchStock('p');
+  assert.deepEqual(socket.sent.at(-1), { action: 'unsubscribe', products: ['p'] });
+  socket.receive(level('p', 3, 4));
+  assert.equal(levels.length, 2);
+  client.stop();
+});
+
+test('watched products are subscribed again with each heartbeat and after a reconnection', async () => {
+  const client = newClient();
+  for (let number = 0; number < 25; number += 1) {
+    client.watchStock(`p${number}`, () => {});
+  }
+  client.start();
+  await settled();
+  FakeSocket.last().open();
+  const subscribed = () => FakeSocket.last().sent.flatMap(({ products }) => products ?? []);
+  assert.deepEqual(FakeSocket.last().sent.map(({ products }) => products.length), [20, 5]);
+  FakeSocket.last().receive(level('p0', 5, 7));
+  timers.run(30_000);
+  assert.deepEqual(subscribed()[25], { product_id: 'p0', last_version: 7 });
+  FakeSocket.last().drop();
+  timers.run(250);
+  await settled();
+  FakeSocket.last().open();
+  assert.equal(subscribed().length, 25);
+  assert.deepEqual(subscribed()[0], { product_id: 'p0', last_version: 7 });
+  client.stop();
+});

@@ -4,6 +4,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use database::DatabaseArguments;
+use secrecy::SecretString;
 
 /// The configuration of stock-service.
 #[derive(Clone, Debug, clap::Parser)]
@@ -46,6 +47,15 @@ pub struct Config {
     /// Name of the SQS parking queue for events that could not be published.
     #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
     pub event_parking_queue: String,
+
+    /// Name of the SQS queue for levels that are pushed to WebSocket clients.
+    #[arg(long, env = "STOCK_PUSH_QUEUE", default_value = "stock-push-queue")]
+    pub stock_push_queue: String,
+
+    /// The Redis through which all instances together bound the pushes of a level: `redis://host:port`, or
+    /// `rediss://` for TLS. Without it each instance bounds its own.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<SecretString>,
 
     /// A product is low when at most this many units are available.
     #[arg(

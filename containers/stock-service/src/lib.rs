@@ -10,4 +10,5 @@ pub mod engine;
 pub mod expiry;
 pub mod http;
 pub mod jwks_file;
+pub mod live_stock;
 pub mod model;

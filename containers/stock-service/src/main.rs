@@ -19,6 +19,7 @@ use stock_service::{
     expiry,
     http::{self, AppState},
     jwks_file::JwksFile,
+    live_stock::{Announcer, LiveStock, SharedLevels, StockPushQueue},
 };
 use tokens::TokenVerifier;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -54,8 +55,17 @@ async fn main() -> anyhow::Result<()> {
     let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
     let outbox = InventoryOutbox::new(relay_pool.clone());
     let (relay, relay_handle) = Relay::new(outbox, publisher, parking_queue, clock.clone());
-    let (engine, mut batch_loop) =
-        Engine::start(&pool, config.stock_low_threshold, clock.clone(), relay_handle);
+    let live_stock = LiveStock::default();
+    let shared_levels = config.redis_url.as_ref().map(SharedLevels::new).transpose();
+    let announcer = Announcer::new(
+        live_stock.clone(),
+        StockPushQueue::new(sqs.clone(), config.stock_push_queue),
+        shared_levels.context("REDIS_URL is not a Redis URL")?,
+        pool.clone(),
+        clock.clone(),
+    );
+    let threshold = config.stock_low_threshold;
+    let (engine, mut batch_loop) = Engine::start(&pool, threshold, clock.clone(), relay_handle, live_stock);
     let consumer = Consumer::new(sqs, &config.stock_update_queue, engine.clone(), pool.clone());
 
     let readiness = Readiness::default();
@@ -75,10 +85,13 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on PORT {}", config.port))?;
 
-    let (stop_work, stop_relay) = (CancellationToken::new(), CancellationToken::new());
+    let (stop_work, stop_publishing) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(database::follow_secret([pool.clone(), relay_pool], database));
     tokio::spawn(jwks_file.follow(key_refresh_requests));
-    let relay = tokio::spawn(relay.run(stop_relay.clone()));
+    let publishers = [
+        tokio::spawn(relay.run(stop_publishing.clone())),
+        tokio::spawn(announcer.run(stop_publishing.clone())),
+    ];
     let work = [
         tokio::spawn(consumer.run(stop_work.clone())),
         tokio::spawn(expiry::run(engine, pool, clock, stop_work.clone())),
@@ -93,14 +106,17 @@ async fn main() -> anyhow::Result<()> {
         _ = &mut batch_loop => anyhow::bail!("the engine stopped unexpectedly"),
     }
 
-    // Shutdown order: producers of commands first, then the engine, then the relay that publishes its events.
+    // Shutdown order: producers of commands first, then the engine, then what publishes its
+    // events and levels.
     stop_work.cancel();
     for task in work {
         await_task(task).await;
     }
     await_task(batch_loop).await;
-    stop_relay.cancel();
-    await_task(relay).await;
+    stop_publishing.cancel();
+    for task in publishers {
+        await_task(task).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -18,7 +18,7 @@ pub struct StockLevel {
     pub quantity: i64,
     /// Units held by reservations.
     pub reserved: i64,
-    /// Time of the last change of either value.
+    /// Time of the last change of either value. It rises with every change.
     pub updated_at: Timestamp,
 }
 

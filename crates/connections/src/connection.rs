@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Select},
 };
 use chrono::TimeDelta;
-use domain::{OrderId, Timestamp, UserId};
+use domain::{OrderId, ProductId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,6 +24,9 @@ pub const ADDRESS_INDEX: &str = "address-index";
 
 /// The number of orders that a connection can mute.
 pub const MAX_MUTED_ORDERS: usize = 100;
+
+/// The number of products that a connection can watch.
+pub const MAX_WATCHED_PRODUCTS: usize = 50;
 
 /// API Gateway waits at most 29 seconds for the function that registers a connection.
 const MAX_HANDSHAKE_DURATION: TimeDelta = TimeDelta::seconds(30);
@@ -46,6 +49,9 @@ pub struct Connection {
     /// Orders of which the client does not want updates.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub muted: BTreeSet<OrderId>,
+    /// Products whose levels the client wants. The indexes do not contain them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub products: BTreeSet<ProductId>,
 }
 
 /// How many messages a connection may send: `messages` in each window of `window`.
@@ -195,13 +201,13 @@ impl ConnectionsTable {
                 return Ok(HeartbeatOutcome::Alive);
             }
         }
-        Ok(match self.exists(connection_id).await? {
-            true => HeartbeatOutcome::TooManyMessages,
-            false => HeartbeatOutcome::Unknown,
+        Ok(match self.item(connection_id).await? {
+            Some(_) => HeartbeatOutcome::TooManyMessages,
+            None => HeartbeatOutcome::Unknown,
         })
     }
 
-    async fn exists(&self, connection_id: &str) -> Result<bool, ConnectionsError> {
+    async fn item(&self, connection_id: &str) -> Result<Option<Attributes>, ConnectionsError> {
         let response = self
             .client
             .get_item()
@@ -211,7 +217,7 @@ impl ConnectionsTable {
             .send()
             .await
             .map_err(ConnectionsError::from_sdk)?;
-        Ok(response.item.is_some())
+        Ok(response.item)
     }
 
     /// Mutes orders on a connection. Returns `false` if the connection would mute more than
@@ -219,7 +225,7 @@ impl ConnectionsTable {
     pub async fn mute(&self, connection_id: &str, orders: &[OrderId]) -> Result<bool, ConnectionsError> {
         let free = i64::try_from(MAX_MUTED_ORDERS.saturating_sub(orders.len())).unwrap_or(0);
         let muted = self
-            .update_muted(connection_id, "ADD", orders)
+            .update_set(connection_id, "ADD muted", orders)
             .condition_expression(
                 "attribute_exists(connection_id) AND (attribute_not_exists(muted) OR size(muted) <= :free)",
             )
@@ -229,29 +235,76 @@ impl ConnectionsTable {
         is_applied(muted)
     }
 
+    /// The products that a connection watches (strongly consistent read). Empty if the connection is not
+    /// registered.
+    pub async fn products(&self, connection_id: &str) -> Result<BTreeSet<ProductId>, ConnectionsError> {
+        #[derive(Default, Deserialize)]
+        struct Products {
+            #[serde(default)]
+            products: BTreeSet<ProductId>,
+        }
+        let item = self.item(connection_id).await?;
+        let Products { products } = item.map(serde_dynamo::from_item).transpose()?.unwrap_or_default();
+        Ok(products)
+    }
+
+    /// Adds products to those that a connection watches. Returns `false` if the connection is not registered
+    /// or would watch more than [`MAX_WATCHED_PRODUCTS`] products.
+    pub async fn add_products(
+        &self,
+        connection_id: &str,
+        products: &BTreeSet<ProductId>,
+    ) -> Result<bool, ConnectionsError> {
+        let free = i64::try_from(MAX_WATCHED_PRODUCTS.saturating_sub(products.len())).unwrap_or(0);
+        let added = self
+            .update_set(connection_id, "ADD products", products)
+            .condition_expression(
+                "attribute_exists(connection_id) AND (attribute_not_exists(products) OR size(products) <= :free)",
+            )
+            .expression_attribute_values(":free", number(free))
+            .send()
+            .await;
+        is_applied(added)
+    }
+
+    /// Removes products from those that a connection watches.
+    pub async fn remove_products(
+        &self,
+        connection_id: &str,
+        products: &[ProductId],
+    ) -> Result<(), ConnectionsError> {
+        let removed = self
+            .update_set(connection_id, "DELETE products", products)
+            .condition_expression("attribute_exists(products)")
+            .send()
+            .await;
+        is_applied(removed).map(drop)
+    }
+
     /// Ends the muting of orders on a connection.
     pub async fn unmute(&self, connection_id: &str, orders: &[OrderId]) -> Result<(), ConnectionsError> {
         let unmuted = self
-            .update_muted(connection_id, "DELETE", orders)
+            .update_set(connection_id, "DELETE muted", orders)
             .condition_expression("attribute_exists(muted)")
             .send()
             .await;
         is_applied(unmuted).map(drop)
     }
 
-    fn update_muted(
+    /// An update of a set, such as `ADD muted`.
+    fn update_set(
         &self,
         connection_id: &str,
         action: &str,
-        orders: &[OrderId],
+        ids: impl IntoIterator<Item: ToString>,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-        let orders = orders.iter().map(ToString::to_string).collect();
+        let ids = ids.into_iter().map(|id| id.to_string()).collect();
         self.client
             .update_item()
             .table_name(&self.name)
             .key(KEY, text(connection_id))
-            .update_expression(format!("{action} muted :orders"))
-            .expression_attribute_values(":orders", AttributeValue::Ss(orders))
+            .update_expression(format!("{action} :ids"))
+            .expression_attribute_values(":ids", AttributeValue::Ss(ids))
     }
 }
 

@@ -20,7 +20,8 @@ mod table;
 mod ticket;
 
 pub use connection::{
-    ADDRESS_INDEX, Connection, HeartbeatOutcome, MAX_MUTED_ORDERS, MessageLimit, USER_INDEX,
+    ADDRESS_INDEX, Connection, HeartbeatOutcome, MAX_MUTED_ORDERS, MAX_WATCHED_PRODUCTS, MessageLimit,
+    USER_INDEX,
 };
 pub use revocation::Revocation;
 pub use table::{ConnectionsError, ConnectionsTable};

@@ -1,5 +1,5 @@
 //! Domain events as Rust types, the envelope that carries them, and the requests for account mails and for
-//! pushes of an order's state.
+//! pushes to WebSocket clients.
 //!
 //! `events/schemas` is the public contract; a test compares these types with it in both directions. This
 //! crate does no I/O: the crate `event-publishing` publishes events, services and functions consume them.
@@ -12,6 +12,7 @@ pub mod payment;
 pub mod product;
 pub mod status_push_request;
 pub mod stock;
+pub mod stock_push_request;
 pub mod traceparent;
 pub mod user;
 
@@ -19,4 +20,5 @@ pub use account_mail_request::{AccountMail, AccountMailRequest, LinkToken};
 pub use envelope::{Envelope, EventContext, EventData, OutboxEvent};
 pub use eventbridge::EventBridgeEvent;
 pub use status_push_request::StatusPushRequest;
+pub use stock_push_request::StockPushRequest;
 pub use traceparent::TraceParent;

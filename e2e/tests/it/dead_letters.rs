@@ -73,6 +73,11 @@ async fn status_push_queue_moves_malformed_messages_to_dlq() {
 }
 
 #[tokio::test]
+async fn stock_push_queue_moves_malformed_messages_to_dlq() {
+    assert_moves_to_dlq("stock-push-queue").await;
+}
+
+#[tokio::test]
 async fn dead_letter_messages_are_copied_to_a_table() {
     let system = TestSystem::shared();
     let message = format!("not JSON, to be copied at {}", system.now());

@@ -27,4 +27,5 @@ mod token_forgery;
 mod unsubscribe;
 mod websocket_connections;
 mod websocket_messages;
+mod websocket_stock;
 mod websocket_updates;

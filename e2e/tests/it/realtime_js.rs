@@ -85,6 +85,38 @@ async fn library_follows_an_order_to_its_end() {
 }
 
 #[tokio::test]
+async fn library_passes_on_the_levels_of_a_product() {
+    let system = TestSystem::shared();
+    let customer = system.customer().await;
+    let product = system.create_product(900, 2).await;
+    let script = format!(
+        "import {{ RealtimeClient }} from './src/index.js';
+         const getTicket = async () => {{
+           const headers = {{ authorization: `Bearer ${{process.env.ACCESS_TOKEN}}` }};
+           const url = `${{process.env.HTTP_API_URL}}/v1/realtime/ticket`;
+           return (await fetch(url, {{ method: 'POST', headers }})).json();
+         }};
+         const client = new RealtimeClient({{ getTicket }});
+         client.watchStock('{product}', ({{ available }}) => {{
+           console.log(available);
+           if (available === 0) client.stop();
+         }});
+         client.start();
+         for await (const _ of client.updates());"
+    );
+    let arguments = vec!["--input-type=module".to_owned(), "--eval".to_owned(), script];
+    let watching = run_node(&system, &customer, arguments);
+    let order = async {
+        let buyer = system.customer().await;
+        system.place_order(&buyer, &product, 2, "pm_card_visa").await;
+    };
+    let (output, ()) = tokio::join!(watching, order);
+    let levels = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{levels}");
+    assert_eq!(levels.lines().last(), Some("0"), "{levels}");
+}
+
+#[tokio::test]
 async fn library_resumes_when_the_server_closes_its_connection() {
     let system = TestSystem::shared();
     let customer = system.customer().await;

@@ -141,6 +141,7 @@ async fn closed_connections_are_removed() {
         opened_at: now - TimeDelta::minutes(1),
         ttl: (now + TimeDelta::minutes(5)).timestamp(),
         muted: Default::default(),
+        products: Default::default(),
     };
     table(Clock::system()).await.register(&gone).await.unwrap();
     let mut client = system.connect(&customer).await;

@@ -2,14 +2,16 @@
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use connections::ConnectionsTable;
-use domain::{OrderId, UserId};
+use domain::{OrderId, ProductId, UserId};
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
 use orders::{Orders, Tables};
 
-use crate::management_api::ManagementApi;
+use crate::{management_api::ManagementApi, stock_subscriptions::StockSubscriptions};
 
-/// The id of a user and an order that do not exist, with which functions open their connections to DynamoDB.
+/// The ids of a user, a product and an order that do not exist, with which functions open their connections
+/// to DynamoDB.
 pub const NIL_USER: UserId = UserId(uuid::Uuid::nil());
+pub const NIL_PRODUCT: ProductId = ProductId(uuid::Uuid::nil());
 const NIL_ORDER: OrderId = OrderId(uuid::Uuid::nil());
 
 /// The table in `CONNECTIONS_TABLE`.
@@ -17,6 +19,13 @@ pub fn connections_table(context: &FunctionContext) -> Result<ConnectionsTable, 
     let name: String = context.environment.required("CONNECTIONS_TABLE")?;
     let client = DynamoDb::new(&context.aws);
     Ok(ConnectionsTable::new(client, name, context.clock.clone()))
+}
+
+/// The table in `STOCK_SUBSCRIPTIONS_TABLE`.
+pub fn stock_subscriptions(context: &FunctionContext) -> Result<StockSubscriptions, EnvironmentError> {
+    let table: String = context.environment.required("STOCK_SUBSCRIPTIONS_TABLE")?;
+    let client = DynamoDb::new(&context.aws);
+    Ok(StockSubscriptions::new(client, table, context.clock.clone()))
 }
 
 /// The order store in `ORDERS_TABLE`, for reading.

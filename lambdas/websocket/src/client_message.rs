@@ -1,15 +1,15 @@
 //! The messages from a client to the server, as `docs/asyncapi.yaml` describes them: parsing, and the bounds
 //! of what a message may contain.
 
-use domain::OrderId;
+use domain::{OrderId, ProductId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// The maximum size of a message, in bytes. API Gateway itself accepts 128 KiB.
 pub const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// The maximum number of orders in a message.
-pub const MAX_ORDERS: usize = 20;
+/// The maximum number of orders, and that of products, in a message.
+pub const MAX_ENTRIES: usize = 20;
 
 /// The maximum length of a `request_id`, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -26,21 +26,37 @@ pub struct ClientMessage {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Sends what the client has missed of these orders, and ends their muting.
-    Subscribe(Vec<Subscription>),
-    /// Mutes these orders.
-    Unsubscribe(Vec<OrderId>),
+    /// Sends what the client has missed of these orders, and ends their muting. Watches these products.
+    Subscribe {
+        orders: Vec<OrderSubscription>,
+        products: Vec<ProductSubscription>,
+    },
+    /// Mutes these orders, and ends the watching of these products.
+    Unsubscribe {
+        orders: Vec<OrderId>,
+        products: Vec<ProductId>,
+    },
     Ping,
 }
 
 /// An order that a client follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subscription {
+pub struct OrderSubscription {
     pub order_id: OrderId,
     /// The sequence number of the newest change that the client has seen; 0 if it has seen none.
     #[serde(default)]
     pub last_sequence: u32,
+}
+
+/// A product that a client watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductSubscription {
+    pub product_id: ProductId,
+    /// The version of the newest level that the client has received; 0 if it has received none.
+    #[serde(default)]
+    pub last_version: i64,
 }
 
 /// Why a message was refused.
@@ -55,13 +71,19 @@ pub struct Rejection {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SubscribeFields {
-    orders: Vec<Subscription>,
+    #[serde(default)]
+    orders: Vec<OrderSubscription>,
+    #[serde(default)]
+    products: Vec<ProductSubscription>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnsubscribeFields {
+    #[serde(default)]
     orders: Vec<OrderId>,
+    #[serde(default)]
+    products: Vec<ProductId>,
 }
 
 #[derive(Deserialize)]
@@ -111,14 +133,14 @@ fn take_request_id(members: &mut Map<String, Value>) -> Result<Option<String>, R
 fn parse_action(mut members: Map<String, Value>) -> Result<Action, Rejection> {
     match members.remove("action").as_ref().and_then(Value::as_str) {
         Some("subscribe") => {
-            let SubscribeFields { orders } = parse_fields(members)?;
-            require_bounded(orders.len())?;
-            Ok(Action::Subscribe(orders))
+            let SubscribeFields { orders, products } = parse_fields(members)?;
+            require_bounded(orders.len(), products.len())?;
+            Ok(Action::Subscribe { orders, products })
         }
         Some("unsubscribe") => {
-            let UnsubscribeFields { orders } = parse_fields(members)?;
-            require_bounded(orders.len())?;
-            Ok(Action::Unsubscribe(orders))
+            let UnsubscribeFields { orders, products } = parse_fields(members)?;
+            require_bounded(orders.len(), products.len())?;
+            Ok(Action::Unsubscribe { orders, products })
         }
         Some("ping") => parse_fields::<PingFields>(members).map(|_| Action::Ping),
         _ => Err(rejection(
@@ -135,13 +157,21 @@ fn parse_fields<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, R
     })
 }
 
-fn require_bounded(orders: usize) -> Result<(), Rejection> {
-    if (1..=MAX_ORDERS).contains(&orders) {
+fn require_bounded(orders: usize, products: usize) -> Result<(), Rejection> {
+    if orders + products == 0 {
+        return Err(rejection(
+            "invalid-message",
+            "The message must name an order in `orders` or a product in `products`.",
+        ));
+    }
+    if orders.max(products) <= MAX_ENTRIES {
         return Ok(());
     }
     Err(rejection(
         "invalid-message",
-        format!("`orders` must have 1 to {MAX_ORDERS} entries. Send several messages."),
+        format!(
+            "`orders` and `products` can have at most {MAX_ENTRIES} entries each. Send several messages."
+        ),
     ))
 }
 
@@ -159,6 +189,7 @@ mod tests {
 
     use super::*;
 
+    const PRODUCT: &str = "019a0000-0000-7000-8000-000000000002";
     const ORDER: &str = "019a0000-0000-7000-8000-000000000001";
 
     fn parse_json(message: Value) -> Result<ClientMessage, Rejection> {
@@ -176,17 +207,36 @@ mod tests {
             "action": "subscribe", "request_id": "a",
             "orders": [{"order_id": ORDER, "last_sequence": 2}, {"order_id": ORDER}],
         }));
-        let subscription = |last_sequence| Subscription {
+        let subscription = |last_sequence| OrderSubscription {
             order_id,
             last_sequence,
         };
         let expected = ClientMessage {
-            action: Action::Subscribe(vec![subscription(2), subscription(0)]),
+            action: Action::Subscribe {
+                orders: vec![subscription(2), subscription(0)],
+                products: Vec::new(),
+            },
             request_id: Some("a".to_owned()),
         };
         assert_eq!(message, Ok(expected));
-        let message = parse_json(json!({"action": "unsubscribe", "orders": [ORDER]})).unwrap();
-        assert_eq!(message.action, Action::Unsubscribe(vec![order_id]));
+        let product_id = PRODUCT.parse().unwrap();
+        let message = parse_json(json!({
+            "action": "subscribe", "products": [{"product_id": PRODUCT, "last_version": 7}],
+        }));
+        let expected = Action::Subscribe {
+            orders: Vec::new(),
+            products: vec![ProductSubscription {
+                product_id,
+                last_version: 7,
+            }],
+        };
+        assert_eq!(message.unwrap().action, expected);
+        let message = parse_json(json!({"action": "unsubscribe", "orders": [ORDER], "products": [PRODUCT]}));
+        let expected = Action::Unsubscribe {
+            orders: vec![order_id],
+            products: vec![product_id],
+        };
+        assert_eq!(message.unwrap().action, expected);
         let message = parse_json(json!({"action": "ping"})).unwrap();
         assert_eq!(message.action, Action::Ping);
     }
@@ -218,7 +268,8 @@ mod tests {
                 "{message}"
             );
         }
-        let many = vec![json!({"order_id": ORDER}); MAX_ORDERS + 1];
+        let many = vec![json!({"order_id": ORDER}); MAX_ENTRIES + 1];
+        let many_products = vec![json!({"product_id": PRODUCT}); MAX_ENTRIES + 1];
         for message in [
             json!({"action": "ping", "orders": []}),
             json!({"action": "ping", "request_id": 1}),
@@ -226,6 +277,11 @@ mod tests {
             json!({"action": "subscribe"}),
             json!({"action": "subscribe", "orders": []}),
             json!({"action": "subscribe", "orders": many}),
+            json!({"action": "subscribe", "products": []}),
+            json!({"action": "subscribe", "orders": [{"order_id": ORDER}], "products": many_products}),
+            json!({"action": "subscribe", "products": [PRODUCT]}),
+            json!({"action": "subscribe", "products": [{"product_id": PRODUCT, "last_version": "1"}]}),
+            json!({"action": "unsubscribe", "products": ["1"]}),
             json!({"action": "subscribe", "orders": [{"order_id": "1"}]}),
             json!({"action": "subscribe", "orders": [{"order_id": ORDER, "last_sequence": -1}]}),
             json!({"action": "subscribe", "orders": [{"order_id": ORDER, "user_id": ORDER}]}),

@@ -7,13 +7,17 @@
 //! A client that sends more than [`MESSAGE_LIMIT`] is closed. A revocation of the user's tokens closes the
 //! connection with its next message, if `status-push` has not closed it before.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::TimeDelta;
 use connections::{
-    Connection, ConnectionsError, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MessageLimit,
+    Connection, ConnectionsError, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MAX_WATCHED_PRODUCTS,
+    MessageLimit,
 };
-use domain::{Clock, OrderId, Timestamp, UserId};
+use domain::{Clock, OrderId, ProductId, Timestamp, UserId};
 use futures::future::try_join_all;
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, client_network};
 use orders::{Orders, StoreError};
@@ -22,9 +26,10 @@ use serde_json::{Value, json};
 
 use crate::{
     bootstrap::{self, NIL_USER},
-    client_message::{self, Action, ClientMessage, Rejection, Subscription},
+    client_message::{self, Action, ClientMessage, OrderSubscription, ProductSubscription, Rejection},
     management_api::{ManagementApi, ManagementApiError},
     server_message::{OrderPosition, OrderUpdate, ServerMessage},
+    stock_subscriptions::{StockSubscriptions, SubscriptionsError},
 };
 
 /// The number of messages that a connection may send. A client sends two in a minute, and a few more after a
@@ -41,6 +46,7 @@ const IDLE_TIMEOUT: TimeDelta = TimeDelta::seconds(120);
 struct ConnectionHandler {
     table: ConnectionsTable,
     orders: Orders,
+    subscriptions: StockSubscriptions,
     api: ManagementApi,
     clock: Clock,
     max_per_user: usize,
@@ -100,16 +106,19 @@ enum ConnectionError {
     #[error(transparent)]
     Orders(#[from] StoreError),
     #[error(transparent)]
+    Subscriptions(#[from] SubscriptionsError),
+    #[error(transparent)]
     Api(#[from] ManagementApiError),
 }
 
-/// Initialises the function. `CONNECTIONS_TABLE` and `ORDERS_TABLE` are its tables, and `CONNECTIONS_API_URL`
-/// is the management API. A user can have `MAX_CONNECTIONS_PER_USER` connections, and a client address
-/// `MAX_CONNECTIONS_PER_ADDRESS`.
+/// Initialises the function. `CONNECTIONS_TABLE`, `ORDERS_TABLE` and `STOCK_SUBSCRIPTIONS_TABLE` are its
+/// tables, and `CONNECTIONS_API_URL` is the management API. A user can have `MAX_CONNECTIONS_PER_USER`
+/// connections, and a client address `MAX_CONNECTIONS_PER_ADDRESS`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let handler = Arc::new(ConnectionHandler {
         table: bootstrap::connections_table(&context)?,
         orders: bootstrap::order_reader(&context).await?,
+        subscriptions: bootstrap::stock_subscriptions(&context)?,
         api: bootstrap::management_api(&context)?,
         clock: context.clock.clone(),
         max_per_user: context.environment.required("MAX_CONNECTIONS_PER_USER")?,
@@ -140,6 +149,7 @@ impl ConnectionHandler {
             opened_at: self.clock.now(),
             ttl: (self.clock.now() + IDLE_TIMEOUT).timestamp(),
             muted: BTreeSet::new(),
+            products: BTreeSet::new(),
         };
         let status = match context.event_type {
             EventType::Connect => self.connect(&connection).await?,
@@ -149,7 +159,7 @@ impl ConnectionHandler {
                 200
             }
             EventType::Disconnect => {
-                self.table.remove(&connection.connection_id).await?;
+                self.remove(&connection.connection_id).await?;
                 200
             }
         };
@@ -177,7 +187,7 @@ impl ConnectionHandler {
         self.table.register(connection).await?;
         let revocation = self.table.revocation(connection.user_id).await?;
         if revocation.applies_to(connection.token_issued_at) {
-            self.table.remove(&connection.connection_id).await?;
+            self.remove(&connection.connection_id).await?;
             return Ok(403);
         }
         Ok(200)
@@ -221,17 +231,39 @@ impl ConnectionHandler {
     ) -> Result<(), ConnectionError> {
         let id = &connection.connection_id;
         let response = match action {
-            Action::Subscribe(subscriptions) => {
-                self.subscribe(connection, &subscriptions, request_id).await?
+            Action::Subscribe { orders, products } => {
+                if !self.watch(id, &products).await? {
+                    let detail = format!(
+                        "A connection can watch at most {MAX_WATCHED_PRODUCTS} products. Unsubscribe from others."
+                    );
+                    return self.refuse(id, "too-many-products", &detail, request_id).await;
+                }
+                let (orders, not_found) = self.follow(connection, &orders).await?;
+                ServerMessage::Subscribed {
+                    orders,
+                    products: products.iter().map(|product| product.product_id).collect(),
+                    not_found,
+                    request_id,
+                }
             }
-            Action::Unsubscribe(orders) => {
-                if !self.table.mute(id, &orders).await? {
+            Action::Unsubscribe { orders, products } => {
+                if !orders.is_empty() && !self.table.mute(id, &orders).await? {
                     let detail = format!(
                         "A connection can mute at most {MAX_MUTED_ORDERS} orders. Ignore the updates of others."
                     );
                     return self.refuse(id, "too-many-orders", &detail, request_id).await;
                 }
-                ServerMessage::Unsubscribed { orders, request_id }
+                if !products.is_empty() {
+                    self.subscriptions
+                        .unsubscribe(id, products.iter().copied())
+                        .await?;
+                    self.table.remove_products(id, &products).await?;
+                }
+                ServerMessage::Unsubscribed {
+                    orders,
+                    products,
+                    request_id,
+                }
             }
             Action::Ping => ServerMessage::Pong {
                 at: self.clock.now(),
@@ -241,18 +273,21 @@ impl ConnectionHandler {
         self.send(id, &response).await
     }
 
-    /// Sends what the client has missed of its user's orders, and returns the response.
-    async fn subscribe(
+    /// Sends what the client has missed of its user's orders. Returns the positions of the orders, and the
+    /// ids of those that were not found.
+    async fn follow(
         &self,
         connection: &Connection,
-        subscriptions: &[Subscription],
-        request_id: Option<String>,
-    ) -> Result<ServerMessage<'static>, ConnectionError> {
+        subscriptions: &[OrderSubscription],
+    ) -> Result<(Vec<OrderPosition>, Vec<OrderId>), ConnectionError> {
+        let (mut orders, mut not_found) = (Vec::new(), Vec::new());
+        if subscriptions.is_empty() {
+            return Ok((orders, not_found));
+        }
         let ids: Vec<OrderId> = subscriptions.iter().map(|order| order.order_id).collect();
         // Before the orders are read: a change after the read is pushed.
         self.table.unmute(&connection.connection_id, &ids).await?;
         let reads = ids.iter().map(|id| self.orders.find(connection.user_id, *id));
-        let (mut orders, mut not_found) = (Vec::new(), Vec::new());
         for (order, subscription) in try_join_all(reads).await?.into_iter().zip(subscriptions) {
             let Some(order) = order else {
                 not_found.push(subscription.order_id);
@@ -271,11 +306,52 @@ impl ConnectionHandler {
                 sequence: order.sequence(),
             });
         }
-        Ok(ServerMessage::Subscribed {
-            orders,
-            not_found,
-            request_id,
-        })
+        Ok((orders, not_found))
+    }
+
+    /// Subscribes the connection to the levels of products, and sends the levels that the client has missed.
+    /// Returns `false` if the connection would watch too many products.
+    async fn watch(
+        &self,
+        connection_id: &str,
+        subscriptions: &[ProductSubscription],
+    ) -> Result<bool, ConnectionError> {
+        if subscriptions.is_empty() {
+            return Ok(true);
+        }
+        // A client repeats its subscriptions with each heartbeat. Those that exist are not written again.
+        let watched = self.table.products(connection_id).await?;
+        let new: BTreeSet<ProductId> = subscriptions
+            .iter()
+            .map(|product| product.product_id)
+            .filter(|product| !watched.contains(product))
+            .collect();
+        if watched.len() + new.len() > MAX_WATCHED_PRODUCTS {
+            return Ok(false);
+        }
+        if !new.is_empty() {
+            // In this order: `$disconnect` removes the subscriptions of the products that the connection
+            // lists. A repetition after an error writes both again.
+            self.subscriptions
+                .subscribe(connection_id, new.iter().copied())
+                .await?;
+            if !self.table.add_products(connection_id, &new).await? {
+                self.subscriptions.unsubscribe(connection_id, new).await?;
+                return Ok(false);
+            }
+        }
+        // After the subscription is written: a level that is stored later is pushed.
+        let seen: BTreeMap<ProductId, i64> = subscriptions
+            .iter()
+            .map(|product| (product.product_id, product.last_version))
+            .collect();
+        for level in self.subscriptions.levels(seen.keys().copied()).await? {
+            if seen[&level.product_id] < level.version {
+                self.send(connection_id, &ServerMessage::StockUpdate(level))
+                    .await?;
+            }
+        }
+        Ok(true)
     }
 
     async fn refuse(
@@ -300,8 +376,16 @@ impl ConnectionHandler {
     }
 
     async fn close(&self, connection_id: &str) -> Result<(), ConnectionError> {
-        self.table.remove(connection_id).await?;
+        self.remove(connection_id).await?;
         self.api.close(connection_id).await?;
+        Ok(())
+    }
+
+    /// Removes a connection and its subscriptions.
+    async fn remove(&self, connection_id: &str) -> Result<(), ConnectionError> {
+        let products = self.table.products(connection_id).await?;
+        self.subscriptions.unsubscribe(connection_id, products).await?;
+        self.table.remove(connection_id).await?;
         Ok(())
     }
 }
@@ -310,7 +394,7 @@ impl FunctionError for ConnectionError {
     fn name(&self) -> &'static str {
         match self {
             Self::Event(_) | Self::TokenTime => "InvalidInput",
-            Self::Table(_) | Self::Orders(_) | Self::Api(_) => "Unavailable",
+            Self::Table(_) | Self::Orders(_) | Self::Subscriptions(_) | Self::Api(_) => "Unavailable",
         }
     }
 

@@ -1,9 +1,11 @@
-//! The executable of websocket-authorizer, websocket-connection and status-push: `_HANDLER` selects the
+//! The executable of websocket-authorizer, websocket-connection, status-push and stock-push:
+//! `_HANDLER` selects the
 //! function.
 //!
-//! The three functions are the WebSocket API: a client opens a connection with a one-time ticket, asks for
-//! the orders that it follows, and receives each change of an order of its user
-//! (`docs/adr/0023-websocket-api.md`). The messages are described in `docs/asyncapi.yaml`.
+//! The functions are the WebSocket API: a client opens a connection with a one-time ticket, asks for the
+//! orders that it follows, and receives each change of an order of its user
+//! (`docs/adr/0023-websocket-api.md`). It also receives the levels of the products that it watches
+//! (`docs/adr/0027-live-stock.md`). The messages are described in `docs/asyncapi.yaml`.
 
 mod authorizer;
 mod bootstrap;
@@ -12,6 +14,8 @@ mod connection;
 mod management_api;
 mod server_message;
 mod status_push;
+mod stock_push;
+mod stock_subscriptions;
 
 use std::process::ExitCode;
 
@@ -23,6 +27,7 @@ async fn main() -> ExitCode {
         .register("websocket-authorizer", authorizer::init)
         .register("websocket-connection", connection::init)
         .register("status-push", status_push::init)
+        .register("stock-push", stock_push::init)
         .run()
         .await
 }

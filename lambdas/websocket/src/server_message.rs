@@ -1,6 +1,7 @@
 //! The messages from the server to a client, as `docs/asyncapi.yaml` describes them.
 
-use domain::{FailureReason, OrderId, OrderStatus, Timestamp};
+use domain::{FailureReason, OrderId, OrderStatus, ProductId, Timestamp};
+use events::StockPushRequest;
 use orders::{HistoryEntry, Order, OrderChange};
 use serde::Serialize;
 
@@ -9,9 +10,14 @@ use serde::Serialize;
 pub enum ServerMessage<'a> {
     /// The present state of an order, and how it came about.
     OrderStatusUpdate(OrderUpdate),
+    /// The level of a product.
+    StockUpdate(StockPushRequest),
     /// The response to `subscribe`, after the updates that the client has missed.
     Subscribed {
         orders: Vec<OrderPosition>,
+        /// The products that the connection watches from now on, of those that the client named.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        products: Vec<ProductId>,
         /// The orders that do not exist or belong to another user.
         not_found: Vec<OrderId>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,6 +26,8 @@ pub enum ServerMessage<'a> {
     /// The response to `unsubscribe`.
     Unsubscribed {
         orders: Vec<OrderId>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        products: Vec<ProductId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<String>,
     },

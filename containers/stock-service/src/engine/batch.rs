@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Clock, clock::truncate_to_micros};
 use event_publishing::RelayHandle;
-use events::OutboxEvent;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 
-use super::{AffectedRows, BatchState, Job, Snapshot, StoreError, event_batcher, store};
+use super::{AffectedRows, BatchState, Changes, Job, Snapshot, StoreError, event_batcher, store};
+use crate::live_stock::LiveStock;
 
 /// Maximum commands per batch.
 const BATCH_LIMIT: usize = 512;
@@ -46,6 +46,7 @@ pub(super) async fn run(
     low_threshold: i64,
     clock: Clock,
     relay: RelayHandle,
+    live_stock: LiveStock,
 ) {
     let mut processor = BatchProcessor {
         pool,
@@ -61,12 +62,13 @@ pub(super) async fn run(
         drain_ready(&mut batch, &mut queued).await;
         let processed = tokio::time::timeout(BATCH_TIMEOUT, processor.process(&mut batch, &mut queued)).await;
         match processed.unwrap_or(Err(StoreError::TimedOut)) {
-            Ok(events) => {
+            Ok(committed) => {
                 batch.drain(..).for_each(Job::send_reply);
-                if !events.is_empty() {
+                if !committed.events.is_empty() {
                     // If the batcher has stopped, the relay's sweep finds the events in the outbox.
-                    let _ = event_sender.send(events);
+                    let _ = event_sender.send(committed.events);
                 }
+                live_stock.record(&committed.levels);
                 if std::mem::take(&mut failing) {
                     tracing::info!("batch processing resumed");
                 }
@@ -106,7 +108,7 @@ impl BatchProcessor {
         &mut self,
         batch: &mut Vec<Box<dyn Job>>,
         queued: &mut mpsc::Receiver<Box<dyn Job>>,
-    ) -> Result<Vec<OutboxEvent>, StoreError> {
+    ) -> Result<Changes, StoreError> {
         let mut attempt = 1;
         loop {
             let mut connection = match self.connection.take() {
@@ -127,9 +129,9 @@ impl BatchProcessor {
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
-                Ok(events) => {
+                Ok(changes) => {
                     self.connection = Some(connection);
-                    return Ok(events);
+                    return Ok(changes);
                 }
             }
         }
@@ -142,7 +144,7 @@ impl BatchProcessor {
         connection: &mut PgConnection,
         batch: &mut Vec<Box<dyn Job>>,
         queued: &mut mpsc::Receiver<Box<dyn Job>>,
-    ) -> Result<Vec<OutboxEvent>, StoreError> {
+    ) -> Result<Changes, StoreError> {
         let mut snapshot = self.empty_snapshot();
         let mut read = 0;
         while read < batch.len() {
@@ -160,15 +162,15 @@ impl BatchProcessor {
         &self,
         connection: &mut PgConnection,
         batch: &mut [Box<dyn Job>],
-    ) -> Result<Vec<OutboxEvent>, StoreError> {
+    ) -> Result<Changes, StoreError> {
         let mut transaction = connection.begin().await?;
         let rows = affected_rows(batch);
         store::lock(&mut transaction, &rows).await?;
         let mut snapshot = self.empty_snapshot();
         store::read(&mut transaction, &rows, &mut snapshot).await?;
-        let events = self.decide_and_write(&mut transaction, batch, snapshot).await?;
+        let changes = self.decide_and_write(&mut transaction, batch, snapshot).await?;
         transaction.commit().await?;
-        Ok(events)
+        Ok(changes)
     }
 
     async fn decide_and_write(
@@ -176,7 +178,7 @@ impl BatchProcessor {
         connection: &mut PgConnection,
         batch: &mut [Box<dyn Job>],
         snapshot: Snapshot,
-    ) -> Result<Vec<OutboxEvent>, StoreError> {
+    ) -> Result<Changes, StoreError> {
         let now = truncate_to_micros(self.clock.now());
         let mut state = BatchState::new(Snapshot { now, ..snapshot });
         for job in batch {
@@ -184,7 +186,7 @@ impl BatchProcessor {
         }
         let changes = state.into_changes();
         store::write(connection, &changes, now).await?;
-        Ok(changes.events)
+        Ok(changes)
     }
 
     fn empty_snapshot(&self) -> Snapshot {

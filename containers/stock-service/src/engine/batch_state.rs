@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use domain::{ProductId, Timestamp};
 use events::{Envelope, EventContext, EventData, OutboxEvent, stock::StockLow};
 use uuid::Uuid;
 
 use crate::model::{AdjustmentOutcome, Reservation, ReservationStatus, StockLevel};
+
+/// The precision of the database. `updated_at` rises by at least this much with each change of a level, so
+/// that it numbers the changes, also of several instances whose clocks differ.
+const SHORTEST_STEP: TimeDelta = TimeDelta::microseconds(1);
 
 /// State of a batch while its commands are being decided.
 #[derive(Debug)]
@@ -183,7 +188,7 @@ impl BatchState {
         let after = StockLevel {
             quantity: before.quantity + quantity,
             reserved: before.reserved + reserved,
-            updated_at: self.now,
+            updated_at: self.now.max(before.updated_at + SHORTEST_STEP),
         };
         self.levels.insert(product_id, after);
         self.changed_levels.entry(product_id).or_insert(before);

@@ -143,7 +143,7 @@ impl BatchState {
                 Err(StockError::AdjustmentMismatch)
             };
         }
-        let level = self
+        let mut level = self
             .level(adjustment.product_id)
             .ok_or(StockError::UnknownProduct)?;
         let quantity = level.quantity + adjustment.delta;
@@ -151,8 +151,8 @@ impl BatchState {
             return Err(StockError::StockLimitExceeded);
         }
         let applied = quantity >= level.reserved;
-        let level = if applied {
-            let level = self.change_level(adjustment.product_id, adjustment.delta, 0, &command.context);
+        if applied {
+            level = self.change_level(adjustment.product_id, adjustment.delta, 0, &command.context);
             let Adjustment {
                 id,
                 product_id,
@@ -163,17 +163,15 @@ impl BatchState {
                 stock_updated(*product_id, level, *delta, UpdateCause::Adjustment, *id),
                 &command.context,
             );
-            level
-        } else {
-            StockLevel {
-                updated_at: self.now(),
-                ..level
-            }
-        };
+        }
         let outcome = AdjustmentOutcome {
             adjustment: adjustment.clone(),
             applied,
-            level,
+            // A repetition of the request reads it from the time of the stored adjustment.
+            level: StockLevel {
+                updated_at: self.now(),
+                ..level
+            },
         };
         self.insert_adjustment(outcome.clone());
         adjustment_result(outcome)

@@ -21,9 +21,13 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::live_stock::LiveStock;
+
 pub use batch_state::{BatchState, Change, Changes, Snapshot};
 pub use commands::{AffectedRows, Command};
-pub use store::{StoreError, find_expired_reservations, find_level, find_reservation, ping};
+pub use store::{
+    StoreError, find_expired_reservations, find_level, find_levels_changed_since, find_reservation, ping,
+};
 
 /// Maximum number of queued commands: more than a second's work. Beyond it, [`Engine::submit`] fails at once.
 pub const QUEUE_CAPACITY: usize = 8_192;
@@ -46,7 +50,8 @@ pub enum SubmitError {
 
 impl Engine {
     /// Starts the batch loop on a dedicated connection to the database of `pool`. A product is low when at
-    /// most `low_threshold` units are available. `relay` is notified of each batch's events after the commit.
+    /// most `low_threshold` units are available. After the commit of each batch, `relay` is notified of its
+    /// events and `live_stock` of its changed levels.
     ///
     /// The task ends when every clone of the engine has been dropped and all queued commands are processed.
     pub fn start(
@@ -54,9 +59,17 @@ impl Engine {
         low_threshold: i64,
         clock: Clock,
         relay: RelayHandle,
+        live_stock: LiveStock,
     ) -> (Self, JoinHandle<()>) {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
-        let task = tokio::spawn(batch::run(queued, pool.clone(), low_threshold, clock, relay));
+        let task = tokio::spawn(batch::run(
+            queued,
+            pool.clone(),
+            low_threshold,
+            clock,
+            relay,
+            live_stock,
+        ));
         (Self { queue }, task)
     }
 

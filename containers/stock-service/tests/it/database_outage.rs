@@ -15,7 +15,7 @@ use sqlx::{
 use stock_service::engine::{QUEUE_CAPACITY, SubmitError, commands::Release};
 use tokio::net::TcpListener;
 
-use crate::support::{TestApp, event_context, new_id, problem_slug, start_engine_with_task};
+use crate::support::{TestApp, event_context, new_id, problem_slug, start_engine};
 
 /// Recognises the write of a batch by the types of the events that it adds to the outbox.
 const WRITE: &str = "Stock";
@@ -108,7 +108,7 @@ async fn returns_503_during_database_outage_and_recovers(pool: PgPool) {
 async fn full_queue_rejects_and_queued_commands_complete(pool: PgPool) {
     let app = TestApp::start(&pool).await;
     let product = app.create_product_with_stock(100).await;
-    let (engine, task) = start_engine_with_task(&app.service_pool, &app.clock);
+    let (engine, task) = start_engine(&app.service_pool, &app.clock, app.live_stock.clone());
 
     // A lock on the reservation's row blocks the first batch, so that the following commands stay queued.
     let held = new_id();

@@ -7,6 +7,7 @@ mod crash_recovery;
 mod database_outage;
 mod decision_props;
 mod jwks_file;
+mod live_stock;
 mod model_conformance;
 mod queue_consumer;
 mod reference_model;

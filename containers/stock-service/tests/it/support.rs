@@ -19,6 +19,7 @@ use stock_service::{
     engine::Engine,
     expiry,
     http::{self, AppState},
+    live_stock::LiveStock,
 };
 use tokens::{ServiceSigningKey, ServiceTokenIssuer, TokenVerifier};
 use tokio::net::TcpListener;
@@ -77,6 +78,7 @@ pub struct TestApp {
     /// With the rights of stock-service.
     pub service_pool: PgPool,
     pub engine: Engine,
+    pub live_stock: LiveStock,
     pub clock: TestClock,
     base_url: String,
     client: reqwest::Client,
@@ -101,7 +103,8 @@ impl TestApp {
         let token_issuer = ServiceTokenIssuer::new(key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
 
         let service_pool = pool_of_role(pool, Role::StockService);
-        let engine = start_engine(&service_pool, &clock);
+        let live_stock = LiveStock::default();
+        let (engine, _) = start_engine(&service_pool, &clock, live_stock.clone());
         let app = AppState {
             engine: engine.clone(),
             pool: service_pool.clone(),
@@ -117,6 +120,7 @@ impl TestApp {
             pool: pool.clone(),
             service_pool,
             engine,
+            live_stock,
             clock,
             base_url,
             client,
@@ -281,11 +285,11 @@ impl TestApp {
 }
 
 /// Starts an engine without a running relay, so that its events stay in the outbox for the tests.
-pub fn start_engine(pool: &PgPool, clock: &TestClock) -> Engine {
-    start_engine_with_task(pool, clock).0
-}
-
-pub fn start_engine_with_task(pool: &PgPool, clock: &TestClock) -> (Engine, tokio::task::JoinHandle<()>) {
+pub fn start_engine(
+    pool: &PgPool,
+    clock: &TestClock,
+    live_stock: LiveStock,
+) -> (Engine, tokio::task::JoinHandle<()>) {
     let bus = aws_sdk_eventbridge::Config::builder()
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .build();
@@ -296,7 +300,7 @@ pub fn start_engine_with_task(pool: &PgPool, clock: &TestClock) -> (Engine, toki
     let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
     let outbox = InventoryOutbox::new(pool.clone());
     let (_, handle) = Relay::new(outbox, publisher, parking, clock.clock());
-    Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle)
+    Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle, live_stock)
 }
 
 pub fn event_context(id: Uuid) -> EventContext {

@@ -5,12 +5,13 @@ use anyhow::{Context as _, Result};
 use aws_sdk_sqs::Client;
 
 /// Dead-letter queues and their source queues.
-const QUEUES: [(&str, &str); 5] = [
+const QUEUES: [(&str, &str); 6] = [
     ("order-processing-dlq", "order-processing-queue"),
     ("stock-update-dlq", "stock-update-queue"),
     ("notification-dlq", "notification-queue"),
     ("receipt-dlq", "receipt-queue"),
     ("status-push-dlq", "status-push-queue"),
+    ("stock-push-dlq", "stock-push-queue"),
 ];
 
 /// Redrives all messages. Returns the number of moved messages by dead-letter queue.

@@ -1,20 +1,26 @@
 //! The test context: tables, functions, and an API gateway that invokes them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{
     Client,
     types::{
-        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType,
     },
 };
 use connections::{ADDRESS_INDEX, Connection, ConnectionsTable, USER_INDEX};
 use domain::{
     Clock, Currency, Language, Money, OrderId, ProductId, Quantity, TaxRate, Timestamp, UserId, ids::uuid_v7,
 };
-use events::{Envelope, EventContext, EventData, StatusPushRequest, TraceParent, user::UserTokensRevoked};
+use events::{
+    Envelope, EventContext, EventData, StatusPushRequest, StockPushRequest, TraceParent,
+    user::UserTokensRevoked,
+};
 use lambda_shared::testing::{FunctionProcess, create_table};
 use orders::{NewOrder, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
@@ -25,12 +31,19 @@ use crate::{EXECUTABLE, management_api::ManagementApi};
 pub const MAX_PER_USER: usize = 5;
 pub const MAX_PER_ADDRESS: usize = 8;
 
+struct DynamoDbTable {
+    client: Client,
+    name: String,
+}
+
 pub struct Gateway {
     pub api: ManagementApi,
     pub table: ConnectionsTable,
     pub authorizer: FunctionProcess,
     connection: FunctionProcess,
     status_push: FunctionProcess,
+    stock_push: FunctionProcess,
+    subscriptions: DynamoDbTable,
     orders: Orders,
     next_connection: AtomicU64,
 }
@@ -54,6 +67,7 @@ impl Gateway {
             outbox: create_table(&aws, &["event_id"]).await,
             idempotency: create_table(&aws, &["id"]).await,
         };
+        let subscriptions = create_table(&aws, &["product_id", "connection_id"]).await;
         let api = ManagementApi::default();
         let url = api.start(aws.endpoint_url().unwrap()).await;
         let (per_user, per_address) = (MAX_PER_USER.to_string(), MAX_PER_ADDRESS.to_string());
@@ -62,6 +76,7 @@ impl Gateway {
             ("CONNECTIONS_API_URL", "/api/live"),
             ("CONNECTIONS_TABLE", &connections_table),
             ("ORDERS_TABLE", &tables.orders),
+            ("STOCK_SUBSCRIPTIONS_TABLE", &subscriptions),
             ("MAX_CONNECTIONS_PER_USER", &per_user),
             ("MAX_CONNECTIONS_PER_ADDRESS", &per_address),
         ];
@@ -76,6 +91,11 @@ impl Gateway {
             authorizer: start("websocket-authorizer").await,
             connection: start("websocket-connection").await,
             status_push: start("status-push").await,
+            stock_push: start("stock-push").await,
+            subscriptions: DynamoDbTable {
+                client: client.clone(),
+                name: subscriptions.clone(),
+            },
             table: ConnectionsTable::new(client.clone(), connections_table, Clock::system()),
             orders: Orders::new(client, tables, Clock::system()),
             next_connection: AtomicU64::new(0),
@@ -173,6 +193,43 @@ impl Gateway {
         let batch = json!({"Records": [{"messageId": "1", "body": message.to_string()}]});
         let response = self.status_push.invoke(batch).await.unwrap();
         response["batchItemFailures"] == json!([])
+    }
+
+    /// An announcement of a level in the queue of stock-push. Returns whether it was processed.
+    pub async fn push_level(&self, level: StockPushRequest) -> bool {
+        self.deliver_levels(&[json!(level)]).await
+    }
+
+    /// A batch in the queue of stock-push. Returns whether all its messages were processed.
+    pub async fn deliver_levels(&self, messages: &[Value]) -> bool {
+        let record =
+            |(id, body): (usize, &Value)| json!({"messageId": id.to_string(), "body": body.to_string()});
+        let records: Vec<Value> = messages.iter().enumerate().map(record).collect();
+        let response = self.stock_push.invoke(json!({"Records": records})).await.unwrap();
+        response["batchItemFailures"] == json!([])
+    }
+
+    /// The connections that watch a product.
+    pub async fn watchers(&self, product: ProductId) -> BTreeSet<String> {
+        let items = self
+            .subscriptions
+            .client
+            .query()
+            .table_name(&self.subscriptions.name)
+            .key_condition_expression("product_id = :product")
+            .expression_attribute_values(":product", AttributeValue::S(product.to_string()))
+            .send()
+            .await
+            .unwrap()
+            .items
+            .unwrap_or_default();
+        let connection =
+            |item: HashMap<String, AttributeValue>| item["connection_id"].as_s().unwrap().clone();
+        items
+            .into_iter()
+            .map(connection)
+            .filter(|key| key != "level")
+            .collect()
     }
 
     pub async fn connections(&self, user_id: UserId) -> Vec<Connection> {

@@ -7,5 +7,6 @@ mod gateway;
 mod handshake;
 mod interleavings;
 mod management_api;
+mod stock;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_websocket");

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub(in crate::engine) use lock::lock;
 pub(in crate::engine) use read::read;
-pub use read::{find_expired_reservations, find_level, find_reservation, ping};
+pub use read::{find_expired_reservations, find_level, find_levels_changed_since, find_reservation, ping};
 pub(in crate::engine) use write::write;
 
 /// The database failed or contains invalid data.

@@ -37,6 +37,29 @@ pub async fn find_level(pool: &PgPool, product_id: ProductId) -> Result<Option<S
     Ok(row)
 }
 
+/// The levels that have changed at or after `since`.
+pub async fn find_levels_changed_since(
+    pool: &PgPool,
+    since: Timestamp,
+) -> Result<Vec<(ProductId, StockLevel)>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT product_id, quantity, reserved, updated_at FROM inventory.stock WHERE updated_at >= $1",
+        since,
+    )
+    .fetch_all(pool)
+    .await?;
+    let level = |quantity, reserved, updated_at| StockLevel {
+        quantity,
+        reserved,
+        updated_at,
+    };
+    let levels = rows.into_iter().map(|row| {
+        let level = level(row.quantity, row.reserved, row.updated_at);
+        (ProductId(row.product_id), level)
+    });
+    Ok(levels.collect())
+}
+
 /// Ids of reservations that still hold units although they expired at or before `now`, longest expired first.
 pub async fn find_expired_reservations(
     pool: &PgPool,

@@ -61,6 +61,8 @@ pub(in crate::engine) async fn write(
     let level_reserved_from: Vec<i64> = levels.iter().map(|change| change.from.reserved).collect();
     let level_quantities: Vec<i64> = levels.iter().map(|change| change.to.quantity).collect();
     let level_reserved: Vec<i64> = levels.iter().map(|change| change.to.reserved).collect();
+    let level_times_from: Vec<Timestamp> = levels.iter().map(|change| change.from.updated_at).collect();
+    let level_times: Vec<Timestamp> = levels.iter().map(|change| change.to.updated_at).collect();
 
     let events = &changes.events;
     let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
@@ -72,38 +74,40 @@ pub(in crate::engine) async fn write(
         return Ok(());
     }
     sqlx::query_scalar!(
-        "WITH opened AS (
+        "WITH inserted_reservations AS (
              INSERT INTO inventory.reservations (reservation_id, status, expires_at, created_at, updated_at)
              SELECT id, status, ends, $1, $1
              FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[]) AS new (id, status, ends)
-         ), items AS (
+         ), inserted_items AS (
              INSERT INTO inventory.reservation_items (reservation_id, product_id, quantity, available)
              SELECT * FROM UNNEST($5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[])
-         ), adjusted AS (
+         ), inserted_adjustments AS (
              INSERT INTO inventory.stock_adjustments
                  (adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at)
              SELECT new.*, $1
              FROM UNNEST($9::uuid[], $10::uuid[], $11::bigint[], $12::text[], $13::boolean[],
                          $14::bigint[], $15::bigint[]) AS new
-         ), told AS (
+         ), inserted_events AS (
              INSERT INTO outbox.inventory_events
                  (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
              SELECT new.*, $1, $16 FROM UNNEST($17::uuid[], $18::text[], $19::text[], $20::text[]) AS new
-         ), moved AS (
+         ), updated_reservations AS (
              UPDATE inventory.reservations SET status = new.status, updated_at = $1
              FROM UNNEST($21::uuid[], $22::text[], $23::text[]) AS new (id, seen, status)
              WHERE reservation_id = new.id AND reservations.status = new.seen
              RETURNING 1
-         ), levelled AS (
-             UPDATE inventory.stock SET quantity = new.quantity, reserved = new.reserved, updated_at = $1
-             FROM UNNEST($24::uuid[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[])
-                  AS new (id, seen_quantity, seen_reserved, quantity, reserved)
-             WHERE product_id = new.id
+         ), updated_levels AS (
+             UPDATE inventory.stock
+             SET quantity = new.quantity, reserved = new.reserved, updated_at = new.updated_at
+             FROM UNNEST($24::uuid[], $25::bigint[], $26::bigint[], $27::timestamptz[],
+                         $28::bigint[], $29::bigint[], $30::timestamptz[])
+                  AS new (id, seen_quantity, seen_reserved, seen_at, quantity, reserved, updated_at)
+             WHERE product_id = new.id AND stock.updated_at = new.seen_at
                AND stock.quantity = new.seen_quantity AND stock.reserved = new.seen_reserved
              RETURNING 1
          )
-         SELECT CASE WHEN (SELECT count(*) FROM moved) <> cardinality($21)
-                       OR (SELECT count(*) FROM levelled) <> cardinality($24)
+         SELECT CASE WHEN (SELECT count(*) FROM updated_reservations) <> cardinality($21)
+                       OR (SELECT count(*) FROM updated_levels) <> cardinality($24)
                      THEN inventory.stale_stock() END",
         now,
         &new_ids,
@@ -131,8 +135,10 @@ pub(in crate::engine) async fn write(
         &level_products,
         &level_quantities_from,
         &level_reserved_from,
+        &level_times_from,
         &level_quantities,
         &level_reserved,
+        &level_times,
     )
     .fetch_one(connection)
     .await?;
