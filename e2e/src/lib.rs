@@ -6,4 +6,5 @@
 
 pub mod consistency;
 pub mod process_control;
+pub mod realtime;
 pub mod system;

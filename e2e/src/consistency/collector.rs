@@ -1,9 +1,10 @@
-//! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, SQS, Step Functions, SES and the payment
+//! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, S3, SQS, Step Functions, SES and the payment
 //! provider.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     env,
+    sync::Arc,
 };
 
 use aws_sdk_dynamodb::{
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     MailKind, ObservedEvent, OrderMail, OutboxEntry, Payment, ProductStock, Reservation, SagaExecution,
-    SystemSnapshot,
+    SystemSnapshot, receipts::ReceiptReader,
 };
 
 /// The queue in which [`TestSystem::capture_events`](crate::system::TestSystem::capture_events) keeps all
@@ -59,6 +60,7 @@ pub struct Collector {
     dynamo: aws_sdk_dynamodb::Client,
     pub(super) sqs: aws_sdk_sqs::Client,
     step_functions: aws_sdk_sfn::Client,
+    receipts: Arc<ReceiptReader>,
     pub(super) database: PgPool,
 }
 
@@ -125,6 +127,7 @@ impl Collector {
             dynamo: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             step_functions: aws_sdk_sfn::Client::new(&config),
+            receipts: Arc::new(ReceiptReader::new(aws_sdk_s3::Client::new(&config))),
             database: PgPoolOptions::new()
                 .max_connections(2)
                 .connect_lazy(&env_var("DATABASE_URL")?)?,
@@ -144,6 +147,7 @@ impl Collector {
             outbox: self.outbox_entries().await?,
             payments: self.payments().await?,
             mails: self.mails().await?,
+            receipts: self.receipts.read_all().await?,
             executions: self.executions(None).await?,
             observed_events: captured
                 .iter()

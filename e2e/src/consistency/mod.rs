@@ -1,4 +1,5 @@
-//! Consistency checks: compare the orders, stock, payments, mails, queues and events of a running system.
+//! Consistency checks: compare the orders, stock, payments, mails, receipts, queues and events of a running
+//! system, and what connected customers have seen.
 //!
 //! A [`Collector`] reads a [`SystemSnapshot`] from the stores, and [`SystemSnapshot::check_invariants`] turns
 //! it into a [`ConsistencyReport`]. The stores are read one after another, so only a snapshot whose reading
@@ -8,6 +9,7 @@
 mod checks;
 mod collector;
 mod quiescence;
+mod receipts;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,8 @@ use std::{
 use domain::{OrderId, ProductId, UserId};
 use orders::Order;
 use uuid::Uuid;
+
+use crate::realtime::OrderView;
 
 pub use collector::EVENT_CAPTURE_QUEUE;
 pub use collector::{CollectError, Collector};
@@ -38,11 +42,29 @@ pub struct SystemSnapshot {
     /// The payment provider's payments.
     pub payments: Vec<Payment>,
     pub mails: Vec<OrderMail>,
+    pub receipts: Vec<StoredReceipt>,
     /// Message bodies by queue name.
     pub queues: BTreeMap<String, Vec<String>>,
     pub executions: Vec<SagaExecution>,
     /// Events captured from the bus; empty when no capture queue exists.
     pub observed_events: Vec<ObservedEvent>,
+}
+
+/// What clients observed.
+#[derive(Clone, Debug, Default)]
+pub struct Observations {
+    pub requests: Vec<ClientObservation>,
+    pub connected_customers: Vec<ConnectedCustomer>,
+}
+
+/// What the client of a customer saw over the WebSocket API, on all its connections one after another.
+#[derive(Clone, Debug)]
+pub struct ConnectedCustomer {
+    pub user_id: UserId,
+    /// Every order about which the client received an update, or which it followed.
+    pub orders: BTreeMap<OrderId, OrderView>,
+    /// Messages about an order that contradict what the client had seen: the order, and what is wrong.
+    pub invalid_messages: Vec<(OrderId, String)>,
 }
 
 /// What a client observed about one order that it sent under one idempotency key.
@@ -144,6 +166,28 @@ pub enum MailKind {
     RefundedAfterEnd,
 }
 
+/// An object in the bucket of receipts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReceipt {
+    pub key: String,
+    /// The order in the key; `None` if the key is not that of a receipt.
+    pub order_id: Option<OrderId>,
+    /// More than one if the object was replaced.
+    pub versions: usize,
+    /// `None` if the newest version is not a readable receipt.
+    pub content: Option<ReceiptContent>,
+}
+
+/// What the PDF of a receipt says. Amounts are in minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptContent {
+    /// The receipt's number, which is the id of its order.
+    pub number: OrderId,
+    pub total: i64,
+    /// The tax that the total includes.
+    pub tax: i64,
+}
+
 /// An execution of the order saga.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SagaExecution {
@@ -213,6 +257,7 @@ impl SystemSnapshot {
         snapshot.outbox.retain(|entry| names_an_order(&entry.detail));
         snapshot.payments.retain(|payment| is_selected(payment.order_id));
         snapshot.mails.retain(|mail| is_selected(mail.order_id));
+        snapshot.receipts.retain(|receipt| is_selected(receipt.order_id));
         for messages in snapshot.queues.values_mut() {
             messages.retain(|message| names_an_order(message));
         }
@@ -266,6 +311,7 @@ impl SystemSnapshot {
             outbox,
             payments,
             mails,
+            receipts,
             queues,
             executions,
             observed_events,
@@ -278,6 +324,7 @@ impl SystemSnapshot {
             sorted(outbox),
             sorted(payments),
             sorted(mails),
+            sorted(receipts),
             sorted(executions),
             sorted(observed_events),
         ] {

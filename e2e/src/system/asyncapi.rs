@@ -16,8 +16,8 @@ pub enum Direction {
     FromServer,
 }
 
-/// Panics if the document describes no such message.
-pub fn assert_documented(direction: Direction, message: &Value) {
+/// Whether the document describes such a message. The error says what is wrong.
+pub fn check_documented(direction: Direction, message: &Value) -> Result<(), String> {
     static VALIDATORS: OnceLock<[Validator; 2]> = OnceLock::new();
     let [from_client, from_server] =
         VALIDATORS.get_or_init(|| ["sendToServer", "receiveFromServer"].map(validator));
@@ -25,8 +25,14 @@ pub fn assert_documented(direction: Direction, message: &Value) {
         Direction::FromClient => from_client,
         Direction::FromServer => from_server,
     };
-    if let Err(error) = validator.validate(message) {
-        panic!("docs/asyncapi.yaml does not describe {message}: {error}");
+    let checked = validator.validate(message);
+    checked.map_err(|error| format!("docs/asyncapi.yaml does not describe {message}: {error}"))
+}
+
+/// Panics if the document describes no such message.
+pub fn assert_documented(direction: Direction, message: &Value) {
+    if let Err(problem) = check_documented(direction, message) {
+        panic!("{problem}");
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api_client;
-mod asyncapi;
+pub mod asyncapi;
 mod auth_client;
 pub mod aws;
 pub mod mail_feedback;

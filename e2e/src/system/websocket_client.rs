@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connections::ConnectionsTable;
+use domain::UserId;
 use futures::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -50,32 +51,43 @@ impl TestSystem {
         body["ticket"].as_str().expect("a ticket is text").to_owned()
     }
 
+    /// Opens a connection with this query.
+    pub async fn open_websocket(&self, query: &str) -> Result<WebSocketClient, Error> {
+        let (stream, _) = connect_async(format!("{}{query}", env_var("WS_API_URL"))).await?;
+        Ok(WebSocketClient(stream))
+    }
+
     /// Opens a connection with this query, and returns the status of a handshake that fails.
     pub async fn handshake(&self, query: &str) -> Result<WebSocketClient, StatusCode> {
-        match connect_async(format!("{}{query}", env_var("WS_API_URL"))).await {
-            Ok((stream, _)) => Ok(WebSocketClient(stream)),
-            Err(Error::Http(response)) => Err(response.status()),
-            Err(error) => panic!("the handshake failed: {error}"),
-        }
+        self.open_websocket(query).await.map_err(|error| match error {
+            Error::Http(response) => response.status(),
+            error => panic!("the handshake failed: {error}"),
+        })
     }
 
     /// Waits until the caller has a connection, and closes all of them as API Gateway does after two hours.
     pub async fn close_connections(&self, caller: &ApiCaller) {
-        let client = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
-        let table = ConnectionsTable::new(client, "ecommerce-connections", self.clock.clone());
         let user_id = caller.id.parse().expect("the caller is a user");
-        let stage_url = env_var("WS_API_URL").replacen("ws", "http", 1);
         eventually("a connection that can be closed", async || {
-            let connections = table.of_user(user_id).await.ok()?;
-            let mut closed = 0;
-            for connection in connections {
-                let url = format!("{stage_url}/@connections/{}", connection.connection_id);
-                let response = self.http.delete(url).send().await.ok()?;
-                closed += usize::from(response.status() == StatusCode::NO_CONTENT);
-            }
+            let closed = self.try_close_connections(user_id).await?;
             (closed > 0).then_some(())
         })
         .await;
+    }
+
+    /// Closes all connections of a user with `DeleteConnection`. Returns how many were open, or `None` if the
+    /// local AWS did not respond.
+    pub async fn try_close_connections(&self, user_id: UserId) -> Option<usize> {
+        let client = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
+        let table = ConnectionsTable::new(client, "ecommerce-connections", self.clock.clone());
+        let stage_url = env_var("WS_API_URL").replacen("ws", "http", 1);
+        let mut closed = 0;
+        for connection in table.of_user(user_id).await.ok()? {
+            let url = format!("{stage_url}/@connections/{}", connection.connection_id);
+            let response = self.http.delete(url).send().await.ok()?;
+            closed += usize::from(response.status() == StatusCode::NO_CONTENT);
+        }
+        Some(closed)
     }
 
     /// Opens a connection. A function that the local AWS throttles fails the handshake, so it is repeated.
@@ -109,18 +121,24 @@ impl WebSocketClient {
     pub fn receive(&mut self) -> impl Future<Output = Received> {
         let caller = std::panic::Location::caller();
         async move {
-            loop {
-                let frame = timeout(RECEIVE_TIMEOUT, self.0.next()).await;
-                let frame = frame.unwrap_or_else(|_| panic!("{caller}: nothing arrived on the connection"));
-                match frame {
-                    Some(Ok(Message::Text(text))) => {
-                        let message = serde_json::from_str(&text).expect("every message is JSON");
-                        assert_documented(Direction::FromServer, &message);
-                        return Received::Message(message);
-                    }
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Received::Closed,
-                    Some(Ok(_)) => {}
-                }
+            let text = timeout(RECEIVE_TIMEOUT, self.receive_text()).await;
+            let text = text.unwrap_or_else(|_| panic!("{caller}: nothing arrived on the connection"));
+            let Some(text) = text else {
+                return Received::Closed;
+            };
+            let message = serde_json::from_str(&text).expect("every message is JSON");
+            assert_documented(Direction::FromServer, &message);
+            Received::Message(message)
+        }
+    }
+
+    /// Waits for the next text, or returns `None` when the connection ends. A cancelled call loses no text.
+    pub async fn receive_text(&mut self) -> Option<String> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
             }
         }
     }

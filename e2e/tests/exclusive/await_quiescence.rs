@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::OrderId;
-use e2e::consistency::{Collector, StabilityTracker, SystemSnapshot};
+use e2e::consistency::{Collector, Observations, StabilityTracker, SystemSnapshot};
 use tokio::time::{Instant, sleep};
 
 use crate::failure_report::violations;
@@ -47,7 +47,7 @@ pub async fn snapshot_when_quiescent(
                 } else {
                     pending.join(", ")
                 },
-                violations(&snapshot.check_invariants(&[]))
+                violations(&snapshot.check_invariants(&Observations::default()))
             );
         }
         sleep(if pending.is_empty() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use domain::OrderId;
 use e2e::{
-    consistency::Collector,
+    consistency::{Collector, Observations},
     process_control::ProcessControl,
     system::{ApiCaller, TestSystem, eventually, send},
 };
@@ -62,7 +62,7 @@ async fn assert_all_completed(system: &TestSystem, product: &str, orders: &[(Api
     let order_ids: Vec<OrderId> = orders.iter().map(|(_, order_id)| *order_id).collect();
     // Mails and the ends of the executions come after the orders' final status.
     let snapshot = snapshot_when_quiescent(&collector, &order_ids, &[product.to_owned()]).await;
-    let report = snapshot.check_invariants(&[]);
+    let report = snapshot.check_invariants(&Observations::default());
     assert_consistent(&report);
     assert_eq!(report.warnings, [], "{report}");
     assert_eq!(

@@ -1,82 +1,42 @@
 //! WebSocket clients follow orders: each change arrives on every connection of the customer, in order, and
 //! also after the connection was lost for a while.
 
-use domain::OrderId;
-use e2e::system::{ApiCaller, TestSystem, WebSocketClient, eventually};
+use domain::{OrderId, OrderStatus};
+use e2e::{
+    realtime::{OrderUpdate, OrderView},
+    system::{ApiCaller, TestSystem, WebSocketClient, eventually},
+};
 use fault_injection::{FunctionFault, Rule};
 use serde_json::{Value, json};
 
-/// What a client knows of an order: it adds the changes that it has not seen.
-#[derive(Debug, Default)]
-struct ClientView {
-    changes: Vec<Value>,
-    status: Value,
-    is_final: bool,
-}
-
-impl ClientView {
-    fn last_sequence(&self) -> usize {
-        self.changes.len()
-    }
-
-    fn apply(&mut self, message: &Value) {
-        let changes = message["changes"].as_array().unwrap();
-        let first = changes[0]["sequence"].as_u64().unwrap();
-        for (number, change) in (first..).zip(changes) {
-            assert_eq!(change["sequence"], number, "a gap in {message}");
-        }
+/// Receives updates of the order until `is_enough`.
+async fn follow(
+    view: &mut OrderView,
+    client: &mut WebSocketClient,
+    order_id: OrderId,
+    is_enough: impl Fn(&OrderView) -> bool,
+) {
+    while !is_enough(view) {
+        let update = client.receive_until(is_update).await.pop().unwrap();
         assert_eq!(
-            changes.last().unwrap()["sequence"],
-            message["sequence"],
-            "{message}"
+            update["order_id"],
+            order_id.to_string(),
+            "an update of another order"
         );
-        let seen = u64::try_from(self.last_sequence()).unwrap();
-        assert!(first <= seen + 1, "changes are missing before {message}");
-        let new = changes
-            .iter()
-            .filter(|change| change["sequence"].as_u64().unwrap() > seen);
-        let before = self.last_sequence();
-        self.changes.extend(new.cloned());
-        if self.last_sequence() > before {
-            self.status = message["status"].clone();
-            self.is_final = message["is_final"].as_bool().unwrap();
-        }
-    }
-
-    /// The changes by name, oldest first.
-    fn names(&self) -> Vec<&str> {
-        let name = |change: &Value, member: &str| change[member].as_str().map(str::to_owned);
-        self.changes
-            .iter()
-            .map(|change| {
-                let known = name(change, "status").is_some() || name(change, "payment").is_some();
-                assert!(known, "{change}");
-                change["status"].as_str().or(change["payment"].as_str()).unwrap()
-            })
-            .collect()
-    }
-
-    /// Receives updates of the order until `is_enough`.
-    async fn follow(
-        &mut self,
-        client: &mut WebSocketClient,
-        order_id: OrderId,
-        is_enough: impl Fn(&Self) -> bool,
-    ) {
-        while !is_enough(self) {
-            let is_update = |message: &Value| message["type"] == "ORDER_STATUS_UPDATE";
-            let update = client.receive_until(is_update).await.pop().unwrap();
-            assert_eq!(
-                update["order_id"],
-                order_id.to_string(),
-                "an update of another order"
-            );
-            self.apply(&update);
-        }
+        apply(view, &update);
     }
 }
 
-fn subscribe(order_id: OrderId, last_sequence: usize) -> Value {
+fn is_update(message: &Value) -> bool {
+    message["type"] == "ORDER_STATUS_UPDATE"
+}
+
+fn apply(view: &mut OrderView, message: &Value) {
+    let update = OrderUpdate::parse(message).unwrap().unwrap();
+    view.apply(&update).unwrap();
+}
+
+fn subscribe(order_id: OrderId, last_sequence: u32) -> Value {
     json!({"action": "subscribe", "orders": [{"order_id": order_id, "last_sequence": last_sequence}]})
 }
 
@@ -94,10 +54,10 @@ async fn each_device_sees_an_order_from_pending_to_completed() {
     let (mut phone, mut laptop) = (system.connect(&customer).await, system.connect(&customer).await);
     let order_id = place_order(&system, &customer, "pm_card_visa").await;
     for device in [&mut phone, &mut laptop] {
-        let mut view = ClientView::default();
-        view.follow(device, order_id, |view| view.is_final).await;
+        let mut view = OrderView::default();
+        follow(&mut view, device, order_id, |view| view.is_final).await;
         assert_eq!(view.names(), COMPLETED);
-        assert_eq!(view.status, "completed");
+        assert_eq!(view.status, Some(OrderStatus::Completed));
     }
 }
 
@@ -131,8 +91,8 @@ async fn client_resumes_after_a_lost_connection_with_what_it_has_missed() {
     let customer = system.customer().await;
     let mut client = system.connect(&customer).await;
     let order_id = place_order(&system, &customer, "pm_card_threeDSecure2Required").await;
-    let mut view = ClientView::default();
-    view.follow(&mut client, order_id, |view| {
+    let mut view = OrderView::default();
+    follow(&mut view, &mut client, order_id, |view| {
         view.names().ends_with(&["action_required"])
     })
     .await;
@@ -153,7 +113,7 @@ async fn client_resumes_after_a_lost_connection_with_what_it_has_missed() {
         missed["changes"][0]["sequence"], 4,
         "only what the client has missed: {missed}"
     );
-    view.apply(&missed);
+    apply(&mut view, &missed);
     assert_eq!(view.names()[..3], ["pending", "processing", "action_required"]);
     assert!(view.names().ends_with(&["captured", "completed"]), "{view:?}");
     let position = json!([{"order_id": order_id, "sequence": view.last_sequence()}]);
@@ -178,8 +138,8 @@ async fn muted_order_sends_nothing_until_the_client_subscribes_again() {
     let customer = system.customer().await;
     let mut client = system.connect(&customer).await;
     let order_id = place_order(&system, &customer, "pm_card_threeDSecure2Required").await;
-    let mut view = ClientView::default();
-    view.follow(&mut client, order_id, |view| {
+    let mut view = OrderView::default();
+    follow(&mut view, &mut client, order_id, |view| {
         view.names().ends_with(&["action_required"])
     })
     .await;
@@ -225,8 +185,8 @@ async fn faults_of_status_push_lose_nothing_and_show_nothing_twice() {
         let rule = Rule::for_function("status-push", fault).containing(&customer.id);
         let rule = system.faults.add_rule(&rule.limit_hits(2)).await.unwrap();
         let order_id = place_order(&system, &customer, "pm_card_visa").await;
-        let mut view = ClientView::default();
-        view.follow(&mut client, order_id, |view| view.is_final).await;
+        let mut view = OrderView::default();
+        follow(&mut view, &mut client, order_id, |view| view.is_final).await;
         assert_eq!(view.names(), COMPLETED, "{fault:?}");
         assert!(system.faults.hits(rule).await.unwrap() > 0, "{fault:?}");
         system.faults.remove_rule(rule).await.unwrap();
@@ -250,10 +210,10 @@ async fn late_duplicate_and_reordered_messages_show_each_change_once() {
             .send_message("status-push-queue", &request.to_string())
             .await;
     }
-    let mut view = ClientView::default();
+    let mut view = OrderView::default();
     for _ in 0..5 {
         let update = client.receive_until(|_| true).await.pop().unwrap();
-        view.apply(&update);
+        apply(&mut view, &update);
     }
     assert_eq!(view.names(), COMPLETED);
     eventually("an empty queue", async || {

@@ -12,7 +12,10 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::schedule::{AuthenticationResponse, Purchase, SendMode};
+use crate::{
+    connected_customer::ConnectedCustomers,
+    schedule::{AuthenticationResponse, Purchase, SendMode},
+};
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -44,6 +47,7 @@ pub struct OrderClient<'a> {
     pub purchase: &'a Purchase,
     /// The ids of all products of the run.
     pub products: &'a [String],
+    pub connected: &'a ConnectedCustomers,
     pub idempotency_key: String,
 }
 
@@ -74,6 +78,7 @@ impl OrderClient<'_> {
             outcome.record_response(self.post_order(&body).await);
         }
         if let Some(order_id) = outcome.observation.order_ids.first().copied() {
+            self.connected.follow(self.purchase.customer, order_id);
             if let Some(delay) = self.purchase.cancel_after {
                 sleep(delay).await;
                 self.cancel_order(order_id, &mut outcome).await;

@@ -139,6 +139,11 @@ impl FaultInjector {
                 self.inject_for(&Rule::for_all_requests(upstream, NetworkFault::Refuse), duration)
                     .await?;
             }
+            Disruption::PartialOutage(text, duration) => {
+                self.count(format!("outages: Aws, requests with {text}"), 1);
+                let rule = Rule::for_all_requests(Upstream::Aws, NetworkFault::Refuse).containing(text);
+                self.inject_for(&rule, duration).await?;
+            }
             Disruption::Latency(upstream, milliseconds, duration) => {
                 self.count(format!("slow periods: {upstream:?}"), 1);
                 let rule = Rule::for_all_requests(upstream, NetworkFault::Delay(milliseconds));

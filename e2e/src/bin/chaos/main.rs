@@ -1,10 +1,12 @@
-//! `chaos`: places orders while it injects random faults, and then checks the consistency of the system.
+//! `chaos`: places orders and follows them over the WebSocket API while it injects random faults, and then
+//! checks the consistency of the system.
 //!
 //! `cargo xtask chaos` starts a system for it and passes the system's addresses in environment variables. The
 //! same seed and number of orders give the same schedule.
 
 mod authentication;
 mod client;
+mod connected_customer;
 mod event_replayer;
 mod fault_injector;
 mod redrive;
@@ -25,7 +27,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e::{
-    consistency::{Collector, PendingWork, QuiescentSnapshot},
+    consistency::{Collector, Observations, PendingWork, QuiescentSnapshot},
     system::TestSystem,
 };
 use futures::{StreamExt as _, stream};
@@ -33,6 +35,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use client::{OrderClient, PurchaseOutcome};
+use connected_customer::{ConnectedCustomers, ConnectionResults};
 use event_replayer::EventReplayer;
 use fault_injector::FaultInjector;
 use report::ChaosReport;
@@ -74,7 +77,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let system = TestSystem::shared();
+    let system = Arc::new(TestSystem::shared());
     let injector = Arc::new(FaultInjector::new(system.faults.clone())?);
     let run = run(&arguments, &system, &injector);
     let report = tokio::select! {
@@ -100,7 +103,7 @@ async fn main() -> Result<ExitCode> {
 
 async fn run(
     arguments: &Arguments,
-    system: &TestSystem,
+    system: &Arc<TestSystem>,
     injector: &Arc<FaultInjector>,
 ) -> Result<ChaosReport> {
     let collector = Collector::from_env().await?;
@@ -122,13 +125,22 @@ async fn run(
         tokio::spawn(async move { replayer.run(&stop_replays, &stop_observing).await })
     };
 
+    let connected = ConnectedCustomers::new(Arc::clone(system), schedule.seed);
     let started = Instant::now();
     injector.start(&schedule).await?;
+    let context = PurchaseContext {
+        system,
+        injector,
+        schedule: &schedule,
+        connected: &connected,
+        customers: &customers,
+        products: &products,
+    };
     let sent = AtomicUsize::new(0);
     let purchases = stream::iter(schedule.purchases.iter().enumerate())
         .map(|(number, purchase)| {
             sent.fetch_add(1, Ordering::Relaxed);
-            run_purchase(system, injector, number, purchase, &customers, &products)
+            context.run(number, purchase)
         })
         .buffer_unordered(CONCURRENT_CUSTOMERS)
         .collect::<Vec<Result<PurchaseOutcome>>>();
@@ -156,6 +168,7 @@ async fn run(
 
     // Faults and replays end here. Publish the events that still wait for a delayed replay.
     injector.stop().await?;
+    connected.end_faults();
     stop_replays.cancel();
     replayer.flush().await?;
     let mut last_print = Instant::now();
@@ -195,6 +208,11 @@ async fn run(
         .collect_when_quiescent(SNAPSHOT_TIMEOUT, &mut report_pending)
         .await?;
     snapshot.observed_events = replayer.observed_events();
+    let ConnectionResults {
+        report: connections,
+        observations: connected_customers,
+        unexpected_messages,
+    } = connected.finish().await?;
     let replays = replayer.replay_counts();
     injector.count("events replayed immediately", replays.immediate);
     injector.count("events replayed after newer ones", replays.delayed);
@@ -206,10 +224,14 @@ async fn run(
         "requests repeated with the same idempotency key",
         outcomes.iter().map(|outcome| outcome.duplicate_requests).sum(),
     );
-    let (observations, unexpected): (Vec<_>, Vec<_>) = outcomes
+    let (requests, unexpected): (Vec<_>, Vec<_>) = outcomes
         .into_iter()
         .map(|outcome| (outcome.observation, outcome.unexpected_responses))
         .unzip();
+    let observations = Observations {
+        requests,
+        connected_customers,
+    };
     Ok(ChaosReport {
         seed: arguments.seed,
         orders: arguments.orders,
@@ -218,45 +240,62 @@ async fn run(
         injected: injector.counts(),
         redriven: redriven.into_iter().filter(|(_, count)| *count > 0).collect(),
         outcomes: report::count_outcomes(&snapshot),
-        authentications: report::count_authentications(&snapshot, &observations),
-        unexpected_responses: unexpected.into_iter().flatten().collect(),
+        authentications: report::count_authentications(&snapshot, &observations.requests),
+        connections,
+        unexpected_responses: unexpected
+            .into_iter()
+            .flatten()
+            .chain(unexpected_messages)
+            .collect(),
         not_quiescent,
         consistency: snapshot.check_invariants(&observations),
     })
 }
 
-async fn run_purchase(
-    system: &TestSystem,
-    injector: &Arc<FaultInjector>,
-    number: usize,
-    purchase: &Purchase,
-    customers: &[String],
-    products: &[String],
-) -> Result<PurchaseOutcome> {
-    let customer = match customers.get(purchase.customer) {
-        Some(id) => system.customer_with_id(id),
-        None => system.customer().await,
-    };
-    let pinned_fault = match purchase.pinned_fault {
-        Some(fault) => Some(injector.pin_fault(&customer.id, fault).await?),
-        None => None,
-    };
-    let client = OrderClient {
-        system,
-        customer,
-        purchase,
-        products,
-        idempotency_key: format!("purchase {number}"),
-    };
-    let outcome = client.place_order().await;
-    if let Some(rule) = pinned_fault {
-        let injector = Arc::clone(injector);
-        tokio::spawn(async move {
-            sleep(PINNED_FAULT_DURATION).await;
-            injector.remove(rule).await
-        });
+/// What all purchases of a run share.
+struct PurchaseContext<'a> {
+    system: &'a TestSystem,
+    injector: &'a Arc<FaultInjector>,
+    schedule: &'a Schedule,
+    connected: &'a ConnectedCustomers,
+    /// The ids of the customers that place several orders.
+    customers: &'a [String],
+    /// The ids of all products.
+    products: &'a [String],
+}
+
+impl PurchaseContext<'_> {
+    async fn run(&self, number: usize, purchase: &Purchase) -> Result<PurchaseOutcome> {
+        let customer = match self.customers.get(purchase.customer) {
+            Some(id) => self.system.customer_with_id(id),
+            None => self.system.customer().await,
+        };
+        let pinned_fault = match purchase.pinned_fault {
+            Some(fault) => Some(self.injector.pin_fault(&customer.id, fault).await?),
+            None => None,
+        };
+        if self.schedule.connected_customers.contains(&purchase.customer) {
+            let user_id = customer.id.parse().expect("a customer id is a UUID");
+            self.connected.connect(purchase.customer, user_id);
+        }
+        let client = OrderClient {
+            system: self.system,
+            customer,
+            purchase,
+            products: self.products,
+            connected: self.connected,
+            idempotency_key: format!("purchase {number}"),
+        };
+        let outcome = client.place_order().await;
+        if let Some(rule) = pinned_fault {
+            let injector = Arc::clone(self.injector);
+            tokio::spawn(async move {
+                sleep(PINNED_FAULT_DURATION).await;
+                injector.remove(rule).await
+            });
+        }
+        Ok(outcome)
     }
-    Ok(outcome)
 }
 
 /// Starts each disruption when its number of orders has been sent.

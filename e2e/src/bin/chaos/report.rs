@@ -10,6 +10,8 @@ use e2e::consistency::{ClientObservation, ConsistencyReport, SystemSnapshot};
 use orders::Order;
 use serde::Serialize;
 
+use crate::connected_customer::ConnectionReport;
+
 #[derive(Debug, Serialize)]
 pub struct ChaosReport {
     /// The seed of all random choices.
@@ -28,7 +30,8 @@ pub struct ChaosReport {
     pub outcomes: BTreeMap<String, usize>,
     /// The number of orders whose customer had to authenticate the payment, by response and outcome.
     pub authentications: BTreeMap<String, usize>,
-    /// Responses that the API must never send.
+    pub connections: ConnectionReport,
+    /// Responses and WebSocket messages that the system must never send.
     pub unexpected_responses: Vec<String>,
     /// Why the system did not become quiescent; `None` when it did.
     pub not_quiescent: Option<String>,
@@ -112,6 +115,8 @@ impl fmt::Display for ChaosReport {
         for (label, count) in &self.authentications {
             writeln!(f, "  {count:>7}  {label}")?;
         }
+        writeln!(f, "\nConnected customers")?;
+        write!(f, "{}", self.connections)?;
         writeln!(f, "\nConsistency checks")?;
         write!(f, "{}", self.consistency)?;
         for response in &self.unexpected_responses {
@@ -121,5 +126,35 @@ impl fmt::Display for ChaosReport {
             writeln!(f, "✗ the system did not become quiescent: {reason}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for ConnectionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            customers,
+            reconnections,
+            closed_by_gateway,
+            lost,
+            updates,
+            repeated_updates,
+            longest_delay_seconds,
+        } = self;
+        writeln!(f, "  {customers:>7}  customers")?;
+        writeln!(f, "  {reconnections:>7}  reconnections")?;
+        writeln!(
+            f,
+            "  {closed_by_gateway:>7}  connections closed by API Gateway at random"
+        )?;
+        writeln!(f, "  {lost:>7}  connections lost at random")?;
+        writeln!(f, "  {updates:>7}  updates received")?;
+        writeln!(
+            f,
+            "  {repeated_updates:>7}  updates dropped, because the client had seen their changes"
+        )?;
+        writeln!(
+            f,
+            "  {longest_delay_seconds:>7.1}  seconds at most from a final status to the client"
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! The schedule of a chaos run, generated from a seed before the run starts. The same seed and number of
 //! orders give the same schedule; the relative timing of faults and orders depends on the machine.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use fault_injection::{FunctionFault, Upstream};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -77,6 +77,18 @@ const PINNED_FAULTS: [(&str, FunctionFault); 10] = [
     ("complete-order", FunctionFault::ErrorAfter),
 ];
 
+/// One in this many customers is connected over the WebSocket API.
+const CONNECTED_SHARE: usize = 3;
+
+/// Each connection adds invocations, also while no order changes.
+const MAX_CONNECTED_CUSTOMERS: usize = 60;
+
+/// What requests to the management API of the WebSocket connections contain.
+const MANAGEMENT_API: &str = "/@connections/";
+
+/// What requests to the table of connections contain.
+const CONNECTIONS_TABLE: &str = "ecommerce-connections";
+
 #[derive(Debug)]
 pub struct Schedule {
     /// The seed of the random faults.
@@ -85,6 +97,8 @@ pub struct Schedule {
     pub stock: Vec<i64>,
     /// The number of customers that place several orders.
     pub customers: usize,
+    /// The indexes of the customers that are connected over the WebSocket API from their first purchase on.
+    pub connected_customers: BTreeSet<usize>,
     /// In the order in which they are sent.
     pub purchases: Vec<Purchase>,
     /// Each disruption starts when this many orders have been sent; in ascending order.
@@ -146,6 +160,8 @@ pub enum Disruption {
     Kill(&'static str),
     /// The upstream refuses all connections for the duration.
     Outage(Upstream, Duration),
+    /// AWS refuses all requests that contain this text, for the duration.
+    PartialOutage(&'static str, Duration),
     /// The upstream responds to all requests with this delay in milliseconds, for the duration.
     Latency(Upstream, u64, Duration),
 }
@@ -160,18 +176,29 @@ impl Schedule {
             .flat_map(|(count, share)| std::iter::repeat_n(units(*share), *count))
             .collect();
         let customers = (orders / 10).max(5);
-        let purchases = (0..orders)
+        let purchases: Vec<Purchase> = (0..orders)
             .map(|number| generate_purchase(&mut rng, number, customers))
             .collect();
         Self {
             seed,
             stock,
             customers,
+            connected_customers: choose_connected_customers(&purchases),
             purchases,
             disruptions: generate_disruptions(&mut rng, orders),
             replay_ratio: 20,
         }
     }
+}
+
+fn choose_connected_customers(purchases: &[Purchase]) -> BTreeSet<usize> {
+    let mut seen = BTreeSet::new();
+    let customers = purchases.iter().map(|purchase| purchase.customer);
+    customers
+        .filter(|customer| seen.insert(*customer))
+        .step_by(CONNECTED_SHARE)
+        .take(MAX_CONNECTED_CUSTOMERS)
+        .collect()
 }
 
 fn generate_purchase(rng: &mut StdRng, number: usize, customers: usize) -> Purchase {
@@ -229,7 +256,7 @@ fn weighted_choice<T: Copy>(rng: &mut StdRng, choices: &[(T, u32)]) -> T {
 /// Distributes the disruptions at equal intervals, in random order. Every disruption occurs once before one
 /// repeats.
 fn generate_disruptions(rng: &mut StdRng, orders: usize) -> Vec<(usize, Disruption)> {
-    let interval = (orders / 100).clamp(16, 60);
+    let interval = (orders / 100).clamp(14, 60);
     let mut all = vec![
         Disruption::Kill("core-api"),
         Disruption::Kill("stock-service"),
@@ -238,6 +265,10 @@ fn generate_disruptions(rng: &mut StdRng, orders: usize) -> Vec<(usize, Disrupti
     all.extend(
         [Upstream::Aws, Upstream::StockService, Upstream::PaymentProvider]
             .map(|upstream| Disruption::Outage(upstream, random_seconds(rng, 1..=4))),
+    );
+    all.extend(
+        [MANAGEMENT_API, CONNECTIONS_TABLE]
+            .map(|text| Disruption::PartialOutage(text, random_seconds(rng, 1..=4))),
     );
     all.push(Disruption::Latency(
         Upstream::Aws,
@@ -320,7 +351,12 @@ mod tests {
             .collect();
         kinds.sort();
         kinds.dedup();
-        assert_eq!(kinds.len(), 8, "{kinds:?}");
+        assert_eq!(kinds.len(), 10, "{kinds:?}");
+        // Also one whose saga compensates because of a pinned fault.
+        let is_connected = |purchase: &&Purchase| schedule.connected_customers.contains(&purchase.customer);
+        let connected = schedule.purchases.iter().filter(is_connected);
+        assert!(connected.clone().count() > 20);
+        assert!(connected.clone().any(|purchase| purchase.pinned_fault.is_some()));
         assert!(
             schedule
                 .purchases

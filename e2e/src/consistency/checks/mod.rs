@@ -1,8 +1,11 @@
-//! The invariants, one module for each part of the system: orders, stock, payments and messages.
+//! The invariants, one module for each part of the system: orders, stock, payments, receipts, messages and
+//! connected customers.
 
 mod messages;
 mod orders;
 mod payments;
+mod realtime;
+mod receipts;
 mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::orders::Order;
 use domain::{OrderId, OrderStatus};
 
-use super::{ClientObservation, ConsistencyReport, SystemSnapshot, Warning};
+use super::{ConsistencyReport, Observations, SystemSnapshot, Warning};
 
 /// The snapshot and the indexes that several checks use.
 struct CheckContext<'a> {
     snapshot: &'a SystemSnapshot,
-    observations: &'a [ClientObservation],
+    observations: &'a Observations,
     orders: BTreeMap<OrderId, &'a Order>,
     parked_orders: BTreeSet<OrderId>,
 }
@@ -39,10 +42,10 @@ impl CheckContext<'_> {
 }
 
 impl SystemSnapshot {
-    /// Checks all invariants of the snapshot. Without `observations` the invariants about responses to
-    /// clients apply to no order.
+    /// Checks all invariants of the snapshot. Without `observations` the invariants about what clients
+    /// received apply to no order.
     #[must_use]
-    pub fn check_invariants(&self, observations: &[ClientObservation]) -> ConsistencyReport {
+    pub fn check_invariants(&self, observations: &Observations) -> ConsistencyReport {
         let context = CheckContext {
             snapshot: self,
             observations,
@@ -52,7 +55,9 @@ impl SystemSnapshot {
         let mut checks = Vec::from(orders::checks(&context));
         checks.extend(stock::checks(&context));
         checks.extend(payments::checks(&context));
+        checks.extend(receipts::checks(&context));
         checks.extend(messages::checks(&context));
+        checks.extend(realtime::checks(&context));
         let mut warnings = Vec::new();
         let parked: Vec<String> = context.parked_orders.iter().map(OrderId::to_string).collect();
         if !parked.is_empty() {

@@ -12,19 +12,21 @@ use super::{
 
 pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
     let mut authentications: BTreeMap<OrderId, Authentication> = BTreeMap::new();
-    for observation in context.observations {
+    for observation in &context.observations.requests {
         if let Some(authentication) = observation.authentication {
             authentications.extend(observation.order_ids.iter().map(|id| (*id, authentication)));
         }
     }
     let acknowledged: BTreeSet<OrderId> = context
         .observations
+        .requests
         .iter()
         .flat_map(|observation| &observation.order_ids)
         .copied()
         .collect();
     let customers: BTreeSet<UserId> = context
         .observations
+        .requests
         .iter()
         .map(|observation| observation.user_id)
         .collect();
@@ -38,7 +40,7 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 6] {
         ),
         Check::expect_all(
             Invariant::OneOrderPerIdempotencyKey,
-            context.observations.iter().map(|observation| {
+            context.observations.requests.iter().map(|observation| {
                 let has_several = observation.order_ids.len() > 1;
                 let ids = || {
                     observation

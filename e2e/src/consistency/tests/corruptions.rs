@@ -3,18 +3,22 @@
 use std::collections::BTreeSet;
 
 use domain::{FailureReason, OrderStatus};
-use orders::{Payment as PaymentState, PaymentIssue};
+use orders::{HistoryEntry, OrderChange, Payment as PaymentState, PaymentIssue, PaymentStep};
 
 use super::{
-    CANCELLED, COMPLETED, DECLINED, MAIL_ABOUT_REFUND, PRICE, REFUNDED, consistent_snapshot, id, order_id,
-    payment, push_message,
+    CANCELLED, COMPLETED, DECLINED, FOLLOWED, MAIL_ABOUT_REFUND, PRICE, REFUNDED, consistent_snapshot, id,
+    order_id, payment, push_message, receipt,
 };
-use crate::consistency::{
-    Authentication, ClientObservation, Invariant, MailKind, OutboxEntry, SystemSnapshot,
+use crate::{
+    consistency::{
+        Authentication, ConnectedCustomer, Invariant, MailKind, Observations, OutboxEntry, ReceiptContent,
+        SystemSnapshot,
+    },
+    realtime::OrderView,
 };
 
 /// Changes a consistent snapshot or its observations so that they violate an invariant.
-type Corruption = fn(&mut SystemSnapshot, &mut Vec<ClientObservation>);
+type Corruption = fn(&mut SystemSnapshot, &mut Observations);
 
 fn violations_after(corrupt: Corruption) -> Vec<Invariant> {
     let (mut snapshot, mut observations) = consistent_snapshot();
@@ -36,15 +40,41 @@ fn flagged_order_may_lack_its_refund() {
 fn late_or_missing_authentication_may_time_out() {
     for authentication in [Authentication::ApprovedLate, Authentication::Unanswered] {
         let (mut snapshot, mut observations) = consistent_snapshot();
-        observations[DECLINED].authentication = Some(authentication);
+        observations.requests[DECLINED].authentication = Some(authentication);
         snapshot.orders[DECLINED].reason = Some(FailureReason::AuthenticationTimeout);
         let report = snapshot.check_invariants(&observations);
         assert!(report.is_consistent(), "{authentication:?}: {report}");
     }
 }
 
+/// A client does not ask for a finished order again.
+#[test]
+fn connected_customer_may_miss_what_follows_the_end() {
+    let violations = violations_after(|snapshot, _| {
+        let history = &mut snapshot.orders[FOLLOWED].history;
+        let at = history[0].at;
+        let change = OrderChange::Payment(PaymentStep::Refunded);
+        history.push(HistoryEntry { at, change });
+    });
+    assert_eq!(violations, []);
+}
+
+fn connected_customer(observations: &mut Observations) -> &mut ConnectedCustomer {
+    &mut observations.connected_customers[0]
+}
+
+/// The order of the connected customer, as the client saw it.
+fn view(observations: &mut Observations) -> &mut OrderView {
+    let orders = &mut connected_customer(observations).orders;
+    orders.get_mut(&order_id(FOLLOWED)).unwrap()
+}
+
+fn receipt_content(snapshot: &mut SystemSnapshot) -> &mut ReceiptContent {
+    snapshot.receipts[0].content.as_mut().unwrap()
+}
+
 /// Each corruption with all invariants that it violates.
-const CORRUPTIONS: [(Corruption, &[Invariant]); 49] = [
+const CORRUPTIONS: [(Corruption, &[Invariant]); 69] = [
     (
         |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
         &[Invariant::PaymentIssuesFlagged],
@@ -60,18 +90,18 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 49] = [
         ],
     ),
     (
-        |_, observations| _ = observations[0].order_ids.insert(order_id(99)),
+        |_, observations| _ = observations.requests[0].order_ids.insert(order_id(99)),
         &[
             Invariant::AcceptedOrdersExist,
             Invariant::OneOrderPerIdempotencyKey,
         ],
     ),
     (
-        |_, observations| observations[0].order_ids = [order_id(99)].into(),
+        |_, observations| observations.requests[0].order_ids = [order_id(99)].into(),
         &[Invariant::AcceptedOrdersExist, Invariant::NoUnacknowledgedOrders],
     ),
     (
-        |_, observations| _ = observations.pop(),
+        |_, observations| _ = observations.requests.remove(REFUNDED),
         &[Invariant::NoUnacknowledgedOrders],
     ),
     (
@@ -94,23 +124,23 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 49] = [
         &[Invariant::ValidTransitions],
     ),
     (
-        |_, observations| observations[COMPLETED].authentication = Some(Authentication::Refused),
+        |_, observations| observations.requests[COMPLETED].authentication = Some(Authentication::Refused),
         &[Invariant::OutcomeMatchesAuthentication],
     ),
     (
-        |_, observations| observations[COMPLETED].authentication = Some(Authentication::Unanswered),
+        |_, observations| observations.requests[COMPLETED].authentication = Some(Authentication::Unanswered),
         &[Invariant::OutcomeMatchesAuthentication],
     ),
     (
         |snapshot, observations| {
-            observations[DECLINED].authentication = Some(Authentication::Approved);
+            observations.requests[DECLINED].authentication = Some(Authentication::Approved);
             snapshot.orders[DECLINED].reason = Some(FailureReason::AuthenticationTimeout);
         },
         &[Invariant::OutcomeMatchesAuthentication],
     ),
     (
         |snapshot, observations| {
-            observations[DECLINED].authentication = Some(Authentication::Unanswered);
+            observations.requests[DECLINED].authentication = Some(Authentication::Unanswered);
             snapshot.orders[DECLINED].reason = Some(FailureReason::PaymentDeclined);
         },
         &[Invariant::OutcomeMatchesAuthentication],
@@ -283,6 +313,101 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 49] = [
     (
         |snapshot, _| snapshot.observed_events[0].trace_id = "0".repeat(32),
         &[Invariant::SingleTracePerOrder],
+    ),
+    (
+        |snapshot, _| _ = snapshot.receipts.pop(),
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| snapshot.receipts[0].versions = 2,
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| snapshot.receipts[0].content = None,
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| receipt_content(snapshot).number = order_id(REFUNDED),
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| receipt_content(snapshot).total += 1,
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| receipt_content(snapshot).tax -= 1,
+        &[Invariant::CompletedOrdersHaveReceipt],
+    ),
+    (
+        |snapshot, _| snapshot.receipts[0].order_id = Some(order_id(REFUNDED)),
+        &[
+            Invariant::CompletedOrdersHaveReceipt,
+            Invariant::ReceiptsOfCompletedOrders,
+        ],
+    ),
+    (
+        |snapshot, _| snapshot.receipts.push(receipt(REFUNDED)),
+        &[Invariant::ReceiptsOfCompletedOrders],
+    ),
+    (
+        |snapshot, _| snapshot.receipts.push(receipt(99)),
+        &[Invariant::ReceiptsOfCompletedOrders],
+    ),
+    (
+        |_, observations| _ = view(observations).changes.pop(),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| _ = view(observations).changes.remove(0),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| view(observations).changes.reverse(),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| {
+            let last = view(observations).changes[1].clone();
+            view(observations).changes.push(last);
+        },
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| view(observations).status = Some(OrderStatus::Completed),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| view(observations).reason = Some(FailureReason::PaymentDeclined),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| view(observations).is_final = false,
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| connected_customer(observations).orders.clear(),
+        &[Invariant::ConnectedCustomersSawHistory],
+    ),
+    (
+        |_, observations| {
+            let invalid_messages = &mut connected_customer(observations).invalid_messages;
+            invalid_messages.push((order_id(FOLLOWED), "a gap".to_owned()));
+        },
+        &[Invariant::NoInvalidUpdates],
+    ),
+    (
+        |_, observations| {
+            let orders = &mut connected_customer(observations).orders;
+            orders.insert(order_id(COMPLETED), OrderView::default());
+        },
+        &[Invariant::NoForeignUpdates],
+    ),
+    (
+        |_, observations| {
+            let orders = &mut connected_customer(observations).orders;
+            orders.insert(order_id(99), OrderView::default());
+        },
+        &[Invariant::NoForeignUpdates],
     ),
 ];
 

@@ -6,7 +6,7 @@ mod corruptions;
 mod reports;
 mod snapshots;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
 use domain::{
@@ -17,9 +17,10 @@ use orders::{HistoryEntry, Order, OrderChange, OrderItem, Payment as PaymentStat
 use uuid::Uuid;
 
 use super::{
-    Authentication, ClientObservation, MailKind, ObservedEvent, OrderMail, Payment, ProductStock,
-    Reservation, SagaExecution, SystemSnapshot,
+    Authentication, ClientObservation, ConnectedCustomer, MailKind, Observations, ObservedEvent, OrderMail,
+    Payment, ProductStock, ReceiptContent, Reservation, SagaExecution, StoredReceipt, SystemSnapshot,
 };
+use crate::realtime::OrderView;
 
 const PRICE: i64 = 700;
 
@@ -29,6 +30,8 @@ const REFUNDED: usize = 1;
 const DECLINED: usize = 2;
 const CANCELLED: usize = 3;
 const REFUNDED_AFTER_END: usize = 4;
+/// The order of the connected customer.
+const FOLLOWED: usize = 5;
 
 /// The mail about the refund that followed the end of its order.
 const MAIL_ABOUT_REFUND: usize = 5;
@@ -47,6 +50,10 @@ fn product_id() -> ProductId {
 
 fn user_id() -> UserId {
     UserId(id(2000))
+}
+
+fn connected_user_id() -> UserId {
+    UserId(id(2001))
 }
 
 fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>) -> Order {
@@ -112,7 +119,21 @@ fn payment(number: usize, charged: bool, refunded: i64) -> Payment {
     }
 }
 
-fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
+/// The receipt of an order with this number.
+fn receipt(number: usize) -> StoredReceipt {
+    StoredReceipt {
+        key: format!("{}.pdf", order_id(number)),
+        order_id: Some(order_id(number)),
+        versions: 1,
+        content: Some(ReceiptContent {
+            number: order_id(number),
+            total: PRICE * 2,
+            tax: PRICE * 2 * 10 / 110,
+        }),
+    }
+}
+
+fn consistent_snapshot() -> (SystemSnapshot, Observations) {
     use OrderStatus::{Cancelled, Completed, Failed, Pending, Processing};
     let orders = vec![
         order(
@@ -139,6 +160,10 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
                 Some(PaymentState::Refunded),
             )
         },
+        Order {
+            user_id: connected_user_id(),
+            ..order(FOLLOWED, &[Pending, Cancelled], None)
+        },
     ];
     let reservation = |number: usize, status: &str| Reservation {
         id: id(number),
@@ -161,13 +186,27 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
             trace_id: order.traceparent.trace_id(),
         })
     };
-    let observations = orders.iter().map(|order| ClientObservation {
-        user_id: user_id(),
+    let requests = orders.iter().map(|order| ClientObservation {
+        user_id: order.user_id,
         idempotency_key: format!("key of {}", order.order_id),
         order_ids: BTreeSet::from([order.order_id]),
         authentication: (order.status == Completed).then_some(Authentication::Approved),
     });
-    let observations = observations.collect();
+    let followed = &orders[FOLLOWED];
+    let view = OrderView {
+        changes: followed.history.clone(),
+        status: Some(followed.status),
+        reason: followed.reason,
+        is_final: true,
+    };
+    let observations = Observations {
+        requests: requests.collect(),
+        connected_customers: vec![ConnectedCustomer {
+            user_id: connected_user_id(),
+            orders: BTreeMap::from([(followed.order_id, view)]),
+            invalid_messages: Vec::new(),
+        }],
+    };
     let snapshot = SystemSnapshot {
         products: vec![ProductStock {
             id: product_id(),
@@ -197,7 +236,9 @@ fn consistent_snapshot() -> (SystemSnapshot, Vec<ClientObservation>) {
             mail(CANCELLED, MailKind::Cancelled),
             mail(REFUNDED_AFTER_END, MailKind::Failed),
             mail(REFUNDED_AFTER_END, MailKind::RefundedAfterEnd),
+            mail(FOLLOWED, MailKind::Cancelled),
         ],
+        receipts: vec![receipt(COMPLETED)],
         queues: [
             "order-processing-queue",
             "order-processing-dlq",

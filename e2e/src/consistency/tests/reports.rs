@@ -3,8 +3,8 @@
 use domain::{CustomerSecret, OrderStatus, PaymentAction};
 use orders::Payment as PaymentState;
 
-use super::{COMPLETED, DECLINED, REFUNDED, consistent_snapshot, order_id, push_message};
-use crate::consistency::{Invariant, SystemSnapshot};
+use super::{COMPLETED, DECLINED, FOLLOWED, REFUNDED, consistent_snapshot, order_id, push_message};
+use crate::consistency::{Invariant, Observations, SystemSnapshot};
 
 #[test]
 fn consistent_snapshot_satisfies_all_invariants() {
@@ -89,8 +89,22 @@ fn report_names_violations_and_findings() {
     assert!(
         consistent_snapshot()
             .0
-            .check_invariants(&[])
+            .check_invariants(&Observations::default())
             .to_string()
             .ends_with("\nCONSISTENT\n")
     );
+}
+
+#[test]
+fn report_shows_what_a_connected_customer_missed() {
+    let (snapshot, mut observations) = consistent_snapshot();
+    let orders = &mut observations.connected_customers[0].orders;
+    orders.get_mut(&order_id(FOLLOWED)).unwrap().changes.pop();
+    let report = snapshot.check_invariants(&observations).to_string();
+    let finding = format!(
+        "{}  expected [1 pending 00:00:00.000000, 2 cancelled 00:00:00.000000], cancelled (None); \
+         its customer's client saw [1 pending 00:00:00.000000], cancelled (None)",
+        order_id(FOLLOWED)
+    );
+    assert!(report.contains(&finding), "{report}");
 }

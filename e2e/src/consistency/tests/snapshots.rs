@@ -3,7 +3,7 @@
 use domain::OrderStatus;
 
 use super::{CANCELLED, COMPLETED, REFUNDED, consistent_snapshot, order_id, push_message};
-use crate::consistency::{Invariant, SystemSnapshot};
+use crate::consistency::{Invariant, Observations, SystemSnapshot};
 
 #[test]
 fn for_orders_ignores_other_orders() {
@@ -17,13 +17,13 @@ fn for_orders_ignores_other_orders() {
     assert!(
         snapshot
             .for_orders(&[order_id(COMPLETED), order_id(CANCELLED)])
-            .check_invariants(&[])
+            .check_invariants(&Observations::default())
             .is_consistent()
     );
     assert_eq!(
         snapshot
             .for_orders(&[order_id(REFUNDED)])
-            .check_invariants(&[])
+            .check_invariants(&Observations::default())
             .violated_invariants(),
         [Invariant::UncompletedChargesRefunded]
     );
@@ -35,7 +35,7 @@ fn for_orders_ignores_other_orders() {
     assert_eq!(
         snapshot
             .for_orders(&[order_id(COMPLETED)])
-            .check_invariants(&[])
+            .check_invariants(&Observations::default())
             .violated_invariants(),
         [Invariant::NoDeadLetters]
     );

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 
 use domain::{OrderId, OrderStatus};
 use e2e::{
-    consistency::{Collector, SystemSnapshot},
+    consistency::{Collector, Observations, SystemSnapshot},
     system::{TestSystem, eventually, logs_hint},
 };
 use fault_injection::{Rule, RuleId};
@@ -280,7 +280,7 @@ fn verify_case(
     if !expected_mails.contains(&mails) {
         problems.push(format!("{mails} mails were sent, expected {expected_mails:?}"));
     }
-    let report = snapshot.check_invariants(&[]);
+    let report = snapshot.check_invariants(&Observations::default());
     if !report.is_consistent() {
         problems.push(format!(
             "invariants are violated (columns: expected, found):\n{}",
