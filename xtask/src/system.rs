@@ -18,9 +18,7 @@ use crate::ports::PortReservation;
 use crate::postgres::Postgres;
 use crate::progress::{GREEN, RED, YELLOW, run_step};
 use crate::signals::Interrupt;
-use crate::supervisor::{
-    POLL_INTERVAL, ServiceEvent, ServiceSpec, Supervisor, shutdown, signal_process_group,
-};
+use crate::supervisor::{POLL_INTERVAL, ServiceEvent, ServiceSpec, Supervisor, signal_process_group};
 use crate::{cargo, deployment, gateway, keys, ministack, postgres, python, redis, seed, services};
 
 /// A running system. It stops when the value is dropped.

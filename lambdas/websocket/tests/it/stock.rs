@@ -125,7 +125,7 @@ async fn subscription_returns_the_level_that_the_client_has_missed() {
     let gateway = Gateway::start().await;
     let lantern = new_product();
     let newest = level(lantern, 7, 30);
-    // Nobody watches the product yet.
+    // No connection watches the product yet.
     assert!(gateway.push_level(newest).await);
     let client = Client::connect(&gateway).await;
     let missed = [update(newest), subscribed(&[lantern])];
