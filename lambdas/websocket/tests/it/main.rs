@@ -7,5 +7,6 @@ mod gateway;
 mod handshake;
 mod interleavings;
 mod management_api;
+mod table_rights;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_websocket");
