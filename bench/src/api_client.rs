@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use domain::{Timestamp, ids::uuid_v7};
+use domain::{Timestamp, UserId, ids::uuid_v7};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokens::Role;
@@ -25,6 +25,7 @@ pub struct ApiClient {
 
 #[derive(Clone, Debug)]
 pub struct Customer {
+    pub id: UserId,
     token: String,
 }
 
@@ -111,9 +112,25 @@ impl ApiClient {
     /// # Errors
     /// Fails when the signing keys are missing or the account cannot be inserted.
     pub async fn create_customer(&self) -> anyhow::Result<Customer> {
+        let user = self.context.create_user(Role::Customer).await?;
         Ok(Customer {
-            token: self.context.new_user_token(Role::Customer).await?,
+            id: user.id,
+            token: user.issue_token(&self.context)?,
         })
+    }
+
+    /// Returns the URL that opens one WebSocket connection.
+    ///
+    /// # Errors
+    /// Fails when core-api issues no ticket.
+    pub async fn websocket_url_with_ticket(&self, customer: &Customer) -> anyhow::Result<String> {
+        let request = self
+            .http
+            .post(format!("{}/v1/realtime/ticket", self.context.addresses.core_api))
+            .bearer_auth(&customer.token);
+        let (_, issued) = send_json(request).await?;
+        let text = |field: &str| issued[field].as_str().context("a ticket has no URL or no ticket");
+        Ok(format!("{}?ticket={}", text("url")?, text("ticket")?))
     }
 
     /// Orders one unit of a product.

@@ -1,23 +1,14 @@
 //! The baseline of order latency: the same bus, queue and state machine with functions that do nothing.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use chrono::SecondsFormat;
 use domain::{Timestamp, ids::uuid_v7};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::process::Command;
 
-use crate::context::Context;
+use crate::{baseline_stack::BaselineStack, context::Context};
 
 pub const STATE_MACHINE_NAME: &str = "baseline-saga";
-
-/// The functions' executables. The template refers to folders with these names.
-const EXECUTABLES: [&str; 2] = ["baseline_starter", "baseline_step"];
-
-const DEPLOYMENT_BUCKET: &str = "matsuri-bench";
 
 /// The deployed baseline saga.
 #[derive(Debug)]
@@ -31,51 +22,17 @@ impl BaselineSaga {
     /// # Errors
     /// Fails when the deployment fails.
     pub async fn deploy(context: &Context) -> anyhow::Result<Self> {
-        let deploy_dir = TempDir::new()?;
-        let template = deploy_dir.path().join("template.yaml");
-        fs::write(&template, include_str!("../baseline-saga/template.yaml"))?;
-        fs::write(
-            deploy_dir.path().join("order-saga.asl.json"),
-            include_str!("../../step-functions/order-saga.asl.json"),
-        )?;
-        for function in EXECUTABLES {
-            let folder = deploy_dir.path().join(function);
-            fs::create_dir(&folder)?;
-            fs::copy(context.executable(function), folder.join("bootstrap"))
-                .with_context(|| format!("{function} was not built"))?;
-        }
-        let architecture = if cfg!(target_arch = "aarch64") {
-            "arm64"
-        } else {
-            "x86_64"
+        let stack = BaselineStack {
+            name: STATE_MACHINE_NAME,
+            template: include_str!("../baseline-saga/template.yaml"),
+            files: &[(
+                "order-saga.asl.json",
+                include_str!("../../step-functions/order-saga.asl.json"),
+            )],
+            executables: &["baseline_starter", "baseline_step"],
+            parameters: &[],
         };
-        let packaged = deploy_dir.path().join("packaged.yaml");
-        awslocal(&["s3", "mb", &format!("s3://{DEPLOYMENT_BUCKET}")]).await?;
-        awslocal(&[
-            "cloudformation",
-            "package",
-            "--template-file",
-            path_as_str(&template)?,
-            "--s3-bucket",
-            DEPLOYMENT_BUCKET,
-            "--output-template-file",
-            path_as_str(&packaged)?,
-        ])
-        .await?;
-        awslocal(&[
-            "cloudformation",
-            "deploy",
-            "--stack-name",
-            STATE_MACHINE_NAME,
-            "--template-file",
-            path_as_str(&packaged)?,
-            "--capabilities",
-            "CAPABILITY_IAM",
-            "CAPABILITY_AUTO_EXPAND",
-            "--parameter-overrides",
-            &format!("Architecture={architecture}"),
-        ])
-        .await?;
+        stack.deploy(context).await?;
         let bus = aws_sdk_eventbridge::Client::new(&aws_client::sdk_config().await);
         Ok(Self { eventbridge: bus })
     }
@@ -111,28 +68,4 @@ impl BaselineSaga {
         ensure!(output.failed_entry_count() == 0, "the bus rejected an event");
         Ok((order_id, published_at))
     }
-}
-
-/// Runs the command `awslocal`. The error contains its standard error.
-///
-/// # Errors
-/// Fails when the command cannot be started or exits with an error.
-pub async fn awslocal(arguments: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("awslocal")
-        .args(arguments)
-        .output()
-        .await
-        .context("cannot run awslocal")?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "awslocal {} failed: {stderr}",
-        arguments.join(" ")
-    );
-    Ok(())
-}
-
-fn path_as_str(path: &Path) -> anyhow::Result<&str> {
-    path.to_str()
-        .context("the path of the temporary folder is not valid UTF-8")
 }

@@ -70,7 +70,7 @@ pub struct Context {
 /// A user with an account, and the signing key for its tokens.
 #[derive(Clone, Debug)]
 pub struct TestUser {
-    id: UserId,
+    pub id: UserId,
     role: Role,
     kid: Value,
     pem: String,

@@ -20,7 +20,7 @@ pub struct RequestUnits {
     /// Write request units.
     pub writes: usize,
     /// Read request units.
-    pub reads: usize,
+    pub reads: f64,
 }
 
 /// A global secondary index, which DynamoDB writes together with its table.
@@ -30,12 +30,12 @@ struct SecondaryIndex {
     key_attributes: Vec<String>,
 }
 
-/// Computes consumed units. It caches keys and indexes of each table, and the size of each written item.
+/// Computes consumed units. It caches keys and indexes of each table, and each written item.
 #[derive(Default)]
 pub struct UnitCalculator {
     tables: HashMap<String, (Vec<String>, Vec<SecondaryIndex>)>,
-    /// (table, key) → size in bytes after the last put.
-    item_sizes: HashMap<(String, String), usize>,
+    /// (table, key) → item of the last put.
+    written_items: HashMap<(String, String), Value>,
 }
 
 impl UnitCalculator {
@@ -76,8 +76,11 @@ impl UnitCalculator {
                         }
                     }
                 }
-                // All our reads are consistent, and no item is larger than one unit.
-                "GetItem" => units.reads += 1,
+                // No item and no result of a query is larger than one unit.
+                "GetItem" | "Query" => {
+                    let is_consistent = parameters["ConsistentRead"] == true;
+                    units.reads += if is_consistent { 1.0 } else { 0.5 };
+                }
                 _ => {}
             }
         }
@@ -107,12 +110,13 @@ impl UnitCalculator {
         };
         let key: Vec<_> = keys.iter().map(|key| item[key].to_string()).collect();
         let key = (table.clone(), key.join(" "));
-        let written_attributes = if kind == "Put" {
-            item.clone()
-        } else {
-            write["ExpressionAttributeNames"].clone()
+        let known = self.written_items.get(&key);
+        let written_attributes = match kind {
+            "Put" => item,
+            "Update" => &write["ExpressionAttributeNames"],
+            _ => known.unwrap_or(&Value::Null),
         };
-        let bytes = match (kind, self.item_sizes.get(&key)) {
+        let bytes = match (kind, known) {
             ("Put", _) => item_size(item),
             // DynamoDB charges an update by the size of the updated item.
             ("Update", _) => {
@@ -121,37 +125,48 @@ impl UnitCalculator {
                 item_size(&stored["Item"])
             }
             // The size is unknown when no recorded put wrote the item. It then counts as one unit.
-            (_, known) => known.copied().unwrap_or(0),
+            (_, known) => known.map_or(0, item_size),
         };
         let index_units: usize = indexes
             .iter()
-            .map(|index| index.write_units(kind, &written_attributes, item, bytes))
+            .map(|index| index.write_units(kind, written_attributes, bytes))
             .sum();
+        let units = round_up_to_units(bytes, WRITE_UNIT_BYTES) * units_factor + index_units;
         if kind == "Put" {
-            self.item_sizes.insert(key, bytes);
+            self.written_items.insert(key, item.clone());
         }
-        Ok(round_up_to_units(bytes, WRITE_UNIT_BYTES) * units_factor + index_units)
+        Ok(units)
     }
 }
 
 impl SecondaryIndex {
+    /// Returns the size of the copy of an item in this index, in bytes.
+    fn entry_size(&self, item: &Value) -> usize {
+        let Some(projected) = &self.projected_attributes else {
+            return item_size(item);
+        };
+        let entry: Map<String, Value> = projected
+            .iter()
+            .filter_map(|name| Some((name.clone(), item.get(name)?.clone())))
+            .collect();
+        item_size(&Value::Object(entry))
+    }
+
     /// Returns the units that a write to the table costs in this index: none when no projected attribute
     /// changes.
-    fn write_units(&self, kind: &str, written_attributes: &Value, item: &Value, bytes: usize) -> usize {
+    fn write_units(&self, kind: &str, written_attributes: &Value, bytes: usize) -> usize {
         let is_written = |attribute: &String| match kind {
-            "Put" => written_attributes.get(attribute).is_some(),
+            "Put" | "Delete" => written_attributes.get(attribute).is_some(),
             _ => written_attributes
                 .as_object()
                 .is_some_and(|names| names.values().any(|name| name == attribute.as_str())),
         };
         match (kind, &self.projected_attributes) {
-            ("Put", _) if !self.key_attributes.iter().all(is_written) => 0,
-            ("Put", Some(projected)) => {
-                let entry: Map<String, Value> = projected
-                    .iter()
-                    .filter_map(|name| Some((name.clone(), item.get(name)?.clone())))
-                    .collect();
-                round_up_to_units(item_size(&Value::Object(entry)), WRITE_UNIT_BYTES)
+            // An unknown item that is deleted may be in the index.
+            ("Delete", _) if written_attributes.is_null() => round_up_to_units(bytes, WRITE_UNIT_BYTES),
+            ("Put" | "Delete", _) if !self.key_attributes.iter().all(is_written) => 0,
+            ("Put" | "Delete", Some(_)) => {
+                round_up_to_units(self.entry_size(written_attributes), WRITE_UNIT_BYTES)
             }
             // DynamoDB deletes the old index entry and inserts the new one.
             ("Update", _) if self.key_attributes.iter().any(is_written) => {
@@ -161,6 +176,16 @@ impl SecondaryIndex {
             (_, _) => round_up_to_units(bytes, WRITE_UNIT_BYTES),
         }
     }
+}
+
+/// Returns the size in bytes of an item and of its copies in the indexes of its table.
+///
+/// # Errors
+/// Fails when the table does not exist.
+pub async fn stored_sizes(context: &Context, table: &str, item: &Value) -> anyhow::Result<(usize, usize)> {
+    let (_, indexes) = describe_table(context, table).await?;
+    let copies = indexes.iter().map(|index| index.entry_size(item)).sum();
+    Ok((item_size(item), copies))
 }
 
 async fn describe_table(
@@ -262,17 +287,20 @@ mod tests {
             key_attributes: vec!["open".into()],
         };
         let names = json!({"#status": "status"});
-        let update =
-            |index: &SecondaryIndex, names: &Value| index.write_units("Update", names, &json!({}), 1500);
+        let update = |index: &SecondaryIndex, names: &Value| index.write_units("Update", names, 1500);
         assert_eq!(
             [&whole, &keys, &sparse].map(|index| update(index, &names)),
             [2, 0, 0]
         );
         assert_eq!(update(&sparse, &json!({"#open": "open"})), 4);
-        let put = json!({"id": {"S": "1"}});
-        assert_eq!(
-            [&whole, &keys, &sparse].map(|index| index.write_units("Put", &put, &put, 1500)),
-            [2, 1, 0]
-        );
+        let item = json!({"id": {"S": "1"}});
+        for kind in ["Put", "Delete"] {
+            assert_eq!(
+                [&whole, &keys, &sparse].map(|index| index.write_units(kind, &item, 1500)),
+                [2, 1, 0]
+            );
+        }
+        let unknown = Value::Null;
+        assert_eq!(sparse.write_units("Delete", &unknown, 0), 1);
     }
 }

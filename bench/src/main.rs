@@ -4,20 +4,25 @@
 //! the machine more than the code.
 
 mod api_client;
+mod aws_prices;
 mod aws_stub;
+mod baseline_push;
 mod baseline_saga;
+mod baseline_stack;
 mod benchmarks;
 mod cloudtrail;
 mod context;
 mod databases;
 mod dynamodb_units;
 mod express_state_machine;
+mod function_usage;
 mod host_info;
 mod load_generator;
 mod process;
 mod report;
 mod stats;
 mod stock_service;
+mod websocket_client;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};

@@ -130,18 +130,52 @@ impl ServiceProcess {
     /// # Errors
     /// Fails when the process has exited.
     pub fn memory(&self) -> anyhow::Result<ResidentMemory> {
-        let id = self.child.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let mebibytes = |name: &str| -> Option<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-            Some(kibibytes / 1024.0)
-        };
-        mebibytes("VmRSS:")
-            .zip(mebibytes("VmHWM:"))
-            .map(|(current, peak)| ResidentMemory { current, peak })
-            .context("the process has exited")
+        resident_memory(self.child.id())
     }
+}
+
+/// Returns the memory usage of a process.
+///
+/// # Errors
+/// Fails when the process has exited.
+pub fn resident_memory(id: u32) -> anyhow::Result<ResidentMemory> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let mebibytes = |name: &str| -> Option<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kibibytes / 1024.0)
+    };
+    mebibytes("VmRSS:")
+        .zip(mebibytes("VmHWM:"))
+        .map(|(current, peak)| ResidentMemory { current, peak })
+        .context("the process has exited")
+}
+
+/// Returns the process id of the local AWS.
+///
+/// # Errors
+/// Fails when no process listens on its port as MiniStack does.
+pub fn find_local_aws(context: &Context) -> anyhow::Result<u32> {
+    let (_, port) = context
+        .addresses
+        .aws
+        .rsplit_once(':')
+        .context("the URL of the local AWS has no port")?;
+    let variable = format!("GATEWAY_PORT={port}");
+    let is_gateway = |id: u32| {
+        let read = |name: &str| fs::read(format!("/proc/{id}/{name}")).unwrap_or_default();
+        let mut variables = read("environ");
+        variables.push(0);
+        // Its functions inherit the variable.
+        variables
+            .split(|byte| *byte == 0)
+            .any(|set| set == variable.as_bytes())
+            && String::from_utf8_lossy(&read("cmdline")).contains("ministack")
+    };
+    fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|id| is_gateway(*id))
+        .with_context(|| format!("no process of the local AWS with {variable}"))
 }
 
 impl Drop for ServiceProcess {

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 
 use anyhow::{Context, Result};
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use uuid::Uuid;
 
 use crate::cargo::Executables;
@@ -20,6 +20,9 @@ use crate::progress::{GREEN, RED, YELLOW, run_step};
 use crate::signals::Interrupt;
 use crate::supervisor::{POLL_INTERVAL, ServiceEvent, ServiceSpec, Supervisor, signal_process_group};
 use crate::{cargo, deployment, gateway, keys, ministack, postgres, python, redis, seed, services};
+
+/// How many files and connections a process of the system can open: enough for thousands of WebSocket clients.
+const OPEN_FILES: u64 = 10_240;
 
 /// A running system. It stops when the value is dropped.
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl RunningSystem {
         external_database: Option<String>,
         interrupt: &Interrupt,
     ) -> Result<Self> {
+        raise_open_files_limit()?;
         let mut reservation = PortReservation::for_instance(instance, external_database.is_none())?;
         for conflict in &reservation.conflicts {
             anstream::eprintln!("  {YELLOW}!{YELLOW:#} {conflict}");
@@ -359,6 +363,18 @@ impl RunningSystem {
     pub fn instance(&self) -> &Instance {
         &self.instance
     }
+}
+
+/// Raises the limit of open files of this process, which all processes of the system inherit, to
+/// [`OPEN_FILES`] or to the highest that the operating system allows. Shells often limit it to 256 or 1,024.
+fn raise_open_files_limit() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let highest = limit.maximum.unwrap_or(u64::MAX).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < highest) {
+        limit.current = Some(highest);
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(())
 }
 
 /// Applies the database migrations.

@@ -4,41 +4,43 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use aws_sdk_sfn::types::HistoryEventType;
-use domain::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     api_client::{ApiClient, Customer},
-    cloudtrail::{self, RecordedRequest, call_aws},
+    aws_prices::{Bill, LineItem, cost_per_thousand, format_amount, format_dollars, total_cost},
+    cloudtrail::{self, RecordedRequest},
     context::Context,
     dynamodb_units::UnitCalculator,
     express_state_machine::ExpressStateMachine,
+    function_usage::FunctionUsage,
     report::{Section, Target},
 };
 
-/// The functions that a completed order invokes.
-const ORDER_FUNCTIONS: [&str; 9] = [
-    "order-processor",
+/// The functions that the saga of a completed order invokes.
+const SAGA_FUNCTIONS: [&str; 6] = [
     "create-payment",
     "reserve-stock",
     "process-payment",
     "update-stock",
     "complete-order",
     "send-notification",
-    "notification-sender",
-    "receipt-writer",
 ];
 
-/// The functions' memory in GB, as in the SAM template.
-const FUNCTION_GB: f64 = 0.25;
+/// The functions that a completed order invokes through their queues.
+const QUEUE_FUNCTIONS: [&str; 4] = [
+    "order-processor",
+    "notification-sender",
+    "receipt-writer",
+    "status-push",
+];
+
+/// Each message is sent, received and deleted.
+const REQUESTS_PER_QUEUE_MESSAGE: f64 = 3.0;
 
 /// Express workflows are billed in steps of 64 MB, and the state of a saga fits in one.
 const EXPRESS_GB: f64 = 0.0625;
-
-/// Bytes that the Lambda platform logs per invocation in JSON, from start to report. Derived from AWS's
-/// examples.
-const PLATFORM_LOG_BYTES: f64 = 1_100.0;
 
 /// Bytes that an event of an Express execution takes in its log, without data. Derived from AWS's examples.
 const EXPRESS_LOG_EVENT_BYTES: f64 = 450.0;
@@ -48,60 +50,6 @@ const MAIL_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Time for the work after the last mail, on a busy machine.
 const RECORDING_DELAY: Duration = Duration::from_secs(3);
-
-/// US dollars per million, on demand in ap-northeast-1, without free tiers or volume discounts, from the
-/// public pricing page of each service (aws.amazon.com/<service>/pricing). The price of transitions was
-/// compared with a copy of its page in November 2026. The other pages build their tables with scripts and
-/// could not be read.
-mod price {
-    /// State transitions of Standard workflows.
-    pub const TRANSITION: f64 = 25.0;
-    /// Executions of Express workflows.
-    pub const EXPRESS_REQUEST: f64 = 1.0;
-    /// GB-seconds of Express workflows, first tier.
-    pub const EXPRESS_GB_SECOND: f64 = 16.67;
-    /// Invocations of functions.
-    pub const INVOCATION: f64 = 0.20;
-    /// GB-seconds of functions, Arm, first tier.
-    pub const FUNCTION_GB_SECOND: f64 = 13.3334;
-    /// DynamoDB write request units.
-    pub const WRITE_UNIT: f64 = 0.715;
-    /// DynamoDB read request units.
-    pub const READ_UNIT: f64 = 0.1425;
-    /// Events on a custom bus.
-    pub const EVENT: f64 = 1.0;
-    /// Requests of SQS standard queues.
-    pub const QUEUE_REQUEST: f64 = 0.40;
-    /// Publications to a topic. Deliveries to SQS are free.
-    pub const PUBLICATION: f64 = 0.50;
-    /// Mails by SES.
-    pub const MAIL: f64 = 100.0;
-    /// Kilobytes of logs ($0.76 per GB).
-    pub const LOG_KB: f64 = 0.76;
-    /// Traces recorded by X-Ray.
-    pub const TRACE: f64 = 5.0;
-}
-
-/// The usage of one order: line item → amount. Each line item has a price.
-type Bill = BTreeMap<LineItem, f64>;
-
-/// The line items in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LineItem {
-    Transitions,
-    ExpressRequests,
-    ExpressGbSeconds,
-    Mails,
-    WriteUnits,
-    ReadUnits,
-    Events,
-    Invocations,
-    GbSeconds,
-    QueueRequests,
-    Publications,
-    LogKilobytes,
-    Traces,
-}
 
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let api = ApiClient::new(context)?;
@@ -118,6 +66,11 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let totals = [&standard, &express].map(|(bill, _)| total_cost(bill));
     let mut rows: Vec<Vec<String>> = LineItem::ALL
         .into_iter()
+        .filter(|line| {
+            [&standard, &express]
+                .iter()
+                .any(|(bill, _)| bill.contains_key(line))
+        })
         .map(|line| table_row(line, &standard.0, &express.0))
         .collect();
     rows.push(
@@ -140,7 +93,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
              functions' reports, which include the overhead of the emulator. DynamoDB units are computed \
              from the sizes of the recorded items. *Derived* numbers cannot be counted locally: messages \
              from EventBridge and SNS to queues and Lambda's polling (three requests per message), the \
-             platform's own log lines, the Express log, and traces (at most three per order). Prices: on \
+             receipt, the platform's own log lines, the Express log, and traces (at most three per order). \
+             The customer has no WebSocket connection. Prices: on \
              demand, ap-northeast-1, without free tiers. Not included: costs that do not depend on orders \
              (containers, databases, alarms, and one scan of the empty outbox per second and core-api \
              instance, $0.19 per month).\n\nDynamoDB requests per order, Standard: {}.",
@@ -203,7 +157,8 @@ async fn measure_bill(
         .filter_map(|request| request.parameters["Entries"].as_array())
         .map(Vec::len)
         .sum();
-    let functions = function_usage(context, from).await?;
+    let saga = FunctionUsage::read(context, &SAGA_FUNCTIONS, from).await?;
+    let consumers = FunctionUsage::read(context, &QUEUE_FUNCTIONS, from).await?;
     let (transitions, express_seconds, history) = execution_usage(state_machine, &order_ids).await?;
     let express = state_machine == ExpressStateMachine::NAME;
     let express_log = if express {
@@ -215,20 +170,25 @@ async fn measure_bill(
     let mut bill = Bill::from([
         (LineItem::Mails, 1.0),
         (LineItem::WriteUnits, units.writes as f64 * per_order),
-        (LineItem::ReadUnits, units.reads as f64 * per_order),
+        (LineItem::ReadUnits, units.reads * per_order),
         (LineItem::Events, events as f64 * per_order),
-        (LineItem::Invocations, functions.invocations * per_order),
+        (
+            LineItem::Invocations,
+            (saga.invocations + consumers.invocations) * per_order,
+        ),
         (
             LineItem::GbSeconds,
-            functions.billed_seconds * FUNCTION_GB * per_order,
+            (saga.gigabyte_seconds() + consumers.gigabyte_seconds()) * per_order,
         ),
-        // One send, one receive and one delete in each of two queues.
-        (LineItem::QueueRequests, 6.0),
+        (
+            LineItem::QueueRequests,
+            consumers.invocations * REQUESTS_PER_QUEUE_MESSAGE * per_order,
+        ),
         (LineItem::Publications, 1.0),
+        (LineItem::ObjectWrites, 1.0),
         (
             LineItem::LogKilobytes,
-            ((functions.logged_bytes + functions.invocations * PLATFORM_LOG_BYTES) * per_order + express_log)
-                / 1e3,
+            (saga.logged_kilobytes() + consumers.logged_kilobytes()) * per_order + express_log / 1e3,
         ),
         (LineItem::Traces, 3.0),
     ]);
@@ -289,44 +249,6 @@ async fn count_sent_mails(context: &Context) -> anyhow::Result<usize> {
         .sum())
 }
 
-/// The usage of all functions together.
-#[derive(Default)]
-struct FunctionUsage {
-    invocations: f64,
-    billed_seconds: f64,
-    /// Bytes that the functions log themselves.
-    logged_bytes: f64,
-}
-
-async fn function_usage(context: &Context, from: Timestamp) -> anyhow::Result<FunctionUsage> {
-    let mut usage = FunctionUsage::default();
-    for function in ORDER_FUNCTIONS {
-        let input =
-            json!({"logGroupName": format!("/aws/lambda/{function}"), "startTime": from.timestamp_millis()});
-        let log = call_aws(context, "logs", "Logs_20140328.FilterLogEvents", &input).await?;
-        for event in log["events"]
-            .as_array()
-            .context("FilterLogEvents returned no events")?
-        {
-            let message = event["message"].as_str().context("a log event has no message")?;
-            if let Some((_, billed)) = message.split_once("Billed Duration: ") {
-                let milliseconds: f64 = billed
-                    .split(' ')
-                    .next()
-                    .expect("splitting a string returns at least one part")
-                    .parse()
-                    .context("a Lambda report has no valid duration")?;
-                usage.invocations += 1.0;
-                usage.billed_seconds += milliseconds / 1e3;
-            } else if message.starts_with('{') {
-                // CloudWatch adds 26 bytes to each event.
-                usage.logged_bytes += message.len() as f64 + 26.0;
-            }
-        }
-    }
-    Ok(usage)
-}
-
 /// Returns averages per execution: state transitions, billed seconds of an Express execution, and history
 /// events.
 async fn execution_usage(state_machine: &str, order_ids: &[String]) -> anyhow::Result<(f64, f64, f64)> {
@@ -360,75 +282,14 @@ async fn execution_usage(state_machine: &str, order_ids: &[String]) -> anyhow::R
     ))
 }
 
-impl LineItem {
-    const ALL: [Self; 13] = [
-        Self::Transitions,
-        Self::ExpressRequests,
-        Self::ExpressGbSeconds,
-        Self::Mails,
-        Self::WriteUnits,
-        Self::ReadUnits,
-        Self::Events,
-        Self::Invocations,
-        Self::GbSeconds,
-        Self::QueueRequests,
-        Self::Publications,
-        Self::LogKilobytes,
-        Self::Traces,
-    ];
-
-    /// Returns the name and the price per million.
-    fn name_and_price(self) -> (&'static str, f64) {
-        match self {
-            Self::Transitions => ("Step Functions: state transitions", price::TRANSITION),
-            Self::ExpressRequests => ("Step Functions: Express executions", price::EXPRESS_REQUEST),
-            Self::ExpressGbSeconds => ("Step Functions: Express GB-seconds", price::EXPRESS_GB_SECOND),
-            Self::Mails => ("SES: mails", price::MAIL),
-            Self::WriteUnits => ("DynamoDB: write units", price::WRITE_UNIT),
-            Self::ReadUnits => ("DynamoDB: read units", price::READ_UNIT),
-            Self::Events => ("EventBridge: events", price::EVENT),
-            Self::Invocations => ("Lambda: invocations", price::INVOCATION),
-            Self::GbSeconds => ("Lambda: GB-seconds", price::FUNCTION_GB_SECOND),
-            Self::QueueRequests => ("SQS: requests, *derived*", price::QUEUE_REQUEST),
-            Self::Publications => ("SNS: publications, *derived*", price::PUBLICATION),
-            Self::LogKilobytes => ("CloudWatch Logs: KB, *partly derived*", price::LOG_KB),
-            Self::Traces => ("X-Ray: traces, *derived*", price::TRACE),
-        }
-    }
-}
-
-/// Returns US dollars per thousand orders.
-fn cost_per_thousand(line: LineItem, bill: &Bill) -> f64 {
-    bill.get(&line).copied().unwrap_or(0.0) * line.name_and_price().1 / 1e3
-}
-
-fn total_cost(bill: &Bill) -> f64 {
-    LineItem::ALL
-        .into_iter()
-        .map(|line| cost_per_thousand(line, bill))
-        .sum()
-}
-
 fn table_row(line: LineItem, standard: &Bill, express: &Bill) -> Vec<String> {
     let (name, price) = line.name_and_price();
-    let amount = |bill: &Bill| {
-        let amount = bill.get(&line).copied().unwrap_or(0.0);
-        if amount == 0.0 {
-            "–".to_owned()
-        } else {
-            format!("{amount:.3}")
-        }
-    };
     vec![
         name.to_owned(),
-        amount(standard),
-        amount(express),
+        format_amount(line, standard),
+        format_amount(line, express),
         format!("{price}"),
         format_dollars(cost_per_thousand(line, standard)),
         format_dollars(cost_per_thousand(line, express)),
     ]
-}
-
-fn format_dollars(amount: f64) -> String {
-    format!("${amount:.4}")
 }

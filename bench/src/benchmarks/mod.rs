@@ -3,11 +3,13 @@
 mod authentication;
 mod catalog;
 mod cold_start;
+mod connection_cost;
 mod cost;
 mod load_spike;
 mod memory;
 mod order_latency;
 mod order_throughput;
+mod realtime;
 mod reservations;
 
 use std::fmt;
@@ -32,10 +34,15 @@ pub enum Benchmark {
     Memory,
     /// Time from an order's acceptance to its completion, against a saga of functions that do nothing
     OrderLatency,
+    /// Time from an order's completion to the message at its customer's WebSocket client, against a function
+    /// that only posts to a connection
+    Realtime,
     /// Orders accepted per second, against the limit of the data store
     OrderThroughput,
     /// AWS cost of an order
     Cost,
+    /// AWS cost of WebSocket connections and messages, and their size
+    ConnectionCost,
     /// Ten times the normal load for a minute
     LoadSpike,
     /// Token verification and login
@@ -44,14 +51,16 @@ pub enum Benchmark {
 
 impl Benchmark {
     /// All benchmarks.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Reservations,
         Self::Catalog,
         Self::ColdStart,
         Self::Memory,
         Self::OrderLatency,
+        Self::Realtime,
         Self::OrderThroughput,
         Self::Cost,
+        Self::ConnectionCost,
         Self::LoadSpike,
         Self::Authentication,
     ];
@@ -67,8 +76,10 @@ impl Benchmark {
             Self::ColdStart => cold_start::run(context).await,
             Self::Memory => memory::run(context).await,
             Self::OrderLatency => order_latency::run(context).await,
+            Self::Realtime => realtime::run(context).await,
             Self::OrderThroughput => order_throughput::run(context).await,
             Self::Cost => cost::run(context).await,
+            Self::ConnectionCost => connection_cost::run(context).await,
             Self::LoadSpike => load_spike::run(context).await,
             Self::Authentication => authentication::run(context).await,
         }

@@ -177,29 +177,26 @@ impl ConnectionsTable {
                 .expression_attribute_values(":window", number(window))
                 .expression_attribute_values(":one", number(1))
         };
-        // Several processes handle the messages of a connection. In the second attempt, another one has begun
-        // the window.
-        for _ in 0..2 {
-            // The clock of another process may be ahead, so that its window is the next one.
-            let counted = update(
-                "SET #ttl = :ttl, messages = messages + :one",
-                "#window >= :window AND messages < :max",
-            )
-            .expression_attribute_values(":max", number(limit.messages.into()))
-            .send()
-            .await;
-            if is_applied(counted)? {
-                return Ok(HeartbeatOutcome::Alive);
-            }
-            let begun = update(
-                "SET #ttl = :ttl, #window = :window, messages = :one",
-                "attribute_exists(connection_id) AND (attribute_not_exists(#window) OR #window < :window)",
-            )
-            .send()
-            .await;
-            if is_applied(begun)? {
-                return Ok(HeartbeatOutcome::Alive);
-            }
+        // First: the messages of a client that only keeps its connection open are farther apart than a window.
+        let begun = update(
+            "SET #ttl = :ttl, #window = :window, messages = :one",
+            "attribute_exists(connection_id) AND (attribute_not_exists(#window) OR #window < :window)",
+        )
+        .send()
+        .await;
+        if is_applied(begun)? {
+            return Ok(HeartbeatOutcome::Alive);
+        }
+        // The clock of another process may be ahead, so that its window is the next one.
+        let counted = update(
+            "SET #ttl = :ttl, messages = messages + :one",
+            "#window >= :window AND messages < :max",
+        )
+        .expression_attribute_values(":max", number(limit.messages.into()))
+        .send()
+        .await;
+        if is_applied(counted)? {
+            return Ok(HeartbeatOutcome::Alive);
         }
         Ok(match self.item(connection_id).await? {
             Some(_) => HeartbeatOutcome::TooManyMessages,

@@ -15,6 +15,7 @@ mod failure_report;
 mod idempotency;
 mod key_rotation;
 mod mail_feedback;
+mod many_connections;
 mod receipts;
 mod redrive;
 mod replay;

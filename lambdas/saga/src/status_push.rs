@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::SagaState;
 
-/// How long a step waits for SQS. The payment does not depend on it.
+/// How long a step waits for SQS. No payment and no order depends on it.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The queue of the function `status-push`.
@@ -25,8 +25,8 @@ impl StatusPush {
         Self { client, queue_url }
     }
 
-    /// Requests a push after an intermediate change of the order that has no event. A failure is logged only:
-    /// the next push sends this change as well, and a client that reads the order sees it.
+    /// Requests a push after a change of the order that has no event, or whose event arrives later. A failure
+    /// is logged only: the next push sends this change as well, and a client that reads the order sees it.
     pub(crate) async fn request(&self, state: &SagaState) {
         let request = StatusPushRequest {
             order_id: state.order_id,

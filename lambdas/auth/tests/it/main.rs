@@ -5,11 +5,11 @@
 
 mod auth_flows;
 mod cloudfront;
-mod iam_proxy;
 mod login_throttle;
 mod oauth;
 mod secret_rotation;
 mod sessions;
 mod signing_keys;
 mod support;
+mod table_rights;
 mod test_clock;

@@ -11,14 +11,12 @@ use chrono::TimeDelta;
 use database::{Role, testing};
 use domain::{Clock, ids::uuid_v7};
 use events::AccountMailRequest;
-use lambda_shared::testing::{FunctionProcess, create_table};
+use lambda_shared::testing::{FunctionProcess, KeyedTable, create_table, start_table_rights_proxy};
 use secrecy::{ExposeSecret, SecretString};
 use secrets::Secret;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokens::{Claims, TokenError, TokenVerifier};
-
-use crate::iam_proxy;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_auth");
 
@@ -30,6 +28,7 @@ pub const PASSWORD: &str = "correct horse";
 pub struct TestContext {
     pub pool: PgPool,
     aws: SdkConfig,
+    sessions_table: String,
     variables: Vec<(&'static str, String)>,
     queue_url: String,
     signing_keys_secret: String,
@@ -68,9 +67,10 @@ impl TestContext {
         let url = testing::database_url(&testing::connect_options(&pool, Role::Auth));
         let credentials = json!({"url": url, "engine": "postgres"});
         create_secret(&aws, &database_secret, &credentials.to_string()).await;
+        let sessions_table = create_table(&aws, &["session_id"]).await;
         let variables = vec![
             ("DATABASE_CREDENTIALS_SECRET", database_secret.clone()),
-            ("SESSIONS_TABLE", create_table(&aws, &["session_id"]).await),
+            ("SESSIONS_TABLE", sessions_table.clone()),
             ("NOTIFICATION_QUEUE_URL", queue_url.clone()),
             ("AUTH_ISSUER", ISSUER.to_owned()),
             ("USER_SIGNING_KEYS_SECRET", signing_keys_secret.clone()),
@@ -79,6 +79,7 @@ impl TestContext {
         Self {
             pool,
             aws,
+            sessions_table,
             variables,
             queue_url,
             signing_keys_secret,
@@ -101,7 +102,12 @@ impl TestContext {
 
     /// Starts a function, which reaches only the keys of the sessions table that the template permits.
     pub async fn function(&self, name: &str) -> TestFunction {
-        let aws_endpoint_url = iam_proxy::start(name, self.aws.endpoint_url().unwrap()).await;
+        let table = KeyedTable {
+            logical_id: "SessionsTable",
+            name: &self.sessions_table,
+            key: "session_id",
+        };
+        let aws_endpoint_url = start_table_rights_proxy(name, table, self.aws.endpoint_url().unwrap()).await;
         let variables: Vec<(&str, &str)> = self
             .variables
             .iter()
@@ -211,12 +217,7 @@ impl TestContext {
 
     /// The sessions table of the functions.
     pub fn sessions_table(&self) -> SessionsTable {
-        let (_, name) = self
-            .variables
-            .iter()
-            .find(|(name, _)| *name == "SESSIONS_TABLE")
-            .unwrap();
-        SessionsTable::new(aws_sdk_dynamodb::Client::new(&self.aws), name)
+        SessionsTable::new(aws_sdk_dynamodb::Client::new(&self.aws), &self.sessions_table)
     }
 
     /// Creates a secret with signing keys.

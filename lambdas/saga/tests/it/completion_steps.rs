@@ -40,10 +40,21 @@ fn with_error(state: SagaState, error: &str) -> SagaState {
 async fn paid_order_completes_once_and_publishes_one_event() {
     let context = TestContext::new().await;
     let mut state = context.place_paid_order().await;
-    let completion = complete_order(&context.orders, &state).await.unwrap();
-    assert_eq!(complete_order(&context.orders, &state).await.unwrap(), completion);
+    context.requested_pushes().await;
+    let completion = complete_order(&context.orders, &context.status_push, &state)
+        .await
+        .unwrap();
+    assert_eq!(
+        complete_order(&context.orders, &context.status_push, &state)
+            .await
+            .unwrap(),
+        completion
+    );
     assert_eq!(context.load_order(&state).await.status, OrderStatus::Completed);
     assert_eq!(context.pending_events().await, ["OrderCompleted"]);
+    let requests = context.requested_pushes().await;
+    let orders: Vec<_> = requests.iter().map(|request| request.order_id).collect();
+    assert_eq!(orders, [state.order_id; 2], "each run requests a push");
 
     state.completion = Some(completion);
     assert!(context.notify(&state).await);
@@ -57,7 +68,10 @@ async fn order_closed_by_compensation_cannot_be_completed() {
     let state = context.place_paid_order().await;
     context.close_to_payment(&state).await;
     assert_eq!(
-        complete_order(&context.orders, &state).await.unwrap_err().name(),
+        complete_order(&context.orders, &context.status_push, &state)
+            .await
+            .unwrap_err()
+            .name(),
         "OrderClosed"
     );
     assert_eq!(context.pending_events().await, [""; 0]);
@@ -67,7 +81,9 @@ async fn order_closed_by_compensation_cannot_be_completed() {
 async fn completion_with_lost_response_is_kept_and_published() {
     let context = TestContext::new().await;
     let state = context.place_paid_order().await;
-    complete_order(&context.orders, &state).await.unwrap();
+    complete_order(&context.orders, &context.status_push, &state)
+        .await
+        .unwrap();
 
     let compensating = with_error(state, "Lambda.Unknown");
     let refund = refund_payment(
@@ -132,7 +148,9 @@ async fn cancelled_order_stays_cancelled_without_a_new_event() {
 async fn second_execution_does_not_fail_a_completed_order() {
     let context = TestContext::new().await;
     let state = context.place_paid_order().await;
-    complete_order(&context.orders, &state).await.unwrap();
+    complete_order(&context.orders, &context.status_push, &state)
+        .await
+        .unwrap();
     let second_execution = with_error(state, "Unavailable");
     assert_eq!(
         fail_order(&context.orders, &second_execution)
@@ -156,7 +174,10 @@ async fn saga_of_nonexistent_order_ends() {
     state.failure = Some(failure);
     assert!(!context.notify(&state).await);
     assert_eq!(
-        complete_order(&context.orders, &state).await.unwrap_err().name(),
+        complete_order(&context.orders, &context.status_push, &state)
+            .await
+            .unwrap_err()
+            .name(),
         "InvalidInput"
     );
 }
@@ -165,7 +186,11 @@ async fn saga_of_nonexistent_order_ends() {
 async fn rejected_event_remains_in_the_outbox() {
     let context = TestContext::new().await;
     let mut state = context.place_paid_order().await;
-    state.completion = Some(complete_order(&context.orders, &state).await.unwrap());
+    state.completion = Some(
+        complete_order(&context.orders, &context.status_push, &state)
+            .await
+            .unwrap(),
+    );
     let publisher = context.publisher_without_event_bus();
     let result = send_notification(&context.orders, &publisher, &state).await;
     assert_eq!(result.unwrap_err().name(), "Unavailable");

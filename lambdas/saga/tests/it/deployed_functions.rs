@@ -165,6 +165,7 @@ async fn completion_functions_start_and_respond() {
         ("ORDERS_TABLE", context.tables.orders.as_str()),
         ("OUTBOX_TABLE", &context.tables.outbox),
         ("EVENT_BUS", &context.event_bus),
+        ("STATUS_PUSH_QUEUE_URL", &context.status_push_queue),
     ];
     let mut state = state_json(&context.place_order("pm_card_visa").await);
 

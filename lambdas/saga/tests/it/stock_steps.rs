@@ -81,7 +81,9 @@ async fn stock_of_completed_order_is_kept() {
         unreachable_stock_client(),
     );
     context.pay(&state).await.unwrap();
-    complete_order(&context.orders, &state).await.unwrap();
+    complete_order(&context.orders, &context.status_push, &state)
+        .await
+        .unwrap();
     // The step does not call stock-service: the call would fail.
     assert_eq!(
         release_stock(&context.orders, &stock, &state)

@@ -21,7 +21,7 @@ use events::{
     Envelope, EventContext, EventData, StatusPushRequest, StockPushRequest, TraceParent,
     user::UserTokensRevoked,
 };
-use lambda_shared::testing::{FunctionProcess, create_table};
+use lambda_shared::testing::{FunctionProcess, KeyedTable, create_table, start_table_rights_proxy};
 use orders::{NewOrder, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
@@ -72,7 +72,6 @@ impl Gateway {
         let url = api.start(aws.endpoint_url().unwrap()).await;
         let (per_user, per_address) = (MAX_PER_USER.to_string(), MAX_PER_ADDRESS.to_string());
         let variables = [
-            ("AWS_ENDPOINT_URL", url.as_str()),
             ("CONNECTIONS_API_URL", "/api/live"),
             ("CONNECTIONS_TABLE", &connections_table),
             ("ORDERS_TABLE", &tables.orders),
@@ -80,8 +79,16 @@ impl Gateway {
             ("MAX_CONNECTIONS_PER_USER", &per_user),
             ("MAX_CONNECTIONS_PER_ADDRESS", &per_address),
         ];
+        let keyed_table = KeyedTable {
+            logical_id: "ConnectionsTable",
+            name: &connections_table,
+            key: "connection_id",
+        };
+        // A function reaches only the keys of the table that the template permits.
         let start = async |name| {
-            FunctionProcess::start(EXECUTABLE, name, &variables)
+            let url = start_table_rights_proxy(name, keyed_table, &url).await;
+            let variables = variables.into_iter().chain([("AWS_ENDPOINT_URL", url.as_str())]);
+            FunctionProcess::start(EXECUTABLE, name, &variables.collect::<Vec<_>>())
                 .await
                 .unwrap()
         };

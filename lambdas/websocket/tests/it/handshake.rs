@@ -71,6 +71,29 @@ async fn connections_are_bounded_per_user_and_per_address() {
     gateway.connect(user, issued_at, &address).await.unwrap();
 }
 
+/// A connection lives as long as its client sends messages.
+#[tokio::test]
+async fn each_message_prolongs_the_connection() {
+    let gateway = Gateway::start().await;
+    let (user, issued_at) = (UserId::new(now()), now());
+    let id = gateway.connect(user, issued_at, &new_address()).await.unwrap();
+    let seconds_left = async || {
+        let [connection] = gateway.connections(user).await.try_into().unwrap();
+        connection.ttl - now().timestamp()
+    };
+    assert!((90..=120).contains(&seconds_left().await));
+    let [mut connection] = gateway.connections(user).await.try_into().unwrap();
+    connection.ttl = now().timestamp() + 1;
+    gateway.table.register(&connection).await.unwrap();
+    // The second message is in the window of the first.
+    for _ in 0..2 {
+        gateway
+            .receive(&id, user, issued_at, &json!({"action": "ping"}))
+            .await;
+        assert!((90..=120).contains(&seconds_left().await));
+    }
+}
+
 #[tokio::test]
 async fn push_to_a_connection_that_is_opening_keeps_it() {
     let gateway = Gateway::start().await;

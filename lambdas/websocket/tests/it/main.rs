@@ -8,5 +8,6 @@ mod handshake;
 mod interleavings;
 mod management_api;
 mod stock;
+mod table_rights;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_websocket");
