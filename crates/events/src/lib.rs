@@ -1,5 +1,5 @@
-//! Domain events as Rust types, the envelope that carries them, and the requests for account mails and for
-//! pushes of an order's state.
+//! Domain events as Rust types, the envelope that carries them, and the requests for account mails, for codes
+//! by SMS and for pushes of an order's state.
 //!
 //! `events/schemas` is the public contract; a test compares these types with it in both directions. This
 //! crate does no I/O: the crate `event-publishing` publishes events, services and functions consume them.
@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod eventbridge;
 pub mod order;
 pub mod payment;
+pub mod phone_code_request;
 pub mod product;
 pub mod status_push_request;
 pub mod stock;
@@ -18,5 +19,6 @@ pub mod user;
 pub use account_mail_request::{AccountMail, AccountMailRequest, LinkToken};
 pub use envelope::{Envelope, EventContext, EventData, OutboxEvent};
 pub use eventbridge::EventBridgeEvent;
+pub use phone_code_request::PhoneCodeRequest;
 pub use status_push_request::StatusPushRequest;
 pub use traceparent::TraceParent;

@@ -20,3 +20,4 @@ mod redrive;
 mod replay;
 mod response_times;
 mod saga_matrix;
+mod sms;
