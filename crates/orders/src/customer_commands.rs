@@ -191,8 +191,8 @@ impl Orders {
         Ok(())
     }
 
-    /// Changes the telephone number of a customer's orders that have one. `None` ends the SMS about them. Also
-    /// an order that has ended may cause an SMS: about a refund.
+    /// Changes the telephone number of a customer's orders that have one. `None` ends the SMS about them. An
+    /// order that has ended may also cause an SMS: about a refund.
     pub async fn change_phone_number(
         &self,
         user_id: UserId,

@@ -10,7 +10,7 @@ use super::{ApiCaller, ApiResponse, TestSystem, eventually, send};
 impl TestSystem {
     /// A mobile number that no other test uses.
     pub fn unused_phone_number(&self) -> String {
-        format!("+8190{:08}", uuid_v7(self.now()).as_u128() % 100_000_000)
+        format!("+8190{}", 10_000_000 + uuid_v7(self.now()).as_u128() % 90_000_000)
     }
 
     /// Creates a customer who wants SMS about orders, with a verified number. Returns both.

@@ -138,12 +138,13 @@ async fn sms_is_late_and_not_lost_while_sns_is_away() {
 #[tokio::test]
 async fn code_of_another_account_verifies_nothing() {
     let system = TestSystem::shared();
-    let (customer, stranger) = (system.customer().await, system.customer().await);
+    let (customer, other) = (system.customer().await, system.customer().await);
     let number = system.unused_phone_number();
     system.put_phone(&customer, &number).await.expect_status(202);
     let code = system.wait_for_phone_code(&number).await;
-    let refused = system.enter_phone_code(&stranger, &code).await;
-    assert_eq!(refused.expect_problem(422), "invalid-phone-code");
+    let refused = system.enter_phone_code(&other, &code).await;
+    let problem = refused.expect_status(422);
+    assert_eq!(problem["type"], "https://matsuri.dev/problems/invalid-phone-code");
     let account = system.enter_phone_code(&customer, &code).await.expect_status(200);
     assert_eq!(account["phone_number"], number);
 }

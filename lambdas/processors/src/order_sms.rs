@@ -131,7 +131,36 @@ mod tests {
             }
             writeln!(texts, "{}", render_code(language, "271828")).unwrap();
         }
-        insta::assert_snapshot!(texts, @"");
+        insta::assert_snapshot!(texts, @"
+        Matsuri: your order 00000001 (¥15,000) is complete. Thank you!
+        Matsuri: your order 00000001 (¥15,000) could not be completed: an item sold out. You have not been charged.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: the payment was declined. You have not been charged.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: the payment was not confirmed in time. You have not been charged.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: a technical problem. You have not been charged.
+        Matsuri: your order 00000001 (¥15,000) is cancelled. You have not been charged.
+        Matsuri: your order 00000001 (¥15,000) is complete. Thank you!
+        Matsuri: your order 00000001 (¥15,000) could not be completed: an item sold out. Your payment was refunded.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: the payment was declined. Your payment was refunded.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: the payment was not confirmed in time. Your payment was refunded.
+        Matsuri: your order 00000001 (¥15,000) could not be completed: a technical problem. Your payment was refunded.
+        Matsuri: your order 00000001 (¥15,000) is cancelled. Your payment was refunded.
+        Matsuri: your payment for order 00000001 (¥15,000) was refunded in full.
+        Matsuri: your code is 271828. It is valid for 10 minutes. Do not share it.
+        【Matsuri】ご注文00000001（¥15,000）が確定しました。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は請求されません。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は請求されません。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は請求されません。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は請求されません。
+        【Matsuri】ご注文00000001（¥15,000）をキャンセルしました。代金は請求されません。
+        【Matsuri】ご注文00000001（¥15,000）が確定しました。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は全額返金しました。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は全額返金しました。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は全額返金しました。
+        【Matsuri】ご注文00000001（¥15,000）は承れませんでした。代金は全額返金しました。
+        【Matsuri】ご注文00000001（¥15,000）をキャンセルしました。代金は全額返金しました。
+        【Matsuri】ご注文00000001の代金（¥15,000）を全額返金しました。
+        【Matsuri】認証コード：271828（10分間有効）。他人に教えないでください。
+        ");
     }
 
     /// The characters of GSM 03.38 that take one place, as far as the texts use them.

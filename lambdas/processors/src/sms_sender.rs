@@ -313,8 +313,8 @@ impl SmsSender {
     }
 }
 
-/// Whether SNS refuses the recipient, and not another part of the request: a mistake in the configuration must
-/// end in the dead-letter queue.
+/// Whether SNS refuses the recipient, and not another part of the request: a mistake in the configuration
+/// must end in the dead-letter queue.
 fn refuses_recipient(error: &SdkError<PublishError>) -> bool {
     match error.code() {
         Some("OptedOut") => true,

@@ -112,8 +112,8 @@ where
     })
 }
 
-/// Processes one message and returns its id when it failed or was deferred. A message without an id (SQS always sends one)
-/// gets the empty id, which makes Lambda retry the whole batch.
+/// Processes one message and returns its id when it failed or was deferred. A message without an id (SQS
+/// always sends one) gets the empty id, which makes Lambda retry the whole batch.
 async fn process_message<Fut, T, E>(
     record: SqsMessage,
     deadline: Timestamp,

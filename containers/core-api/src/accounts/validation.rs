@@ -229,8 +229,8 @@ pub struct PreferencesPatch {
     #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<bool>)]
     order_sms: Option<Option<bool>>,
-    /// When SMS about orders wait. Replaces the present hours, so send all members. A change applies to orders
-    /// placed after it.
+    /// When SMS about orders wait. Replaces the present hours, so send all members. A change applies to
+    /// orders placed after it.
     #[serde(default, deserialize_with = "deserialize_some")]
     #[schema(value_type = Option<QuietHoursSchema>)]
     quiet_hours: Option<Option<JsonObject<QuietHours>>>,

@@ -18,6 +18,12 @@ const NUMBER: &str = "+819012345678";
 const OTHER_NUMBER: &str = "+819087654321";
 
 impl TestApp {
+    /// A customer whose access token is valid for days.
+    async fn lasting_customer(&self) -> TestUser {
+        let user = TestUser::customer().with_claims(|claims| claims.exp += 7 * 24 * 3600);
+        user.register(&self.pool).await
+    }
+
     async fn put_phone(&self, user: &TestUser, number: &str) -> TestResponse {
         let request = self.put("/v1/me/phone").bearer_auth(user.token());
         request.json(&json!({"phone_number": number})).fetch().await
@@ -230,8 +236,8 @@ async fn code_expires_and_belongs_to_one_account(pool: PgPool) {
 async fn codes_are_bounded_per_account_and_per_number(pool: PgPool) {
     let clock = TestClock::running();
     let app = TestApp::start_with_clock(pool, clock.clock()).await;
-    let user = app.customer().await;
-    let number = |position: usize| format!("+8190000000{position:02}");
+    let user = app.lasting_customer().await;
+    let number = |position: usize| format!("+81901000{position:04}");
     for position in 0..5 {
         app.request_code(&user, &number(position)).await;
     }
@@ -248,18 +254,21 @@ async fn codes_are_bounded_per_account_and_per_number(pool: PgPool) {
     app.request_code(&user, &number(5)).await;
 
     for _ in 0..5 {
-        app.request_code(&app.customer().await, NUMBER).await;
+        app.request_code(&app.lasting_customer().await, NUMBER).await;
     }
-    let refused = app.put_phone(&app.customer().await, NUMBER).await;
+    let refused = app.put_phone(&app.lasting_customer().await, NUMBER).await;
     assert_eq!(refused.problem(), "429 too-many-phone-codes");
     // The bound of a number outlives the accounts that requested its codes.
     sqlx::query("UPDATE accounts.users SET email = NULL, deleted_at = now() WHERE role = 'customer'")
         .execute(&app.pool)
         .await
         .unwrap();
-    assert_eq!(app.put_phone(&app.customer().await, NUMBER).await.status, 429);
+    assert_eq!(
+        app.put_phone(&app.lasting_customer().await, NUMBER).await.status,
+        429
+    );
     clock.advance(TimeDelta::hours(24));
-    app.request_code(&app.customer().await, NUMBER).await;
+    app.request_code(&app.lasting_customer().await, NUMBER).await;
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
@@ -273,7 +282,7 @@ async fn codes_are_bounded_in_all(pool: PgPool) {
     let app = TestApp::start_with_config(pool, config).await;
     let mut customers = Vec::new();
     for _ in 0..6 {
-        customers.push(app.customer().await);
+        customers.push(app.lasting_customer().await);
     }
     let numbers = (0..6).map(|position| format!("+8190111111{position:02}"));
     let requests = customers

@@ -31,14 +31,14 @@ core_api SELECT accounts.phone_codes_sent
 core_api SELECT accounts.phone_verifications
 core_api SELECT accounts.user_addresses
 core_api SELECT accounts.user_identities
-core_api SELECT accounts.users (id, email, name, role, email_verified_at, tokens_valid_from, preferences, created_at, updated_at, deleted_at, phone_number)
+core_api SELECT accounts.users (id, email, name, role, email_verified_at, tokens_valid_from, preferences, phone_number, created_at, updated_at, deleted_at)
 core_api SELECT catalog.products
 core_api SELECT inventory.stock (product_id, quantity, reserved)
 core_api SELECT outbox.account_events
 core_api SELECT outbox.catalog_events
 core_api UPDATE accounts.phone_verifications
 core_api UPDATE accounts.user_addresses
-core_api UPDATE accounts.users (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, updated_at, deleted_at, phone_number)
+core_api UPDATE accounts.users (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, phone_number, updated_at, deleted_at)
 core_api UPDATE catalog.products
 core_api UPDATE outbox.account_events (attempts, next_attempt_at)
 core_api UPDATE outbox.catalog_events (attempts, next_attempt_at)

@@ -54,7 +54,7 @@ impl TestContext {
         };
         let sender = sms_sender::init(FunctionContext {
             environment: Environment::from(variables(&tables)),
-            aws: aws.to_builder().endpoint_url(&services.url).build(),
+            aws: aws_client::lambda_sdk_config(None, Some(services.url.clone())),
             clock,
         });
         let digits = uuid_v7(now()).as_u128() % 100_000_000;

@@ -80,9 +80,9 @@ pub async fn update_account(
 
 /// Deletes the caller's account.
 ///
-/// Deletes the addresses, the telephone number, the linked identities and the cart, releases the e-mail address and invalidates all
-/// access tokens. Orders are kept for accounting, without addresses, telephone number and payment
-/// method.
+/// Deletes the addresses, the telephone number, the linked identities and the cart, releases the e-mail
+/// address and invalidates all access tokens. Orders are kept for accounting, without addresses, telephone
+/// number and payment method.
 #[utoipa::path(
     delete, path = "/v1/me", tag = "Account", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageOwnAccount))),
