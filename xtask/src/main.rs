@@ -53,6 +53,7 @@ enum Command {
     Logs(LogsArgs),
     Order(OrderArgs),
     Mail(MailArgs),
+    Sms(SmsArgs),
     Watch(WatchArgs),
     Deploy(DeployArgs),
     Redrive(RedriveArgs),
@@ -150,6 +151,14 @@ struct MailArgs {
     /// Print the last mails that the local system has sent instead
     #[arg(long)]
     sent: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print the SMS that the local system has sent
+#[derive(Debug, Args)]
+struct SmsArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -388,6 +397,7 @@ fn main() -> ExitCode {
         Command::Logs(arguments) => commands::logs::run(&arguments),
         Command::Order(arguments) => commands::order::run(&arguments),
         Command::Mail(arguments) => commands::mail::run(&arguments),
+        Command::Sms(arguments) => commands::sms::run(&arguments),
         Command::Deploy(DeployArgs {}) => commands::deploy::run(),
         Command::Redrive(arguments) => commands::redrive::run(&arguments),
         Command::Replay(arguments) => commands::replay::run(&arguments),

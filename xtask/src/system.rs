@@ -21,7 +21,8 @@ use crate::signals::Interrupt;
 use crate::supervisor::{POLL_INTERVAL, ServiceEvent, ServiceSpec, Supervisor, signal_process_group};
 use crate::{cargo, deployment, gateway, keys, ministack, postgres, python, redis, seed, services};
 
-/// How many files and connections a process of the system can open: enough for thousands of WebSocket clients.
+/// How many files and connections a process of the system can open: enough for thousands of WebSocket
+/// clients.
 const OPEN_FILES: u64 = 10_240;
 
 /// A running system. It stops when the value is dropped.

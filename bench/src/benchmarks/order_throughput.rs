@@ -218,6 +218,7 @@ impl OrderTransaction {
             traceparent: TraceParent::root(now),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: None,
             max_open_orders: None,
         };
         Orders::new(store.client.clone(), tables, context.clock.clone())

@@ -85,6 +85,14 @@ pub struct Config {
     #[arg(long, env = "EVENT_PARKING_QUEUE", default_value = "event-parking-queue")]
     pub event_parking_queue: String,
 
+    /// The SQS queue of the function sms-sender, for codes that verify telephone numbers
+    #[arg(long, env = "SMS_QUEUE", default_value = "sms-queue")]
+    pub sms_queue: String,
+
+    /// The maximum number of these codes in an hour, of all accounts
+    #[arg(long, env = "MAX_PHONE_CODES_PER_HOUR", default_value_t = 500)]
+    pub max_phone_codes_per_hour: u32,
+
     /// The Redis with the rate limit counters that all instances share: `redis://host:port`, or `rediss://`
     /// for TLS. Without it each instance counts separately
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]

@@ -13,6 +13,7 @@ pub mod jwks_refresh;
 pub mod order_limits;
 pub mod order_service;
 pub mod origin_secrets;
+pub mod phone_codes;
 pub mod rate_limit;
 pub mod receipts;
 pub mod unsubscribe_links;

@@ -22,6 +22,7 @@ use core_api::{
     jwks_refresh::JwksRefresher,
     order_service::OrderService,
     origin_secrets,
+    phone_codes::PhoneCodes,
     rate_limit::RateLimiter,
     receipts::Receipts,
     unsubscribe_links::UnsubscribeLinks,
@@ -201,7 +202,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let eventbridge = aws_sdk_eventbridge::Client::new(&aws);
 
     let publisher = Publisher::new(eventbridge.clone(), &config.event_bus);
-    let parking_queue = ParkingQueue::new(aws_sdk_sqs::Client::new(&aws), &config.event_parking_queue);
+    let sqs = aws_sdk_sqs::Client::new(&aws);
+    let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
     let tables = Tables {
         orders: config.orders_table,
         outbox: config.outbox_table,
@@ -274,6 +276,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         required_origin_secrets: origin_secrets.filter(|_| config.cloudfront == CloudFrontMode::Required),
         account_status: AccountStatusCache::new(users.clone()),
         mail_suppressions,
+        phone_codes: PhoneCodes::new(
+            users.clone(),
+            sqs,
+            config.sms_queue,
+            config.max_phone_codes_per_hour,
+            clock.clone(),
+        ),
         unsubscribe_links: UnsubscribeLinks::new(
             aws_sdk_secretsmanager::Client::new(&aws),
             config.unsubscribe_keys_secret,

@@ -4,7 +4,7 @@ use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId,
 use event_publishing::RelayHandle;
 use events::TraceParent;
 use http_server::JsonObject;
-use orders::{CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, StoreError};
+use orders::{CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, SmsContact, StoreError};
 use serde::{Deserialize, Serialize};
 use users::Preferences;
 use utoipa::ToSchema;
@@ -148,8 +148,22 @@ pub struct Buyer {
     pub email: String,
     /// Copied onto the order, where notification-sender reads them.
     pub preferences: Preferences,
+    /// The verified telephone number of the account.
+    pub phone_number: Option<String>,
     /// Decides which [`OrderLimits`] apply.
     pub email_verified: bool,
+}
+
+impl Buyer {
+    /// Where the customer wants SMS about the order.
+    #[must_use]
+    pub fn sms_contact(&self) -> Option<SmsContact> {
+        let phone_number = self.phone_number.clone().filter(|_| self.preferences.order_sms)?;
+        Some(SmsContact {
+            phone_number,
+            quiet_hours: self.preferences.quiet_hours,
+        })
+    }
 }
 
 /// Why an order was not placed.
@@ -241,6 +255,7 @@ impl OrderService {
         };
         let new_order = NewOrder {
             user_id: buyer.id,
+            sms_contact: buyer.sms_contact(),
             contact_email: buyer.email,
             items,
             total,

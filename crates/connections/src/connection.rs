@@ -177,7 +177,8 @@ impl ConnectionsTable {
                 .expression_attribute_values(":window", number(window))
                 .expression_attribute_values(":one", number(1))
         };
-        // First: the messages of a client that only keeps its connection open are farther apart than a window.
+        // First: the messages of a client that only keeps its connection open are farther apart than a
+        // window.
         let begun = update(
             "SET #ttl = :ttl, #window = :window, messages = :one",
             "attribute_exists(connection_id) AND (attribute_not_exists(#window) OR #window < :window)",

@@ -12,13 +12,17 @@ CREATE TABLE accounts.users (
     email_verified_at timestamptz,
     -- Tokens issued earlier are rejected. Moved by a new password, a logout everywhere and account deletion.
     tokens_valid_from timestamptz NOT NULL,
-    -- {"order_mails": true, "language": "ja"}
+    -- {"order_mails": true, "order_sms": true, "language": "ja",
+    --  "quiet_hours": {"start": "22:00", "end": "08:00", "time_zone": "Asia/Tokyo"}}
     preferences       jsonb       NOT NULL DEFAULT '{}',
+    -- E.164. The user has entered a code that was sent to it.
+    phone_number      text,
     created_at        timestamptz NOT NULL,
     updated_at        timestamptz NOT NULL,
     -- Deleted accounts stay without personal data, because retained orders refer to them.
     deleted_at        timestamptz,
-    CHECK ((email IS NULL) = (deleted_at IS NOT NULL))
+    CHECK ((email IS NULL) = (deleted_at IS NOT NULL)),
+    CHECK (phone_number IS NOT NULL OR NOT COALESCE((preferences ->> 'order_sms')::boolean, false))
 );
 
 CREATE INDEX users_by_age ON accounts.users (created_at DESC, id DESC);
@@ -34,6 +38,26 @@ CREATE TABLE accounts.user_identities (
 );
 
 CREATE INDEX user_identities_by_user ON accounts.user_identities (user_id);
+
+-- The code that verifies a telephone number: at most one per account.
+CREATE TABLE accounts.phone_verifications (
+    user_id      uuid PRIMARY KEY REFERENCES accounts.users,
+    phone_number text        NOT NULL,
+    -- SHA-256 of account, number and code.
+    code_digest  bytea       NOT NULL,
+    attempts     smallint    NOT NULL,
+    expires_at   timestamptz NOT NULL
+);
+
+-- The codes of the last day, to bound them. Rows outlive the account, so that its deletion resets no bound;
+-- the next code deletes those that are older than a day.
+CREATE TABLE accounts.phone_codes_sent (
+    id            uuid PRIMARY KEY,
+    user_id       uuid        NOT NULL,
+    -- SHA-256 of the number.
+    number_digest bytea       NOT NULL,
+    sent_at       timestamptz NOT NULL
+);
 
 CREATE TABLE accounts.user_addresses (
     id          uuid PRIMARY KEY,

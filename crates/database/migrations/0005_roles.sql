@@ -44,11 +44,13 @@ GRANT SELECT,
       INSERT (id, email, password_hash, name, email_verified_at, tokens_valid_from, created_at, updated_at),
       UPDATE (password_hash, email_verified_at, tokens_valid_from, updated_at)
     ON accounts.users TO auth;
-GRANT SELECT (id, email, name, role, email_verified_at, tokens_valid_from, preferences, created_at, updated_at,
-              deleted_at),
-      UPDATE (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, updated_at,
-              deleted_at)
+GRANT SELECT (id, email, name, role, email_verified_at, tokens_valid_from, preferences, phone_number, created_at,
+              updated_at, deleted_at),
+      UPDATE (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, phone_number,
+              updated_at, deleted_at)
     ON accounts.users TO core_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON accounts.phone_verifications TO core_api;
+GRANT SELECT, INSERT, DELETE ON accounts.phone_codes_sent TO core_api;
 GRANT SELECT, INSERT ON accounts.user_identities TO auth;
 GRANT SELECT, DELETE ON accounts.user_identities TO core_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON accounts.user_addresses TO core_api;

@@ -1,5 +1,5 @@
-//! The platform's value types, free of infrastructure: money, tax, ids, quantities and the order state
-//! machine.
+//! The platform's value types, free of infrastructure: money, tax, ids, quantities, quiet hours and the
+//! order state machine.
 //!
 //! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a
 //! random generator: both are arguments.
@@ -11,6 +11,7 @@ pub mod money;
 pub mod order;
 pub mod payment_action;
 pub mod quantity;
+pub mod quiet_hours;
 pub mod tax;
 
 pub use clock::{Clock, Timestamp};
@@ -20,4 +21,5 @@ pub use money::{Currency, Money};
 pub use order::{FailureReason, OrderStatus};
 pub use payment_action::{CustomerSecret, PaymentAction};
 pub use quantity::Quantity;
+pub use quiet_hours::QuietHours;
 pub use tax::{TaxRate, TaxTotal};

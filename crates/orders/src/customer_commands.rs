@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, StoreError,
+    CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, SmsContact, StoreError,
     error::WriteRejection,
     store::{OrderUpdate, WriteOutcome},
 };
@@ -186,6 +186,33 @@ impl Orders {
                 continue;
             }
             let update = OrderUpdate::for_order(user_id, order.order_id).set("order_mails", false);
+            self.try_write((user_id, order.order_id), update, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the telephone number of a customer's orders that have one. `None` ends the SMS about them. An
+    /// order that has ended may also cause an SMS: about a refund.
+    pub async fn change_phone_number(
+        &self,
+        user_id: UserId,
+        phone_number: Option<&str>,
+    ) -> Result<(), StoreError> {
+        for order in self.list_all(user_id).await? {
+            let Some(contact) = order.sms_contact else {
+                continue;
+            };
+            let update = OrderUpdate::for_order(user_id, order.order_id);
+            let update = match phone_number {
+                None => update.remove("sms_contact"),
+                Some(phone_number) => {
+                    let contact = SmsContact {
+                        phone_number: phone_number.to_owned(),
+                        ..contact
+                    };
+                    update.require_present("sms_contact").set("sms_contact", contact)
+                }
+            };
             self.try_write((user_id, order.order_id), update, None).await?;
         }
         Ok(())

@@ -24,7 +24,7 @@ impl Order {
     /// True if the order has no personal data except the id of the erased account.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
-        self.contact_email.is_empty() && self.payment_method.is_empty()
+        self.contact_email.is_empty() && self.payment_method.is_empty() && self.sms_contact.is_none()
     }
 }
 
@@ -42,8 +42,8 @@ impl Orders {
         }
     }
 
-    /// Removes the e-mail address and the payment method from all orders of a customer. Ids, lines and
-    /// amounts stay for accounting. Fails without changes if any order is open. Idempotent.
+    /// Removes the e-mail address, the telephone number and the payment method from all orders of a customer.
+    /// Ids, lines and amounts stay for accounting. Fails without changes if any order is open. Idempotent.
     pub async fn anonymise(&self, user_id: UserId) -> Result<(), AnonymiseError> {
         let orders = self.list_all(user_id).await?;
         if let Some(open) = orders.iter().find(|order| !order.status.is_final()) {
@@ -53,7 +53,8 @@ impl Orders {
             let update = OrderUpdate::for_order(user_id, order.order_id)
                 .require_status(&OrderStatus::FINAL)
                 .set("contact_email", "")
-                .set("payment_method", "");
+                .set("payment_method", "")
+                .remove("sms_contact");
             match self.try_write((user_id, order.order_id), update, None).await? {
                 // An order that DynamoDB has removed after its retention has no personal data left.
                 WriteOutcome::Applied | WriteOutcome::NotFound => {}

@@ -28,7 +28,9 @@ mod store;
 
 pub use erasure::AnonymiseError;
 pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
-pub use model::{Claim, HistoryEntry, NewOrder, Order, OrderChange, OrderItem, Page, Payment, PaymentStep};
+pub use model::{
+    Claim, HistoryEntry, NewOrder, Order, OrderChange, OrderItem, Page, Payment, PaymentStep, SmsContact,
+};
 pub use open_orders::{MAX_RESTARTS, OPEN_ORDERS_INDEX, OpenOrders};
 pub use payment_issues::PaymentIssue;
 pub use store::{Orders, Tables};

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use domain::{
     Currency, FailureReason, Language, Money, OrderId, OrderStatus, PaymentAction, PaymentId, ProductId,
-    Quantity, TaxRate, TaxTotal, Timestamp, UserId, money::MoneyError, tax::tax_totals,
+    Quantity, QuietHours, TaxRate, TaxTotal, Timestamp, UserId, money::MoneyError, tax::tax_totals,
 };
 use events::{EventContext, TraceParent, order::OrderLine};
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,16 @@ pub enum Payment {
     Refunded,
 }
 
+/// Where a customer wants SMS about an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmsContact {
+    /// In the format E.164, verified.
+    pub phone_number: String,
+    /// When an SMS waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
+}
+
 /// An order: item of the DynamoDB table `ecommerce-orders`, keys `user_id` and `order_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -163,6 +173,9 @@ pub struct Order {
     /// The language of order mails. `None` on orders from before this attribute: English and Japanese.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_language: Option<Language>,
+    /// Recipient of SMS about the order. `None` if the customer wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_contact: Option<SmsContact>,
     /// True if the payment was refunded after the order had ended: it was charged too late. The mail about
     /// the end of the order may have said that the customer was not charged.
     #[serde(default)]
@@ -197,8 +210,10 @@ pub struct NewOrder {
     pub traceparent: TraceParent,
     /// Whether the customer wants order mails.
     pub order_mails: bool,
-    /// The language of order mails.
+    /// The language of order mails and SMS.
     pub mail_language: Language,
+    /// Recipient of SMS about the order. `None` if the customer wants none.
+    pub sms_contact: Option<SmsContact>,
     /// How many open orders the customer may have, this one included. `None`: any number.
     pub max_open_orders: Option<u32>,
 }
@@ -247,6 +262,7 @@ impl Order {
             ttl: (at + RETENTION).timestamp(),
             order_mails: Some(new.order_mails),
             mail_language: Some(new.mail_language),
+            sms_contact: new.sms_contact.clone(),
             refunded_after_end: false,
             payment_issue: None,
         }

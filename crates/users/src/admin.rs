@@ -60,7 +60,7 @@ impl Users {
         let rows = sqlx::query_as!(
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
-                      preferences AS "preferences: Json<Preferences>", created_at, updated_at
+                      preferences AS "preferences: Json<Preferences>", phone_number, created_at, updated_at
                FROM accounts.users
                WHERE deleted_at IS NULL AND ($1::text IS NULL OR email = $1)
                  AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid))

@@ -11,7 +11,7 @@ use crate::Users;
 
 /// An action, or an attempt at one, to add to the audit log.
 ///
-/// It must not contain passwords, tokens or e-mail addresses.
+/// It must not contain passwords, tokens, e-mail addresses or telephone numbers.
 #[derive(Clone, Debug)]
 pub struct NewAuditEntry {
     /// The signed-in user; `None` for unauthenticated requests and for operators' commands.

@@ -1,7 +1,7 @@
 //! Profiles: what users read and change in their own account, and the deletion of an account.
 
 pub use domain::Language;
-use domain::{Timestamp, UserId};
+use domain::{QuietHours, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use crate::{
     NewAuditEntry, User, Users,
     accounts::{enqueue_tokens_revoked, next_millisecond},
     audit,
+    phone::delete_code,
     role::parse_role,
 };
 
@@ -18,6 +19,10 @@ use crate::{
 #[serde(default)]
 pub struct Preferences {
     pub order_mails: bool,
+    /// True only if the account has a telephone number.
+    pub order_sms: bool,
+    /// When an SMS about an order waits.
+    pub quiet_hours: Option<QuietHours>,
     pub language: Language,
 }
 
@@ -25,6 +30,8 @@ impl Default for Preferences {
     fn default() -> Self {
         Self {
             order_mails: true,
+            order_sms: false,
+            quiet_hours: None,
             language: Language::default(),
         }
     }
@@ -35,6 +42,8 @@ impl Default for Preferences {
 pub struct Profile {
     pub user: User,
     pub preferences: Preferences,
+    /// In the format E.164. The user has verified that they receive SMS at it.
+    pub phone_number: Option<String>,
 }
 
 /// An account at an identity provider that the user can sign in with.
@@ -65,6 +74,7 @@ pub(crate) struct ProfileRow {
     pub(crate) role: String,
     pub(crate) email_verified_at: Option<Timestamp>,
     pub(crate) preferences: Json<Preferences>,
+    pub(crate) phone_number: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
@@ -84,6 +94,7 @@ impl TryFrom<ProfileRow> for Profile {
                 updated_at: row.updated_at,
             },
             preferences: row.preferences.0,
+            phone_number: row.phone_number,
         })
     }
 }
@@ -94,7 +105,7 @@ impl Users {
         let row = sqlx::query_as!(
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
-                      preferences AS "preferences: Json<Preferences>", created_at, updated_at
+                      preferences AS "preferences: Json<Preferences>", phone_number, created_at, updated_at
                FROM accounts.users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
         )
@@ -144,6 +155,7 @@ impl Users {
                 ..profile.user
             },
             preferences,
+            phone_number: profile.phone_number,
         })
     }
 
@@ -193,7 +205,8 @@ impl Users {
         let deleted = sqlx::query!(
             "UPDATE accounts.users
              SET email = NULL, password_hash = NULL, name = '', role = 'customer', preferences = '{}',
-                 email_verified_at = NULL, tokens_valid_from = $2, updated_at = $2, deleted_at = $2
+                 email_verified_at = NULL, phone_number = NULL, tokens_valid_from = $2, updated_at = $2,
+                 deleted_at = $2
              WHERE id = $1 AND deleted_at IS NULL",
             user_id.0,
             now,
@@ -215,6 +228,7 @@ impl Users {
         )
         .execute(&mut *transaction)
         .await?;
+        delete_code(&mut transaction, user_id).await?;
         audit::insert(&mut transaction, entry, now).await?;
         enqueue_tokens_revoked(&mut transaction, user_id, next_millisecond(now), now).await?;
         transaction.commit().await?;

@@ -8,12 +8,14 @@ use uuid::Uuid;
 use crate::{Preferences, Users, role::parse_role};
 
 /// The account's current state, which overrides what a token claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountStatus {
     pub role: Role,
     /// The account rejects tokens that were issued earlier.
     pub tokens_valid_from: Timestamp,
     pub preferences: Preferences,
+    /// The verified telephone number.
+    pub phone_number: Option<String>,
     pub email_verified: bool,
 }
 
@@ -43,6 +45,7 @@ impl Users {
     pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, sqlx::Error> {
         let row = sqlx::query!(
             r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>",
+                      phone_number,
                       email_verified_at IS NOT NULL AS "email_verified!"
                FROM accounts.users WHERE id = $1 AND deleted_at IS NULL"#,
             user_id.0,
@@ -54,6 +57,7 @@ impl Users {
                 role: parse_role(&row.role)?,
                 tokens_valid_from: row.tokens_valid_from,
                 preferences: row.preferences.0,
+                phone_number: row.phone_number,
                 email_verified: row.email_verified,
             })
         })

@@ -8,6 +8,7 @@ pub mod asyncapi;
 mod auth_client;
 pub mod aws;
 pub mod mail_feedback;
+mod sms;
 pub mod test_users;
 mod websocket_client;
 

@@ -21,3 +21,4 @@ mod redrive;
 mod replay;
 mod response_times;
 mod saga_matrix;
+mod sms;

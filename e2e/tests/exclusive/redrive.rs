@@ -35,10 +35,10 @@ async fn mail_count(system: &TestSystem, customer: &ApiCaller) -> usize {
         .len()
 }
 
-async fn configure_notification_sender(handler: &str, visibility: u32) {
+async fn configure_consumer(function: &str, queue: &str, handler: &str, visibility: u32) {
     run_command(&format!(
-        "awslocal lambda update-function-configuration --function-name notification-sender --handler {handler}
-         url=$(awslocal sqs get-queue-url --queue-name notification-queue --query QueueUrl --output text)
+        "awslocal lambda update-function-configuration --function-name {function} --handler {handler}
+         url=$(awslocal sqs get-queue-url --queue-name {queue} --query QueueUrl --output text)
          awslocal sqs set-queue-attributes --queue-url $url --attributes VisibilityTimeout={visibility}"
     ))
     .await;
@@ -52,7 +52,8 @@ async fn redriven_dead_letter_is_processed_after_its_cause_is_fixed() {
 
     // Deploy a function that cannot start. The short visibility timeout exhausts the receive count within
     // seconds.
-    configure_notification_sender("not-a-function", 1).await;
+    let (function, queue) = ("notification-sender", "notification-queue");
+    configure_consumer(function, queue, "not-a-function", 1).await;
     let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
     let dead_letter = eventually("the dead letter", async || {
         let dead_letters = message_bodies(&system, "notification-dlq").await;
@@ -61,7 +62,7 @@ async fn redriven_dead_letter_is_processed_after_its_cause_is_fixed() {
             .find(|body| body.contains(&order_id.to_string()))
     })
     .await;
-    configure_notification_sender("notification-sender", 30).await;
+    configure_consumer(function, queue, function, 30).await;
     assert_eq!(mail_count(&system, &customer).await, 0);
 
     let report = redrive("notification-dlq").await;
@@ -82,6 +83,29 @@ async fn redriven_dead_letter_is_processed_after_its_cause_is_fixed() {
             .await
             .contains(&dead_letter)
     );
+}
+
+#[tokio::test]
+async fn redriven_message_sends_its_sms() {
+    let system = TestSystem::exclusive().await;
+    let (customer, number) = system.customer_with_sms().await;
+    let lantern = system.create_product(100, 5).await;
+    configure_consumer("sms-sender", "sms-queue", "not-a-function", 1).await;
+    let order_id = system.place_order(&customer, &lantern, 1, "pm_card_visa").await;
+    eventually("the dead letter", async || {
+        let dead_letters = message_bodies(&system, "sms-dlq").await;
+        let is_about = |body: &String| body.contains(&order_id.to_string());
+        dead_letters.iter().any(is_about).then_some(())
+    })
+    .await;
+    configure_consumer("sms-sender", "sms-queue", "sms-sender", 30).await;
+    assert_eq!(system.sent_sms(&number).await.len(), 1, "only the code");
+
+    redrive("sms-dlq").await;
+    eventually("the SMS", async || {
+        (system.sent_sms(&number).await.len() == 2).then_some(())
+    })
+    .await;
 }
 
 /// Places an order whose saga never starts, by purging the message that would start it. Returns the order's

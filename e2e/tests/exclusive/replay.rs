@@ -28,10 +28,11 @@ const STOCK_QUERIES: [&str; 4] = [
 ];
 
 /// The queues whose consumers act on events.
-const WORK_QUEUES: [&str; 5] = [
+const WORK_QUEUES: [&str; 6] = [
     "order-processing-queue",
     "stock-update-queue",
     "notification-queue",
+    "sms-queue",
     "receipt-queue",
     "status-push-queue",
 ];
@@ -44,12 +45,16 @@ struct PersistedState {
     payments: Vec<Value>,
     refunds: Vec<Value>,
     mails: Vec<Value>,
+    sms: Value,
 }
 
 impl PersistedState {
     async fn capture(system: &TestSystem) -> Self {
-        let url = format!("{}/_ministack/ses/messages", system.aws_endpoint_url);
-        let mails = send(system.http.get(url)).await.expect_status(200);
+        let sent = async |path: &str| {
+            let url = format!("{}/_ministack/{path}", system.aws_endpoint_url);
+            send(system.http.get(url)).await.expect_status(200)
+        };
+        let mails = sent("ses/messages").await;
         Self {
             orders: scan_orders().await,
             stock: read_stock_tables().await,
@@ -61,6 +66,7 @@ impl PersistedState {
                 .values()
                 .cloned()
                 .collect(),
+            sms: sent("sns/sms-messages").await,
         }
     }
 }

@@ -68,6 +68,11 @@ async fn notification_queue_moves_malformed_messages_to_dlq() {
 }
 
 #[tokio::test]
+async fn sms_queue_moves_malformed_messages_to_dlq() {
+    assert_moves_to_dlq("sms-queue").await;
+}
+
+#[tokio::test]
 async fn status_push_queue_moves_malformed_messages_to_dlq() {
     assert_moves_to_dlq("status-push-queue").await;
 }

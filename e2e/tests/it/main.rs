@@ -22,6 +22,7 @@ mod realtime_js;
 mod receipts;
 mod role_rights;
 mod security;
+mod sms;
 mod stock;
 mod token_forgery;
 mod unsubscribe;

@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod authorizer;
-mod mail_rate;
 mod network;
 mod notifications;
 mod payment_action;
 mod receipts;
 mod retention;
+mod send_rate;
 mod template;

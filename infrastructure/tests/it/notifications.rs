@@ -38,17 +38,55 @@ fn each_subscription_selects_events_that_the_rule_publishes() {
         }
         queues.extend(referenced_id(&properties["Endpoint"]).map(str::to_owned));
     }
-    assert!(queues.contains("NotificationQueue"));
+    assert!(queues.contains("NotificationQueue") && queues.contains("SmsQueue"));
 }
 
-/// notification-sender would refuse any other event, which would end in the dead-letter queue.
+/// The senders would refuse any other event, which would end in the dead-letter queue.
 #[test]
-fn notification_sender_receives_only_events_that_have_a_mail() {
-    let subscription = &resources()["NotificationSubscription"]["Properties"];
+fn senders_receive_only_events_that_have_a_mail_and_an_sms() {
+    let resources = resources();
+    for id in ["NotificationSubscription", "SmsSubscription"] {
+        assert_eq!(
+            resources[id]["Properties"]["FilterPolicy"],
+            json!({"detail-type": ["OrderCompleted", "OrderFailed", "OrderCancelled", "PaymentRefunded"]}),
+            "{id}"
+        );
+    }
+}
+
+/// sms-sender reads events without SNS's envelope.
+#[test]
+fn sms_queue_receives_raw_messages() {
     assert_eq!(
-        subscription["FilterPolicy"],
-        json!({"detail-type": ["OrderCompleted", "OrderFailed", "OrderCancelled", "PaymentRefunded"]})
+        resources()["SmsSubscription"]["Properties"]["RawMessageDelivery"],
+        true
     );
+}
+
+/// `sns:Publish` on all resources would include the topic `order-notifications`.
+#[test]
+fn sms_sender_publishes_to_no_topic() {
+    let policy = &resources()["SmsSenderAccess"]["Properties"]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().unwrap();
+    let denies = statements
+        .iter()
+        .filter(|statement| statement["Effect"] == "Deny");
+    let denied: Vec<(&Value, &Value)> = denies
+        .map(|statement| (&statement["Action"], &statement["Resource"]["Fn::Sub"]))
+        .collect();
+    assert_eq!(
+        denied,
+        [(&json!("sns:Publish"), &json!("arn:${AWS::Partition}:sns:*:*:*"))]
+    );
+}
+
+/// Waiting for the end of quiet hours is no failure of the consumer.
+#[test]
+fn messages_may_wait_for_quiet_hours_without_an_alarm() {
+    let resources = resources();
+    let threshold = &resources["SmsQueueAgeAlarm"]["Properties"]["Threshold"];
+    let longest_quiet_hours = (domain::QuietHours::MAX_HOURS + 1) * 3600;
+    assert!(threshold.as_i64().unwrap() > longest_quiet_hours, "{threshold}");
 }
 
 /// Any other publisher could silence the mails of a customer.

@@ -5,8 +5,8 @@
 //! message. The messages stay in the queues, from which an operator redrives them. Parked orders need no
 //! copy: the orders table keeps them.
 //!
-//! Requests for account mails are not copied. They contain e-mail addresses, which must not be kept without
-//! an end, and their links expire within a day.
+//! Requests for account mails and for codes by SMS are not copied. They contain e-mail addresses and
+//! telephone numbers, which must not be kept without an end, and their links and codes expire within a day.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use aws_sdk_sqs::{
     types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName},
 };
 use domain::Clock;
-use events::AccountMailRequest;
+use events::{AccountMailRequest, PhoneCodeRequest};
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, Invocation};
 use serde::Serialize;
 
@@ -132,7 +132,9 @@ impl Archiver {
         let (Some(id), Some(body)) = (message.message_id(), message.body()) else {
             return Err(ArchiveError::Queue("a message has no id or no body".to_owned()));
         };
-        if serde_json::from_str::<AccountMailRequest>(body).is_ok() {
+        let is_request = serde_json::from_str::<AccountMailRequest>(body).is_ok()
+            || serde_json::from_str::<PhoneCodeRequest>(body).is_ok();
+        if is_request {
             return Ok(());
         }
         let text = |text: &str| AttributeValue::S(text.to_owned());

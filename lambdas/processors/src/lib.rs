@@ -1,5 +1,5 @@
-//! The Lambda functions order-processor, order-reconciler, notification-sender, mail-feedback,
-//! dead-letter-archiver and receipt-writer. All functions are one executable.
+//! The Lambda functions order-processor, order-reconciler, notification-sender, sms-sender,
+//! mail-feedback, dead-letter-archiver and receipt-writer. All functions are one executable.
 
 mod account_mail;
 mod cancellation_mail;
@@ -8,15 +8,17 @@ pub mod dead_letter_archiver;
 pub mod mail;
 pub mod mail_feedback;
 pub mod mail_previews;
-mod mail_queue;
 pub mod notification_sender;
 mod order_mail;
 pub mod order_processor;
 pub mod order_reconciler;
+mod order_sms;
 pub mod receipt_writer;
+mod redelivery;
 mod saga_input;
 mod sample_order;
 mod send_rate;
+pub mod sms_sender;
 mod unsubscribe_links;
 
 use chrono::TimeDelta;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use lambda_shared::FunctionRegistry;
 use processors::{
     dead_letter_archiver, mail_feedback, notification_sender, order_processor, order_reconciler,
-    receipt_writer,
+    receipt_writer, sms_sender,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
         .register("order-processor", order_processor::init)
         .register("order-reconciler", order_reconciler::init)
         .register("notification-sender", notification_sender::init)
+        .register("sms-sender", sms_sender::init)
         .register("mail-feedback", mail_feedback::init)
         .register("dead-letter-archiver", dead_letter_archiver::init)
         .register("receipt-writer", receipt_writer::init)

@@ -7,7 +7,7 @@
 //! published on the event bus because it contains secrets.
 //!
 //! No mail is sent to an address that `mail-feedback` has suppressed. While SES is away, messages are
-//! delivered again with growing delays (`mail_queue`). The function sends no faster than a configured rate
+//! delivered again with growing delays (`redelivery`). The function sends no faster than a configured rate
 //! (`send_rate`). Its log lines and errors contain no e-mail address.
 
 use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
@@ -43,8 +43,8 @@ use crate::{
     account_mail::{self, StorefrontLinks},
     cancellation_mail,
     mail::{Mail, MailError},
-    mail_queue::{self, MailQueue},
     order_mail,
+    redelivery::{self, SourceQueue},
     send_rate::SendRate,
     unsubscribe_links::UnsubscribeLinks,
 };
@@ -64,7 +64,7 @@ struct NotificationSender {
     configuration_set: String,
     suppressions: MailSuppressions,
     send_rate: SendRate,
-    queue: MailQueue,
+    queue: SourceQueue,
     from_address: String,
     links: StorefrontLinks,
     unsubscribe_links: UnsubscribeLinks,
@@ -157,7 +157,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         configuration_set: context.environment.required("MAIL_CONFIGURATION_SET")?,
         suppressions,
         send_rate: SendRate::new(mails_per_second, concurrent_invocations),
-        queue: MailQueue::new(Sqs::new(&context.aws), queue_url),
+        queue: SourceQueue::new(Sqs::new(&context.aws), queue_url),
         from_address,
         links: StorefrontLinks::new(&storefront_url),
         unsubscribe_links: UnsubscribeLinks::from_context(&context).await?,
@@ -354,7 +354,7 @@ impl NotifyError {
                     | SendError::Rejected(_)
                     | SendError::NoResponse,
                 ),
-            ) => Some(mail_queue::retry_delay(message)),
+            ) => Some(redelivery::retry_delay(message)),
             Self::Idempotency(IdempotencyError::InProgress) => None,
             Self::Event(_)
             | Self::Malformed { .. }
@@ -362,7 +362,7 @@ impl NotifyError {
             | Self::Idempotency(
                 IdempotencyError::PayloadMismatch
                 | IdempotencyError::Operation(SendError::OrderNotFound(_) | SendError::Mail(_)),
-            ) => Some(mail_queue::PERMANENT_FAILURE_DELAY),
+            ) => Some(redelivery::PERMANENT_FAILURE_DELAY),
         }
     }
 }

@@ -50,6 +50,7 @@ pub fn sample_order(product_names: &[&str]) -> Order {
         ttl: 0,
         order_mails: None,
         mail_language: None,
+        sms_contact: None,
         refunded_after_end: false,
         payment_issue: None,
     }

@@ -35,6 +35,21 @@ pub struct Message {
     pub receive_count: u32,
 }
 
+/// What becomes of a message that has not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Lambda deletes the message.
+    Processed,
+    /// The message remains in the queue, because its time has not come. SQS counts the delivery.
+    Deferred,
+}
+
+impl From<()> for Disposition {
+    fn from((): ()) -> Self {
+        Self::Processed
+    }
+}
+
 /// The payload is not an SQS event, for example in a manual invocation.
 #[derive(Debug, thiserror::Error)]
 #[error("this function expects an SQS event: {{\"Records\":[{{\"messageId\":…,\"body\":…}}]}}")]
@@ -49,7 +64,8 @@ enum MessageError {
     TimedOut,
 }
 
-/// A function that runs `work` for each message of a batch, at most `concurrency` at a time.
+/// A function that runs `work` for each message of a batch, at most `concurrency` at a time. `work` returns
+/// `()` or a [`Disposition`].
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -67,10 +83,11 @@ enum MessageError {
 /// assert_eq!(response, Ok(serde_json::json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
 /// # }
 /// ```
-pub fn handler<F, Fut, E>(clock: Clock, concurrency: usize, work: F) -> Handler
+pub fn handler<F, Fut, T, E>(clock: Clock, concurrency: usize, work: F) -> Handler
 where
     F: Fn(Message) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Into<Disposition> + Send + 'static,
     E: std::error::Error + Send + 'static,
 {
     let work = Arc::new(work);
@@ -84,27 +101,28 @@ where
         let cutoff = Instant::now() + remaining;
         async move {
             let batch: SqsEvent = serde_json::from_value(payload).map_err(InvalidBatch)?;
-            let failed_ids = stream::iter(batch.records)
+            let remaining_ids = stream::iter(batch.records)
                 .map(|record| process_message(record, deadline, cutoff, &*work))
                 .buffer_unordered(concurrency)
-                .filter_map(async |failed_id| failed_id);
+                .filter_map(async |remaining_id| remaining_id);
             let mut response = SqsBatchResponse::default();
-            response.set_failures(failed_ids.collect::<Vec<String>>().await);
+            response.set_failures(remaining_ids.collect::<Vec<String>>().await);
             Ok::<_, InvalidBatch>(response)
         }
     })
 }
 
-/// Processes one message and returns its id when it failed. A message without an id (SQS always sends one)
-/// gets the empty id, which makes Lambda retry the whole batch.
-async fn process_message<Fut, E>(
+/// Processes one message and returns its id when it failed or was deferred. A message without an id (SQS
+/// always sends one) gets the empty id, which makes Lambda retry the whole batch.
+async fn process_message<Fut, T, E>(
     record: SqsMessage,
     deadline: Timestamp,
     cutoff: Instant,
     work: &(impl Fn(Message) -> Fut + Sync),
 ) -> Option<String>
 where
-    Fut: Future<Output = Result<(), E>> + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Into<Disposition> + Send,
     E: std::error::Error + Send,
 {
     let id = record.message_id.unwrap_or_default();
@@ -129,7 +147,7 @@ where
                 };
                 let processing = catch_panic(async { work(message).await });
                 match timeout_at(cutoff, processing).await {
-                    Ok(Ok(Ok(()))) => return Ok(()),
+                    Ok(Ok(Ok(disposition))) => return disposition.into(),
                     Ok(Ok(Err(error))) => error_chain(&error),
                     Ok(Err(panic)) => error_chain(&panic),
                     Err(_) => error_chain(&MessageError::TimedOut),
@@ -137,9 +155,9 @@ where
             }
         };
         tracing::error!(reason, "the message failed and remains in the queue");
-        Err(())
+        Disposition::Deferred
     };
-    outcome.instrument(span).await.err().map(|()| id)
+    (outcome.instrument(span).await == Disposition::Deferred).then_some(id)
 }
 
 impl FunctionError for InvalidBatch {

@@ -27,8 +27,10 @@ pub(crate) fn aws_calls(operation: &str, head: &Parts, body: &Bytes) -> Vec<AwsC
     let Some((caller, region)) = signer(head) else {
         return Vec::new();
     };
+    let text = body;
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let rights = object_right(operation, head)
+        .or_else(|| sms_right(operation, text))
         .or_else(|| required_rights(operation, &body))
         .unwrap_or_else(|| vec![(operation.to_owned(), None)]);
     rights
@@ -69,6 +71,13 @@ fn object_right(operation: &str, head: &Parts) -> Option<Vec<(String, Option<Str
     };
     let object = head.uri.path().trim_start_matches('/');
     Some(vec![(action.to_owned(), Some(format!("arn:aws:s3:::{object}")))])
+}
+
+/// The right to send an SMS. A telephone number has no ARN.
+fn sms_right(operation: &str, form: &[u8]) -> Option<Vec<(String, Option<String>)>> {
+    let mut parameters = form_urlencoded::parse(form);
+    let is_sms = operation == "sns.Publish" && parameters.any(|(name, _)| name == "PhoneNumber");
+    is_sms.then(|| vec![("sns:Publish".to_owned(), None)])
 }
 
 /// The IAM actions of a request with their resources: an ARN, or the part of it that follows the account.
@@ -220,6 +229,20 @@ mod tests {
             let expected = [(action.to_owned(), resource.to_owned())];
             assert_eq!(calls(operation, &body), expected, "{operation}");
         }
+    }
+
+    #[test]
+    fn sms_has_no_resource() {
+        let signature = "AWS4-HMAC-SHA256 Credential=sms-sender/20261121/ap-northeast-1/sns/aws4_request";
+        let request = Request::post("/").header("authorization", signature);
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let form = "Action=Publish&PhoneNumber=%2B819012345678&Message=Hello";
+        let expected = AwsCall {
+            caller: "sms-sender".to_owned(),
+            action: "sns:Publish".to_owned(),
+            resource: "*".to_owned(),
+        };
+        assert_eq!(aws_calls("sns.Publish", &head, &Bytes::from(form)), [expected]);
     }
 
     #[test]

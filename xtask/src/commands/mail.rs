@@ -108,13 +108,7 @@ struct SentMail {
 }
 
 fn show_sent(json: bool) -> Result<()> {
-    let instance = Instance::from_env();
-    if InstanceLock::holder(&instance).is_none() {
-        bail!("the system is not running; `cargo xtask up` starts it");
-    }
-    let addresses = Addresses::from_last_run(&instance);
-    let url = format!("{}/_ministack/ses/messages", addresses.aws_endpoint_url());
-    let mails = last_sent(&http::get_json(&url, None)?)?;
+    let mails = last_sent(&inspect_local_aws("ses/messages")?)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&mails)?);
         return Ok(());
@@ -128,6 +122,22 @@ fn show_sent(json: bool) -> Result<()> {
         println!("{}\n", indent(&mail.text));
     }
     Ok(())
+}
+
+/// Reads `path` of the inspection API of the local AWS.
+///
+/// # Errors
+/// When the system is not running.
+pub fn inspect_local_aws(path: &str) -> Result<Value> {
+    let instance = Instance::from_env();
+    if InstanceLock::holder(&instance).is_none() {
+        bail!("the system is not running; `cargo xtask up` starts it");
+    }
+    let addresses = Addresses::from_last_run(&instance);
+    http::get_json(
+        &format!("{}/_ministack/{path}", addresses.aws_endpoint_url()),
+        None,
+    )
 }
 
 /// The last mails in a response of the inspection API, oldest first.

@@ -11,6 +11,7 @@ pub mod order;
 pub mod redrive;
 pub mod repeat;
 pub mod replay;
+pub mod sms;
 pub mod sqlx;
 pub mod status;
 pub mod test;

@@ -33,6 +33,8 @@ pub struct AuthenticatedUser {
     pub email: Option<String>,
     /// The current notification preferences of the account.
     pub preferences: Preferences,
+    /// The verified telephone number of the account.
+    pub phone_number: Option<String>,
     /// Whether the account's e-mail address is verified.
     pub email_verified: bool,
     /// When the access token was issued.
@@ -72,6 +74,7 @@ impl AccountStatusCache {
                 role: status.role,
                 email: claims.email,
                 preferences: status.preferences,
+                phone_number: status.phone_number,
                 email_verified: status.email_verified,
                 token_issued_at,
             }),
@@ -100,6 +103,7 @@ impl AuthenticatedUser {
             id: self.id,
             email,
             preferences: self.preferences,
+            phone_number: self.phone_number,
             email_verified: self.email_verified,
         })
     }

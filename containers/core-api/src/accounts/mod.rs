@@ -9,6 +9,6 @@ mod validation;
 pub use account_status::{AccountStatusCache, AuthenticatedUser, AuthenticationError};
 pub use delete_account::{DeleteAccountError, delete_account};
 pub use validation::{
-    AddressLine, AddressRequest, Country, MailLanguage, Phone, PostalCode, PreferencesPatch,
-    PreferencesResponse, ProfilePatch,
+    AddressLine, AddressRequest, Country, MailLanguage, MobileNumber, Phone, PostalCode, PreferencesPatch,
+    PreferencesResponse, ProfilePatch, QuietHoursSchema, VerificationCode,
 };

@@ -117,6 +117,7 @@ impl OrderService {
                 traceparent,
                 order_mails: buyer.preferences.order_mails,
                 mail_language: buyer.preferences.language,
+                sms_contact: buyer.sms_contact(),
                 max_open_orders: limits.max_open_orders,
             };
             let order_id = OrderId::new(carts.clock.now());

@@ -12,7 +12,7 @@ use http_server::{Bearer, FieldError, Problem};
 use orders::{CancelError, PlaceError, StoreError};
 use secrets::SecretError;
 use serde_json::json;
-use users::{AddressError, ProfileError, SetRoleError};
+use users::{AddressError, PhoneCodeError, PhoneVerificationError, ProfileError, SetRoleError};
 
 use super::{extractors::precondition_failed, responses::cart::CartResponse};
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     catalog::ProductUpdateError,
     cursor::InvalidCursor,
     order_service::{MAX_TOTAL, MIN_TOTAL, OrderError, PaymentActionError},
+    phone_codes::SendPhoneCodeError,
     receipts::ReceiptError,
 };
 
@@ -60,6 +61,10 @@ pub enum ApiError {
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    #[error(transparent)]
+    SendPhoneCode(#[from] SendPhoneCodeError),
+    #[error(transparent)]
+    VerifyPhone(#[from] PhoneVerificationError),
     #[error(transparent)]
     Address(#[from] AddressError),
     #[error(transparent)]
@@ -207,11 +212,34 @@ impl From<ApiError> for Problem {
             )
             .detail("Wait until the order has ended, or cancel it, and try again.")
             .extension("order_id", order_id.to_string()),
+            ApiError::SendPhoneCode(SendPhoneCodeError::Code(PhoneCodeError::TooManyCodes)) => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-phone-codes",
+                "Too many codes requested",
+            )
+            .detail("Too many codes were requested for this account, for this number or in all. Try again later.")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("3600")),
+            ApiError::VerifyPhone(PhoneVerificationError::InvalidCode { attempts_left }) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-phone-code",
+                "Invalid code",
+            )
+            .detail(
+                "The code is wrong, has expired or was tried too often. It can be tried `attempts_left` times; \
+                 if that is 0, request a new one with PUT /v1/me/phone.",
+            )
+            .extension("attempts_left", attempts_left),
+            ApiError::SendPhoneCode(error @ SendPhoneCodeError::Queue(_)) => store_unavailable(&error),
             // The account was deleted during the request.
-            ApiError::Address(AddressError::AccountNotFound) => Bearer::unauthorized(),
+            ApiError::Address(AddressError::AccountNotFound)
+            | ApiError::SendPhoneCode(SendPhoneCodeError::Code(PhoneCodeError::AccountNotFound)) => {
+                Bearer::unauthorized()
+            }
             ApiError::Database(error)
             | ApiError::ProductUpdate(ProductUpdateError::Database(error))
             | ApiError::Profile(ProfileError::Database(error))
+            | ApiError::SendPhoneCode(SendPhoneCodeError::Code(PhoneCodeError::Database(error)))
+            | ApiError::VerifyPhone(PhoneVerificationError::Database(error))
             | ApiError::Address(AddressError::Database(error))
             | ApiError::Role(SetRoleError::Database(error))
             | ApiError::DeleteAccount(DeleteAccountError::Database(error))

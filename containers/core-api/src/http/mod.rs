@@ -29,10 +29,13 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     accounts::AccountStatusCache, carts::Carts, catalog::Catalog, order_service::OrderService,
-    rate_limit::RateLimiter, receipts::Receipts, unsubscribe_links::UnsubscribeLinks,
+    phone_codes::PhoneCodes, rate_limit::RateLimiter, receipts::Receipts,
+    unsubscribe_links::UnsubscribeLinks,
 };
 use error::ApiError;
-use handlers::{account, addresses, admin, carts, mail_suppression, orders, products, realtime, unsubscribe};
+use handlers::{
+    account, addresses, admin, carts, mail_suppression, orders, phone, products, realtime, unsubscribe,
+};
 use middleware::{
     rate_limit::RateLimitLayer,
     response_cache::{ResponseCache, cache_responses},
@@ -56,6 +59,7 @@ pub struct AppState {
     pub required_origin_secrets: Option<OriginSecrets>,
     pub account_status: AccountStatusCache,
     pub mail_suppressions: MailSuppressions,
+    pub phone_codes: PhoneCodes,
     pub unsubscribe_links: UnsubscribeLinks,
     pub users: Users,
     /// Verifies the access tokens of users.
@@ -176,6 +180,8 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
             account::delete_account
         ))
         .routes(routes!(account::export_account))
+        .routes(routes!(phone::request_phone_code, phone::remove_phone))
+        .routes(routes!(phone::verify_phone))
         .routes(routes!(
             unsubscribe::show_unsubscribe_page,
             unsubscribe::unsubscribe

@@ -161,7 +161,11 @@ pub fn route_limits(method: &Method, path: &str) -> Option<RouteLimits> {
         | "/v1/cart/checkout" => &ORDERS,
         "/v1/realtime/ticket" => &REALTIME_TICKETS,
         "/v1/me/export" => &DATA_EXPORT,
-        "/v1/me" | "/v1/me/addresses" | "/v1/me/addresses/{id}" => &ACCOUNT,
+        "/v1/me"
+        | "/v1/me/addresses"
+        | "/v1/me/addresses/{id}"
+        | "/v1/me/phone"
+        | "/v1/me/phone/verification" => &ACCOUNT,
         "/v1/products" | "/v1/products/{id}" => &ADMINISTRATION,
         "/v1/users"
         | "/v1/users/{id}"

@@ -60,9 +60,12 @@ async fn user_reads_and_changes_own_account(pool: PgPool) {
         "email_verified": false,
         "id": "[id]",
         "name": "Hanako",
+        "phone_number": null,
         "preferences": {
           "language": "en",
-          "order_mails": true
+          "order_mails": true,
+          "order_sms": false,
+          "quiet_hours": null
         },
         "role": "customer",
         "updated_at": "[time]"
@@ -79,7 +82,7 @@ async fn user_reads_and_changes_own_account(pool: PgPool) {
     assert_eq!(changed.body["name"], "花子");
     assert_eq!(
         changed.body["preferences"],
-        json!({"order_mails": true, "language": "ja"})
+        json!({"order_mails": true, "order_sms": false, "quiet_hours": null, "language": "ja"})
     );
     assert_ne!(changed.header("etag"), version);
     let again = get_account(&app, &user).await;
@@ -99,12 +102,12 @@ async fn user_reads_and_changes_own_account(pool: PgPool) {
         patch_account(&app, &user, "*", &json!({"preferences": {"order_mails": false}})).await;
     assert_eq!(
         without_mails.body["preferences"],
-        json!({"order_mails": false, "language": "ja"})
+        json!({"order_mails": false, "order_sms": false, "quiet_hours": null, "language": "ja"})
     );
     let reset = patch_account(&app, &user, "*", &json!({"preferences": null})).await;
     assert_eq!(
         reset.body["preferences"],
-        json!({"order_mails": true, "language": "en"})
+        json!({"order_mails": true, "order_sms": false, "quiet_hours": null, "language": "en"})
     );
     assert_eq!(
         get_account(&app, &other).await.body["name"],
@@ -162,7 +165,7 @@ async fn rejects_invalid_account_changes(pool: PgPool) {
     preferences list     422 invalid-body /preferences: invalid type: sequence, expected an object
     unknown language     422 invalid-body /preferences/language: unknown variant `fr`, expected `en` or `ja`
     order_mails text     422 invalid-body /preferences/order_mails: invalid type: string "yes", expected a boolean
-    unknown preference   422 invalid-body /preferences/role: unknown field `role`, expected `order_mails` or `language`
+    unknown preference   422 invalid-body /preferences/role: unknown field `role`, expected one of `order_mails`, `order_sms`, `quiet_hours`, `language`
     list                 422 invalid-body : invalid type: sequence, expected an object
     null                 422 invalid-body : invalid type: null, expected an object
     "#);
@@ -257,6 +260,7 @@ async fn deleting_an_account_erases_personal_data_and_keeps_orders(pool: PgPool)
       "id": "[id]",
       "name": "",
       "password_hash": null,
+      "phone_number": null,
       "preferences": {},
       "role": "customer",
       "tokens_valid_from": "[time]",
@@ -371,9 +375,12 @@ async fn export_contains_all_data_of_the_user_and_none_of_others(pool: PgPool) {
         "email_verified": false,
         "id": "[id]",
         "name": "Hanako",
+        "phone_number": null,
         "preferences": {
           "language": "en",
-          "order_mails": true
+          "order_mails": true,
+          "order_sms": false,
+          "quiet_hours": null
         },
         "role": "support",
         "updated_at": "[time]"
@@ -459,7 +466,8 @@ async fn export_contains_all_data_of_the_user_and_none_of_others(pool: PgPool) {
             "total_amount": 7500,
             "updated_at": "[time]"
           },
-          "payment_method": "pm_card_visa"
+          "payment_method": "pm_card_visa",
+          "phone_number": null
         }
       ]
     }

@@ -119,6 +119,9 @@ fn roles_of_every_route() {
     GET /v1/me/addresses/{id}                customer support admin
     PUT /v1/me/addresses/{id}                customer support admin
     GET /v1/me/export                        customer support admin
+    DELETE /v1/me/phone                      customer support admin
+    PUT /v1/me/phone                         customer support admin
+    POST /v1/me/phone/verification           customer support admin
     GET /v1/orders                           customer support admin
     POST /v1/orders                          customer support admin
     GET /v1/orders/{id}                      customer support admin

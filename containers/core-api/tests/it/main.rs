@@ -27,6 +27,7 @@ mod order_listing;
 mod order_mail_preferences;
 mod orders;
 mod payment_action;
+mod phone;
 mod process;
 mod product_listing;
 mod products;

@@ -16,6 +16,7 @@ use core_api::{
     http::{self, AppState, Realtime},
     order_limits::{AccountLimits, OrderLimits},
     order_service::OrderService,
+    phone_codes::PhoneCodes,
     rate_limit::RateLimiter,
     receipts::Receipts,
     unsubscribe_links::UnsubscribeLinks,
@@ -56,6 +57,8 @@ pub struct TestApp {
     pub receipts: ReceiptStore,
     pub connections: ConnectionsTable,
     pub sessions_table: String,
+    /// The name of the queue from which sms-sender takes codes.
+    pub sms_queue: String,
     pub dynamodb: Client,
     outbox_table: String,
     idempotency_table: String,
@@ -69,6 +72,7 @@ pub struct TestAppConfig {
     pub rate_limiter: RateLimiter,
     pub trusted_proxies: TrustedProxies,
     pub required_origin_secrets: Option<OriginSecrets>,
+    pub max_phone_codes_per_hour: u32,
     /// The DynamoDB endpoint that core-api uses, if not the real one.
     pub dynamodb_url: Option<String>,
     pub order_limits: OrderLimits,
@@ -92,6 +96,7 @@ impl Default for TestAppConfig {
             rate_limiter: RateLimiter::new(100_000, None, Clock::system()).unwrap(),
             trusted_proxies: trusted_proxies(&["127.0.0.1"]),
             required_origin_secrets: None,
+            max_phone_codes_per_hour: 500,
             dynamodb_url: None,
             order_limits: OrderLimits {
                 verified: UNLIMITED,
@@ -121,6 +126,7 @@ impl TestApp {
             rate_limiter,
             trusted_proxies,
             required_origin_secrets,
+            max_phone_codes_per_hour,
             dynamodb_url,
             order_limits,
         } = config;
@@ -164,6 +170,11 @@ impl TestApp {
         let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
         let catalog = Catalog::new(app_pool, product_outbox, clock.clone());
         let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox, order_limits);
+        let sms_queue = format!("sms-{}", uuid_v7(clock.now()));
+        let created = aws_sdk_sqs::Client::new(&aws)
+            .create_queue()
+            .queue_name(&sms_queue);
+        created.send().await.unwrap();
         let receipts = ReceiptStore::new(&aws, RECEIPTS_BUCKET.to_owned(), None);
         let verifier = test_user::verifier(clock.clone());
         let app = AppState {
@@ -178,6 +189,13 @@ impl TestApp {
             required_origin_secrets,
             account_status: AccountStatusCache::new(app_users.clone()),
             mail_suppressions: mail_suppressions.clone(),
+            phone_codes: PhoneCodes::new(
+                app_users.clone(),
+                aws_sdk_sqs::Client::new(&aws),
+                sms_queue.clone(),
+                max_phone_codes_per_hour,
+                clock.clone(),
+            ),
             unsubscribe_links: unsubscribe_links(&aws, &clock).await,
             users: app_users,
             verifier,
@@ -202,6 +220,7 @@ impl TestApp {
             receipts,
             connections,
             sessions_table,
+            sms_queue,
             dynamodb,
             outbox_table,
             idempotency_table,

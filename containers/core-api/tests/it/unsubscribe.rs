@@ -48,6 +48,7 @@ impl TestApp {
             traceparent: TraceParent::root(now),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: None,
             max_open_orders: None,
         };
         self.orders.place(&new).await.unwrap().0.order_id

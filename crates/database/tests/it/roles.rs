@@ -13,25 +13,32 @@ auth INSERT outbox.account_events
 auth SELECT accounts.user_identities
 auth SELECT accounts.users
 auth UPDATE accounts.users (password_hash, email_verified_at, tokens_valid_from, updated_at)
+core_api DELETE accounts.phone_codes_sent
+core_api DELETE accounts.phone_verifications
 core_api DELETE accounts.user_addresses
 core_api DELETE accounts.user_identities
 core_api DELETE outbox.account_events
 core_api DELETE outbox.catalog_events
 core_api INSERT accounts.audit_log
+core_api INSERT accounts.phone_codes_sent
+core_api INSERT accounts.phone_verifications
 core_api INSERT accounts.user_addresses
 core_api INSERT catalog.products
 core_api INSERT outbox.account_events
 core_api INSERT outbox.catalog_events
 core_api SELECT accounts.audit_log
+core_api SELECT accounts.phone_codes_sent
+core_api SELECT accounts.phone_verifications
 core_api SELECT accounts.user_addresses
 core_api SELECT accounts.user_identities
-core_api SELECT accounts.users (id, email, name, role, email_verified_at, tokens_valid_from, preferences, created_at, updated_at, deleted_at)
+core_api SELECT accounts.users (id, email, name, role, email_verified_at, tokens_valid_from, preferences, phone_number, created_at, updated_at, deleted_at)
 core_api SELECT catalog.products
 core_api SELECT inventory.stock (product_id, quantity, reserved)
 core_api SELECT outbox.account_events
 core_api SELECT outbox.catalog_events
+core_api UPDATE accounts.phone_verifications
 core_api UPDATE accounts.user_addresses
-core_api UPDATE accounts.users (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, updated_at, deleted_at)
+core_api UPDATE accounts.users (email, password_hash, name, role, email_verified_at, tokens_valid_from, preferences, phone_number, updated_at, deleted_at)
 core_api UPDATE catalog.products
 core_api UPDATE outbox.account_events (attempts, next_attempt_at)
 core_api UPDATE outbox.catalog_events (attempts, next_attempt_at)
@@ -150,6 +157,8 @@ async fn the_database_refuses_what_a_program_must_not_do(pool: PgPool) {
                 "INSERT INTO accounts.users (id, role) VALUES (gen_random_uuid(), 'admin')",
                 "DELETE FROM accounts.users",
                 "SELECT id FROM accounts.user_addresses",
+                "SELECT code_digest FROM accounts.phone_verifications",
+                "SELECT number_digest FROM accounts.phone_codes_sent",
                 "SELECT id FROM accounts.audit_log",
                 "SELECT id FROM catalog.products",
                 "SELECT product_id FROM inventory.stock",

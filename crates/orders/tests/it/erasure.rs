@@ -45,6 +45,7 @@ async fn anonymises_all_orders_once_all_have_ended() {
     assert_eq!(orders.len(), 12);
     for (order, before) in orders.iter().rev().zip(&placed) {
         assert!(order.is_anonymous());
+        assert_eq!((order.contact_email.as_str(), &order.sms_contact), ("", &None));
         assert_eq!(
             (order.order_id, &order.items, order.total_amount),
             (before.order_id, &before.items, before.total_amount)

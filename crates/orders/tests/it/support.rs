@@ -11,7 +11,7 @@ use domain::{
     Clock, Currency, Language, Money, OrderId, PaymentId, ProductId, Quantity, TaxRate, UserId, ids::uuid_v7,
 };
 use events::{OutboxEvent, TraceParent};
-use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, Tables};
+use orders::{NewOrder, OPEN_ORDERS_INDEX, Order, OrderItem, Orders, SmsContact, Tables};
 
 pub struct TestContext {
     pub orders: Orders,
@@ -73,6 +73,10 @@ impl TestContext {
             traceparent: TraceParent::root(at),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: Some(SmsContact {
+                phone_number: "+819012345678".to_owned(),
+                quiet_hours: None,
+            }),
             max_open_orders: None,
         }
     }

@@ -5,10 +5,11 @@ use anyhow::{Context as _, Result};
 use aws_sdk_sqs::Client;
 
 /// Dead-letter queues and their source queues.
-const QUEUES: [(&str, &str); 6] = [
+const QUEUES: [(&str, &str); 7] = [
     ("order-processing-dlq", "order-processing-queue"),
     ("stock-update-dlq", "stock-update-queue"),
     ("notification-dlq", "notification-queue"),
+    ("sms-dlq", "sms-queue"),
     ("receipt-dlq", "receipt-queue"),
     ("status-push-dlq", "status-push-queue"),
     ("stock-push-dlq", "stock-push-queue"),

@@ -102,6 +102,7 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
         ttl: 0,
         order_mails: None,
         mail_language: None,
+        sms_contact: None,
         refunded_after_end: false,
         payment_issue: None,
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::ids::uuid_v7;
-use events::{AccountMail, AccountMailRequest, TraceParent};
+use domain::{Language, ids::uuid_v7};
+use events::{AccountMail, AccountMailRequest, PhoneCodeRequest, TraceParent};
 use lambda_shared::testing::{FunctionProcess, create_table};
 use serde_json::json;
 
@@ -100,16 +100,19 @@ async fn dead_letters_are_copied_and_stay_in_the_queue() {
     }
 }
 
-/// They contain an e-mail address.
+/// They contain an e-mail address or a telephone number.
 #[tokio::test]
-async fn requests_for_account_mails_are_not_copied() {
+async fn requests_for_account_mails_and_codes_are_not_copied() {
     let context = TestContext::new().await;
     let traceparent = TraceParent::root(now());
     let mail = AccountMail::PasswordChanged;
     let request = AccountMailRequest::new(mail, "hanako@example.com", "Hanako", traceparent, now());
     context.send(&serde_json::to_string(&request).unwrap()).await;
+    let (number, language) = ("+819012345678", Language::En);
+    let code = PhoneCodeRequest::new(number, language, "271828", now(), traceparent, now());
+    context.send(&serde_json::to_string(&code).unwrap()).await;
     let run = context.archiver.invoke(json!({})).await.unwrap();
     assert_eq!(run, json!({"archived": 0}));
     assert_eq!(context.archived().await.len(), 0);
-    assert_eq!(context.visible_bodies().await.len(), 1);
+    assert_eq!(context.visible_bodies().await.len(), 2);
 }

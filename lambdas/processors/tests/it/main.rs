@@ -16,6 +16,8 @@ mod order_reconciler;
 mod orders_table;
 mod payment_actions;
 mod receipt_writer;
+mod sms_sender;
+mod sms_services;
 mod unsubscribe_links;
 
 use domain::{Clock, Timestamp};

@@ -120,6 +120,7 @@ impl TestContext {
             traceparent: TraceParent::root(now()),
             order_mails,
             mail_language,
+            sms_contact: None,
             max_open_orders: None,
         };
         self.orders.place(&new).await.unwrap().0

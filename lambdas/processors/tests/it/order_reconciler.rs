@@ -103,6 +103,7 @@ impl TestContext {
             traceparent: TraceParent::root(at),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: None,
             max_open_orders: None,
         };
         let (order, event) = self.orders_with_age(age).place(&new).await.unwrap();

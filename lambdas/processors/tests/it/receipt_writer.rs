@@ -82,6 +82,7 @@ impl TestContext {
             traceparent: TraceParent::root(now()),
             order_mails: true,
             mail_language: Language::Ja,
+            sms_contact: None,
             max_open_orders: None,
         };
         self.orders.place(&new).await.unwrap().0

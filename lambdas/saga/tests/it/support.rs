@@ -101,6 +101,7 @@ impl TestContext {
             traceparent: TraceParent::root(now),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: None,
             max_open_orders: None,
         };
         let (order, created) = self.orders.place(&new).await.unwrap();

@@ -110,8 +110,8 @@ impl Scope {
     }
 }
 
-/// Starts a proxy to the local AWS for a function and returns its URL. The proxy refuses requests to the table
-/// that the function's role does not permit.
+/// Starts a proxy to the local AWS for a function and returns its URL. The proxy refuses requests to the
+/// table that the function's role does not permit.
 ///
 /// # Panics
 ///

@@ -7,7 +7,10 @@ use std::sync::{
 
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp};
-use lambda_shared::{Handler, Invocation, InvocationFailure, sqs};
+use lambda_shared::{
+    Handler, Invocation, InvocationFailure,
+    sqs::{self, Disposition},
+};
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -45,6 +48,16 @@ async fn response_lists_only_failed_messages() {
     });
     let failed = failed_message_ids(&function, sqs_event(&["good", "poison", "good", "panic"])).await;
     assert_eq!(failed.unwrap(), ["1", "3"]);
+}
+
+#[tokio::test]
+async fn response_lists_deferred_messages() {
+    let function = sqs::handler(clock(), 10, async |message| match message.body.as_str() {
+        "early" => Ok::<_, Poison>(Disposition::Deferred),
+        _ => Ok(Disposition::Processed),
+    });
+    let remaining = failed_message_ids(&function, sqs_event(&["good", "early"])).await;
+    assert_eq!(remaining.unwrap(), ["1"]);
 }
 
 #[tokio::test]

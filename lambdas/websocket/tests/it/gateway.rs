@@ -128,6 +128,7 @@ impl Gateway {
             traceparent: TraceParent::root(now()),
             order_mails: true,
             mail_language: Language::En,
+            sms_contact: None,
             max_open_orders: None,
         };
         self.orders.place(&new).await.unwrap().0.order_id

@@ -7,7 +7,7 @@ use axum::{
 };
 use domain::UserId;
 use headers::HeaderMapExt;
-use http_server::{Bearer, Json};
+use http_server::{Bearer, Json, Problem};
 use serde_json::json;
 use tokens::Permission;
 use users::{Profile, Users};
@@ -48,8 +48,13 @@ pub async fn read_account(
             description = "The ETag of the version that the change is based on")),
     request_body(content((ProfilePatch = "application/merge-patch+json"),
                          (ProfilePatch = "application/json"))),
-    responses((status = 200, description = "The changed account", body = AccountResponse,
-               headers(("ETag" = String, description = "The version of the account")))),
+    responses(
+        (status = 200, description = "The changed account", body = AccountResponse,
+         headers(("ETag" = String, description = "The version of the account"))),
+        (status = 409, description = "`phone-number-required`: the preference `order_sms` needs a verified \
+                                      telephone number",
+         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub async fn update_account(
     State(users): State<Users>,
@@ -63,6 +68,9 @@ pub async fn update_account(
     if_match.require_match(&profile_etag(&profile))?;
     let details = json!({"members": patch.changed_fields()});
     let (name, preferences) = patch.apply_to(&profile.user.name, profile.preferences);
+    if preferences.order_sms && profile.phone_number.is_none() {
+        return Err(phone_number_required().into());
+    }
     let entry = audit.audit_entry(user.id, "profile_changed", user.id, details);
     let profile = users.update_profile(profile, name, preferences, &entry).await?;
     // The next order must use the new preferences.
@@ -72,8 +80,9 @@ pub async fn update_account(
 
 /// Deletes the caller's account.
 ///
-/// Deletes the addresses, the linked identities and the cart, releases the e-mail address and invalidates all
-/// access tokens. Orders are kept for accounting, without address and payment method.
+/// Deletes the addresses, the telephone number, the linked identities and the cart, releases the e-mail
+/// address and invalidates all access tokens. Orders are kept for accounting, without addresses, telephone
+/// number and payment method.
 #[utoipa::path(
     delete, path = "/v1/me", tag = "Account", security(("bearer" = [])),
     extensions(("x-permission" = json!(Permission::ManageOwnAccount))),
@@ -136,12 +145,22 @@ fn into_responses<T, R: From<T>>(values: Vec<T>) -> Vec<R> {
 }
 
 /// The caller's profile. Returns 401 when the account was deleted after the token was verified.
-async fn own_profile(users: &Users, user_id: UserId) -> Result<Profile, ApiError> {
+pub(super) async fn own_profile(users: &Users, user_id: UserId) -> Result<Profile, ApiError> {
     let profile = users.profile(user_id).await?;
     Ok(profile.ok_or_else(Bearer::unauthorized)?)
 }
 
-fn etag_header(profile: &Profile) -> HeaderMap {
+/// 409: SMS need a number.
+fn phone_number_required() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "phone-number-required",
+        "A telephone number is required",
+    )
+    .detail("Verify a number with PUT /v1/me/phone and POST /v1/me/phone/verification first.")
+}
+
+pub(super) fn etag_header(profile: &Profile) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.typed_insert(profile_etag(profile));
     headers

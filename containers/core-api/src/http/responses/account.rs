@@ -25,6 +25,9 @@ pub struct AccountResponse {
     name: String,
     #[schema(value_type = RoleSchema)]
     role: Role,
+    /// The telephone number in the format E.164, which the user has verified.
+    #[schema(required, example = "+819012345678")]
+    phone_number: Option<String>,
     preferences: PreferencesResponse,
     /// The time of the registration.
     #[schema(value_type = String, format = DateTime)]
@@ -48,8 +51,15 @@ pub enum RoleSchema {
 }
 
 impl From<Profile> for AccountResponse {
-    fn from(Profile { user, preferences }: Profile) -> Self {
+    fn from(
+        Profile {
+            user,
+            preferences,
+            phone_number,
+        }: Profile,
+    ) -> Self {
         Self {
+            phone_number,
             id: user.id,
             email: user.email,
             email_verified: user.email_verified_at.is_some(),
@@ -226,6 +236,9 @@ pub struct ExportedOrderResponse {
     order: OrderResponse,
     /// The e-mail address for order mails.
     contact_email: String,
+    /// The telephone number for SMS about the order.
+    #[schema(required)]
+    phone_number: Option<String>,
     /// The payment provider's id of the payment method.
     payment_method: String,
 }
@@ -234,6 +247,10 @@ impl From<Order> for ExportedOrderResponse {
     fn from(order: Order) -> Self {
         Self {
             contact_email: order.contact_email.clone(),
+            phone_number: order
+                .sms_contact
+                .as_ref()
+                .map(|contact| contact.phone_number.clone()),
             payment_method: order.payment_method.clone(),
             order: OrderResponse::with_history(order),
         }

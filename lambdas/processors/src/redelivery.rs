@@ -1,39 +1,44 @@
-//! Delays the next delivery of a message whose mail was not sent.
+//! Delays the next delivery of a message whose mail or SMS was not sent.
 //!
 //! Without a delay, the queue's visibility timeout and maximum receive count would move a message to the
-//! dead-letter queue after minutes. SES may be away for longer: the delays of a message that can still
-//! succeed add up to more than an hour.
+//! dead-letter queue after minutes. SES and SNS may be away for longer: the delays of a message that can
+//! still succeed add up to more than an hour.
 
 use std::time::Duration;
 
 use aws_sdk_sqs::{Client, error::DisplayErrorContext};
+use domain::Timestamp;
 use lambda_shared::sqs::Message;
 
 /// The delay after the first delivery that failed for a passing reason. It doubles with each further one.
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// The longest delay: how late a mail can be when SES is back.
+/// The longest delay after a failure: how late a mail can be when SES is back.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// The delay of a message that fails again on every delivery. It soon reaches the dead-letter queue.
 pub const PERMANENT_FAILURE_DELAY: Duration = Duration::from_secs(10);
 
+/// The longest delay of a message that waits for its time. SQS accepts twelve hours from the delivery of the
+/// message, which was some time ago.
+const MAX_DEFERRAL: Duration = Duration::from_secs(11 * 3600);
+
 /// The queue that delivers the messages.
 #[derive(Clone, Debug)]
-pub struct MailQueue {
+pub struct SourceQueue {
     client: Client,
     url: String,
 }
 
-impl MailQueue {
+impl SourceQueue {
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
     }
 
-    /// Sets how long the queue waits before it delivers the failed message again. When that fails, the
-    /// queue's visibility timeout applies.
+    /// Sets how long the queue waits before it delivers the message again. When that fails, the queue's
+    /// visibility timeout applies.
     pub async fn delay_redelivery(&self, receipt_handle: &str, delay: Duration) {
-        let seconds = i32::try_from(delay.as_secs()).expect("a delay is at most MAX_RETRY_DELAY");
+        let seconds = i32::try_from(delay.as_secs()).expect("a delay is at most MAX_DEFERRAL");
         let changed = self
             .client
             .change_message_visibility()
@@ -55,9 +60,17 @@ pub fn retry_delay(message: &Message) -> Duration {
     (FIRST_RETRY_DELAY * 2_u32.pow(doublings)).min(MAX_RETRY_DELAY)
 }
 
+/// The delay of a message that waits until `until`. A message that waits longer than SQS permits is delivered
+/// once in between.
+pub fn deferral(now: Timestamp, until: Timestamp) -> Duration {
+    // Rounded up: SQS counts in seconds, and an early delivery would have to wait again.
+    let wait = (until - now).to_std().unwrap_or_default() + Duration::from_secs(1);
+    wait.min(MAX_DEFERRAL)
+}
+
 #[cfg(test)]
 mod tests {
-    use domain::Timestamp;
+    use chrono::TimeDelta;
 
     use super::*;
 
@@ -70,11 +83,11 @@ mod tests {
         })
     }
 
-    /// `maxReceiveCount` of notification-queue in the deployed template.
-    fn max_receive_count() -> u32 {
+    /// `maxReceiveCount` of a queue in the deployed template.
+    fn max_receive_count(queue: &str) -> u32 {
         let template = include_str!("../../../infrastructure/sam/template.yaml");
         let (_, queue) = template
-            .split_once("\n  NotificationQueue:\n")
+            .split_once(&format!("\n  {queue}:\n"))
             .expect("the template declares the queue");
         let (_, count) = queue
             .split_once("maxReceiveCount: ")
@@ -91,14 +104,37 @@ mod tests {
 
     /// The last delivery has no delay after it. One more may be lost, for example to a process that dies: the
     /// queue's visibility timeout, which is shorter than any delay but the first, then replaces its delay.
-    #[test]
-    fn deliveries_span_an_hour_even_when_one_is_lost() {
-        let delays = (1..max_receive_count()).map(delay_after);
-        let total: Duration = delays.clone().sum();
-        let longest = delays.max().unwrap();
+    fn assert_deliveries_span_an_hour(deliveries: impl Iterator<Item = u32>) {
+        let delays: Vec<Duration> = deliveries.map(delay_after).collect();
+        let total: Duration = delays.iter().sum();
+        let longest = *delays.iter().max().unwrap();
         assert!(
             total - longest >= Duration::from_secs(3600),
             "{total:?} without {longest:?}"
         );
+    }
+
+    #[test]
+    fn deliveries_of_a_mail_span_an_hour_even_when_one_is_lost() {
+        assert_deliveries_span_an_hour(1..max_receive_count("NotificationQueue"));
+    }
+
+    /// Quiet hours of twelve hours, with a change of the clock, take two deliveries. SNS can be away in the
+    /// evening and in the morning, so the two may follow any other delivery.
+    #[test]
+    fn deliveries_of_an_sms_span_an_hour_before_or_after_quiet_hours() {
+        let last = max_receive_count("SmsQueue");
+        assert_deliveries_span_an_hour(3..last);
+        assert_deliveries_span_an_hour(1..last - 2);
+    }
+
+    #[test]
+    fn deferral_ends_after_the_time_and_within_the_limit_of_sqs() {
+        let now = Timestamp::UNIX_EPOCH;
+        let seconds = |wait: TimeDelta| deferral(now, now + wait).as_secs();
+        assert_eq!(seconds(TimeDelta::milliseconds(1_500)), 2);
+        assert_eq!(seconds(TimeDelta::minutes(10)), 601);
+        assert_eq!(seconds(TimeDelta::hours(12)), 11 * 3600);
+        assert_eq!(seconds(TimeDelta::hours(-1)), 1);
     }
 }
