@@ -136,6 +136,9 @@ fn limits_of_every_route() {
     GET /v1/me/addresses/{id}            account 300/60s by user          unauthenticated 120/60s by address
     PUT /v1/me/addresses/{id}            account 300/60s by user          unauthenticated 120/60s by address
     GET /v1/me/export                    data-export 10/3600s by user     unauthenticated 120/60s by address
+    DELETE /v1/me/phone                  account 300/60s by user          unauthenticated 120/60s by address
+    PUT /v1/me/phone                     account 300/60s by user          unauthenticated 120/60s by address
+    POST /v1/me/phone/verification       account 300/60s by user          unauthenticated 120/60s by address
     GET /v1/orders                       account 300/60s by user          unauthenticated 120/60s by address
     POST /v1/orders                      orders 30/60s by user            unauthenticated 120/60s by address
     GET /v1/orders/{id}                  account 300/60s by user          unauthenticated 120/60s by address
