@@ -83,9 +83,10 @@ impl TestSystem {
         Self::new(Some(ExclusiveAccess::Alone(EXCLUSIVE_ACCESS.write().await)))
     }
 
-    /// The system, while no test outside of the saga matrix uses it. The tests of the matrix spend most of
-    /// their time waiting for time-outs, so they run concurrently.
-    pub async fn exclusive_to_saga_matrix() -> Self {
+    /// The system, while only tests of this group use it: the saga matrix and other tests that try every
+    /// fault. Each fault concerns one order or one address, and the tests spend most of their time waiting
+    /// for time-outs, so they run concurrently.
+    pub async fn exclusive_to_fault_cases() -> Self {
         Self::new(Some(ExclusiveAccess::InGroup(EXCLUSIVE_ACCESS.read().await)))
     }
 

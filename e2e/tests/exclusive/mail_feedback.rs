@@ -52,7 +52,7 @@ async fn suppress_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) {
 
 #[tokio::test]
 async fn report_is_processed_under_every_fault() {
-    let system = &TestSystem::exclusive().await;
+    let system = &TestSystem::exclusive_to_fault_cases().await;
     let slots = &Semaphore::new(MAX_CONCURRENT_BATCH_FAULTS as usize);
     let functions = FAULTS.into_iter().map(|(name, fault)| {
         let rule = move |address: &str| Rule::for_function("mail-feedback", fault).containing(address);

@@ -46,7 +46,7 @@ async fn complete_order_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) 
 
 #[tokio::test]
 async fn outcome_has_one_sms_under_every_fault() {
-    let system = &TestSystem::exclusive().await;
+    let system = &TestSystem::exclusive_to_fault_cases().await;
     let slots = &Semaphore::new(MAX_CONCURRENT_BATCH_FAULTS as usize);
     // SNS does not detect duplicates either: see `may_send_a_mail_twice`.
     let faults = FAULTS

@@ -87,7 +87,7 @@ async fn every_part_of_a_cancelled_authentication_under_every_fault() {
 
 /// Runs all cases, and fails with a description of each failed case.
 async fn run_cases(cases: Vec<Case>) {
-    let system = TestSystem::exclusive_to_saga_matrix().await;
+    let system = TestSystem::exclusive_to_fault_cases().await;
     system.capture_events().await;
     let collector = Collector::from_env().await.unwrap();
     let case_count = cases.len();
