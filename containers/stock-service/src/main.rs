@@ -19,7 +19,7 @@ use stock_service::{
     expiry,
     http::{self, AppState},
     jwks_file::JwksFile,
-    live_stock::{Announcer, LiveStock, SharedLevels, StockPushQueue},
+    live_stock::{Announcer, LevelChanges, SharedLevels, StockPushQueue},
 };
 use tokens::TokenVerifier;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -55,17 +55,18 @@ async fn main() -> anyhow::Result<()> {
     let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
     let outbox = InventoryOutbox::new(relay_pool.clone());
     let (relay, relay_handle) = Relay::new(outbox, publisher, parking_queue, clock.clone());
-    let live_stock = LiveStock::default();
+    let level_changes = LevelChanges::default();
     let shared_levels = config.redis_url.as_ref().map(SharedLevels::new).transpose();
     let announcer = Announcer::new(
-        live_stock.clone(),
+        level_changes.clone(),
         StockPushQueue::new(sqs.clone(), config.stock_push_queue),
         shared_levels.context("REDIS_URL is not a Redis URL")?,
         pool.clone(),
         clock.clone(),
     );
     let threshold = config.stock_low_threshold;
-    let (engine, mut batch_loop) = Engine::start(&pool, threshold, clock.clone(), relay_handle, live_stock);
+    let (engine, mut batch_loop) =
+        Engine::start(&pool, threshold, clock.clone(), relay_handle, level_changes);
     let consumer = Consumer::new(sqs, &config.stock_update_queue, engine.clone(), pool.clone());
 
     let readiness = Readiness::default();

@@ -133,7 +133,7 @@ where
         correlation_id = Empty,
         causation_id = Empty
     );
-    let outcome = async {
+    let remains_in_queue = async {
         let receive_count = record.attributes.get("ApproximateReceiveCount");
         let reason = match record.body {
             None => error_chain(&MessageError::MissingBody),
@@ -147,7 +147,7 @@ where
                 };
                 let processing = catch_panic(async { work(message).await });
                 match timeout_at(cutoff, processing).await {
-                    Ok(Ok(Ok(disposition))) => return disposition.into(),
+                    Ok(Ok(Ok(disposition))) => return disposition.into() == Disposition::Deferred,
                     Ok(Ok(Err(error))) => error_chain(&error),
                     Ok(Err(panic)) => error_chain(&panic),
                     Err(_) => error_chain(&MessageError::TimedOut),
@@ -155,9 +155,9 @@ where
             }
         };
         tracing::error!(reason, "the message failed and remains in the queue");
-        Disposition::Deferred
+        true
     };
-    (outcome.instrument(span).await == Disposition::Deferred).then_some(id)
+    remains_in_queue.instrument(span).await.then_some(id)
 }
 
 impl FunctionError for InvalidBatch {

@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 
 use super::{AffectedRows, BatchState, Changes, Job, Snapshot, StoreError, event_batcher, store};
-use crate::live_stock::LiveStock;
+use crate::live_stock::LevelChanges;
 
 /// Maximum commands per batch.
 const BATCH_LIMIT: usize = 512;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     low_threshold: i64,
     clock: Clock,
     relay: RelayHandle,
-    live_stock: LiveStock,
+    level_changes: LevelChanges,
 ) {
     let mut processor = BatchProcessor {
         pool,
@@ -68,7 +68,7 @@ pub(super) async fn run(
                     // If the batcher has stopped, the relay's sweep finds the events in the outbox.
                     let _ = event_sender.send(committed.events);
                 }
-                live_stock.record(&committed.levels);
+                level_changes.record(&committed.levels);
                 if std::mem::take(&mut failing) {
                     tracing::info!("batch processing resumed");
                 }

@@ -21,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::live_stock::LiveStock;
+use crate::live_stock::LevelChanges;
 
 pub use batch_state::{BatchState, Change, Changes, Snapshot};
 pub use commands::{AffectedRows, Command};
@@ -51,7 +51,7 @@ pub enum SubmitError {
 impl Engine {
     /// Starts the batch loop on a dedicated connection to the database of `pool`. A product is low when at
     /// most `low_threshold` units are available. After the commit of each batch, `relay` is notified of its
-    /// events and `live_stock` of its changed levels.
+    /// events and `level_changes` of its changed levels.
     ///
     /// The task ends when every clone of the engine has been dropped and all queued commands are processed.
     pub fn start(
@@ -59,7 +59,7 @@ impl Engine {
         low_threshold: i64,
         clock: Clock,
         relay: RelayHandle,
-        live_stock: LiveStock,
+        level_changes: LevelChanges,
     ) -> (Self, JoinHandle<()>) {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
         let task = tokio::spawn(batch::run(
@@ -68,7 +68,7 @@ impl Engine {
             low_threshold,
             clock,
             relay,
-            live_stock,
+            level_changes,
         ));
         (Self { queue }, task)
     }

@@ -50,7 +50,7 @@ type Levels = BTreeMap<ProductId, StockPushRequest>;
 
 /// Records changed levels for the announcer. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
-pub struct LiveStock(Arc<Inner>);
+pub struct LevelChanges(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -58,7 +58,7 @@ struct Inner {
     notify: Notify,
 }
 
-impl LiveStock {
+impl LevelChanges {
     /// Records the committed changes of a batch. Never waits.
     pub fn record(&self, changes: &[Change<ProductId, StockLevel>]) {
         // A committed reservation lowers the quantity and the reserved units, and customers see neither.
@@ -85,7 +85,7 @@ impl LiveStock {
 
 /// Announces recorded levels.
 pub struct Announcer {
-    live_stock: LiveStock,
+    level_changes: LevelChanges,
     queue: StockPushQueue,
     /// `None` without Redis.
     shared_levels: Option<SharedLevels>,
@@ -98,14 +98,14 @@ pub struct Announcer {
 impl Announcer {
     #[must_use]
     pub fn new(
-        live_stock: LiveStock,
+        level_changes: LevelChanges,
         queue: StockPushQueue,
         shared_levels: Option<SharedLevels>,
         pool: PgPool,
         clock: Clock,
     ) -> Self {
         Self {
-            live_stock,
+            level_changes,
             queue,
             shared_levels,
             pool,
@@ -136,7 +136,7 @@ impl Announcer {
             if recovered && self.waiting.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = self.live_stock.wait() => {}
+                    () = self.level_changes.wait() => {}
                 }
             }
         }
@@ -159,7 +159,7 @@ impl Announcer {
 
     /// Announces the waiting levels whose interval has passed.
     async fn announce(&mut self) -> Result<(), AnnounceError> {
-        for level in self.live_stock.take().into_values() {
+        for level in self.level_changes.take().into_values() {
             keep_newest(&mut self.waiting, level);
         }
         let turns = join_all(self.waiting.values().map(|level| self.take_turn(*level))).await;

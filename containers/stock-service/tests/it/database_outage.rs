@@ -108,7 +108,7 @@ async fn returns_503_during_database_outage_and_recovers(pool: PgPool) {
 async fn full_queue_rejects_and_queued_commands_complete(pool: PgPool) {
     let app = TestApp::start(&pool).await;
     let product = app.create_product_with_stock(100).await;
-    let (engine, task) = start_engine(&app.service_pool, &app.clock, app.live_stock.clone());
+    let (engine, task) = start_engine(&app.service_pool, &app.clock, app.level_changes.clone());
 
     // A lock on the reservation's row blocks the first batch, so that the following commands stay queued.
     let held = new_id();

@@ -141,7 +141,7 @@ impl RunningAnnouncer {
     async fn start(app: &TestApp, queue: &FakeQueue, redis: Option<&RedisServer>) -> Self {
         let stop = CancellationToken::new();
         let announcer = Announcer::new(
-            app.live_stock.clone(),
+            app.level_changes.clone(),
             StockPushQueue::new(queue.start().await, "stock-push-queue"),
             redis.map(|redis| SharedLevels::new(&redis.url()).unwrap()),
             app.service_pool.clone(),

@@ -19,7 +19,7 @@ use stock_service::{
     engine::Engine,
     expiry,
     http::{self, AppState},
-    live_stock::LiveStock,
+    live_stock::LevelChanges,
 };
 use tokens::{ServiceSigningKey, ServiceTokenIssuer, TokenVerifier};
 use tokio::net::TcpListener;
@@ -78,7 +78,7 @@ pub struct TestApp {
     /// With the rights of stock-service.
     pub service_pool: PgPool,
     pub engine: Engine,
-    pub live_stock: LiveStock,
+    pub level_changes: LevelChanges,
     pub clock: TestClock,
     base_url: String,
     client: reqwest::Client,
@@ -103,8 +103,8 @@ impl TestApp {
         let token_issuer = ServiceTokenIssuer::new(key, ISSUER, AUDIENCE, "saga", Clock::system()).unwrap();
 
         let service_pool = pool_of_role(pool, Role::StockService);
-        let live_stock = LiveStock::default();
-        let (engine, _) = start_engine(&service_pool, &clock, live_stock.clone());
+        let level_changes = LevelChanges::default();
+        let (engine, _) = start_engine(&service_pool, &clock, level_changes.clone());
         let app = AppState {
             engine: engine.clone(),
             pool: service_pool.clone(),
@@ -120,7 +120,7 @@ impl TestApp {
             pool: pool.clone(),
             service_pool,
             engine,
-            live_stock,
+            level_changes,
             clock,
             base_url,
             client,
@@ -288,7 +288,7 @@ impl TestApp {
 pub fn start_engine(
     pool: &PgPool,
     clock: &TestClock,
-    live_stock: LiveStock,
+    level_changes: LevelChanges,
 ) -> (Engine, tokio::task::JoinHandle<()>) {
     let bus = aws_sdk_eventbridge::Config::builder()
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
@@ -300,7 +300,7 @@ pub fn start_engine(
     let parking = ParkingQueue::new(aws_sdk_sqs::Client::from_conf(queues), "nowhere");
     let outbox = InventoryOutbox::new(pool.clone());
     let (_, handle) = Relay::new(outbox, publisher, parking, clock.clock());
-    Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle, live_stock)
+    Engine::start(pool, LOW_THRESHOLD, clock.clock(), handle, level_changes)
 }
 
 pub fn event_context(id: Uuid) -> EventContext {

@@ -1,11 +1,15 @@
 //! Tests of notification-sender's mails about cancelled orders and refunds.
 
-use domain::{FailureReason, Language, OrderId, PaymentId, UserId};
-use events::{order::OrderCancelled, payment::PaymentRefunded};
+use domain::{FailureReason, Language, UserId};
 use orders::Order;
 use serde_json::Value;
 
-use crate::{batch_item_failures, eventbridge_event, notification_sender::TestContext, now};
+use crate::{
+    batch_item_failures,
+    notification_sender::TestContext,
+    now,
+    order_events::{order_cancelled, payment_id, payment_refunded},
+};
 
 /// What happens to an order, in this sequence.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,30 +53,6 @@ impl TestContext {
     async fn deliver_once(&self, event: &Value) {
         assert_eq!(self.deliver(event).await, batch_item_failures(&[]));
     }
-}
-
-fn payment_id(order_id: OrderId) -> PaymentId {
-    PaymentId(format!("pi_{order_id}"))
-}
-
-fn order_cancelled(order: &Order) -> Value {
-    let data = OrderCancelled {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        cancelled_at: now(),
-    };
-    eventbridge_event(data, order.order_id.0)
-}
-
-fn payment_refunded(order: &Order) -> Value {
-    let data = PaymentRefunded {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        payment_id: payment_id(order.order_id),
-        amount: order.total_amount,
-        currency: order.currency,
-    };
-    eventbridge_event(data, order.order_id.0)
 }
 
 #[tokio::test]

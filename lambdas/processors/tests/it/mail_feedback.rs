@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     EXECUTABLE, batch_item_failures,
-    notification_sender::{TestContext, mail_request, order_completed, order_failed},
+    notification_sender::{TestContext, mail_request},
+    order_events::{order_completed, order_failed},
     sqs_event,
 };
 

@@ -11,6 +11,7 @@ mod dead_letter_archiver;
 mod mail_feedback;
 mod mail_services;
 mod notification_sender;
+mod order_events;
 mod order_processor;
 mod order_reconciler;
 mod orders_table;

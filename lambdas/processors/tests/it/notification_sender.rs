@@ -7,19 +7,18 @@ use domain::{
     Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, TaxRate, UserId,
     ids::uuid_v7,
 };
-use events::{
-    AccountMail, AccountMailRequest, LinkToken, TraceParent,
-    order::{OrderCompleted, OrderFailed},
-};
+use events::{AccountMail, AccountMailRequest, LinkToken, TraceParent};
 use lambda_shared::testing::{FunctionProcess, create_table};
 use mail_suppressions::MailSuppressions;
 use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
 use crate::{
-    EXECUTABLE, batch_item_failures, eventbridge_event,
+    EXECUTABLE, batch_item_failures,
     mail_services::{MailServices, SesBehaviour},
-    now, sqs_event,
+    now,
+    order_events::{order_completed, order_failed},
+    sqs_event,
 };
 
 pub struct TestContext {
@@ -165,27 +164,6 @@ fn sns_notification(event: &Value) -> String {
         "Timestamp": now(),
     })
     .to_string()
-}
-
-pub fn order_completed(order: &Order) -> Value {
-    let data = OrderCompleted {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        currency: order.currency,
-        total_amount: order.total_amount,
-        completed_at: now(),
-    };
-    eventbridge_event(data, order.order_id.0)
-}
-
-pub fn order_failed(order: &Order, reason: FailureReason) -> Value {
-    let data = OrderFailed {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        reason,
-        failed_at: now(),
-    };
-    eventbridge_event(data, order.order_id.0)
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use chrono::TimeDelta;
 use domain::{
-    Clock, Currency, FailureReason, Language, Money, OrderId, PaymentId, ProductId, Quantity, QuietHours,
-    TaxRate, Timestamp, UserId, ids::uuid_v7,
+    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, QuietHours, TaxRate,
+    Timestamp, UserId, ids::uuid_v7,
 };
-use events::{PhoneCodeRequest, TraceParent, order::OrderCancelled, payment::PaymentRefunded};
+use events::{PhoneCodeRequest, TraceParent};
 use lambda_shared::{
     Environment, FunctionContext, Handler, Invocation,
     testing::{FunctionProcess, create_table},
@@ -19,9 +19,8 @@ use processors::sms_sender;
 use serde_json::{Value, json};
 
 use crate::{
-    EXECUTABLE, batch_item_failures, eventbridge_event,
-    notification_sender::{order_completed, order_failed},
-    now,
+    EXECUTABLE, batch_item_failures, now,
+    order_events::{order_cancelled, order_completed, order_failed, payment_id, payment_refunded},
     sms_services::{SmsServices, SnsBehaviour},
     sqs_event,
 };
@@ -159,26 +158,6 @@ fn variables(tables: &Tables) -> [(&'static str, &str); 6] {
     ]
 }
 
-fn order_cancelled(order: &Order) -> Value {
-    let data = OrderCancelled {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        cancelled_at: now(),
-    };
-    eventbridge_event(data, order.order_id.0)
-}
-
-fn payment_refunded(order: &Order) -> Value {
-    let data = PaymentRefunded {
-        order_id: order.order_id,
-        user_id: order.user_id,
-        payment_id: PaymentId("pi_1".to_owned()),
-        amount: order.total_amount,
-        currency: order.currency,
-    };
-    eventbridge_event(data, order.order_id.0)
-}
-
 #[tokio::test]
 async fn completed_order_sends_one_sms() {
     let context = TestContext::new().await;
@@ -249,7 +228,7 @@ async fn only_a_refund_after_the_end_has_an_sms() {
     for (refund_first, expected) in [(true, 0), (false, 1)] {
         let order = context.place_order().await;
         let (user_id, order_id) = (order.user_id, order.order_id);
-        let (payment_id, trace) = (PaymentId("pi_1".to_owned()), order.event_context());
+        let (payment_id, trace) = (payment_id(order.order_id), order.event_context());
         let claim = context.orders.claim_for_payment(user_id, order_id, &payment_id);
         claim.await.unwrap();
         context.orders.close_to_payment(user_id, order_id).await.unwrap();

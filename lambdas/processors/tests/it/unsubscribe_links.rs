@@ -6,7 +6,8 @@ use unsubscribe::UnsubscribeKeys;
 
 use crate::{
     batch_item_failures,
-    notification_sender::{TestContext, UNSUBSCRIBE_KEY, order_completed, order_failed},
+    notification_sender::{TestContext, UNSUBSCRIBE_KEY},
+    order_events::{order_completed, order_failed},
 };
 
 /// The headers of the only mail that was sent since the last call.
