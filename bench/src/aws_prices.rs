@@ -1,11 +1,14 @@
 //! The public prices of AWS, and bills: usages with these prices.
 
 use std::collections::BTreeMap;
+use strum::VariantArray;
 
 /// US dollars per million, on demand in ap-northeast-1, without free tiers or volume discounts, from the
-/// public pricing page of each service (aws.amazon.com/<service>/pricing). The price of transitions was
-/// compared with a copy of its page in November 2026. The other pages build their tables with scripts and
-/// could not be read.
+/// public pricing page of each service (aws.amazon.com/<service>/pricing). Compared in November 2026: the
+/// price of transitions with a copy of its page; those of HTTP API requests, functions, DynamoDB units and S3
+/// requests with published results of AWS's price list (`APN1-ApiGatewayHttpRequest`,
+/// `APN1-Lambda-GB-Second-ARM`, `APN1-WriteRequestUnits`, `APN1-Requests-Tier1`). The others could not be
+/// read: the pages build their tables with scripts.
 mod price {
     /// State transitions of Standard workflows.
     pub const TRANSITION: f64 = 25.0;
@@ -47,7 +50,7 @@ mod price {
 pub type Bill = BTreeMap<LineItem, f64>;
 
 /// The line items in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
 pub enum LineItem {
     Transitions,
     ExpressRequests,
@@ -69,26 +72,6 @@ pub enum LineItem {
 }
 
 impl LineItem {
-    pub const ALL: [Self; 17] = [
-        Self::Transitions,
-        Self::ExpressRequests,
-        Self::ExpressGbSeconds,
-        Self::Mails,
-        Self::WriteUnits,
-        Self::ReadUnits,
-        Self::Events,
-        Self::Invocations,
-        Self::GbSeconds,
-        Self::QueueRequests,
-        Self::Publications,
-        Self::ObjectWrites,
-        Self::LogKilobytes,
-        Self::Traces,
-        Self::HttpApiRequests,
-        Self::WebSocketMessages,
-        Self::ConnectionMinutes,
-    ];
-
     /// Returns the name and the price per million.
     pub fn name_and_price(self) -> (&'static str, f64) {
         match self {
@@ -120,8 +103,9 @@ pub fn cost_per_thousand(line: LineItem, bill: &Bill) -> f64 {
 
 /// Returns US dollars per thousand bills, of all line items together.
 pub fn total_cost(bill: &Bill) -> f64 {
-    LineItem::ALL
-        .into_iter()
+    LineItem::VARIANTS
+        .iter()
+        .copied()
         .map(|line| cost_per_thousand(line, bill))
         .sum()
 }

@@ -35,6 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use benchmarks::Benchmark;
 use context::{Context, SystemAddresses};
 use report::{Measurement, Report};
+use strum::VariantArray as _;
 
 /// Runs benchmarks against the running system and writes docs/benchmarks.md.
 #[derive(Debug, Parser)]
@@ -68,7 +69,7 @@ async fn main() -> anyhow::Result<()> {
 async fn run_benchmarks(arguments: CommandLine) -> anyhow::Result<()> {
     let command = arguments.command_line();
     let selected: BTreeSet<Benchmark> = if arguments.benchmarks.is_empty() {
-        Benchmark::ALL.into()
+        Benchmark::VARIANTS.iter().copied().collect()
     } else {
         arguments.benchmarks.into_iter().collect()
     };

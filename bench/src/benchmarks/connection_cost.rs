@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -165,8 +166,9 @@ fn columns(usages: &[Usage]) -> Vec<String> {
 
 fn rows(usages: &[Usage]) -> Vec<Vec<String>> {
     let is_used = |line: &LineItem| usages.iter().any(|usage| usage.bill.contains_key(line));
-    let mut rows: Vec<Vec<String>> = LineItem::ALL
-        .into_iter()
+    let mut rows: Vec<Vec<String>> = LineItem::VARIANTS
+        .iter()
+        .copied()
         .filter(is_used)
         .map(|line| {
             let (name, price) = line.name_and_price();
@@ -201,10 +203,11 @@ async fn measure_pushes(context: &Context, api: &ApiClient, pushes: usize) -> an
     client
         .receive_until(|message| message["is_final"] == true)
         .await?;
-    let request = json!({
+    // In the form of a redriven request.
+    let request = json!({"requestPayload": {
         "order_id": order_id, "user_id": customer.id,
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    });
+    }});
     let message = json!({
         "QueueUrl": format!("{}/000000000000/status-push-queue", context.addresses.aws),
         "MessageBody": request.to_string(),

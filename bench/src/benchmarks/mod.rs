@@ -16,11 +16,14 @@ use std::fmt;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::{context::Context, report::Section};
 
 /// A benchmark. The report lists them in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Benchmark {
@@ -50,21 +53,6 @@ pub enum Benchmark {
 }
 
 impl Benchmark {
-    /// All benchmarks.
-    pub const ALL: [Self; 11] = [
-        Self::Reservations,
-        Self::Catalog,
-        Self::ColdStart,
-        Self::Memory,
-        Self::OrderLatency,
-        Self::Realtime,
-        Self::OrderThroughput,
-        Self::Cost,
-        Self::ConnectionCost,
-        Self::LoadSpike,
-        Self::Authentication,
-    ];
-
     /// Runs the benchmark.
     ///
     /// # Errors

@@ -174,11 +174,8 @@ async fn upsert_account(
 
 /// Parses the role of an account. `service` is not accepted because services have no accounts.
 fn parse_user_role(name: &str) -> Result<Role, String> {
-    Role::ALL
-        .into_iter()
-        .filter(|role| *role != Role::Service)
-        .find(|role| role.to_string() == name)
-        .ok_or_else(|| "expected customer, support or admin".to_owned())
+    let role = name.parse().ok().filter(|role| *role != Role::Service);
+    role.ok_or_else(|| "expected customer, support or admin".to_owned())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

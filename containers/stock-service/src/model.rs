@@ -1,10 +1,11 @@
 //! Domain types of stock-service: stock levels, reservations, adjustments and business errors.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use domain::{ProductId, Quantity, Timestamp};
 use events::stock::ReservedItem;
 use serde::Serialize;
+use strum::{Display, EnumString, IntoStaticStr};
 use uuid::Uuid;
 
 /// Maximum quantity of one product, in units. It exceeds any real warehouse, and stays far below the exact
@@ -39,8 +40,9 @@ impl StockLevel {
 ///   ├──► refused
 ///   └──► released       the release arrived first; the later reserve request is rejected
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ReservationStatus {
     /// Holds its units.
     Reserved,
@@ -55,36 +57,10 @@ pub enum ReservationStatus {
 }
 
 impl ReservationStatus {
-    const ALL: [Self; 5] = [
-        Self::Reserved,
-        Self::Committed,
-        Self::Released,
-        Self::Expired,
-        Self::Refused,
-    ];
-
     /// Name in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved",
-            Self::Committed => "committed",
-            Self::Released => "released",
-            Self::Expired => "expired",
-            Self::Refused => "refused",
-        }
-    }
-
-    /// Inverse of [`Self::as_str`].
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-}
-
-impl fmt::Display for ReservationStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 

@@ -10,6 +10,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgPool};
+use strum::{IntoStaticStr, VariantArray};
 
 /// PostgreSQL's default.
 const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("4096 is not zero");
@@ -20,7 +21,8 @@ const ROLE_LOCK: i64 = i64::from_be_bytes(*b"password");
 
 /// The role with which a program connects. `migrations/0005_roles.sql` creates the roles and grants their
 /// rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     CoreApi,
     StockService,
@@ -39,15 +41,9 @@ pub enum SetPasswordError {
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::CoreApi, Self::StockService, Self::Auth];
-
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::CoreApi => "core_api",
-            Self::StockService => "stock_service",
-            Self::Auth => "auth",
-        }
+        self.into()
     }
 }
 

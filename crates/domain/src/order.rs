@@ -1,8 +1,7 @@
 //! The order state machine: statuses, allowed transitions and failure reasons.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// An order's status.
 ///
@@ -15,8 +14,11 @@ use serde::{Deserialize, Serialize};
 ///
 /// An order is `pending` until the payment step claims it. The customer can cancel it until then, and while
 /// the payment waits for them. In the second case the saga ends the payment first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum OrderStatus {
     /// Accepted; nothing has been charged.
     Pending,
@@ -31,14 +33,6 @@ pub enum OrderStatus {
 }
 
 impl OrderStatus {
-    pub const ALL: [Self; 5] = [
-        Self::Pending,
-        Self::Processing,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
     /// The statuses of an order in progress.
     pub const OPEN: [Self; 2] = [Self::Pending, Self::Processing];
 
@@ -65,31 +59,20 @@ impl OrderStatus {
     /// Whether the order has ended.
     #[must_use]
     pub fn is_final(self) -> bool {
-        Self::ALL.iter().all(|next| !self.can_transition_to(*next))
+        Self::VARIANTS.iter().all(|next| !self.can_transition_to(*next))
     }
 
     /// The name in API responses, events and the order store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for OrderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 
 /// Why an order failed, as shown to the customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FailureReason {
     /// A product sold out before its stock was reserved.
     InsufficientStock,
@@ -105,12 +88,7 @@ impl FailureReason {
     /// The name in API responses, events and the order store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InsufficientStock => "insufficient_stock",
-            Self::PaymentDeclined => "payment_declined",
-            Self::AuthenticationTimeout => "authentication_timeout",
-            Self::InternalError => "internal_error",
-        }
+        self.into()
     }
 }
 
@@ -122,9 +100,9 @@ mod tests {
 
     #[test]
     fn allows_exactly_the_documented_transitions() {
-        let allowed: Vec<String> = OrderStatus::ALL
+        let allowed: Vec<String> = OrderStatus::VARIANTS
             .iter()
-            .flat_map(|from| OrderStatus::ALL.iter().map(move |to| (from, to)))
+            .flat_map(|from| OrderStatus::VARIANTS.iter().map(move |to| (from, to)))
             .filter(|(from, to)| from.can_transition_to(**to))
             .map(|(from, to)| format!("{from} → {to}"))
             .collect();
@@ -145,7 +123,7 @@ mod tests {
         /// For every sequence of requested transitions, with repetitions.
         #[test]
         fn every_transition_sequence_keeps_the_invariants(
-            requested in prop::collection::vec(select(&OrderStatus::ALL[..]), 0..40),
+            requested in prop::collection::vec(select(OrderStatus::VARIANTS), 0..40),
         ) {
             let mut history = vec![OrderStatus::Pending];
             for next in requested {

@@ -1,14 +1,30 @@
 //! Japanese consumption tax (消費税). Prices include it (内税).
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::{Money, money::MoneyError};
 
 /// The rate of consumption tax of a product.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = InvalidTaxRate, parse_err_fn = invalid_tax_rate)]
 pub enum TaxRate {
     /// 10 percent.
     #[default]
@@ -23,8 +39,6 @@ pub enum TaxRate {
 pub struct InvalidTaxRate;
 
 impl TaxRate {
-    pub const ALL: [Self; 2] = [Self::Standard, Self::Reduced];
-
     /// The rate in percent of the price without tax.
     #[must_use]
     pub fn percent(self) -> u8 {
@@ -37,10 +51,7 @@ impl TaxRate {
     /// The name in API requests and responses, the catalog and the order store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Reduced => "reduced",
-        }
+        self.into()
     }
 
     /// The tax that `total` includes, rounded down to the minor unit.
@@ -52,21 +63,8 @@ impl TaxRate {
     }
 }
 
-impl fmt::Display for TaxRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for TaxRate {
-    type Err = InvalidTaxRate;
-
-    fn from_str(text: &str) -> Result<Self, InvalidTaxRate> {
-        Self::ALL
-            .into_iter()
-            .find(|rate| rate.as_str() == text)
-            .ok_or(InvalidTaxRate)
-    }
+fn invalid_tax_rate(_: &str) -> InvalidTaxRate {
+    InvalidTaxRate
 }
 
 /// The lines of an order that have the same tax rate.
@@ -86,7 +84,7 @@ pub struct TaxTotal {
 /// Enforcement of the Consumption Tax Act, article 70-10). It leaves the direction to the issuer: down, the
 /// usual choice of retailers.
 pub fn tax_totals(lines: impl IntoIterator<Item = (TaxRate, Money)>) -> Result<Vec<TaxTotal>, MoneyError> {
-    let mut sums: Vec<(TaxRate, Money)> = Vec::with_capacity(TaxRate::ALL.len());
+    let mut sums: Vec<(TaxRate, Money)> = Vec::with_capacity(TaxRate::VARIANTS.len());
     for (rate, price) in lines {
         match sums.iter_mut().find(|(summed, _)| *summed == rate) {
             Some((_, sum)) => *sum = sum.checked_add(price)?,
@@ -135,7 +133,7 @@ mod tests {
 
     #[test]
     fn names_are_parsed() {
-        for rate in TaxRate::ALL {
+        for rate in TaxRate::VARIANTS.iter().copied() {
             assert_eq!(rate.as_str().parse(), Ok(rate));
             assert_eq!(serde_json::to_value(rate).unwrap(), rate.as_str());
         }
@@ -145,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn totals_add_up_and_the_tax_is_rounded_once_per_rate(
-            lines in prop::collection::vec((select(&TaxRate::ALL[..]), 0..=Money::MAX_CHARGE), 0..100),
+            lines in prop::collection::vec((select(TaxRate::VARIANTS), 0..=Money::MAX_CHARGE), 0..100),
         ) {
             let totals = tax_totals(lines.iter().map(|(rate, amount)| (*rate, yen(*amount)))).unwrap();
             let sum: i64 = totals.iter().map(|total| total.total.amount()).sum();
@@ -160,7 +158,7 @@ mod tests {
 
         #[test]
         fn order_of_lines_changes_nothing(
-            lines in prop::collection::vec((select(&TaxRate::ALL[..]), 0..=Money::MAX_CHARGE), 0..20),
+            lines in prop::collection::vec((select(TaxRate::VARIANTS), 0..=Money::MAX_CHARGE), 0..20),
         ) {
             let reversed: Vec<_> = lines.iter().rev().copied().collect();
             prop_assert_eq!(amounts(&lines), amounts(&reversed));

@@ -31,7 +31,8 @@ const VIEWER_ADDRESS: HeaderName = HeaderName::from_static("cloudfront-viewer-ad
 const MIN_SECRET_CHARACTERS: usize = 32;
 
 /// Whether requests come through CloudFront.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = ParseCloudFrontModeError, parse_err_fn = invalid_mode)]
 pub enum CloudFrontMode {
     /// CloudFront is not used, and its headers are ignored.
     Unused,
@@ -46,17 +47,8 @@ pub enum CloudFrontMode {
 #[error("expected unused, accepted or required")]
 pub struct ParseCloudFrontModeError;
 
-impl FromStr for CloudFrontMode {
-    type Err = ParseCloudFrontModeError;
-
-    fn from_str(text: &str) -> Result<Self, ParseCloudFrontModeError> {
-        match text {
-            "unused" => Ok(Self::Unused),
-            "accepted" => Ok(Self::Accepted),
-            "required" => Ok(Self::Required),
-            _ => Err(ParseCloudFrontModeError),
-        }
-    }
+fn invalid_mode(_: &str) -> ParseCloudFrontModeError {
+    ParseCloudFrontModeError
 }
 
 /// The secrets by which a request proves that it came through our distribution: one, or two during a

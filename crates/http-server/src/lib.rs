@@ -27,7 +27,7 @@ pub use cloudfront::{
 pub use extract::{Json, Path, Query};
 pub use health::{Readiness, ReadinessCheck, health_routes};
 pub use json_object::JsonObject;
-pub use load_shed::LoadShedLayer;
+pub use load_shed::{ConcurrencyLimit, shed_load};
 pub use metrics::{MetricsError, metrics_routes};
 pub use problem::{FieldError, Problem};
 pub use router::with_common_middleware;

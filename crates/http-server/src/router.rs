@@ -13,7 +13,7 @@ use domain::Clock;
 use futures::FutureExt;
 
 use crate::{
-    Problem, request_limits::RequestLimitsLayer, security_headers::SecurityHeadersLayer, trace::trace_request,
+    Problem, request_limits::check_request_head, security_headers::add_security_headers, trace::trace_request,
 };
 
 /// The largest request body. An order of a hundred lines needs a tenth of it.
@@ -39,15 +39,24 @@ pub fn with_common_middleware(routes: Router, clock: Clock) -> Router {
         // inside it.
         .layer((
             from_fn_with_state(clock, trace_request),
-            SecurityHeadersLayer,
-            RequestLimitsLayer,
-            from_fn(timeout_and_catch_panic),
+            from_fn(limit_and_protect),
             DefaultBodyLimit::max(MAX_BODY_BYTES),
         ))
 }
 
+/// Middleware: refuses requests with a large head, limits the time of the others, and adds security headers
+/// to each response.
+async fn limit_and_protect(request: Request, next: Next) -> Response {
+    let mut response = match check_request_head(request.uri(), request.headers()) {
+        Ok(()) => run_with_timeout(request, next).await,
+        Err(problem) => problem.into_response(),
+    };
+    add_security_headers(&mut response);
+    response
+}
+
 /// Responds with 503 when a handler exceeds the timeout, and with 500 when it panics.
-async fn timeout_and_catch_panic(request: Request, next: Next) -> Response {
+async fn run_with_timeout(request: Request, next: Next) -> Response {
     let response = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(REQUEST_TIMEOUT, response).await {
         Ok(Ok(response)) => response,

@@ -1,20 +1,9 @@
-//! Adds security headers to every response.
-
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+//! The security headers of every response.
 
 use axum::{
-    extract::Request,
     http::{HeaderName, HeaderValue, header},
     response::Response,
 };
-use pin_project_lite::pin_project;
-use tower_layer::Layer;
-use tower_service::Service;
 
 /// The headers of OWASP's REST Security Cheat Sheet. The API returns data only: a browser must not cache a
 /// response, execute it, frame it or guess its type.
@@ -37,57 +26,11 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Adds the security headers to every response. A header that the handler has set stays as it is.
-#[derive(Clone, Copy, Debug)]
-pub struct SecurityHeadersLayer;
-
-impl<S> Layer<S> for SecurityHeadersLayer {
-    type Service = SecurityHeaders<S>;
-
-    fn layer(&self, inner: S) -> SecurityHeaders<S> {
-        SecurityHeaders(inner)
-    }
-}
-
-/// A service to whose responses [`SecurityHeadersLayer`] adds headers.
-#[derive(Clone, Debug)]
-pub struct SecurityHeaders<S>(S);
-
-impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for SecurityHeaders<S> {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = SecurityHeadersFuture<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        SecurityHeadersFuture {
-            response: self.0.call(request),
-        }
-    }
-}
-
-pin_project! {
-    /// Resolves to the inner service's response with the security headers.
-    #[derive(Debug)]
-    pub struct SecurityHeadersFuture<F> {
-        #[pin]
-        response: F,
-    }
-}
-
-impl<F: Future<Output = Result<Response, Infallible>>> Future for SecurityHeadersFuture<F> {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Ok(mut response) = ready!(self.project().response.poll(context));
-        let headers = response.headers_mut();
-        headers.reserve(SECURITY_HEADERS.len());
-        for (name, value) in SECURITY_HEADERS {
-            headers.entry(name).or_insert(value);
-        }
-        Poll::Ready(Ok(response))
+/// Adds the security headers. A header that the handler has set stays as it is.
+pub(crate) fn add_security_headers(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.reserve(SECURITY_HEADERS.len());
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(value);
     }
 }

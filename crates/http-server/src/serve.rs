@@ -1,16 +1,18 @@
 //! Accepts connections, and shuts down gracefully on SIGTERM or SIGINT.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Router, body::Body, extract::ConnectInfo, http::Request, routing::future::RouteFuture, serve::Listener,
 };
 use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
@@ -72,34 +74,21 @@ pub async fn serve_connections(mut listener: TcpListener, router: Router, stop: 
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES);
-    let mut connections = JoinSet::new();
+    let connections = GracefulShutdown::new();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = Listener::accept(&mut listener) => accepted,
-            Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
         let service = ConnectionService {
             router: router.clone(),
             peer,
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let stop = stop.clone();
-        connections.spawn(async move {
-            let mut connection = pin!(connection);
-            // Ignore connection errors: the client may disconnect at any time.
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-        });
+        // Connection errors are ignored: the client may disconnect at any time.
+        tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    connections.shutdown().await;
 }
 
 /// The routes, for the requests of one connection.

@@ -1,7 +1,5 @@
 //! Flags on orders whose payment an operator has to examine.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,8 +8,9 @@ use crate::{
 };
 
 /// Why an operator has to examine an order's payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PaymentIssue {
     /// The refund failed after the payment provider had accepted it.
     RefundFailed,
@@ -19,16 +18,6 @@ pub enum PaymentIssue {
     Disputed,
     /// The payment succeeded after the order had failed, and is refunded.
     LateCharge,
-}
-
-impl fmt::Display for PaymentIssue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RefundFailed => "refund_failed",
-            Self::Disputed => "disputed",
-            Self::LateCharge => "late_charge",
-        })
-    }
 }
 
 impl Orders {

@@ -7,17 +7,19 @@ mod permission;
 mod service_token;
 mod verifier;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, VariantArray};
 
 pub use permission::Permission;
 pub use service_token::{ServiceSigningKey, ServiceTokenIssuer, SigningKeyError};
 pub use verifier::{JwksError, KeyRefreshRequest, TokenError, TokenVerifier};
 
 /// The role of a user or service. It determines the [`Permission`]s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Places orders.
     Customer,
@@ -27,17 +29,6 @@ pub enum Role {
     Admin,
     /// One of our own services. No user has this role.
     Service,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Customer => "customer",
-            Self::Support => "support",
-            Self::Admin => "admin",
-            Self::Service => "service",
-        })
-    }
 }
 
 /// The claims of an access token (RFC 7519).

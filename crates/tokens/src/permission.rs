@@ -1,11 +1,12 @@
 //! Permissions, and the one table of which role has which. All other code checks permissions, never roles.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::Role;
 
 /// An action that requires a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
     /// Read, change and delete the user's own account, addresses and preferences.
@@ -24,21 +25,7 @@ pub enum Permission {
     ReadAuditLog,
 }
 
-impl Permission {
-    pub const ALL: [Self; 7] = [
-        Self::ManageOwnAccount,
-        Self::PlaceOrders,
-        Self::ManageCatalog,
-        Self::ReadUsers,
-        Self::ManageMailSuppressions,
-        Self::AssignRoles,
-        Self::ReadAuditLog,
-    ];
-}
-
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Customer, Self::Support, Self::Admin, Self::Service];
-
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
         match self {
@@ -50,7 +37,7 @@ impl Role {
                 Permission::ReadUsers,
                 Permission::ManageMailSuppressions,
             ],
-            Self::Admin => &Permission::ALL,
+            Self::Admin => Permission::VARIANTS,
             // Services call stock-service only, which trusts another issuer and checks no permissions.
             Self::Service => &[],
         }
@@ -79,7 +66,7 @@ mod tests {
         }
         assert!(Role::Service.permissions().is_empty());
         assert!(
-            Permission::ALL
+            Permission::VARIANTS
                 .iter()
                 .all(|&permission| Role::Admin.has_permission(permission))
         );

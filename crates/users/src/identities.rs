@@ -1,14 +1,14 @@
 //! Accounts at identity providers (Google, GitHub) that users sign in with.
 
-use std::str::FromStr;
-
 use domain::{Timestamp, UserId};
 use sqlx::PgConnection;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::{User, Users};
 
 /// An identity provider that users may sign in with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownProvider, parse_err_fn = unknown_provider)]
 pub enum Provider {
     /// Speaks OpenID Connect.
     Google,
@@ -33,23 +33,12 @@ impl Provider {
     /// The provider's name in URL paths and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Google => "google",
-            Self::GitHub => "github",
-        }
+        self.into()
     }
 }
 
-impl FromStr for Provider {
-    type Err = UnknownProvider;
-
-    fn from_str(name: &str) -> Result<Self, UnknownProvider> {
-        match name {
-            "google" => Ok(Self::Google),
-            "github" => Ok(Self::GitHub),
-            _ => Err(UnknownProvider),
-        }
-    }
+fn unknown_provider(_: &str) -> UnknownProvider {
+    UnknownProvider
 }
 
 impl Users {

@@ -1,6 +1,6 @@
 //! The resources PaymentIntent and Refund, and their JSON in Stripe's format.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -75,8 +75,9 @@ impl Authentication {
 ///          │      └──── (denied or declined) ──────────┘ │
 ///          └────────────► canceled ◄──┴──────────────────┘
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum IntentStatus {
     /// No payment method is set, or the last one was declined.
     RequiresPaymentMethod,
@@ -102,19 +103,7 @@ impl IntentStatus {
     /// Stripe's name of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RequiresPaymentMethod => "requires_payment_method",
-            Self::RequiresConfirmation => "requires_confirmation",
-            Self::RequiresAction => "requires_action",
-            Self::Succeeded => "succeeded",
-            Self::Canceled => "canceled",
-        }
-    }
-}
-
-impl fmt::Display for IntentStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 

@@ -19,7 +19,7 @@ use axum::{
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
-use http_server::{LoadShedLayer, OriginSecrets, Problem, TrustedProxies, require_cloudfront};
+use http_server::{ConcurrencyLimit, OriginSecrets, Problem, TrustedProxies, require_cloudfront, shed_load};
 use mail_suppressions::MailSuppressions;
 use tokens::TokenVerifier;
 use users::Users;
@@ -37,7 +37,7 @@ use handlers::{
     account, addresses, admin, carts, mail_suppression, orders, phone, products, realtime, unsubscribe,
 };
 use middleware::{
-    rate_limit::RateLimitLayer,
+    rate_limit::limit_rate,
     response_cache::{ResponseCache, cache_responses},
 };
 
@@ -115,16 +115,15 @@ const DOCS_CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 pub fn routes(app: AppState) -> Router {
     let (routes, document) = build_router();
     let docs = Router::from(SwaggerUi::new("/docs").url("/openapi.json", document));
-    let rate_limit = RateLimitLayer::new(
-        app.rate_limiter.clone(),
-        app.trusted_proxies.clone(),
-        app.verifier.clone(),
-    );
     let required_origin_secrets = app.required_origin_secrets.clone();
+    let app = SharedState(Arc::new(app));
     let router = routes
-        .with_state(SharedState(Arc::new(app)))
+        .with_state(app.clone())
         .merge(docs.layer(map_response(map_docs_errors)))
-        .layer((LoadShedLayer::default(), rate_limit));
+        .layer((
+            from_fn_with_state(ConcurrencyLimit::default(), shed_load),
+            from_fn_with_state(app, limit_rate),
+        ));
     match required_origin_secrets {
         Some(secrets) => router.layer(from_fn_with_state(secrets, require_cloudfront)),
         None => router,

@@ -8,11 +8,12 @@ use axum::{
     Router,
     extract::{FromRef, FromRequestParts, State},
     http::{StatusCode, request::Parts},
+    middleware::from_fn_with_state,
     routing::{get, post},
 };
 use domain::{Clock, ProductId};
 use events::{EventContext, TraceParent};
-use http_server::{Bearer, Json, LoadShedLayer, Path, Problem, TraceContext};
+use http_server::{Bearer, ConcurrencyLimit, Json, Path, Problem, TraceContext, shed_load};
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
 use uuid::Uuid;
@@ -52,7 +53,7 @@ pub fn routes(state: AppState) -> Router {
         .route("/v1/stock/{product_id}", get(get_stock_level))
         .route("/v1/stock/{product_id}/adjustments", post(adjust))
         .with_state(state)
-        .layer(LoadShedLayer::default())
+        .layer(from_fn_with_state(ConcurrencyLimit::default(), shed_load))
 }
 
 /// Extractor: the caller is one of our own services (role `service`).

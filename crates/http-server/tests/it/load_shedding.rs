@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{StatusCode, header},
+    middleware::from_fn_with_state,
     routing::get,
 };
 use domain::Clock;
-use http_server::{LoadShedLayer, Readiness};
+use http_server::{ConcurrencyLimit, Readiness, shed_load};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::support::{get_request, send};
@@ -27,7 +28,7 @@ async fn sheds_requests_above_the_concurrency_limit_immediately() {
     let routes = Router::new()
         .route("/slow", get(slow_handler))
         .route("/quick", get(async || "done"))
-        .layer(LoadShedLayer::new(2));
+        .layer(from_fn_with_state(ConcurrencyLimit::new(2), shed_load));
     let health = http_server::health_routes(Readiness::default(), Vec::new());
     let router = http_server::with_common_middleware(routes.merge(health), Clock::system());
     let spawn_get = |path: &str| {

@@ -1,4 +1,4 @@
-//! Tower layers and axum middleware of the API.
+//! axum middleware of the API.
 
 pub mod rate_limit;
 pub mod response_cache;

@@ -165,7 +165,7 @@ fn parse_reservation(
     status: &str,
     expires_at: Option<Timestamp>,
 ) -> Result<Reservation, StoreError> {
-    let Some(status) = ReservationStatus::parse(status) else {
+    let Ok(status) = status.parse::<ReservationStatus>() else {
         let status = status.to_owned();
         return Err(StoreError::UnknownStatus { id, status });
     };
