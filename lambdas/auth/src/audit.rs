@@ -4,12 +4,12 @@ use domain::UserId;
 use serde_json::Value;
 use users::{NewAuditEntry, Users};
 
-use crate::api_gateway::Request;
+use crate::http::RequestContext;
 
 /// Adds an entry to the audit log. A failure is logged only: the action itself has succeeded already.
 pub async fn record(
     users: &Users,
-    request: &Request,
+    context: &RequestContext,
     action: &'static str,
     actor: Option<UserId>,
     subject: Option<UserId>,
@@ -19,8 +19,8 @@ pub async fn record(
         actor,
         action,
         subject: subject.map(|subject| subject.to_string()),
-        client_ip: Some(request.client_ip.clone()),
-        trace_id: Some(request.traceparent.trace_id()),
+        client_ip: Some(context.client_ip.clone()),
+        trace_id: Some(context.traceparent.trace_id()),
         details,
     };
     if let Err(error) = users.record_audit(&entry).await {

@@ -12,8 +12,8 @@ use users::Users;
 
 use crate::{
     access_token::UserTokenIssuer,
-    api_gateway::CloudFront,
     email_link::EmailLinks,
+    http::CloudFront,
     login_throttle::{DEFAULT_MAX_FAILURES_PER_IP, LoginThrottle},
     mailer::Mailer,
     sessions::Peppers,

@@ -2,7 +2,10 @@
 
 use std::error::Error as StdError;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use chrono::TimeDelta;
 use http_server::{FieldError, Problem};
 use lambda_shared::InitError;
@@ -60,6 +63,12 @@ pub enum AuthError {
 impl From<Problem> for AuthError {
     fn from(problem: Problem) -> Self {
         Self::Rejected(problem)
+    }
+}
+
+impl IntoResponse for AuthError {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
     }
 }
 

@@ -41,12 +41,13 @@
 //!   `oauth-callback`. Only `oauth-callback` reads the client secrets.
 
 mod access_token;
-mod api_gateway;
+mod account_mails;
 mod audit;
 mod bootstrap;
 pub mod email_link;
 mod error;
 pub mod handlers;
+pub mod http;
 pub mod login_throttle;
 mod mailer;
 mod oauth;

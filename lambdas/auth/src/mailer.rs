@@ -6,7 +6,7 @@ use domain::Clock;
 use events::{AccountMail, AccountMailRequest};
 use users::User;
 
-use crate::api_gateway::Request;
+use crate::http::RequestContext;
 
 #[derive(Clone, Debug)]
 pub struct Mailer {
@@ -27,18 +27,18 @@ impl Mailer {
 
     /// Requests a mail. A failure is logged only: the action that the mail describes has succeeded already,
     /// and a user can request a link again.
-    pub async fn send(&self, user: &User, mail: AccountMail, request: &Request) {
-        self.enqueue(&user.email, &user.name, mail, request).await;
+    pub async fn send(&self, user: &User, mail: AccountMail, context: &RequestContext) {
+        self.enqueue(&user.email, &user.name, mail, context).await;
     }
 
     /// Takes as long as [`Self::send`] but causes no mail. Functions call it for e-mail addresses without an
     /// account.
-    pub async fn send_decoy(&self, request: &Request) {
-        self.enqueue("", "", AccountMail::Decoy, request).await;
+    pub async fn send_decoy(&self, context: &RequestContext) {
+        self.enqueue("", "", AccountMail::Decoy, context).await;
     }
 
-    async fn enqueue(&self, to: &str, name: &str, mail: AccountMail, request: &Request) {
-        let mail = AccountMailRequest::new(mail, to, name, request.traceparent, self.clock.now());
+    async fn enqueue(&self, to: &str, name: &str, mail: AccountMail, context: &RequestContext) {
+        let mail = AccountMailRequest::new(mail, to, name, context.traceparent, self.clock.now());
         let body = serde_json::to_string(&mail).expect("all map keys of a mail request are strings");
         let sent = self
             .client

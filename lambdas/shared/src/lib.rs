@@ -3,6 +3,7 @@
 //! - [`FunctionRegistry`]: several functions in one executable. `_HANDLER` selects the function of a process;
 //!   configuration, clients and logging are initialised before the first invocation.
 //! - [`Idempotency`]: runs an operation once per key and stores its response in DynamoDB.
+//! - `http` (feature of the same name): answers requests of an HTTP API with an axum router.
 //! - [`sqs`]: handles a batch of SQS messages and reports the failed ones (partial batch response).
 //! - [`FunctionError`]: an error with a stable name that a state machine can match.
 //! - [`trace_context`]: adds the trace of an event to the log lines about it.
@@ -50,6 +51,8 @@ mod environment;
 mod error;
 mod function_registry;
 mod handler;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod idempotency;
 pub mod sqs;
 #[cfg(feature = "testing")]

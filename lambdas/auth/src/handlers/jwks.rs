@@ -3,24 +3,28 @@
 
 use std::{error::Error, sync::Arc};
 
-use axum::http::{HeaderValue, StatusCode, header};
-use http_server::Problem;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderName, HeaderValue, header},
+    routing::get,
+};
+use http_server::Json;
+use jsonwebtoken::jwk::JwkSet;
 use lambda_shared::{FunctionContext, Handler, InitError};
 use secrets::Secret;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{
-    AuthError,
-    api_gateway::{self, Request, Response},
-    bootstrap,
-    signing_keys::SigningKeys,
-};
+use crate::{AuthError, bootstrap, http, signing_keys::SigningKeys};
 
 /// A new key is published at least an hour before it signs, so verifiers may cache the JWKS for five minutes.
-const CACHE_CONTROL: &str = "public, max-age=300";
+const CACHE_CONTROL: [(HeaderName, HeaderValue); 1] = [(
+    header::CACHE_CONTROL,
+    HeaderValue::from_static("public, max-age=300"),
+)];
 
-struct JwksHandler {
+struct JwksState {
     context: FunctionContext,
     signing_keys: OnceCell<Secret<SigningKeys>>,
     openid_configuration: Value,
@@ -35,36 +39,41 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let jwks_uri = context.environment.optional("AUTH_JWKS_URI")?;
     let jwks_uri =
         jwks_uri.unwrap_or_else(|| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
-    let handler = Arc::new(JwksHandler {
+    let state = Arc::new(JwksState {
         signing_keys: OnceCell::new(),
         openid_configuration: openid_configuration(&issuer, &jwks_uri),
         context,
     });
-    if let Err(error) = handler.signing_keys().await {
+    if let Err(error) = state.signing_keys().await {
         let error: &(dyn Error + 'static) = &error;
         tracing::warn!(error, "there are no signing keys to publish yet");
     }
-    let clock = handler.context.clock.clone();
+    let context = state.context.clone();
+    let routes = Router::new()
+        .route("/.well-known/jwks.json", get(jwks))
+        .route(
+            "/.well-known/openid-configuration",
+            get(openid_configuration_document),
+        )
+        .with_state(state);
     // The documents are public and not limited per client, and API Gateway reads them directly.
-    Ok(api_gateway::handler(clock, None, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+    Ok(http::function_past_cloudfront(context, routes))
 }
 
-impl JwksHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let response = if request.path.ends_with("/.well-known/jwks.json") {
-            let signing_keys = self.signing_keys().await?.current().await;
-            Response::json(StatusCode::OK, &signing_keys.jwk_set())
-        } else if request.path.ends_with("/.well-known/openid-configuration") {
-            Response::json(StatusCode::OK, &self.openid_configuration)
-        } else {
-            return Err(Problem::not_found().into());
-        };
-        Ok(response.header(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL)))
-    }
+async fn jwks(
+    State(state): State<Arc<JwksState>>,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<JwkSet>), AuthError> {
+    let signing_keys = state.signing_keys().await?.current().await;
+    Ok((CACHE_CONTROL, Json(signing_keys.jwk_set())))
+}
 
+async fn openid_configuration_document(
+    State(state): State<Arc<JwksState>>,
+) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
+    (CACHE_CONTROL, Json(state.openid_configuration.clone()))
+}
+
+impl JwksState {
     /// Loads the keys on first use. After a failure, the next request tries again.
     async fn signing_keys(&self) -> Result<&Secret<SigningKeys>, AuthError> {
         self.signing_keys

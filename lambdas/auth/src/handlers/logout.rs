@@ -4,22 +4,22 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use lambda_shared::{FunctionContext, Handler, InitError};
+use axum::{Router, extract::State, http::StatusCode, routing::post};
+use http_server::Json;
+use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::Users;
 
 use super::refresh::report_session_revoked;
 use crate::{
-    AuthError,
-    api_gateway::{self, Request, Response},
-    audit, bootstrap,
+    AuthError, audit, bootstrap,
+    http::RequestContext,
     mailer::Mailer,
     sessions::{LogoutOutcome, RefreshToken, Sessions},
 };
 
-struct LogoutHandler {
+struct LogoutState {
     users: Users,
     sessions: Sessions,
     mailer: Mailer,
@@ -34,50 +34,48 @@ struct RequestBody {
     everywhere: bool,
 }
 
-/// Creates the function. The crate documentation lists its environment variables.
-pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let sessions_table = bootstrap::sessions_table(&context).await?;
-    let handler = Arc::new(LogoutHandler {
-        users: bootstrap::users(&context).await?,
+/// Creates the route. The crate documentation lists its environment variables.
+pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
+    let sessions_table = bootstrap::sessions_table(context).await?;
+    let state = Arc::new(LogoutState {
+        users: bootstrap::users(context).await?,
         sessions: Sessions::new(sessions_table, context.clock.clone()),
-        mailer: bootstrap::mailer(&context)?,
+        mailer: bootstrap::mailer(context)?,
     });
-    let cloudfront = bootstrap::cloudfront(&context).await?;
-    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+    Ok(Router::new()
+        .route("/v1/auth/logout", post(logout))
+        .with_state(state))
 }
 
-impl LogoutHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let body: RequestBody = request.json()?;
-        let response = Response::empty(StatusCode::NO_CONTENT);
-        let Ok(token) = body.refresh_token.parse::<RefreshToken>() else {
-            return Ok(response);
-        };
-        // This comes before the end of the session: when it fails, the client can retry with the same token.
-        if body.everywhere
-            && let Some(user_id) = self.sessions.owner(&token).await?
-        {
-            self.users.revoke_tokens(user_id).await?;
-        }
-        match self.sessions.logout(&token).await? {
-            None => {}
-            Some(LogoutOutcome {
-                user_id,
-                reuse_detected: true,
-            }) => {
-                report_session_revoked(&self.users, &self.mailer, user_id, request).await?;
-            }
-            Some(LogoutOutcome {
-                user_id,
-                reuse_detected: false,
-            }) => {
-                let (user_id, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
-                audit::record(&self.users, request, "logout", user_id, user_id, details).await;
-            }
-        }
-        Ok(response)
+async fn logout(
+    State(state): State<Arc<LogoutState>>,
+    context: RequestContext,
+    Json(body): Json<RequestBody>,
+) -> Result<StatusCode, AuthError> {
+    let Ok(token) = body.refresh_token.parse::<RefreshToken>() else {
+        return Ok(StatusCode::NO_CONTENT);
+    };
+    // This comes before the end of the session: when it fails, the client can retry with the same token.
+    if body.everywhere
+        && let Some(user_id) = state.sessions.owner(&token).await?
+    {
+        state.users.revoke_tokens(user_id).await?;
     }
+    match state.sessions.logout(&token).await? {
+        None => {}
+        Some(LogoutOutcome {
+            user_id,
+            reuse_detected: true,
+        }) => {
+            report_session_revoked(&state.users, &state.mailer, user_id, &context).await?;
+        }
+        Some(LogoutOutcome {
+            user_id,
+            reuse_detected: false,
+        }) => {
+            let (user_id, details) = (Some(user_id), json!({"everywhere": body.everywhere}));
+            audit::record(&state.users, &context, "logout", user_id, user_id, details).await;
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,5 @@
-//! The Lambda functions, one module each. Every module has an `init`, which reads the environment and creates
-//! the clients once per process, and a handler struct, which handles the requests.
+//! The Lambda functions, one module each. Every module has `routes`, which reads the environment and creates
+//! the clients once per process, and the handler of its route.
 
 pub mod email_verify;
 pub mod jwks;

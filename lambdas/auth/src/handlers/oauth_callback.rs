@@ -6,19 +6,30 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use axum_extra::extract::{CookieJar, cookie::Cookie};
+use chrono::TimeDelta;
 use domain::Clock;
-use http_server::Problem;
-use lambda_shared::{FunctionContext, Handler, InitError};
+use http_server::{Json, Path, Problem, Query};
+use lambda_shared::{FunctionContext, InitError};
+use serde::Deserialize;
 use serde_json::json;
 use users::{Credential, DisplayName, EmailAddress, Identity, NewUser, Provider, Registration, User, Users};
 
 use crate::{
     AuthError,
     access_token::UserTokenIssuer,
-    api_gateway::{self, Request, Response},
     audit, bootstrap,
-    oauth::{ClientSecrets, PendingSignIn, ProviderProfile, Providers, SIGN_IN_COOKIE, pending_sign_in_key},
+    http::RequestContext,
+    oauth::{
+        ClientSecrets, PendingSignIn, ProviderProfile, Providers, SIGN_IN_COOKIE, pending_sign_in_key,
+        sign_in_cookie,
+    },
     sessions::{Sessions, TokenResponse},
     sessions_table::SessionsTable,
 };
@@ -26,7 +37,7 @@ use crate::{
 /// The name of a user whose provider and e-mail address give no valid one.
 const DEFAULT_NAME: &str = "Matsuri";
 
-struct OauthCallbackHandler {
+struct OauthCallbackState {
     providers: Providers,
     client_secrets: ClientSecrets,
     sessions_table: SessionsTable,
@@ -36,84 +47,92 @@ struct OauthCallbackHandler {
     clock: Clock,
 }
 
-/// Creates the function. The crate documentation lists its environment variables.
-pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let sessions_table = bootstrap::sessions_table(&context).await?;
-    let providers = Providers::from_env(&context)?;
-    let handler = Arc::new(OauthCallbackHandler {
-        client_secrets: ClientSecrets::load(&context, &providers).await?,
+#[derive(Deserialize)]
+struct CallbackQuery {
+    state: Option<String>,
+    /// Absent if the user has cancelled at the provider, or the provider has refused.
+    code: Option<String>,
+}
+
+/// Creates the route. The crate documentation lists its environment variables.
+pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
+    let sessions_table = bootstrap::sessions_table(context).await?;
+    let providers = Providers::from_env(context)?;
+    let state = Arc::new(OauthCallbackState {
+        client_secrets: ClientSecrets::load(context, &providers).await?,
         providers,
-        users: bootstrap::users(&context).await?,
+        users: bootstrap::users(context).await?,
         sessions: Sessions::new(sessions_table.clone(), context.clock.clone()),
-        token_issuer: bootstrap::user_token_issuer(&context).await?,
+        token_issuer: bootstrap::user_token_issuer(context).await?,
         sessions_table,
         clock: context.clock.clone(),
     });
-    let cloudfront = bootstrap::cloudfront(&context).await?;
-    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+    Ok(Router::new()
+        .route("/v1/auth/oauth/{provider}/callback", get(oauth_callback))
+        .with_state(state))
 }
 
-impl OauthCallbackHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let provider: Provider = request
-            .path_parameter("provider")
-            .and_then(|name| name.parse().ok())
-            .filter(|provider| self.providers.is_configured(*provider))
-            .ok_or_else(Problem::not_found)?;
-        let pending = self.consume_pending_sign_in(provider, request).await?;
-        let code = request
-            .query_parameter("code")
-            .ok_or(AuthError::DeniedByProvider)?;
-        let profile = self
-            .providers
-            .fetch_profile(provider, code, &pending, &self.client_secrets)
-            .await?
-            .ok_or_else(Problem::not_found)?;
-        let user = match self.find_or_register(provider, profile, request).await {
-            Ok(user) => user,
-            Err(error) => {
-                let details = json!({"provider": provider.as_str(), "reason": error.to_string()});
-                audit::record(&self.users, request, "login_refused", None, None, details).await;
-                return Err(error);
-            }
-        };
+async fn oauth_callback(
+    State(state): State<Arc<OauthCallbackState>>,
+    context: RequestContext,
+    Path(provider): Path<String>,
+    Query(query): Query<CallbackQuery>,
+    cookies: CookieJar,
+) -> Result<Response, AuthError> {
+    let provider = provider.parse().ok();
+    let provider: Provider = provider
+        .filter(|provider| state.providers.is_configured(*provider))
+        .ok_or_else(Problem::not_found)?;
+    let sign_in_state = query.state.ok_or(AuthError::SignInNotStarted)?;
+    let cookie = cookies.get(SIGN_IN_COOKIE).map(Cookie::value);
+    let pending = state
+        .consume_pending_sign_in(provider, &sign_in_state, cookie)
+        .await?;
+    let code = query.code.ok_or(AuthError::DeniedByProvider)?;
+    let profile = state
+        .providers
+        .fetch_profile(provider, code, &pending, &state.client_secrets)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let user = match state.find_or_register(provider, profile, &context).await {
+        Ok(user) => user,
+        Err(error) => {
+            let details = json!({"provider": provider.as_str(), "reason": error.to_string()});
+            audit::record(&state.users, &context, "login_refused", None, None, details).await;
+            return Err(error);
+        }
+    };
 
-        let refresh_token = self.sessions.create(user.id).await?;
-        let (user_id, details) = (Some(user.id), json!({"provider": provider.as_str()}));
-        audit::record(&self.users, request, "login", user_id, user_id, details).await;
-        let response = match pending.redirect_to {
-            // Browsers do not send the fragment to servers. The page refreshes at once, which invalidates
-            // this token.
-            Some(page) => {
-                let location = format!("{page}#refresh_token={}", refresh_token.into_string());
-                let location = HeaderValue::from_str(&location).map_err(|_| Problem::not_found())?;
-                Response::empty(StatusCode::SEE_OTHER).header(header::LOCATION, location)
-            }
-            None => {
-                let tokens = TokenResponse::new(self.token_issuer.issue(&user).await?, refresh_token);
-                Response::json(StatusCode::OK, &tokens)
-            }
-        };
-        let delete_cookie = format!("{SIGN_IN_COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
-        Ok(response.cookie(delete_cookie))
-    }
+    let refresh_token = state.sessions.create(user.id).await?;
+    let (user_id, details) = (Some(user.id), json!({"provider": provider.as_str()}));
+    audit::record(&state.users, &context, "login", user_id, user_id, details).await;
+    let remove_cookie = CookieJar::new().add(sign_in_cookie(String::new(), TimeDelta::zero()));
+    Ok(match pending.redirect_to {
+        // Browsers do not send the fragment to servers. The page refreshes at once, which invalidates this
+        // token.
+        Some(page) => {
+            let location = format!("{page}#refresh_token={}", refresh_token.into_string());
+            (remove_cookie, Redirect::to(&location)).into_response()
+        }
+        None => {
+            let tokens = TokenResponse::new(state.token_issuer.issue(&user).await?, refresh_token);
+            (remove_cookie, Json(tokens)).into_response()
+        }
+    })
+}
 
+impl OauthCallbackState {
     /// Uses up the pending sign-in. A request from another browser fails and does not use it up.
     async fn consume_pending_sign_in(
         &self,
         provider: Provider,
-        request: &Request,
+        state: &str,
+        cookie: Option<&str>,
     ) -> Result<PendingSignIn, AuthError> {
-        let state = request
-            .query_parameter("state")
-            .ok_or(AuthError::SignInNotStarted)?;
         let key = pending_sign_in_key(state);
         let now = self.clock.now();
         let pending: Option<PendingSignIn> = self.sessions_table.find(&key, now).await?;
-        if !pending.is_some_and(|pending| pending.matches(request.cookie(SIGN_IN_COOKIE), provider)) {
+        if !pending.is_some_and(|pending| pending.matches(cookie, provider)) {
             return Err(AuthError::SignInNotStarted);
         }
         self.sessions_table
@@ -127,7 +146,7 @@ impl OauthCallbackHandler {
         &self,
         provider: Provider,
         profile: ProviderProfile,
-        request: &Request,
+        context: &RequestContext,
     ) -> Result<User, AuthError> {
         let identity = Identity {
             provider,
@@ -145,13 +164,13 @@ impl OauthCallbackHandler {
             email,
             credential: Credential::Identity(identity.clone()),
         };
-        match self.users.register(&new_user, request.traceparent).await? {
+        match self.users.register(&new_user, context.traceparent).await? {
             Registration::Created(user) => {
                 let (user_id, details) = (Some(user.id), json!({"provider": provider.as_str()}));
-                audit::record(&self.users, request, "registered", user_id, user_id, details).await;
+                audit::record(&self.users, context, "registered", user_id, user_id, details).await;
                 Ok(user)
             }
-            Registration::AlreadyRegistered(user) => self.link_identity(user, &identity, request).await,
+            Registration::AlreadyRegistered(user) => self.link_identity(user, &identity, context).await,
             Registration::Conflict => Err(AuthError::AccountExists),
         }
     }
@@ -160,13 +179,13 @@ impl OauthCallbackHandler {
         &self,
         user: User,
         identity: &Identity,
-        request: &Request,
+        context: &RequestContext,
     ) -> Result<User, AuthError> {
         if user.email_verified_at.is_none() || !self.users.link_identity(user.id, identity).await? {
             return Err(AuthError::AccountExists);
         }
         let (user_id, details) = (Some(user.id), json!({"provider": identity.provider.as_str()}));
-        audit::record(&self.users, request, "identity_linked", user_id, user_id, details).await;
+        audit::record(&self.users, context, "identity_linked", user_id, user_id, details).await;
         Ok(user)
     }
 }

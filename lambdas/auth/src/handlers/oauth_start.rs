@@ -2,73 +2,72 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::{Router, extract::State, http::StatusCode, response::Redirect, routing::get};
+use axum_extra::extract::CookieJar;
 use chrono::TimeDelta;
 use domain::Clock;
-use http_server::Problem;
-use lambda_shared::{FunctionContext, Handler, InitError};
+use http_server::{Path, Problem, Query};
+use lambda_shared::{FunctionContext, InitError};
+use serde::Deserialize;
 use users::Provider;
 
 use crate::{
-    AuthError,
-    api_gateway::{self, Request, Response},
-    bootstrap,
-    oauth::{NewSignIn, Providers, SIGN_IN_COOKIE, pending_sign_in_key},
+    AuthError, bootstrap,
+    oauth::{NewSignIn, Providers, pending_sign_in_key, sign_in_cookie},
     sessions_table::SessionsTable,
 };
 
 /// The user must finish the sign-in at the provider within this time.
 const SIGN_IN_TIMEOUT: TimeDelta = TimeDelta::minutes(10);
 
-struct OauthStartHandler {
+struct OauthStartState {
     providers: Providers,
     sessions_table: SessionsTable,
     clock: Clock,
 }
 
-/// Creates the function. The crate documentation lists its environment variables.
-pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let handler = Arc::new(OauthStartHandler {
-        providers: Providers::from_env(&context)?,
-        sessions_table: bootstrap::sessions_table(&context).await?,
-        clock: context.clock.clone(),
-    });
-    let cloudfront = bootstrap::cloudfront(&context).await?;
-    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+#[derive(Deserialize)]
+struct StartQuery {
+    redirect_to: Option<String>,
 }
 
-impl OauthStartHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let provider: Provider = request
-            .path_parameter("provider")
-            .and_then(|name| name.parse().ok())
-            .ok_or_else(Problem::not_found)?;
-        let redirect_to = request.query_parameter("redirect_to");
-        if redirect_to.is_some_and(|url| !self.providers.is_allowed_redirect(url)) {
-            return Err(redirect_not_allowed().into());
-        }
-        let sign_in = NewSignIn::new(provider, redirect_to.map(str::to_owned));
-        let url = self
-            .providers
-            .authorization_url(provider, &sign_in)
-            .await?
-            .ok_or_else(Problem::not_found)?;
-        let expires_at = self.clock.now() + SIGN_IN_TIMEOUT;
-        self.sessions_table
-            .insert(&pending_sign_in_key(&sign_in.state), &sign_in.pending, expires_at)
-            .await?;
-        let location = HeaderValue::from_str(url.as_str()).expect("a parsed URL is printable ASCII");
-        Ok(Response::empty(StatusCode::SEE_OTHER)
-            .header(header::LOCATION, location)
-            .cookie(format!(
-                "{SIGN_IN_COOKIE}={}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax",
-                sign_in.cookie,
-                SIGN_IN_TIMEOUT.num_seconds()
-            )))
+/// Creates the route. The crate documentation lists its environment variables.
+pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
+    let state = Arc::new(OauthStartState {
+        providers: Providers::from_env(context)?,
+        sessions_table: bootstrap::sessions_table(context).await?,
+        clock: context.clock.clone(),
+    });
+    Ok(Router::new()
+        .route("/v1/auth/oauth/{provider}", get(oauth_start))
+        .with_state(state))
+}
+
+async fn oauth_start(
+    State(state): State<Arc<OauthStartState>>,
+    Path(provider): Path<String>,
+    Query(StartQuery { redirect_to }): Query<StartQuery>,
+) -> Result<(CookieJar, Redirect), AuthError> {
+    let provider: Provider = provider.parse().map_err(|_| Problem::not_found())?;
+    if redirect_to
+        .as_deref()
+        .is_some_and(|url| !state.providers.is_allowed_redirect(url))
+    {
+        return Err(redirect_not_allowed().into());
     }
+    let sign_in = NewSignIn::new(provider, redirect_to);
+    let url = state
+        .providers
+        .authorization_url(provider, &sign_in)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let expires_at = state.clock.now() + SIGN_IN_TIMEOUT;
+    state
+        .sessions_table
+        .insert(&pending_sign_in_key(&sign_in.state), &sign_in.pending, expires_at)
+        .await?;
+    let cookie = sign_in_cookie(sign_in.cookie, SIGN_IN_TIMEOUT);
+    Ok((CookieJar::new().add(cookie), Redirect::to(url.as_str())))
 }
 
 fn redirect_not_allowed() -> Problem {

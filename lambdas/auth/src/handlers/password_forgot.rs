@@ -4,31 +4,16 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use domain::UserId;
+use axum::{Router, extract::State, http::StatusCode, routing::post};
 use events::AccountMail;
-use lambda_shared::{FunctionContext, Handler, InitError};
+use http_server::Json;
+use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
-use serde_json::json;
-use users::Users;
-use uuid::Uuid;
+use serde_json::{Value, json};
 
 use crate::{
-    AuthError,
-    api_gateway::{self, Request, Response},
-    audit, bootstrap,
-    email_link::{EmailLinks, LinkPurpose},
-    login_throttle::LoginThrottle,
-    mailer::Mailer,
-    validation,
+    AuthError, account_mails::AccountMails, audit, email_link::LinkPurpose, http::RequestContext, validation,
 };
-
-struct PasswordForgotHandler {
-    users: Users,
-    email_links: EmailLinks,
-    throttle: LoginThrottle,
-    mailer: Mailer,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,51 +21,32 @@ struct RequestBody {
     email: String,
 }
 
-/// Creates the function. The crate documentation lists its environment variables.
-pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let sessions_table = bootstrap::sessions_table(&context).await?;
-    let handler = Arc::new(PasswordForgotHandler {
-        users: bootstrap::users(&context).await?,
-        email_links: bootstrap::email_links(&context, sessions_table.clone()),
-        throttle: bootstrap::login_throttle(&context, sessions_table)?,
-        mailer: bootstrap::mailer(&context)?,
-    });
-    let cloudfront = bootstrap::cloudfront(&context).await?;
-    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+/// Creates the route. The crate documentation lists its environment variables.
+pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
+    let state = AccountMails::from_context(context).await?;
+    Ok(Router::new()
+        .route("/v1/auth/password/forgot", post(password_forgot))
+        .with_state(state))
 }
 
-impl PasswordForgotHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let body: RequestBody = request.json()?;
-        let email = validation::validate_email(&body.email)?;
-        let has_mail_quota = self.throttle.check_mail_quota(email.as_str()).await?;
-        let credentials = self.users.find_by_email(&email).await?;
-        let user = credentials.map(|credentials| credentials.user);
-        let user_id = user.as_ref().map(|user| user.id);
-        match user.filter(|_| has_mail_quota) {
-            Some(user) => {
-                let token = self
-                    .email_links
-                    .create(LinkPurpose::ResetPassword, user.id, &user.email)
-                    .await?;
-                let mail = AccountMail::ResetPassword { token };
-                self.mailer.send(&user, mail, request).await;
-            }
-            None => {
-                // This link is never sent. Its creation takes as long as that of a real one.
-                self.email_links
-                    .create(LinkPurpose::ResetPassword, UserId(Uuid::nil()), "")
-                    .await?;
-                self.mailer.send_decoy(request).await;
-            }
-        }
-        let action = "password_reset_requested";
-        let details = json!({"mailed": has_mail_quota});
-        audit::record(&self.users, request, action, None, user_id, details).await;
-        let body = json!({"detail": "If there is an account, a mail is on its way."});
-        Ok(Response::json(StatusCode::ACCEPTED, &body))
-    }
+async fn password_forgot(
+    State(state): State<Arc<AccountMails>>,
+    context: RequestContext,
+    Json(body): Json<RequestBody>,
+) -> Result<(StatusCode, Json<Value>), AuthError> {
+    let email = validation::validate_email(&body.email)?;
+    let has_mail_quota = state.throttle.check_mail_quota(email.as_str()).await?;
+    let credentials = state.users.find_by_email(&email).await?;
+    let user = credentials.map(|credentials| credentials.user);
+    let user_id = user.as_ref().map(|user| user.id);
+    let recipient = user.as_ref().filter(|_| has_mail_quota);
+    let mail = |token| AccountMail::ResetPassword { token };
+    state
+        .send_link(recipient, LinkPurpose::ResetPassword, mail, &context)
+        .await?;
+    let action = "password_reset_requested";
+    let details = json!({"mailed": has_mail_quota});
+    audit::record(&state.users, &context, action, None, user_id, details).await;
+    let body = json!({"detail": "If there is an account, a mail is on its way."});
+    Ok((StatusCode::ACCEPTED, Json(body)))
 }

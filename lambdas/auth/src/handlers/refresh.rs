@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::{Router, extract::State, routing::post};
 use domain::{Timestamp, UserId};
 use events::AccountMail;
-use lambda_shared::{FunctionContext, Handler, InitError};
+use http_server::Json;
+use lambda_shared::{FunctionContext, InitError};
 use secrets::Secret;
 use serde::Deserialize;
 use serde_json::json;
@@ -16,13 +17,13 @@ use users::{User, Users};
 use crate::{
     AuthError,
     access_token::UserTokenIssuer,
-    api_gateway::{self, Request, Response},
     audit, bootstrap,
+    http::RequestContext,
     mailer::Mailer,
     sessions::{Peppers, RefreshOutcome, RefreshToken, Sessions, TokenResponse},
 };
 
-struct RefreshHandler {
+struct RefreshState {
     users: Users,
     sessions: Sessions,
     peppers: Secret<Peppers>,
@@ -36,48 +37,49 @@ struct RequestBody {
     refresh_token: String,
 }
 
-/// Creates the function. The crate documentation lists its environment variables.
-pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let sessions_table = bootstrap::sessions_table(&context).await?;
-    let handler = Arc::new(RefreshHandler {
-        users: bootstrap::users(&context).await?,
+/// Creates the route. The crate documentation lists its environment variables.
+pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
+    let sessions_table = bootstrap::sessions_table(context).await?;
+    let state = Arc::new(RefreshState {
+        users: bootstrap::users(context).await?,
         sessions: Sessions::new(sessions_table, context.clock.clone()),
-        peppers: bootstrap::peppers(&context).await?,
-        token_issuer: bootstrap::user_token_issuer(&context).await?,
-        mailer: bootstrap::mailer(&context)?,
+        peppers: bootstrap::peppers(context).await?,
+        token_issuer: bootstrap::user_token_issuer(context).await?,
+        mailer: bootstrap::mailer(context)?,
     });
-    let cloudfront = bootstrap::cloudfront(&context).await?;
-    Ok(api_gateway::handler(context.clock, cloudfront, move |request| {
-        let handler = Arc::clone(&handler);
-        async move { handler.handle(&request).await }
-    }))
+    Ok(Router::new()
+        .route("/v1/auth/refresh", post(refresh))
+        .with_state(state))
 }
 
-impl RefreshHandler {
-    async fn handle(&self, request: &Request) -> Result<Response, AuthError> {
-        let body: RequestBody = request.json()?;
-        let token: RefreshToken = body.refresh_token.parse().map_err(|_| AuthError::SessionEnded)?;
-        match self.sessions.refresh(&token, &self.peppers).await? {
-            RefreshOutcome::NotFound => Err(AuthError::SessionEnded),
-            RefreshOutcome::ReuseDetected { user_id } => {
-                report_session_revoked(&self.users, &self.mailer, user_id, request).await?;
-                Err(AuthError::SessionEnded)
-            }
-            RefreshOutcome::Refreshed {
-                user_id,
-                signed_in_at,
-                successor,
-            } => {
-                let Some(user) = self.find_active_user(user_id, signed_in_at).await? else {
-                    self.sessions.revoke(token.family_id()).await?;
-                    return Err(AuthError::SessionEnded);
-                };
-                let tokens = TokenResponse::new(self.token_issuer.issue(&user).await?, successor);
-                Ok(Response::json(StatusCode::OK, &tokens))
-            }
+async fn refresh(
+    State(state): State<Arc<RefreshState>>,
+    context: RequestContext,
+    Json(body): Json<RequestBody>,
+) -> Result<Json<TokenResponse>, AuthError> {
+    let token: RefreshToken = body.refresh_token.parse().map_err(|_| AuthError::SessionEnded)?;
+    match state.sessions.refresh(&token, &state.peppers).await? {
+        RefreshOutcome::NotFound => Err(AuthError::SessionEnded),
+        RefreshOutcome::ReuseDetected { user_id } => {
+            report_session_revoked(&state.users, &state.mailer, user_id, &context).await?;
+            Err(AuthError::SessionEnded)
+        }
+        RefreshOutcome::Refreshed {
+            user_id,
+            signed_in_at,
+            successor,
+        } => {
+            let Some(user) = state.find_active_user(user_id, signed_in_at).await? else {
+                state.sessions.revoke(token.family_id()).await?;
+                return Err(AuthError::SessionEnded);
+            };
+            let tokens = TokenResponse::new(state.token_issuer.issue(&user).await?, successor);
+            Ok(Json(tokens))
         }
     }
+}
 
+impl RefreshState {
     /// Returns `None` when the account was deleted, or when it has revoked all sessions since this one
     /// started.
     async fn find_active_user(
@@ -100,11 +102,11 @@ pub(super) async fn report_session_revoked(
     users: &Users,
     mailer: &Mailer,
     user_id: UserId,
-    request: &Request,
+    context: &RequestContext,
 ) -> Result<(), AuthError> {
-    audit::record(users, request, "session_revoked", None, Some(user_id), json!({})).await;
+    audit::record(users, context, "session_revoked", None, Some(user_id), json!({})).await;
     if let Some(user) = users.find_by_id(user_id).await? {
-        mailer.send(&user, AccountMail::SessionRevoked, request).await;
+        mailer.send(&user, AccountMail::SessionRevoked, context).await;
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 mod github;
 mod openid_connect;
 mod pending_sign_in;
+mod provider_http;
 
 use lambda_shared::{FunctionContext, InitError};
+use openidconnect::{ClaimsVerificationError, ConfigurationError, IssuerUrl, RedirectUrl};
 use secrecy::SecretString;
 use secrets::{MAX_AGE, Secret};
 use url::Url;
@@ -13,21 +15,27 @@ use users::Provider;
 use crate::bootstrap;
 use github::GitHubProvider;
 use openid_connect::OpenIdConnectProvider;
-pub use pending_sign_in::{NewSignIn, PendingSignIn, SIGN_IN_COOKIE, pending_sign_in_key};
-
-/// For each request to a provider.
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub use pending_sign_in::{NewSignIn, PendingSignIn, SIGN_IN_COOKIE, pending_sign_in_key, sign_in_cookie};
+use provider_http::ProviderHttp;
 
 /// The provider failed, or its response violates the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// The provider is unreachable, answered with an error status, or its response could not be parsed.
     #[error("a request to the provider failed")]
-    Unreachable(#[from] reqwest::Error),
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the provider's response is invalid: {0}")]
     InvalidResponse(&'static str),
+    #[error("the provider's discovery document lacks an endpoint")]
+    MissingEndpoint(#[from] ConfigurationError),
     #[error("the provider's ID token is invalid")]
-    InvalidToken(#[from] jsonwebtoken::errors::Error),
+    InvalidToken(#[from] ClaimsVerificationError),
+}
+
+impl ProviderError {
+    fn request(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Request(Box::new(error))
+    }
 }
 
 /// The user's profile at the provider.
@@ -65,11 +73,7 @@ impl Providers {
     /// | `OAUTH_CALLBACK_BASE_URL` | the providers redirect to `{this}/{provider}/callback`; required |
     /// | `OAUTH_ALLOWED_REDIRECTS` | allowed values of `redirect_to`, separated by commas; none |
     pub fn from_env(context: &FunctionContext) -> Result<Self, InitError> {
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent("matsuri")
-            .build()?;
+        let http = ProviderHttp::new()?;
         let url = |name: &'static str, default: &str| -> Result<String, InitError> {
             let configured: Option<String> = context.environment.optional(name)?;
             let url = configured.unwrap_or_else(|| default.to_owned());
@@ -85,10 +89,11 @@ impl Providers {
         let allowed_redirects: Option<String> = context.environment.optional("OAUTH_ALLOWED_REDIRECTS")?;
         let callback_base_url: String = context.environment.required("OAUTH_CALLBACK_BASE_URL")?;
         let clock = context.clock.clone();
+        let issuer = IssuerUrl::new(issuer)?;
+        let github = github.map(|client_id| GitHubProvider::new(http.clone(), &site_url, api_url, client_id));
         Ok(Self {
-            google: google
-                .map(|client_id| OpenIdConnectProvider::new(http.clone(), issuer, client_id, clock)),
-            github: github.map(|client_id| GitHubProvider::new(http, site_url, api_url, client_id)),
+            google: google.map(|client_id| OpenIdConnectProvider::new(http, issuer, client_id, clock)),
+            github: github.transpose()?,
             callback_base_url: callback_base_url.trim_end_matches('/').to_owned(),
             allowed_redirects: allowed_redirects
                 .unwrap_or_default()
@@ -120,36 +125,17 @@ impl Providers {
         provider: Provider,
         sign_in: &NewSignIn,
     ) -> Result<Option<Url>, ProviderError> {
-        let (endpoint, client_id, scope) = match provider {
+        let callback_url = self.callback_url(provider)?;
+        Ok(match provider {
             Provider::Google => match &self.google {
-                Some(google) => (
-                    google.authorization_endpoint().await?,
-                    google.client_id(),
-                    "openid email profile",
-                ),
-                None => return Ok(None),
+                Some(google) => Some(google.authorization_url(callback_url, sign_in).await?),
+                None => None,
             },
-            Provider::GitHub => match &self.github {
-                Some(github) => (
-                    github.authorization_url(),
-                    github.client_id(),
-                    "read:user user:email",
-                ),
-                None => return Ok(None),
-            },
-        };
-        let mut url = Url::parse(&endpoint)
-            .map_err(|_| ProviderError::InvalidResponse("the authorization endpoint is not a URL"))?;
-        url.query_pairs_mut()
-            .append_pair("response_type", "code")
-            .append_pair("client_id", client_id)
-            .append_pair("redirect_uri", &self.callback_url(provider))
-            .append_pair("scope", scope)
-            .append_pair("state", &sign_in.state)
-            .append_pair("nonce", &sign_in.pending.nonce)
-            .append_pair("code_challenge", &sign_in.pending.code_challenge())
-            .append_pair("code_challenge_method", "S256");
-        Ok(Some(url))
+            Provider::GitHub => {
+                let github = self.github.as_ref();
+                github.map(|github| github.authorization_url(callback_url, sign_in))
+            }
+        })
     }
 
     /// Redeems the authorization code and returns the user's profile. Returns `None` when the provider is not
@@ -157,27 +143,23 @@ impl Providers {
     pub async fn fetch_profile(
         &self,
         provider: Provider,
-        code: &str,
+        code: String,
         pending: &PendingSignIn,
         client_secrets: &ClientSecrets,
     ) -> Result<Option<ProviderProfile>, ProviderError> {
-        let callback_url = self.callback_url(provider);
+        let callback_url = self.callback_url(provider)?;
         let profile = match provider {
             Provider::Google => match (&self.google, &client_secrets.google) {
                 (Some(google), Some(secret)) => {
                     let secret = secret.current().await;
-                    google
-                        .fetch_profile(code, &callback_url, pending, &secret)
-                        .await?
+                    google.fetch_profile(code, callback_url, pending, &secret).await?
                 }
                 _ => return Ok(None),
             },
             Provider::GitHub => match (&self.github, &client_secrets.github) {
                 (Some(github), Some(secret)) => {
                     let secret = secret.current().await;
-                    github
-                        .fetch_profile(code, &callback_url, pending, &secret)
-                        .await?
+                    github.fetch_profile(code, callback_url, pending, &secret).await?
                 }
                 _ => return Ok(None),
             },
@@ -185,8 +167,9 @@ impl Providers {
         Ok(Some(profile))
     }
 
-    fn callback_url(&self, provider: Provider) -> String {
-        format!("{}/{}/callback", self.callback_base_url, provider.as_str())
+    fn callback_url(&self, provider: Provider) -> Result<RedirectUrl, ProviderError> {
+        let url = format!("{}/{}/callback", self.callback_base_url, provider.as_str());
+        RedirectUrl::new(url).map_err(ProviderError::request)
     }
 }
 
@@ -217,12 +200,15 @@ mod tests {
         let site_url = "https://github.test".to_owned();
         Providers {
             google: None,
-            github: Some(GitHubProvider::new(
-                reqwest::Client::new(),
-                site_url.clone(),
-                site_url,
-                "our-id".to_owned(),
-            )),
+            github: Some(
+                GitHubProvider::new(
+                    ProviderHttp::new().unwrap(),
+                    &site_url,
+                    site_url.clone(),
+                    "our-id".to_owned(),
+                )
+                .unwrap(),
+            ),
             callback_base_url: "https://api.test/v1/auth/oauth".to_owned(),
             allowed_redirects: allowed_redirects.iter().map(|url| (*url).to_owned()).collect(),
         }
@@ -249,7 +235,10 @@ mod tests {
         );
         assert_eq!(parameters["state"], sign_in.state);
         assert_eq!(parameters["code_challenge_method"], "S256");
-        assert_eq!(parameters["code_challenge"], sign_in.pending.code_challenge());
+        assert_eq!(
+            parameters["code_challenge"],
+            crate::random_token::digest(&sign_in.pending.code_verifier)
+        );
         for secret in [&sign_in.cookie, &sign_in.pending.code_verifier] {
             assert!(!url.as_str().contains(secret), "{url}");
         }

@@ -1,152 +1,154 @@
-//! Sign-in with an OpenID Connect provider. The endpoints come from the provider's discovery document.
+//! Sign-in with an OpenID Connect provider. Endpoints and keys come from the provider's discovery document
+//! and are cached as long as the provider permits.
 
-use domain::Clock;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use domain::{Clock, Timestamp};
+use openidconnect::{
+    AuthType, AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
+    CsrfToken, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    SignatureVerificationError, TokenResponse as _,
+    core::{CoreClient, CoreIdToken, CoreIdTokenClaims, CoreProviderMetadata, CoreResponseType},
+};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
+use url::Url;
 
-use super::{PendingSignIn, ProviderError, ProviderProfile};
+use super::{
+    NewSignIn, PendingSignIn, ProviderError, ProviderProfile,
+    provider_http::{CachingHttp, ProviderHttp},
+};
 
 /// The tolerated difference between the provider's clock and ours.
-const CLOCK_SKEW_SECONDS: i64 = 60;
+const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
+
+/// The longest time for which endpoints and keys are cached, whatever the provider says.
+const MAX_CACHE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) struct OpenIdConnectProvider {
-    http: reqwest::Client,
-    issuer: String,
-    client_id: String,
+    http: ProviderHttp,
+    issuer: IssuerUrl,
+    client_id: ClientId,
     clock: Clock,
+    cache: Mutex<Option<CachedMetadata>>,
 }
 
-/// The used part of the discovery document (OpenID Connect Discovery 1.0).
-#[derive(Deserialize)]
-struct DiscoveryDocument {
-    issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
-    jwks_uri: String,
-}
-
-#[derive(Deserialize)]
-struct TokenResponse {
-    id_token: String,
-}
-
-#[derive(Deserialize)]
-struct IdTokenClaims {
-    sub: String,
-    exp: i64,
-    nonce: Option<String>,
-    email: Option<String>,
-    /// A provider that omits the claim has not verified the address.
-    #[serde(default)]
-    email_verified: bool,
-    name: Option<String>,
+/// The discovery document with the keys.
+struct CachedMetadata {
+    metadata: CoreProviderMetadata,
+    expires_at: Timestamp,
 }
 
 impl OpenIdConnectProvider {
-    pub(crate) fn new(http: reqwest::Client, issuer: String, client_id: String, clock: Clock) -> Self {
+    pub(crate) fn new(http: ProviderHttp, issuer: IssuerUrl, client_id: String, clock: Clock) -> Self {
         Self {
             http,
             issuer,
-            client_id,
+            client_id: ClientId::new(client_id),
             clock,
+            cache: Mutex::new(None),
         }
     }
 
-    pub(crate) fn client_id(&self) -> &str {
-        &self.client_id
-    }
-
-    pub(crate) async fn authorization_endpoint(&self) -> Result<String, ProviderError> {
-        Ok(self.fetch_discovery_document().await?.authorization_endpoint)
+    pub(crate) async fn authorization_url(
+        &self,
+        callback_url: RedirectUrl,
+        sign_in: &NewSignIn,
+    ) -> Result<Url, ProviderError> {
+        let metadata = self.metadata().await?;
+        let client = CoreClient::from_provider_metadata(metadata, self.client_id.clone(), None)
+            .set_redirect_uri(callback_url);
+        let verifier = PkceCodeVerifier::new(sign_in.pending.code_verifier.clone());
+        let state = CsrfToken::new(sign_in.state.clone());
+        let nonce = Nonce::new(sign_in.pending.nonce.clone());
+        let flow = AuthenticationFlow::<CoreResponseType>::AuthorizationCode;
+        let (url, _, _) = client
+            .authorize_url(flow, || state, || nonce)
+            .add_scopes(["email", "profile"].map(|scope| Scope::new(scope.to_owned())))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .url();
+        Ok(url)
     }
 
     pub(crate) async fn fetch_profile(
         &self,
-        code: &str,
-        callback_url: &str,
+        code: String,
+        callback_url: RedirectUrl,
         pending: &PendingSignIn,
         client_secret: &SecretString,
     ) -> Result<ProviderProfile, ProviderError> {
-        let discovery = self.fetch_discovery_document().await?;
-        let response: TokenResponse = self
-            .http
-            .post(&discovery.token_endpoint)
-            .form(&[
-                ("grant_type", "authorization_code"),
-                ("client_id", self.client_id.as_str()),
-                ("client_secret", client_secret.expose_secret()),
-                ("code", code),
-                ("redirect_uri", callback_url),
-                ("code_verifier", pending.code_verifier.as_str()),
-            ])
-            .send()
-            .await?
-            .error_for_status()?
-            .json()
-            .await?;
-        let jwks: JwkSet = self.get_json(&discovery.jwks_uri).await?;
-        let claims = self.verify_id_token(&response.id_token, &jwks, &discovery.issuer)?;
+        let metadata = self.metadata().await?;
+        let client_secret = ClientSecret::new(client_secret.expose_secret().to_owned());
+        let client =
+            CoreClient::from_provider_metadata(metadata.clone(), self.client_id.clone(), Some(client_secret))
+                .set_auth_type(AuthType::RequestBody)
+                .set_redirect_uri(callback_url);
+        let response = client
+            .exchange_code(AuthorizationCode::new(code))?
+            .set_pkce_verifier(PkceCodeVerifier::new(pending.code_verifier.clone()))
+            .request_async(&self.http)
+            .await
+            .map_err(ProviderError::request)?;
+        let id_token = response.id_token().ok_or(ProviderError::InvalidResponse(
+            "the token response has no ID token",
+        ))?;
         // The nonce rejects an ID token that was issued for another sign-in.
-        if claims.nonce.as_deref() != Some(&*pending.nonce) {
-            return Err(ProviderError::InvalidResponse(
-                "the ID token belongs to another sign-in",
-            ));
-        }
+        let nonce = Nonce::new(pending.nonce.clone());
+        let claims = match self.verify(metadata, id_token, &nonce) {
+            // The provider has new keys.
+            Err(ClaimsVerificationError::SignatureVerification(
+                SignatureVerificationError::NoMatchingKey,
+            )) => {
+                let metadata = self.fetch_metadata().await?;
+                self.verify(metadata, id_token, &nonce)?
+            }
+            verified => verified?,
+        };
+        // A provider that omits the claim has not verified the address.
+        let is_verified = claims.email_verified() == Some(true);
+        let email = claims.email().filter(|_| is_verified);
+        let name = claims.name().and_then(|names| names.get(None));
         Ok(ProviderProfile {
-            subject: claims.sub,
-            verified_email: claims.email.filter(|_| claims.email_verified),
-            name: claims.name,
+            subject: claims.subject().to_string(),
+            verified_email: email.map(|email| email.to_string()),
+            name: name.map(|name| name.to_string()),
         })
     }
 
-    async fn fetch_discovery_document(&self) -> Result<DiscoveryDocument, ProviderError> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer);
-        let discovery: DiscoveryDocument = self.get_json(&url).await?;
-        if discovery.issuer.trim_end_matches('/') != self.issuer {
-            return Err(ProviderError::InvalidResponse(
-                "the discovery document names another issuer",
-            ));
-        }
-        Ok(discovery)
-    }
-
-    fn verify_id_token(
+    fn verify(
         &self,
-        token: &str,
-        jwks: &JwkSet,
-        issuer: &str,
-    ) -> Result<IdTokenClaims, ProviderError> {
-        let header = decode_header(token)?;
-        let jwk = match &header.kid {
-            Some(kid) => jwks.find(kid),
-            // A JWKS with a single key needs no key id (OpenID Connect Core, 10.1).
-            None => jwks.keys.first().filter(|_| jwks.keys.len() == 1),
-        };
-        let key = DecodingKey::from_jwk(jwk.ok_or(ProviderError::InvalidResponse(
-            "the JWKS does not contain the key of the ID token",
-        ))?)?;
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_issuer(&[issuer]);
-        validation.set_audience(&[&self.client_id]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // The crate would read the system clock. The check below uses ours.
-        validation.validate_exp = false;
-        let claims = decode::<IdTokenClaims>(token, &key, &validation)?.claims;
-        if claims.exp + CLOCK_SKEW_SECONDS <= self.clock.now().timestamp() {
-            return Err(ProviderError::InvalidResponse("the ID token has expired"));
-        }
-        Ok(claims)
+        metadata: CoreProviderMetadata,
+        id_token: &CoreIdToken,
+        nonce: &Nonce,
+    ) -> Result<CoreIdTokenClaims, ClaimsVerificationError> {
+        let client = CoreClient::from_provider_metadata(metadata, self.client_id.clone(), None);
+        let verifier = client
+            .id_token_verifier()
+            .set_time_fn(|| self.clock.now() - CLOCK_SKEW);
+        id_token.claims(&verifier, nonce).cloned()
     }
 
-    async fn get_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {
-        Ok(self
-            .http
-            .get(url)
-            .send()
-            .await?
-            .error_for_status()?
-            .json()
-            .await?)
+    /// The cached metadata, or new metadata if the cache has expired.
+    async fn metadata(&self) -> Result<CoreProviderMetadata, ProviderError> {
+        if let Some(cached) = &*self.cache.lock().await
+            && self.clock.now() < cached.expires_at
+        {
+            return Ok(cached.metadata.clone());
+        }
+        self.fetch_metadata().await
+    }
+
+    async fn fetch_metadata(&self) -> Result<CoreProviderMetadata, ProviderError> {
+        let http = CachingHttp::new(self.http.clone());
+        let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &http)
+            .await
+            .map_err(ProviderError::request)?;
+        let lifetime = http.lifetime().min(MAX_CACHE_LIFETIME);
+        *self.cache.lock().await = Some(CachedMetadata {
+            metadata: metadata.clone(),
+            expires_at: self.clock.now() + lifetime,
+        });
+        Ok(metadata)
     }
 }

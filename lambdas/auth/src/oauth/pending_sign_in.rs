@@ -1,5 +1,7 @@
 //! A sign-in between its start and the provider's callback, bound to the browser that started it.
 
+use axum_extra::extract::cookie::{Cookie, SameSite};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use users::Provider;
 
@@ -61,12 +63,6 @@ impl PendingSignIn {
         cookie.is_some_and(|cookie| random_token::digest(cookie) == self.cookie_digest)
             && self.provider == provider.as_str()
     }
-
-    /// The PKCE code challenge, method `S256` (RFC 7636, 4.2).
-    #[must_use]
-    pub fn code_challenge(&self) -> String {
-        code_challenge(&self.code_verifier)
-    }
 }
 
 /// The key of a pending sign-in in the sessions table.
@@ -75,8 +71,16 @@ pub fn pending_sign_in_key(state: &str) -> String {
     format!("oauth#{}", random_token::digest(state))
 }
 
-fn code_challenge(code_verifier: &str) -> String {
-    random_token::digest(code_verifier)
+/// The cookie that binds a sign-in to its browser. An empty value without a lifetime removes it.
+#[must_use]
+pub fn sign_in_cookie(value: String, lifetime: TimeDelta) -> Cookie<'static> {
+    Cookie::build((SIGN_IN_COOKIE, value))
+        .path("/")
+        .max_age(time::Duration::seconds(lifetime.num_seconds()))
+        .secure(true)
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .build()
 }
 
 #[cfg(test)]
@@ -92,15 +96,6 @@ mod tests {
         assert!(!pending.matches(Some(&cookie), Provider::Google));
         assert!(!pending.matches(Some("another"), Provider::GitHub));
         assert!(!pending.matches(None, Provider::GitHub));
-    }
-
-    /// The example of RFC 7636, appendix B.
-    #[test]
-    fn code_challenge_matches_the_example_of_rfc_7636() {
-        assert_eq!(
-            code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
-            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-        );
     }
 
     #[test]

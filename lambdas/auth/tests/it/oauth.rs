@@ -1,15 +1,16 @@
 //! Sign-in with an identity provider. A stub plays Google (OpenID Connect) and GitHub (OAuth 2.0).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
 use aws_lc_rs::{digest, encoding::AsDer, rsa};
 use axum::{
     Form, Json, Router,
-    extract::State,
-    http::StatusCode,
+    extract::{Query, State},
+    http::{HeaderName, StatusCode, header},
+    response::IntoResponse,
     routing::{get, post},
 };
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -31,6 +32,11 @@ struct ProviderStub {
     key: EncodingKey,
     /// The profile of every user who signs in: `sub`, `email` and `verified`.
     profile: Arc<Mutex<Value>>,
+    key_id: Arc<Mutex<String>>,
+    /// The header of the discovery document and of the keys.
+    cache_control: Arc<Mutex<&'static str>>,
+    /// How often the discovery document was requested.
+    discoveries: Arc<Mutex<u32>>,
 }
 
 struct OauthContext {
@@ -72,25 +78,31 @@ impl OauthContext {
     }
 
     fn set_profile(&self, subject: &str, email: &str, verified: bool) {
+        self.set_profile_with(subject, email, json!(verified));
+    }
+
+    fn set_profile_with(&self, subject: &str, email: &str, verified: Value) {
         let profile = json!({"sub": subject, "email": email, "verified": verified});
         *self.provider.profile.lock().unwrap() = profile;
     }
 
     async fn start_sign_in(&self, provider: &str, query: &str) -> StartedSignIn {
         let path = format!("/v1/auth/oauth/{provider}");
-        let response = self.oauth_start.get_with(&path, query, Some(provider), "").await;
+        let response = self.oauth_start.get_with(&path, query, "").await;
         assert_eq!(response.status, 303, "{response:?}");
         let url = Url::parse(&response.headers["location"]).unwrap();
         let parameters: HashMap<_, _> = url.query_pairs().into_owned().collect();
         let cookie = &response.cookies[0];
-        assert!(
-            cookie.starts_with("__Host-")
-                && cookie.ends_with("; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax"),
-            "{cookie}"
-        );
+        // Browsers accept a cookie with this prefix only with this path and without a domain.
+        assert!(cookie.starts_with("__Host-"), "{cookie}");
+        let attributes: BTreeSet<&str> = cookie.split("; ").skip(1).collect();
+        let expected = ["HttpOnly", "Max-Age=600", "Path=/", "SameSite=Lax", "Secure"];
+        assert_eq!(attributes, BTreeSet::from(expected));
+        // Only OpenID Connect has a nonce.
+        let nonce = parameters.get("nonce").map_or("", String::as_str);
         StartedSignIn {
             state: parameters["state"].clone(),
-            code: format!("{}.{}", parameters["code_challenge"], parameters["nonce"]),
+            code: format!("{}.{nonce}", parameters["code_challenge"]),
             cookie: cookie.split(';').next().unwrap().to_owned(),
         }
     }
@@ -98,9 +110,7 @@ impl OauthContext {
     async fn complete_sign_in(&self, provider: &str, sign_in: &StartedSignIn) -> TestResponse {
         let path = format!("/v1/auth/oauth/{provider}/callback");
         let query = format!("code={}&state={}", sign_in.code, sign_in.state);
-        self.oauth_callback
-            .get_with(&path, &query, Some(provider), &sign_in.cookie)
-            .await
+        self.oauth_callback.get_with(&path, &query, &sign_in.cookie).await
     }
 
     async fn sign_in(&self, provider: &str) -> TestResponse {
@@ -141,6 +151,9 @@ impl ProviderStub {
             origin: format!("http://{}", listener.local_addr().unwrap()),
             key: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
             profile: Arc::default(),
+            key_id: Arc::new(Mutex::new("provider-key".to_owned())),
+            cache_control: Arc::new(Mutex::new("public, max-age=3600")),
+            discoveries: Arc::default(),
         };
         let routes = Router::new()
             .route("/.well-known/openid-configuration", get(configuration))
@@ -152,6 +165,10 @@ impl ProviderStub {
             .with_state(stub.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         stub
+    }
+
+    fn cache_control(&self) -> [(HeaderName, &'static str); 1] {
+        [(header::CACHE_CONTROL, *self.cache_control.lock().unwrap())]
     }
 
     fn profile_field(&self, member: &str) -> Value {
@@ -170,20 +187,25 @@ fn verify_code(fields: &HashMap<String, String>) -> Option<String> {
     is_our_client.then(|| nonce.to_owned())
 }
 
-async fn configuration(State(stub): State<ProviderStub>) -> Json<Value> {
+async fn configuration(State(stub): State<ProviderStub>) -> impl IntoResponse {
     let origin = &stub.origin;
-    Json(json!({
+    let document = json!({
         "issuer": origin,
         "authorization_endpoint": format!("{origin}/authorize"),
         "token_endpoint": format!("{origin}/token"),
         "jwks_uri": format!("{origin}/jwks"),
-    }))
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    *stub.discoveries.lock().unwrap() += 1;
+    (stub.cache_control(), Json(document))
 }
 
-async fn jwks(State(stub): State<ProviderStub>) -> Json<Value> {
+async fn jwks(State(stub): State<ProviderStub>) -> impl IntoResponse {
     let mut jwk = Jwk::from_encoding_key(&stub.key, Algorithm::RS256).unwrap();
-    jwk.common.key_id = Some("provider-key".to_owned());
-    Json(json!({"keys": [jwk]}))
+    jwk.common.key_id = Some(stub.key_id.lock().unwrap().clone());
+    (stub.cache_control(), Json(json!({"keys": [jwk]})))
 }
 
 async fn id_token(
@@ -204,7 +226,7 @@ async fn id_token(
         "name": "Hanako",
     });
     let mut header = Header::new(Algorithm::RS256);
-    header.kid = Some("provider-key".to_owned());
+    header.kid = Some(stub.key_id.lock().unwrap().clone());
     let token = encode(&header, &claims, &stub.key).unwrap();
     Ok(Json(
         json!({"id_token": token, "access_token": "unused", "token_type": "Bearer"}),
@@ -223,15 +245,20 @@ async fn user(State(stub): State<ProviderStub>) -> Json<Value> {
     Json(json!({"id": id, "login": "hanako", "name": null}))
 }
 
-async fn emails(State(stub): State<ProviderStub>) -> Json<Value> {
-    Json(json!([
-        {"email": "other@example.com", "primary": false, "verified": true},
-        {
-            "email": stub.profile_field("email"),
-            "primary": true,
-            "verified": stub.profile_field("verified"),
-        },
-    ]))
+/// The primary address is the last one of 150.
+async fn emails(
+    State(stub): State<ProviderStub>,
+    Query(query): Query<HashMap<String, usize>>,
+) -> Json<Value> {
+    let (page, per_page) = (query["page"], query["per_page"]);
+    let primary = json!({
+        "email": stub.profile_field("email"), "primary": true, "verified": stub.profile_field("verified"),
+    });
+    let others = (1..150).map(
+        |number| json!({"email": format!("other{number}@example.com"), "primary": false, "verified": true}),
+    );
+    let all = others.chain([primary]);
+    Json(all.skip((page - 1) * per_page).take(per_page).collect())
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
@@ -247,6 +274,52 @@ async fn repeated_sign_ins_with_an_identity_are_the_same_user(pool: PgPool) {
         oauth.set_profile(subject, "another@example.com", false);
         assert_eq!(oauth.user_id(&oauth.sign_in(provider).await).await, first);
     }
+}
+
+/// Some providers send the claim as text.
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn verified_email_may_be_text(pool: PgPool) {
+    let oauth = OauthContext::new(pool).await;
+    for (verified, status) in [("false", 409), ("true", 200)] {
+        oauth.set_profile_with("17", "hanako@example.com", json!(verified));
+        assert_eq!(oauth.sign_in("google").await.status, status, "{verified}");
+    }
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn discovery_is_cached_as_the_provider_permits(pool: PgPool) {
+    let oauth = OauthContext::new(pool).await;
+    oauth.set_profile("17", "hanako@example.com", true);
+    let discoveries = async || {
+        *oauth.provider.discoveries.lock().unwrap() = 0;
+        for _ in 0..2 {
+            assert_eq!(oauth.sign_in("google").await.status, 200);
+        }
+        *oauth.provider.discoveries.lock().unwrap()
+    };
+    *oauth.provider.cache_control.lock().unwrap() = "no-store";
+    assert_eq!(discoveries().await, 4, "once per function and sign-in");
+    *oauth.provider.cache_control.lock().unwrap() = "public, max-age=3600";
+    assert_eq!(discoveries().await, 2, "once per function");
+
+    // The provider signs with a new key, and no sign-in fails.
+    *oauth.provider.key_id.lock().unwrap() = "new-key".to_owned();
+    assert_eq!(discoveries().await, 1, "the callback reads the new keys");
+}
+
+#[sqlx::test(migrator = "database::MIGRATOR")]
+async fn provider_that_is_away_is_reported(pool: PgPool) {
+    let mut context = TestContext::new(pool).await;
+    // Nothing listens there.
+    context.set_variable("GOOGLE_ISSUER", "http://127.0.0.1:9");
+    context.set_variable("GOOGLE_CLIENT_ID", "our-id");
+    context.set_variable("OAUTH_CALLBACK_BASE_URL", "https://api.test/v1/auth/oauth");
+    let oauth_start = context.function("oauth-start").await;
+    let response = oauth_start.get_with("/v1/auth/oauth/google", "", "").await;
+    assert_eq!(
+        (response.status, response.problem_slug()),
+        (502, "provider-failed")
+    );
 }
 
 #[sqlx::test(migrator = "database::MIGRATOR")]
@@ -278,7 +351,7 @@ async fn redirect_carries_a_refresh_token_and_must_be_allowed(pool: PgPool) {
         let query = format!("redirect_to={not_allowed}");
         let response = oauth
             .oauth_start
-            .get_with("/v1/auth/oauth/google", &query, Some("google"), "")
+            .get_with("/v1/auth/oauth/google", &query, "")
             .await;
         assert_eq!(
             (response.status, response.problem_slug()),
@@ -287,10 +360,7 @@ async fn redirect_carries_a_refresh_token_and_must_be_allowed(pool: PgPool) {
         );
         assert!(!response.headers.contains_key("location"));
     }
-    let unknown_provider = oauth
-        .oauth_start
-        .get_with("/v1/auth/oauth/evil", "", Some("evil"), "")
-        .await;
+    let unknown_provider = oauth.oauth_start.get_with("/v1/auth/oauth/evil", "", "").await;
     assert_eq!(unknown_provider.status, 404);
 }
 

@@ -268,23 +268,16 @@ impl TestFunction {
     }
 
     pub async fn get(&self, path: &str, query: &str) -> TestResponse {
-        self.get_with(path, query, None, "").await
+        self.get_with(path, query, "").await
     }
 
-    pub async fn get_with(
-        &self,
-        path: &str,
-        query: &str,
-        provider: Option<&str>,
-        cookie: &str,
-    ) -> TestResponse {
+    pub async fn get_with(&self, path: &str, query: &str, cookie: &str) -> TestResponse {
         let event = json!({
             "version": "2.0",
             "routeKey": format!("GET {path}"),
             "rawPath": path,
             "rawQueryString": query,
             "headers": {"cookie": cookie},
-            "pathParameters": provider.map(|provider| json!({"provider": provider})),
             "requestContext": {"http": {"method": "GET", "path": path, "sourceIp": "203.0.113.9"}},
             "isBase64Encoded": false,
         });
