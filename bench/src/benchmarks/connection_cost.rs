@@ -203,11 +203,10 @@ async fn measure_pushes(context: &Context, api: &ApiClient, pushes: usize) -> an
     client
         .receive_until(|message| message["is_final"] == true)
         .await?;
-    // In the form of a redriven request.
-    let request = json!({"requestPayload": {
+    let request = json!({
         "order_id": order_id, "user_id": customer.id,
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    }});
+    });
     let message = json!({
         "QueueUrl": format!("{}/000000000000/status-push-queue", context.addresses.aws),
         "MessageBody": request.to_string(),

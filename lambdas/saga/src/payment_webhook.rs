@@ -16,20 +16,28 @@
 //! payment's present state at Stripe and on the order. It also handles each event id only once, so that a
 //! repeated event does not set a flag again that an operator has removed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use chrono::TimeDelta;
 use domain::{Clock, PaymentId, Timestamp, money::MoneyError};
 use lambda_shared::{
-    FunctionContext, FunctionError, Handler, Idempotency, InitError, Invocation,
-    idempotency::IdempotencyError, trace_context,
+    FunctionContext, Handler, Idempotency, InitError,
+    http::{self, Deadline},
+    idempotency::IdempotencyError,
+    trace_context,
 };
 use orders::{Order, Orders, Payment, PaymentIssue, StoreError};
 use secrets::Secret;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     OutboxPublisher, bootstrap,
@@ -54,17 +62,6 @@ struct PaymentWebhook {
     stripe: RotatingKey<Stripe>,
     publisher: OutboxPublisher,
     clock: Clock,
-}
-
-/// The fields of an API Gateway event (payload format 2.0) that this function uses.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpRequest {
-    #[serde(default)]
-    headers: HashMap<String, String>,
-    body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
 }
 
 /// The fields of a Stripe event that this function uses.
@@ -100,8 +97,6 @@ enum Hint {
 /// Why a request is not an event of Stripe.
 #[derive(Debug, thiserror::Error)]
 enum InvalidRequest {
-    #[error("the body is larger than {MAX_BODY_BYTES} bytes")]
-    BodyTooLarge,
     #[error(transparent)]
     Signature(#[from] SignatureError),
     #[error("the body is not an event: {0}")]
@@ -111,16 +106,12 @@ enum InvalidRequest {
 /// Why an event was not handled. Stripe sends it again.
 #[derive(Debug, thiserror::Error)]
 enum WebhookError {
-    #[error("the event is not an HTTP API request in payload format 2.0")]
-    UnsupportedPayload(#[source] serde_json::Error),
     #[error("the order store failed")]
     Orders(#[from] StoreError),
     #[error("the payment provider failed")]
     Provider(#[from] PaymentError),
     #[error("the order's total is out of range")]
     Total(#[from] MoneyError),
-    #[error("the record of handled events failed")]
-    Idempotency(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Initialises the function, with the endpoint's signing secret in the secret `PAYMENT_WEBHOOK_SECRET`.
@@ -147,65 +138,67 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         stripe,
         clock: context.clock,
     });
-    Ok(Handler::new(move |Invocation { payload, deadline }| {
-        let webhook = Arc::clone(&webhook);
-        async move { webhook.respond(payload, deadline).await }
-    }))
+    let router = Router::new()
+        .route("/v1/webhooks/payment-provider", post(receive))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(webhook);
+    Ok(http::handler(router))
+}
+
+async fn receive(
+    State(webhook): State<Arc<PaymentWebhook>>,
+    Deadline(deadline): Deadline,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let event = match webhook.parse(&headers, &body).await {
+        Ok(event) => event,
+        Err(error) => {
+            tracing::warn!(reason = %error, "a webhook request was rejected");
+            return StatusCode::BAD_REQUEST;
+        }
+    };
+    match webhook.handle_once(event, deadline).await {
+        Ok(()) => StatusCode::OK,
+        Err(IdempotencyError::InProgress) => StatusCode::CONFLICT,
+        Err(error) => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(
+                error,
+                "an event was not handled, and the payment provider sends it again"
+            );
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
 }
 
 impl PaymentWebhook {
-    async fn respond(&self, payload: Value, deadline: Timestamp) -> Result<Value, WebhookError> {
-        let request: HttpRequest =
-            serde_json::from_value(payload).map_err(WebhookError::UnsupportedPayload)?;
-        let event = match self.parse(request).await {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(reason = %error, "a webhook request was rejected");
-                let status = match error {
-                    InvalidRequest::BodyTooLarge => 413,
-                    InvalidRequest::Signature(_) | InvalidRequest::Body(_) => 400,
-                };
-                return Ok(json!({ "statusCode": status }));
-            }
+    async fn handle_once(
+        &self,
+        event: StripeEvent,
+        deadline: Timestamp,
+    ) -> Result<(), IdempotencyError<WebhookError>> {
+        let Some((hint, payment)) = event.hint() else {
+            return Ok(());
         };
-        if let Some((hint, payment)) = event.hint() {
-            let handled = self
-                .handled_events
-                .run_once(&event.id, json!(event.id), deadline, || {
-                    self.handle(hint, &payment)
-                })
-                .await;
-            match handled {
-                Ok(()) => {}
-                Err(IdempotencyError::Operation(error)) => return Err(error),
-                // 409: Stripe sends the event again.
-                Err(IdempotencyError::InProgress) => return Ok(json!({ "statusCode": 409 })),
-                Err(error) => return Err(WebhookError::Idempotency(error.into())),
-            }
-        }
-        Ok(json!({ "statusCode": 200 }))
+        let handle = || self.handle(hint, &payment);
+        self.handled_events
+            .run_once(&event.id, json!(event.id), deadline, handle)
+            .await
     }
 
-    async fn parse(&self, request: HttpRequest) -> Result<StripeEvent, InvalidRequest> {
-        let body = match (request.body.unwrap_or_default(), request.is_base64_encoded) {
-            (text, false) => text.into_bytes(),
-            (text, true) => BASE64_STANDARD
-                .decode(text)
-                .map_err(|error| InvalidRequest::Body(error.to_string()))?,
-        };
-        if body.len() > MAX_BODY_BYTES {
-            return Err(InvalidRequest::BodyTooLarge);
-        }
-        let signature = request
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("stripe-signature"))
-            .ok_or(SignatureError::Malformed)?
-            .1;
+    async fn parse(&self, headers: &HeaderMap, body: &[u8]) -> Result<StripeEvent, InvalidRequest> {
+        let signature = headers
+            .get("stripe-signature")
+            .and_then(|value| value.to_str().ok());
         // While a secret is rotated, Stripe signs with both for longer than the cached one is used.
         let secret = self.secret.current().await;
-        secret.verify(signature, &body, self.clock.now())?;
-        serde_json::from_slice(&body).map_err(|error| InvalidRequest::Body(error.to_string()))
+        secret.verify(
+            signature.ok_or(SignatureError::Malformed)?,
+            body,
+            self.clock.now(),
+        )?;
+        serde_json::from_slice(body).map_err(|error| InvalidRequest::Body(error.to_string()))
     }
 
     async fn handle(&self, hint: Hint, payment: &PaymentId) -> Result<(), WebhookError> {
@@ -305,18 +298,5 @@ impl StripeEvent {
             "charge.dispute.created" => Some((Hint::Disputed, object.payment_intent.clone()?)),
             _ => None,
         }
-    }
-}
-
-impl FunctionError for WebhookError {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::UnsupportedPayload(_) | Self::Total(_) => "InvalidInput",
-            Self::Orders(_) | Self::Provider(_) | Self::Idempotency(_) => "Unavailable",
-        }
-    }
-
-    fn is_business_error(&self) -> bool {
-        false
     }
 }

@@ -55,14 +55,11 @@ impl Handler {
         F: Fn(Invocation) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
         R: Serialize,
-        E: Into<InvocationFailure>,
+        E: FunctionError,
     {
         Self(Box::new(move |invocation| {
             let response = work(invocation);
-            Box::pin(async move {
-                let response = response.await.map_err(Into::into)?;
-                Ok(serde_json::to_value(response).map_err(SerializeError)?)
-            })
+            Box::pin(async move { Ok(serde_json::to_value(response.await?).map_err(SerializeError)?) })
         }))
     }
 

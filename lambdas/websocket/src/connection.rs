@@ -336,8 +336,13 @@ impl ConnectionHandler {
                 .subscribe(connection_id, new.iter().copied())
                 .await?;
             if !self.table.add_products(connection_id, &new).await? {
-                self.subscriptions.unsubscribe(connection_id, new).await?;
-                return Ok(false);
+                // Without those that a concurrent message of the client has added.
+                let watched = self.table.products(connection_id).await?;
+                let refused: Vec<ProductId> = new.difference(&watched).copied().collect();
+                if !refused.is_empty() {
+                    self.subscriptions.unsubscribe(connection_id, refused).await?;
+                    return Ok(false);
+                }
             }
         }
         // After the subscription is written: a level that is stored later is pushed.

@@ -78,6 +78,7 @@ impl Webhook {
 fn http_request(signature: &str, body: &str) -> Value {
     json!({
         "version": "2.0",
+        "rawPath": "/v1/webhooks/payment-provider",
         "headers": {"stripe-signature": signature, "content-type": "application/json"},
         "requestContext": {"http": {"method": "POST", "path": "/v1/webhooks/payment-provider"}},
         "body": body,

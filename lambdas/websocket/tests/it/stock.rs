@@ -164,6 +164,27 @@ async fn connection_watches_a_bounded_number_of_products() {
 }
 
 #[tokio::test]
+async fn concurrent_subscriptions_at_the_limit_remove_nothing() {
+    let gateway = Gateway::start().await;
+    let client = Client::connect(&gateway).await;
+    let products: Vec<ProductId> = (0..MAX_WATCHED_PRODUCTS).map(|_| new_product()).collect();
+    let (watched, last) = products.split_at(MAX_WATCHED_PRODUCTS - 10);
+    for some in watched.chunks(20) {
+        client.watch(some).await;
+    }
+    let (first, second) = tokio::join!(client.watch(last), client.watch(last));
+    let confirmations = |received: &[Value]| received.iter().filter(|one| **one == subscribed(last)).count();
+    assert_eq!(
+        confirmations(&first).max(confirmations(&second)),
+        2,
+        "{first:?} {second:?}"
+    );
+    for product in last {
+        assert_eq!(gateway.watchers(*product).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn subscriptions_end_with_their_connection() {
     let gateway = Gateway::start().await;
     let products = [new_product(), new_product()];
