@@ -1,5 +1,5 @@
-//! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, S3, SQS, Step Functions, SES and the payment
-//! provider.
+//! Collects a [`SystemSnapshot`] from DynamoDB, PostgreSQL, S3, SQS, Step Functions, SES, SNS and the
+//! payment provider.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,8 +20,8 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 use super::{
-    MailKind, ObservedEvent, OrderMail, OutboxEntry, Payment, ProductStock, Reservation, SagaExecution,
-    SystemSnapshot, receipts::ReceiptReader,
+    NotificationKind, ObservedEvent, OrderNotification, OutboxEntry, Payment, ProductStock, Reservation,
+    SagaExecution, SystemSnapshot, receipts::ReceiptReader,
 };
 
 /// The queue in which [`TestSystem::capture_events`](crate::system::TestSystem::capture_events) keeps all
@@ -140,13 +140,15 @@ impl Collector {
     pub async fn collect(&self) -> Result<SystemSnapshot, CollectError> {
         let queues = self.queue_messages().await?;
         let captured = queues.get(EVENT_CAPTURE_QUEUE).map_or(&[][..], Vec::as_slice);
+        let orders: Vec<Order> = self.scan(ORDERS_TABLE, "an order").await?;
         Ok(SystemSnapshot {
-            orders: self.scan(ORDERS_TABLE, "an order").await?,
             products: self.products().await?,
             reservations: self.reservations().await?,
             outbox: self.outbox_entries().await?,
             payments: self.payments().await?,
             mails: self.mails().await?,
+            sms: self.sms(&orders).await?,
+            orders,
             receipts: self.receipts.read_all().await?,
             executions: self.executions(None).await?,
             observed_events: captured
@@ -318,7 +320,7 @@ impl Collector {
         }
     }
 
-    async fn mails(&self) -> Result<Vec<OrderMail>, CollectError> {
+    async fn mails(&self) -> Result<Vec<OrderNotification>, CollectError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct SentMail {
@@ -326,8 +328,8 @@ impl Collector {
             body_text: String,
         }
         let sent: BTreeMap<String, Vec<SentMail>> =
-            self.ministack_messages("/_ministack/ses/messages").await?;
-        let mail = |sent: SentMail| OrderMail {
+            self.inspect("/_ministack/ses/messages", "messages").await?;
+        let mail = |sent: SentMail| OrderNotification {
             order_id: sent
                 .body_text
                 .split_whitespace()
@@ -335,6 +337,32 @@ impl Collector {
             kind: mail_kind(&sent.subject, &sent.body_text),
         };
         Ok(sent.into_values().flatten().map(mail).collect())
+    }
+
+    /// Reads all SMS about `orders`. An SMS names an order by the last digits of its id.
+    async fn sms(&self, orders: &[Order]) -> Result<Vec<OrderNotification>, CollectError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct SentSms {
+            message: String,
+        }
+        let orders_by_number: HashMap<String, OrderId> = orders
+            .iter()
+            .map(|order| (order.order_id.to_string()[28..].to_uppercase(), order.order_id))
+            .collect();
+        let sent: BTreeMap<String, Vec<SentSms>> = self
+            .inspect("/_ministack/sns/sms-messages", "sms_messages")
+            .await?;
+        let sms = |SentSms { message }| {
+            let (_, rest) = message.split_once("order ")?;
+            Some(OrderNotification {
+                order_id: rest
+                    .get(..8)
+                    .and_then(|number| orders_by_number.get(number).copied()),
+                kind: sms_kind(&message),
+            })
+        };
+        Ok(sent.into_values().flatten().filter_map(sms).collect())
     }
 
     /// Reads the messages of all queues without receiving them.
@@ -346,7 +374,7 @@ impl Collector {
         }
         // By account, region and queue URL.
         type Queues = BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<Message>>>>;
-        let accounts: Queues = self.ministack_messages("/_ministack/sqs/messages").await?;
+        let accounts: Queues = self.inspect("/_ministack/sqs/messages", "messages").await?;
         let queues = accounts.into_values().flat_map(BTreeMap::into_values).flatten();
         let bodies_by_name = queues.map(|(url, messages)| {
             let bodies = messages.into_iter().map(|message| message.body).collect();
@@ -355,15 +383,15 @@ impl Collector {
         Ok(bodies_by_name.collect())
     }
 
-    /// Reads a list from the inspection API of the local AWS.
-    async fn ministack_messages<T: DeserializeOwned>(&self, path: &str) -> Result<T, CollectError> {
+    /// Reads `member` of a response of the local AWS's inspection API.
+    async fn inspect<T: DeserializeOwned>(&self, path: &str, member: &str) -> Result<T, CollectError> {
         let response = self
             .http
             .get(format!("{}{path}", self.aws_endpoint_url))
             .send()
             .await?;
         let mut response: Value = response.error_for_status()?.json().await?;
-        serde_json::from_value(response["messages"].take())
+        serde_json::from_value(response[member].take())
             .map_err(|error| invalid_data("the response of the local AWS's inspection API", error))
     }
 
@@ -397,20 +425,38 @@ impl Collector {
 }
 
 /// The outcome that an English mail reports.
-fn mail_kind(subject: &str, text: &str) -> MailKind {
+fn mail_kind(subject: &str, text: &str) -> NotificationKind {
     let is_refunded = !text.contains("You have not been charged");
     if subject.contains("is complete") {
-        MailKind::Completed
+        NotificationKind::Completed
     } else if subject.contains("is cancelled") && is_refunded {
-        MailKind::CancelledAndRefunded
+        NotificationKind::CancelledAndRefunded
     } else if subject.contains("is cancelled") {
-        MailKind::Cancelled
+        NotificationKind::Cancelled
     } else if subject.contains("We have refunded") {
-        MailKind::RefundedAfterEnd
+        NotificationKind::RefundedAfterEnd
     } else if is_refunded {
-        MailKind::FailedAndRefunded
+        NotificationKind::FailedAndRefunded
     } else {
-        MailKind::Failed
+        NotificationKind::Failed
+    }
+}
+
+/// The outcome that an English SMS reports.
+fn sms_kind(text: &str) -> NotificationKind {
+    let is_refunded = text.contains("was refunded");
+    if text.contains("is complete") {
+        NotificationKind::Completed
+    } else if text.contains("is cancelled") && is_refunded {
+        NotificationKind::CancelledAndRefunded
+    } else if text.contains("is cancelled") {
+        NotificationKind::Cancelled
+    } else if text.contains("your payment for order") {
+        NotificationKind::RefundedAfterEnd
+    } else if is_refunded {
+        NotificationKind::FailedAndRefunded
+    } else {
+        NotificationKind::Failed
     }
 }
 

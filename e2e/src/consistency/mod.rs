@@ -1,5 +1,5 @@
-//! Consistency checks: compare the orders, stock, payments, mails, receipts, queues and events of a running
-//! system, and what connected customers have seen.
+//! Consistency checks: compare the orders, stock, payments, mails, SMS, receipts, queues and events of a
+//! running system, and what connected customers have seen.
 //!
 //! A [`Collector`] reads a [`SystemSnapshot`] from the stores, and [`SystemSnapshot::check_invariants`] turns
 //! it into a [`ConsistencyReport`]. The stores are read one after another, so only a snapshot whose reading
@@ -41,7 +41,8 @@ pub struct SystemSnapshot {
     pub outbox: Vec<OutboxEntry>,
     /// The payment provider's payments.
     pub payments: Vec<Payment>,
-    pub mails: Vec<OrderMail>,
+    pub mails: Vec<OrderNotification>,
+    pub sms: Vec<OrderNotification>,
     pub receipts: Vec<StoredReceipt>,
     /// Message bodies by queue name.
     pub queues: BTreeMap<String, Vec<String>>,
@@ -144,17 +145,17 @@ pub struct Payment {
     pub disputed: bool,
 }
 
-/// A mail that was sent to a customer.
+/// A mail or an SMS about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderMail {
-    /// The order that the mail names; `None` for account mails.
+pub struct OrderNotification {
+    /// The order that the text names; `None` for an unknown one and for account mails.
     pub order_id: Option<OrderId>,
-    pub kind: MailKind,
+    pub kind: NotificationKind,
 }
 
-/// The outcome that a mail reports.
+/// The outcome that a mail or an SMS reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MailKind {
+pub enum NotificationKind {
     Completed,
     /// The order failed and the customer was not charged.
     Failed,
@@ -257,6 +258,7 @@ impl SystemSnapshot {
         snapshot.outbox.retain(|entry| names_an_order(&entry.detail));
         snapshot.payments.retain(|payment| is_selected(payment.order_id));
         snapshot.mails.retain(|mail| is_selected(mail.order_id));
+        snapshot.sms.retain(|sms| is_selected(sms.order_id));
         snapshot.receipts.retain(|receipt| is_selected(receipt.order_id));
         for messages in snapshot.queues.values_mut() {
             messages.retain(|message| names_an_order(message));
@@ -311,6 +313,7 @@ impl SystemSnapshot {
             outbox,
             payments,
             mails,
+            sms,
             receipts,
             queues,
             executions,
@@ -324,6 +327,7 @@ impl SystemSnapshot {
             sorted(outbox),
             sorted(payments),
             sorted(mails),
+            sorted(sms),
             sorted(receipts),
             sorted(executions),
             sorted(observed_events),

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::Serialize;
+use strum::VariantArray;
 
 /// How many findings of an invariant `Display` prints; JSON contains all.
 const MAX_PRINTED_FINDINGS: usize = 12;
 
 /// An invariant of the system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, VariantArray)]
 #[serde(rename_all = "kebab-case")]
 pub enum Invariant {
     /// Every order that a client received with a 202 response exists.
@@ -52,6 +53,10 @@ pub enum Invariant {
     OutcomeMailSent,
     /// Every mail reports the outcome of its order.
     MailMatchesOutcome,
+    /// Every final order of a customer who wants SMS has its SMS, as it has mails.
+    OutcomeSmsSent,
+    /// Every SMS reports the outcome of its order.
+    SmsMatchesOutcome,
     NoDeadLetters,
     WorkQueuesEmpty,
     OutboxesEmpty,
@@ -71,38 +76,6 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Self; 29] = [
-        Self::AcceptedOrdersExist,
-        Self::OneOrderPerIdempotencyKey,
-        Self::NoUnacknowledgedOrders,
-        Self::OrdersReachFinalStatus,
-        Self::ValidTransitions,
-        Self::OutcomeMatchesAuthentication,
-        Self::QuantityMatchesMovements,
-        Self::ReservedMatchesReservations,
-        Self::NoOrphanReservations,
-        Self::CompletedOrdersCommitStock,
-        Self::CommittedStockHasCompletedOrder,
-        Self::CompletedOrdersChargedInFull,
-        Self::NoDoubleCharge,
-        Self::UncompletedChargesRefunded,
-        Self::PaymentStateRecorded,
-        Self::PaymentIssuesFlagged,
-        Self::CompletedOrdersHaveReceipt,
-        Self::ReceiptsOfCompletedOrders,
-        Self::OutcomeMailSent,
-        Self::MailMatchesOutcome,
-        Self::NoDeadLetters,
-        Self::WorkQueuesEmpty,
-        Self::OutboxesEmpty,
-        Self::ExecutionsSucceeded,
-        Self::OutcomeEventPublished,
-        Self::SingleTracePerOrder,
-        Self::ConnectedCustomersSawHistory,
-        Self::NoInvalidUpdates,
-        Self::NoForeignUpdates,
-    ];
-
     /// What the columns `expected` and `found` of the report count.
     fn title(self) -> &'static str {
         match self {
@@ -126,6 +99,8 @@ impl Invariant {
             Self::ReceiptsOfCompletedOrders => "receipts of completed orders",
             Self::OutcomeMailSent => "final orders with the expected mails",
             Self::MailMatchesOutcome => "mails that match the outcome of their order",
+            Self::OutcomeSmsSent => "final orders with the expected SMS",
+            Self::SmsMatchesOutcome => "SMS that match the outcome of their order",
             Self::NoDeadLetters => "dead-letter messages and parked events",
             Self::WorkQueuesEmpty => "messages in work queues",
             Self::OutboxesEmpty => "events in outboxes",

@@ -57,6 +57,7 @@ pub struct TestSystem {
     /// Sets fault rules in the fault-injection service.
     pub faults: FaultClient,
     pub clock: Clock,
+    database: PgPool,
     users: Users,
     keys_dir: PathBuf,
     _exclusive_access: Option<ExclusiveAccess>,
@@ -91,6 +92,7 @@ impl TestSystem {
     }
 
     fn new(exclusive_access: Option<ExclusiveAccess>) -> Self {
+        let database = account_database();
         Self {
             http: Client::new(),
             gateway_url: env_var("HTTP_API_URL"),
@@ -100,7 +102,8 @@ impl TestSystem {
             aws_endpoint_url: env_var("AWS_ENDPOINT_URL"),
             faults: FaultClient::new(env_var("FAULTS_URL")),
             clock: Clock::system(),
-            users: Users::new(account_database(), Clock::system()),
+            users: Users::new(database.clone(), Clock::system()),
+            database,
             keys_dir: env_var("MATSURI_KEYS").into(),
             _exclusive_access: exclusive_access,
         }

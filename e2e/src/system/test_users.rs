@@ -25,6 +25,25 @@ impl TestSystem {
         self.create_user(Role::Customer).await
     }
 
+    /// Creates a customer who wants SMS about orders. The number is stored directly in the database: its
+    /// owner received no code.
+    pub async fn customer_with_stored_number(&self) -> ApiCaller {
+        let customer = self.customer().await;
+        let id: UserId = customer.id.parse().expect("a user id is a UUID");
+        eventually("the number to be stored", async || {
+            let stored = sqlx::query!(
+                r#"UPDATE accounts.users
+                   SET phone_number = $2, preferences = preferences || '{"order_sms": true}'
+                   WHERE id = $1"#,
+                id.0,
+                self.unused_phone_number(),
+            );
+            stored.execute(&self.database).await.ok()
+        })
+        .await;
+        customer
+    }
+
     /// Creates a user with the role administrator.
     pub async fn admin(&self) -> ApiCaller {
         self.create_user(Role::Admin).await

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use domain::OrderId;
-use e2e::system::{TestSystem, eventually};
+use e2e::system::{TestSystem, eventually, test_users::email_address};
 use fault_injection::{FunctionFault, Rule};
 use serde_json::json;
 
@@ -56,6 +56,61 @@ async fn order_whose_refund_fails_later_is_flagged() {
     system.faults.remove_rule(rule).await.unwrap();
     assert_eq!(order["status"], "failed");
     wait_until_flagged(order_id, "refund_failed").await;
+}
+
+/// The mail about the end says that the customer was not charged, so the refund has a mail of its own.
+#[tokio::test]
+async fn charge_after_the_end_is_refunded_and_mailed() {
+    let system = TestSystem::shared();
+    system.capture_events().await;
+    let customer = system.customer().await;
+    let lantern = system.create_product(7500, 10).await;
+    // The event about the charge is not accepted before the order has ended.
+    let fault = Rule::for_function("payment-webhook", FunctionFault::ErrorBefore).containing(&customer.id);
+    let rule = system.faults.add_rule(&fault).await.unwrap();
+    let order_id = system
+        .place_order(&customer, &lantern, 1, "pm_charged_after_cancel")
+        .await;
+    let order = system.wait_for_final_status(&customer, order_id).await;
+    assert_eq!(order["status"], "failed");
+    let address = email_address(&customer.id);
+    let failed = system
+        .wait_for_mail(&address, "About your Matsuri order", 1)
+        .await;
+    assert!(
+        failed[0]["BodyText"]
+            .as_str()
+            .unwrap()
+            .contains("You have not been charged."),
+        "{failed:#?}"
+    );
+    system.faults.remove_rule(rule).await.unwrap();
+
+    wait_until_flagged(order_id, "late_charge").await;
+    system
+        .wait_for_notifications(order_id, &["OrderFailed", "PaymentRefunded"])
+        .await;
+    let mails = system.sent_mails(&address).await;
+    let subjects: Vec<&str> = mails
+        .iter()
+        .map(|mail| mail["Subject"].as_str().unwrap())
+        .collect();
+    assert_eq!(subjects.len(), 2, "{subjects:?}");
+    let refunded = mails
+        .iter()
+        .find(|mail| mail["Subject"] == "We have refunded your Matsuri order")
+        .expect("a mail about the refund");
+    assert!(
+        refunded["BodyText"]
+            .as_str()
+            .unwrap()
+            .contains("We have refunded your payment in full."),
+        "{refunded:#?}"
+    );
+    let payments = system.payments(order_id).await;
+    let refunds = system.refunds(payments[0]["id"].as_str().unwrap()).await;
+    assert_eq!((payments.len(), refunds.len()), (1, 1));
+    assert_eq!(refunds[0]["amount"], 7500);
 }
 
 #[tokio::test]

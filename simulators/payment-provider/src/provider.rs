@@ -84,6 +84,7 @@ impl SharedState {
             // idempotency key share one entry.
             Command::Create { .. }
             | Command::Authenticate { .. }
+            | Command::ChargeCancelled(_)
             | Command::FailRefund(_)
             | Command::Dispute(_) => request.map_or_else(String::new, |request| request.fingerprint.clone()),
         };
@@ -208,6 +209,7 @@ impl Provider {
             _ if operation != Operation::Charge => Execution::Normal,
             // A payment is cancelled because it could not be charged.
             Behaviour::AlwaysFails
+            | Behaviour::ChargedAfterCancel
             | Behaviour::ErrorBefore(Operation::Cancel)
             | Behaviour::ErrorAfter(Operation::Cancel) => Execution::ErrorBeforeEffect,
             Behaviour::Unavailable => {

@@ -44,6 +44,8 @@ pub enum Command {
     Cancel { intent: String },
     /// Refunds the whole amount of a payment.
     Refund { intent: String, metadata: Metadata },
+    /// Charges a payment after its cancellation. The customer's bank does so.
+    ChargeCancelled(PaymentIntent),
     /// Makes a refund fail. The customer's bank does so.
     FailRefund(Refund),
     /// Disputes a payment that was charged. The customer's bank does so.
@@ -59,7 +61,9 @@ impl Command {
             Self::Create { confirm: true, .. } | Self::Confirm { .. } => Operation::Charge,
             Self::Cancel { .. } => Operation::Cancel,
             Self::Refund { .. } => Operation::Refund,
-            Self::Authenticate { .. } | Self::FailRefund(_) | Self::Dispute(_) => return None,
+            Self::Authenticate { .. } | Self::ChargeCancelled(_) | Self::FailRefund(_) | Self::Dispute(_) => {
+                return None;
+            }
         })
     }
 }
@@ -201,7 +205,10 @@ impl ProviderState {
             Command::Cancel { intent } | Command::Refund { intent, .. } => {
                 self.intents.get(intent)?.payment_method.as_deref()
             }
-            Command::Authenticate { .. } | Command::FailRefund(_) | Command::Dispute(_) => None,
+            Command::Authenticate { .. }
+            | Command::ChargeCancelled(_)
+            | Command::FailRefund(_)
+            | Command::Dispute(_) => None,
         };
         Behaviour::for_payment_method(method?)
     }
@@ -209,18 +216,21 @@ impl ProviderState {
     /// Returns what the customer's bank does because of this outcome, before it is applied.
     #[must_use]
     pub fn bank_command(&self, outcome: &CommandOutcome) -> Option<Command> {
-        let behaviour = |method: Option<&str>| Behaviour::for_payment_method(method?);
+        let behaviour = |intent: &PaymentIntent| {
+            let method = intent.payment_method.as_deref()?;
+            Behaviour::for_payment_method(method)
+        };
         match outcome {
-            CommandOutcome::Intent(intent)
-                if intent.status == IntentStatus::Succeeded
-                    && behaviour(intent.payment_method.as_deref()) == Some(Behaviour::Disputed) =>
-            {
-                Some(Command::Dispute(intent.clone()))
-            }
+            CommandOutcome::Intent(intent) => match (intent.status, behaviour(intent)?) {
+                (IntentStatus::Succeeded, Behaviour::Disputed) => Some(Command::Dispute(intent.clone())),
+                (IntentStatus::Canceled, Behaviour::ChargedAfterCancel) => {
+                    Some(Command::ChargeCancelled(intent.clone()))
+                }
+                _ => None,
+            },
             CommandOutcome::Refund(refund) if refund.status == RefundStatus::Succeeded => {
                 let intent = self.intents.get(&refund.payment_intent)?;
-                (behaviour(intent.payment_method.as_deref()) == Some(Behaviour::RefundFails))
-                    .then(|| Command::FailRefund(refund.clone()))
+                (behaviour(intent)? == Behaviour::RefundFails).then(|| Command::FailRefund(refund.clone()))
             }
             _ => None,
         }
@@ -298,6 +308,7 @@ impl ProviderState {
                 Ok(CommandOutcome::Intent(intent))
             }),
             Command::Refund { intent, metadata } => self.refund(&intent, metadata, now),
+            Command::ChargeCancelled(intent) => charge(intent, now),
             Command::FailRefund(refund) => Ok(CommandOutcome::Refund(Refund {
                 status: RefundStatus::Failed,
                 ..refund
@@ -394,7 +405,7 @@ impl ProviderState {
     }
 }
 
-/// Charges the method of an open payment. Fails when the charge is declined.
+/// Charges the method of a payment. Fails when the charge is declined.
 fn charge(mut intent: PaymentIntent, now: Timestamp) -> Result<CommandOutcome, ApiError> {
     let method = intent.payment_method.as_deref();
     intent.latest_charge = Some(new_id("ch", now));
@@ -406,6 +417,7 @@ fn charge(mut intent: PaymentIntent, now: Timestamp) -> Result<CommandOutcome, A
             intent.status = IntentStatus::Succeeded;
             intent.last_decline = None;
             intent.authentication = None;
+            intent.canceled_at = None;
             Ok(CommandOutcome::Intent(intent))
         }
     }

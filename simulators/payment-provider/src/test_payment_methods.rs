@@ -20,6 +20,7 @@
 //! | `pm_slow` | succeeds after `SLOW_SECONDS` |
 //! | `pm_unavailable` | fails with 503 for `UNAVAILABLE_SECONDS` after the first attempt of a payment |
 //! | `pm_broken` | every charge fails with 500 and has no effect |
+//! | `pm_charged_after_cancel` | as `pm_broken`; a cancelled payment is charged `SLOW_SECONDS` later |
 //! | `pm_error_before_effect` | the first charge of a payment fails with 500 and has no effect |
 //! | `pm_error_after_confirm` | the first charge of a payment succeeds, and the response is a 500 |
 //! | `pm_error_after_effect` | the charge succeeds, and the connection breaks before the response |
@@ -57,6 +58,8 @@ pub enum Behaviour {
     Unavailable,
     /// Every attempt fails without effect.
     AlwaysFails,
+    /// Every attempt fails without effect, and the bank charges the payment after its cancellation.
+    ChargedAfterCancel,
     /// The first attempt of this operation fails without effect. The next one succeeds.
     ErrorBefore(Operation),
     /// The first attempt of this operation takes effect and responds with an error.
@@ -102,6 +105,7 @@ impl Behaviour {
             "pm_slow" => Self::Slow,
             "pm_unavailable" => Self::Unavailable,
             "pm_broken" => Self::AlwaysFails,
+            "pm_charged_after_cancel" => Self::ChargedAfterCancel,
             "pm_error_before_effect" => Self::ErrorBefore(Operation::Charge),
             "pm_error_after_confirm" => Self::ErrorAfter(Operation::Charge),
             "pm_error_after_effect" => Self::ResponseLost,

@@ -28,7 +28,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e::{
     consistency::{Collector, Observations, PendingWork, QuiescentSnapshot},
-    system::TestSystem,
+    system::{ApiCaller, TestSystem},
 };
 use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,9 @@ use schedule::{Purchase, Schedule};
 /// How many customers place orders at the same time, each waiting for the outcome. The local AWS is one
 /// process, so more customers would only wait for each other.
 const CONCURRENT_CUSTOMERS: usize = 32;
+
+/// One in this many customers wants SMS.
+const SMS_SHARE: usize = 2;
 
 /// How long a pinned fault stays after the purchase: longer than all retries of a saga step.
 const PINNED_FAULT_DURATION: Duration = Duration::from_secs(40);
@@ -114,8 +117,8 @@ async fn run(
         .collect()
         .await;
     let mut customers = Vec::with_capacity(schedule.customers);
-    for _ in 0..schedule.customers {
-        customers.push(system.customer().await.id);
+    for index in 0..schedule.customers {
+        customers.push(create_customer(system, index).await.id);
     }
     let replayer = Arc::new(EventReplayer::create(schedule.replay_ratio, schedule.seed).await?);
     let (stop_replays, stop_observing) = (CancellationToken::new(), CancellationToken::new());
@@ -264,11 +267,19 @@ struct PurchaseContext<'a> {
     products: &'a [String],
 }
 
+async fn create_customer(system: &TestSystem, index: usize) -> ApiCaller {
+    if index.is_multiple_of(SMS_SHARE) {
+        system.customer_with_stored_number().await
+    } else {
+        system.customer().await
+    }
+}
+
 impl PurchaseContext<'_> {
     async fn run(&self, number: usize, purchase: &Purchase) -> Result<PurchaseOutcome> {
         let customer = match self.customers.get(purchase.customer) {
             Some(id) => self.system.customer_with_id(id),
-            None => self.system.customer().await,
+            None => create_customer(self.system, purchase.customer).await,
         };
         let pinned_fault = match purchase.pinned_fault {
             Some(fault) => Some(self.injector.pin_fault(&customer.id, fault).await?),

@@ -14,7 +14,7 @@ const DEMAND_WEIGHTS: [u32; 4] = [12, 18, 35, 35];
 
 /// Payment methods and their share, in percent of the orders without a pinned fault.
 const PAYMENT_METHODS: &[(&str, u32)] = &[
-    ("pm_card_visa", 40),
+    ("pm_card_visa", 39),
     ("pm_card_mastercard", 10),
     ("pm_card_chargeDeclined", 6),
     ("pm_card_chargeDeclinedInsufficientFunds", 4),
@@ -32,6 +32,7 @@ const PAYMENT_METHODS: &[(&str, u32)] = &[
     ("pm_error_after_cancel", 1),
     ("pm_unavailable", 3),
     ("pm_broken", 1),
+    ("pm_charged_after_cancel", 1),
     ("pm_nonexistent", 1),
 ];
 

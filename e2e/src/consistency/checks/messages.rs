@@ -1,4 +1,4 @@
-//! Invariants of mails, queues, outboxes, saga executions and published events.
+//! Invariants of mails, SMS, queues, outboxes, saga executions and published events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +6,14 @@ use ::orders::{Order, Payment as PaymentState};
 use domain::{OrderId, OrderStatus};
 
 use super::{
-    super::{Check, Finding, Invariant, MailKind, ObservedEvent, QueuePurpose, Warning},
+    super::{
+        Check, Finding, Invariant, NotificationKind, ObservedEvent, OrderNotification, QueuePurpose, Warning,
+    },
     CheckContext,
 };
 
-pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
+pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 10] {
     let snapshot = context.snapshot;
-    let mails = mails_per_order(context);
     let mut events_by_order: BTreeMap<OrderId, Vec<&ObservedEvent>> = BTreeMap::new();
     for event in &snapshot.observed_events {
         events_by_order
@@ -22,42 +23,20 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
     }
     let events_of = |order: &Order| events_by_order.get(&order.order_id);
     [
-        Check::expect_all(
+        outcome_reported(
+            context,
             Invariant::OutcomeMailSent,
-            context.final_orders().map(|order| {
-                let expected = expected_mails(order).len();
-                // A duplicate does not count for a mail of another kind.
-                let sent = mails.get(&order.order_id).into_iter().flatten();
-                let kinds = sent.collect::<BTreeSet<_>>().len();
-                let detail = || format!("is {}, and {kinds} of {expected} mails were sent", order.status);
-                let is_valid = if expected == 0 {
-                    kinds == 0
-                } else {
-                    kinds >= expected
-                };
-                (!is_valid).then(|| Finding::new(order.order_id, detail()))
-            }),
+            &snapshot.mails,
+            expected_mails,
         ),
-        Check::expect_all(
+        reports_match_outcome(
+            context,
             Invariant::MailMatchesOutcome,
-            snapshot.mails.iter().map(|mail| {
-                let order = mail.order_id.and_then(|id| context.orders.get(&id));
-                match order {
-                    None => Some(Finding::new(
-                        "a mail",
-                        format!("names order {:?}, which does not exist", mail.order_id),
-                    )),
-                    Some(order) if order.status.is_final() && !may_send(order, mail.kind) => {
-                        let detail = format!(
-                            "is {} (payment {:?}), but the mail reports {:?}",
-                            order.status, order.payment, mail.kind
-                        );
-                        Some(Finding::new(order.order_id, detail))
-                    }
-                    Some(_) => None,
-                }
-            }),
+            &snapshot.mails,
+            expected_mails,
         ),
+        outcome_reported(context, Invariant::OutcomeSmsSent, &snapshot.sms, expected_sms),
+        reports_match_outcome(context, Invariant::SmsMatchesOutcome, &snapshot.sms, expected_sms),
         Check::expect_none(
             Invariant::NoDeadLetters,
             message_findings(context, QueuePurpose::DeadLetterQueue),
@@ -122,44 +101,125 @@ pub(super) fn checks(context: &CheckContext<'_>) -> [Check; 8] {
     ]
 }
 
-/// Reports orders with more mails than expected. SES does not deduplicate, so a crash after SES accepts a
-/// mail and before the sender records it leads to a second mail. Any other cause is a defect.
-pub(super) fn duplicate_mails(context: &CheckContext<'_>) -> Option<Warning> {
-    let expected = |id: &OrderId| {
-        context
-            .orders
-            .get(id)
-            .map_or(1, |order| expected_mails(order).len())
+/// Reports orders with more mails or SMS than expected. Neither SES nor SNS deduplicates, so a crash after
+/// one of them accepts a message and before the sender records it leads to a second message. Any other cause
+/// is a defect.
+pub(super) fn duplicates(context: &CheckContext<'_>) -> Vec<Warning> {
+    let channels: [(_, _, ExpectedKinds); 2] = [
+        (
+            "orders with more than one mail",
+            &context.snapshot.mails,
+            expected_mails,
+        ),
+        (
+            "orders with more than one SMS",
+            &context.snapshot.sms,
+            expected_sms,
+        ),
+    ];
+    let warning = |(description, sent, expected_kinds): (_, &Vec<OrderNotification>, ExpectedKinds)| {
+        let expected = |id: &OrderId| {
+            let order = context.orders.get(id);
+            order.map_or(1, |order| expected_kinds(order).len()).max(1)
+        };
+        let ids: Vec<String> = kinds_per_order(sent)
+            .into_iter()
+            .filter(|(id, kinds)| kinds.len() > expected(id))
+            .map(|(id, kinds)| format!("{id}, {} times", kinds.len()))
+            .collect();
+        (!ids.is_empty()).then_some(Warning { description, ids })
     };
-    let repeated: Vec<String> = mails_per_order(context)
-        .into_iter()
-        .filter(|(id, sent)| sent.len() > expected(id).max(1))
-        .map(|(id, sent)| format!("{id}, {} times", sent.len()))
-        .collect();
-    (!repeated.is_empty()).then_some(Warning {
-        description: "orders with more than one mail",
-        ids: repeated,
-    })
+    channels.into_iter().filter_map(warning).collect()
 }
 
-fn mails_per_order(context: &CheckContext<'_>) -> BTreeMap<OrderId, Vec<MailKind>> {
-    let mut mails: BTreeMap<OrderId, Vec<MailKind>> = BTreeMap::new();
-    for mail in &context.snapshot.mails {
-        if let Some(id) = mail.order_id {
-            mails.entry(id).or_default().push(mail.kind);
+/// The notifications that the customer of an order must receive over a channel. Each is of one of the listed
+/// kinds.
+type ExpectedKinds = fn(&Order) -> Vec<&'static [NotificationKind]>;
+
+/// Checks that every final order has its notifications.
+fn outcome_reported(
+    context: &CheckContext<'_>,
+    invariant: Invariant,
+    sent: &[OrderNotification],
+    expected_kinds: ExpectedKinds,
+) -> Check {
+    let sent = kinds_per_order(sent);
+    let finding = |order: &Order| {
+        let expected = expected_kinds(order).len();
+        // A duplicate does not count for a notification of another kind.
+        let kinds = sent.get(&order.order_id).into_iter().flatten();
+        let found = kinds.collect::<BTreeSet<_>>().len();
+        let is_valid = if expected == 0 {
+            found == 0
+        } else {
+            found >= expected
+        };
+        let detail = || format!("is {}, and {found} of {expected} were sent", order.status);
+        (!is_valid).then(|| Finding::new(order.order_id, detail()))
+    };
+    Check::expect_all(invariant, context.final_orders().map(finding))
+}
+
+/// Checks that every notification reports the outcome of its order.
+fn reports_match_outcome(
+    context: &CheckContext<'_>,
+    invariant: Invariant,
+    sent: &[OrderNotification],
+    expected_kinds: ExpectedKinds,
+) -> Check {
+    let finding = |notification: &OrderNotification| {
+        let order = notification.order_id.and_then(|id| context.orders.get(&id));
+        let Some(order) = order else {
+            let detail = format!("names order {:?}, which does not exist", notification.order_id);
+            return Some(Finding::new("a notification", detail));
+        };
+        let may_send = expected_kinds(order)
+            .iter()
+            .any(|kinds| kinds.contains(&notification.kind));
+        (order.status.is_final() && !may_send).then(|| {
+            let detail = format!(
+                "is {} (payment {:?}), but {:?} was reported",
+                order.status, order.payment, notification.kind
+            );
+            Finding::new(order.order_id, detail)
+        })
+    };
+    Check::expect_all(invariant, sent.iter().map(finding))
+}
+
+fn kinds_per_order(sent: &[OrderNotification]) -> BTreeMap<OrderId, Vec<NotificationKind>> {
+    let mut kinds: BTreeMap<OrderId, Vec<NotificationKind>> = BTreeMap::new();
+    for notification in sent {
+        if let Some(id) = notification.order_id {
+            kinds.entry(id).or_default().push(notification.kind);
         }
     }
-    mails
+    kinds
 }
 
-/// The mails that the customer must receive. Each is of one of the listed kinds.
-fn expected_mails(order: &Order) -> Vec<&'static [MailKind]> {
-    use MailKind::{Cancelled, CancelledAndRefunded, Completed, Failed, FailedAndRefunded, RefundedAfterEnd};
+/// Customers who opted out of order mails receive receipts only.
+fn expected_mails(order: &Order) -> Vec<&'static [NotificationKind]> {
+    if order.order_mails == Some(false) && order.status != OrderStatus::Completed {
+        return Vec::new();
+    }
+    outcome_kinds(order)
+}
+
+fn expected_sms(order: &Order) -> Vec<&'static [NotificationKind]> {
+    match order.sms_contact {
+        Some(_) => outcome_kinds(order),
+        None => Vec::new(),
+    }
+}
+
+/// The notifications about the outcome of an order. Each is of one of the listed kinds.
+fn outcome_kinds(order: &Order) -> Vec<&'static [NotificationKind]> {
+    use NotificationKind::{
+        Cancelled, CancelledAndRefunded, Completed, Failed, FailedAndRefunded, RefundedAfterEnd,
+    };
     let (not_charged, refunded, either): (&[_], &[_], &[_]) = match order.status {
         OrderStatus::Completed => return vec![&[Completed]],
         OrderStatus::Pending | OrderStatus::Processing => return Vec::new(),
-        // Customers who opted out of order mails receive receipts only.
-        _ if order.order_mails == Some(false) => return Vec::new(),
         OrderStatus::Failed => (&[Failed], &[FailedAndRefunded], &[Failed, FailedAndRefunded]),
         OrderStatus::Cancelled => (
             &[Cancelled],
@@ -168,15 +228,11 @@ fn expected_mails(order: &Order) -> Vec<&'static [MailKind]> {
         ),
     };
     match order.payment {
-        // The first mail was sent before the refund or after it.
+        // The first notification was sent before the refund or after it.
         Some(PaymentState::Refunded) if order.refunded_after_end => vec![either, &[RefundedAfterEnd]],
         Some(PaymentState::Refunded) => vec![refunded],
         _ => vec![not_charged],
     }
-}
-
-fn may_send(order: &Order, kind: MailKind) -> bool {
-    expected_mails(order).iter().any(|kinds| kinds.contains(&kind))
 }
 
 fn outcome_event(status: OrderStatus) -> &'static str {

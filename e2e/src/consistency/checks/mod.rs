@@ -66,7 +66,7 @@ impl SystemSnapshot {
                 ids: parked,
             });
         }
-        warnings.extend(messages::duplicate_mails(&context));
+        warnings.extend(messages::duplicates(&context));
         ConsistencyReport { checks, warnings }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use domain::{FailureReason, OrderStatus};
 use orders::{HistoryEntry, OrderChange, Payment as PaymentState, PaymentIssue, PaymentStep};
+use strum::VariantArray as _;
 
 use super::{
     CANCELLED, COMPLETED, DECLINED, FOLLOWED, MAIL_ABOUT_REFUND, PRICE, REFUNDED, consistent_snapshot, id,
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::{
     consistency::{
-        Authentication, ConnectedCustomer, Invariant, MailKind, Observations, OutboxEntry, ReceiptContent,
-        SystemSnapshot,
+        Authentication, ConnectedCustomer, Invariant, NotificationKind, Observations, OutboxEntry,
+        ReceiptContent, SystemSnapshot,
     },
     realtime::OrderView,
 };
@@ -74,7 +75,7 @@ fn receipt_content(snapshot: &mut SystemSnapshot) -> &mut ReceiptContent {
 }
 
 /// Each corruption with all invariants that it violates.
-const CORRUPTIONS: [(Corruption, &[Invariant]); 69] = [
+const CORRUPTIONS: [(Corruption, &[Invariant]); 74] = [
     (
         |snapshot, _| snapshot.payments[COMPLETED].disputed = true,
         &[Invariant::PaymentIssuesFlagged],
@@ -224,7 +225,7 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 69] = [
             snapshot.payments[REFUNDED].order_id = None;
             snapshot.payments[REFUNDED].refunded = 0;
             snapshot.orders[REFUNDED].payment = None;
-            snapshot.mails[REFUNDED].kind = MailKind::Failed;
+            snapshot.mails[REFUNDED].kind = NotificationKind::Failed;
         },
         &[Invariant::UncompletedChargesRefunded],
     ),
@@ -252,11 +253,11 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 69] = [
         &[Invariant::OutcomeMailSent],
     ),
     (
-        |snapshot, _| snapshot.mails[MAIL_ABOUT_REFUND].kind = MailKind::Failed,
+        |snapshot, _| snapshot.mails[MAIL_ABOUT_REFUND].kind = NotificationKind::Failed,
         &[Invariant::OutcomeMailSent],
     ),
     (
-        |snapshot, _| snapshot.mails[CANCELLED].kind = MailKind::CancelledAndRefunded,
+        |snapshot, _| snapshot.mails[CANCELLED].kind = NotificationKind::CancelledAndRefunded,
         &[Invariant::MailMatchesOutcome],
     ),
     (
@@ -268,12 +269,29 @@ const CORRUPTIONS: [(Corruption, &[Invariant]); 69] = [
         &[Invariant::OutcomeMailSent, Invariant::MailMatchesOutcome],
     ),
     (
-        |snapshot, _| snapshot.mails[COMPLETED].kind = MailKind::Failed,
+        |snapshot, _| snapshot.mails[COMPLETED].kind = NotificationKind::Failed,
         &[Invariant::MailMatchesOutcome],
     ),
     (
-        |snapshot, _| snapshot.mails[DECLINED].kind = MailKind::FailedAndRefunded,
+        |snapshot, _| snapshot.mails[DECLINED].kind = NotificationKind::FailedAndRefunded,
         &[Invariant::MailMatchesOutcome],
+    ),
+    (
+        |snapshot, _| _ = snapshot.sms.remove(COMPLETED),
+        &[Invariant::OutcomeSmsSent],
+    ),
+    (|snapshot, _| _ = snapshot.sms.pop(), &[Invariant::OutcomeSmsSent]),
+    (
+        |snapshot, _| snapshot.orders[COMPLETED].sms_contact = None,
+        &[Invariant::OutcomeSmsSent, Invariant::SmsMatchesOutcome],
+    ),
+    (
+        |snapshot, _| snapshot.sms[COMPLETED].kind = NotificationKind::Failed,
+        &[Invariant::SmsMatchesOutcome],
+    ),
+    (
+        |snapshot, _| snapshot.sms[COMPLETED].order_id = None,
+        &[Invariant::OutcomeSmsSent, Invariant::SmsMatchesOutcome],
     ),
     (
         |snapshot, _| push_message(snapshot, "order-processing-dlq", "poison"),
@@ -420,7 +438,7 @@ fn each_corruption_violates_the_expected_invariants() {
     }
     assert_eq!(
         violated,
-        BTreeSet::from_iter(&Invariant::ALL),
+        BTreeSet::from_iter(Invariant::VARIANTS),
         "the corruptions cover every invariant"
     );
 }

@@ -13,12 +13,13 @@ use domain::{
     Currency, FailureReason, OrderId, OrderStatus, PaymentId, ProductId, Quantity, TaxRate, UserId,
 };
 use events::TraceParent;
-use orders::{HistoryEntry, Order, OrderChange, OrderItem, Payment as PaymentState};
+use orders::{HistoryEntry, Order, OrderChange, OrderItem, Payment as PaymentState, SmsContact};
 use uuid::Uuid;
 
 use super::{
-    Authentication, ClientObservation, ConnectedCustomer, MailKind, Observations, ObservedEvent, OrderMail,
-    Payment, ProductStock, ReceiptContent, Reservation, SagaExecution, StoredReceipt, SystemSnapshot,
+    Authentication, ClientObservation, ConnectedCustomer, NotificationKind, Observations, ObservedEvent,
+    OrderNotification, Payment, ProductStock, ReceiptContent, Reservation, SagaExecution, StoredReceipt,
+    SystemSnapshot,
 };
 use crate::realtime::OrderView;
 
@@ -108,6 +109,13 @@ fn order(number: usize, statuses: &[OrderStatus], payment: Option<PaymentState>)
     }
 }
 
+fn sms_contact() -> SmsContact {
+    SmsContact {
+        phone_number: "+819012345678".to_owned(),
+        quiet_hours: None,
+    }
+}
+
 fn payment(number: usize, charged: bool, refunded: i64) -> Payment {
     Payment {
         id: format!("pi_{number}"),
@@ -137,11 +145,14 @@ fn receipt(number: usize) -> StoredReceipt {
 fn consistent_snapshot() -> (SystemSnapshot, Observations) {
     use OrderStatus::{Cancelled, Completed, Failed, Pending, Processing};
     let orders = vec![
-        order(
-            COMPLETED,
-            &[Pending, Processing, Completed],
-            Some(PaymentState::Captured),
-        ),
+        Order {
+            sms_contact: Some(sms_contact()),
+            ..order(
+                COMPLETED,
+                &[Pending, Processing, Completed],
+                Some(PaymentState::Captured),
+            )
+        },
         order(
             REFUNDED,
             &[Pending, Processing, Failed],
@@ -155,6 +166,7 @@ fn consistent_snapshot() -> (SystemSnapshot, Observations) {
         order(CANCELLED, &[Pending, Cancelled], None),
         Order {
             refunded_after_end: true,
+            sms_contact: Some(sms_contact()),
             ..order(
                 REFUNDED_AFTER_END,
                 &[Pending, Processing, Failed],
@@ -171,7 +183,7 @@ fn consistent_snapshot() -> (SystemSnapshot, Observations) {
         status: status.to_owned(),
         quantities: vec![(product_id(), 2)],
     };
-    let mail = |number: usize, kind: MailKind| OrderMail {
+    let notification = |number: usize, kind: NotificationKind| OrderNotification {
         order_id: Some(order_id(number)),
         kind,
     };
@@ -231,13 +243,18 @@ fn consistent_snapshot() -> (SystemSnapshot, Observations) {
             payment(REFUNDED_AFTER_END, true, PRICE * 2),
         ],
         mails: vec![
-            mail(COMPLETED, MailKind::Completed),
-            mail(REFUNDED, MailKind::FailedAndRefunded),
-            mail(DECLINED, MailKind::Failed),
-            mail(CANCELLED, MailKind::Cancelled),
-            mail(REFUNDED_AFTER_END, MailKind::Failed),
-            mail(REFUNDED_AFTER_END, MailKind::RefundedAfterEnd),
-            mail(FOLLOWED, MailKind::Cancelled),
+            notification(COMPLETED, NotificationKind::Completed),
+            notification(REFUNDED, NotificationKind::FailedAndRefunded),
+            notification(DECLINED, NotificationKind::Failed),
+            notification(CANCELLED, NotificationKind::Cancelled),
+            notification(REFUNDED_AFTER_END, NotificationKind::Failed),
+            notification(REFUNDED_AFTER_END, NotificationKind::RefundedAfterEnd),
+            notification(FOLLOWED, NotificationKind::Cancelled),
+        ],
+        sms: vec![
+            notification(COMPLETED, NotificationKind::Completed),
+            notification(REFUNDED_AFTER_END, NotificationKind::Failed),
+            notification(REFUNDED_AFTER_END, NotificationKind::RefundedAfterEnd),
         ],
         receipts: vec![receipt(COMPLETED)],
         queues: [

@@ -53,11 +53,12 @@ fn fingerprint_ignores_the_order_of_items_and_test_queues() {
 }
 
 #[test]
-fn fingerprint_changes_when_an_order_mail_message_or_event_changes() {
+fn fingerprint_changes_when_an_order_mail_sms_message_or_event_changes() {
     let (snapshot, _) = consistent_snapshot();
-    let changes: [fn(&mut SystemSnapshot); 4] = [
+    let changes: [fn(&mut SystemSnapshot); 5] = [
         |snapshot| snapshot.orders[COMPLETED].status = OrderStatus::Processing,
         |snapshot| _ = snapshot.mails.pop(),
+        |snapshot| _ = snapshot.sms.pop(),
         |snapshot| push_message(snapshot, "order-processing-queue", "work"),
         |snapshot| _ = snapshot.observed_events.pop(),
     ];

@@ -2,11 +2,13 @@
 //! affects the other messages of its batch.
 
 use fault_injection::{FunctionFault, Rule};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::cases::{Case, ExpectedOutcome, FAULTS, RuleTiming, Scenario};
 
 /// A function that receives batches of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Consumer {
     OrderProcessor,
     NotificationSender,
@@ -14,18 +16,8 @@ pub enum Consumer {
 }
 
 impl Consumer {
-    const ALL: [Self; 3] = [
-        Self::OrderProcessor,
-        Self::NotificationSender,
-        Self::ReceiptWriter,
-    ];
-
     pub fn function_name(self) -> &'static str {
-        match self {
-            Self::OrderProcessor => "order-processor",
-            Self::NotificationSender => "notification-sender",
-            Self::ReceiptWriter => "receipt-writer",
-        }
+        self.into()
     }
 }
 
@@ -56,7 +48,7 @@ impl BatchEffect {
 pub fn message_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (fault_name, fault) in FAULTS {
-        for consumer in Consumer::ALL {
+        for consumer in Consumer::VARIANTS.iter().copied() {
             if consumer == Consumer::NotificationSender && may_send_a_mail_twice(fault) {
                 continue;
             }

@@ -160,7 +160,7 @@ async fn batch_slots(consumer: Consumer, effect: BatchEffect) -> SemaphorePermit
 
 /// Places the case's order with its faults, and waits for the outcome and for a hit of the fault under test.
 async fn run_case(system: &TestSystem, case: Case) -> FinishedCase {
-    let customer = system.customer().await;
+    let customer = system.customer_with_stored_number().await;
     let product = system.create_product(7500, INITIAL_STOCK).await;
     let add_rule = async |rule: Option<Rule>| match rule {
         Some(rule) => Some(system.faults.add_rule(&rule).await.unwrap()),
@@ -240,8 +240,8 @@ async fn remove_rule(system: &TestSystem, rule: RuleId) -> u64 {
     hits
 }
 
-/// Describes the problems of a finished case: an unexpected outcome, hits of its rule or mails, and violated
-/// invariants.
+/// Describes the problems of a finished case: an unexpected outcome, hits of its rule, mails or SMS, and
+/// violated invariants.
 fn verify_case(
     FinishedCase { case, order_id, .. }: &FinishedCase,
     hits: Option<u64>,
@@ -272,13 +272,17 @@ fn verify_case(
                 .map_or("at least 2".to_owned(), |times| times.to_string())
         ));
     }
-    let mails = snapshot.mails.len();
-    let expected_mails = match case.expected_outcome {
+    let expected_count = match case.expected_outcome {
         ExpectedOutcome::Completed | ExpectedOutcome::Failed | ExpectedOutcome::Cancelled => 1..=1,
         ExpectedOutcome::Parked => 0..=1,
     };
-    if !expected_mails.contains(&mails) {
-        problems.push(format!("{mails} mails were sent, expected {expected_mails:?}"));
+    for (channel, sent) in [("mails", &snapshot.mails), ("SMS", &snapshot.sms)] {
+        if !expected_count.contains(&sent.len()) {
+            let count = sent.len();
+            problems.push(format!(
+                "{count} {channel} were sent, expected {expected_count:?}"
+            ));
+        }
     }
     let report = snapshot.check_invariants(&Observations::default());
     if !report.is_consistent() {

@@ -177,6 +177,24 @@ async fn every_change_of_an_authenticated_payment_is_sent() {
 }
 
 #[tokio::test]
+async fn a_cancelled_payment_can_be_charged_later() {
+    let mut receiver = Receiver::start(0).await;
+    let client = receiver.app.client.clone();
+    let id = client.create_payment("pm_charged_after_cancel").await;
+    assert_eq!(client.confirm(&id).await.error(), (500, "api_error", "", ""));
+    let cancelled = client
+        .post(&format!("/v1/payment_intents/{id}/cancel"), &[])
+        .await;
+    assert_eq!(cancelled.status_and_state(), (200, "canceled"));
+    assert_eq!(receiver.next().await["type"], "payment_intent.canceled");
+    assert_eq!(receiver.next().await["type"], "payment_intent.succeeded");
+    assert_eq!(
+        client.find_payment(&id).await.status_and_state(),
+        (200, "succeeded")
+    );
+}
+
+#[tokio::test]
 async fn a_charge_can_be_disputed() {
     let mut receiver = Receiver::start(0).await;
     let id = receiver.app.client.create_payment("pm_card_createDispute").await;
