@@ -41,6 +41,8 @@ pub struct Gateway {
     pub table: ConnectionsTable,
     pub authorizer: FunctionProcess,
     connection: FunctionProcess,
+    /// Lambda runs concurrent invocations in processes of their own.
+    concurrent_connection: FunctionProcess,
     status_push: FunctionProcess,
     stock_push: FunctionProcess,
     subscriptions: DynamoDbTable,
@@ -97,6 +99,7 @@ impl Gateway {
             api,
             authorizer: start("websocket-authorizer").await,
             connection: start("websocket-connection").await,
+            concurrent_connection: start("websocket-connection").await,
             status_push: start("status-push").await,
             stock_push: start("stock-push").await,
             subscriptions: DynamoDbTable {
@@ -158,9 +161,25 @@ impl Gateway {
 
     /// A client's message.
     pub async fn receive(&self, id: &str, user_id: UserId, token_issued_at: Timestamp, message: &Value) {
-        let mut event = websocket_event("MESSAGE", id, user_id, token_issued_at, "10.0.0.1");
-        event["body"] = json!(message.to_string());
+        let event = message_event(id, user_id, token_issued_at, message);
         self.connection.invoke(event).await.unwrap();
+    }
+
+    /// A client's message that arrives twice at the same time.
+    pub async fn receive_twice(
+        &self,
+        id: &str,
+        user_id: UserId,
+        token_issued_at: Timestamp,
+        message: &Value,
+    ) {
+        let event = message_event(id, user_id, token_issued_at, message);
+        let (first, second) = tokio::join!(
+            self.connection.invoke(event.clone()),
+            self.concurrent_connection.invoke(event)
+        );
+        first.unwrap();
+        second.unwrap();
     }
 
     pub async fn disconnect(&self, id: &str, user_id: UserId, token_issued_at: Timestamp) {
@@ -243,6 +262,12 @@ impl Gateway {
     pub async fn connections(&self, user_id: UserId) -> Vec<Connection> {
         self.table.of_user(user_id).await.unwrap()
     }
+}
+
+fn message_event(id: &str, user_id: UserId, token_issued_at: Timestamp, message: &Value) -> Value {
+    let mut event = websocket_event("MESSAGE", id, user_id, token_issued_at, "10.0.0.1");
+    event["body"] = json!(message.to_string());
+    event
 }
 
 fn websocket_event(
