@@ -51,8 +51,7 @@ impl<T: DeserializeOwned> Json<T> {
 
 /// Whether `Content-Type` is `application/json`, or an `application` type with the suffix `+json` (RFC 6839),
 /// with any parameters.
-#[must_use]
-pub fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

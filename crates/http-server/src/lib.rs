@@ -1,6 +1,6 @@
-//! HTTP server building blocks that core-api and stock-service share: problem documents, validating
-//! extractors, bearer tokens, client IP addresses, request limits, security headers, load shedding, circuit
-//! breakers, traces, metrics, health routes and graceful shutdown.
+//! HTTP server building blocks that core-api, stock-service and the auth functions share: problem documents,
+//! validating extractors, bearer tokens, client IP addresses, request limits, security headers, load
+//! shedding, circuit breakers, traces, metrics, health routes and graceful shutdown.
 
 mod bearer_token;
 mod circuit_breaker;

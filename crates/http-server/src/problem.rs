@@ -148,31 +148,20 @@ impl Problem {
     }
 }
 
-impl Problem {
-    /// Status, headers (`Content-Type` included) and body, for services that do not use axum.
-    #[must_use]
-    pub fn into_parts(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, String) {
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
         // Inserted last, so that the members of RFC 9457 replace extensions of the same name.
         let mut members = self.extensions;
         members.insert("type".into(), format!("{TYPE_BASE}{}", self.slug).into());
         members.insert("title".into(), self.title.into());
         members.insert("status".into(), self.status.as_u16().into());
         members.insert("detail".into(), self.detail.into());
-        let body = Value::Object(members).to_string();
-        let mut headers = self.headers;
+        let mut response = (self.status, Value::Object(members).to_string()).into_response();
+        let headers = response.headers_mut();
+        // It replaces text/plain, which axum sets for a text.
         let content_type = HeaderValue::from_static("application/problem+json");
-        headers.push((header::CONTENT_TYPE, content_type));
-        (self.status, headers, body)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (status, headers, body) = self.into_parts();
-        let mut response = (status, body).into_response();
-        // axum sets text/plain for a String body.
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        response.headers_mut().extend(headers);
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.extend(self.headers);
         response
     }
 }

@@ -334,7 +334,7 @@ impl Collector {
                 .body_text
                 .split_whitespace()
                 .find_map(|word| word.parse().ok()),
-            kind: mail_kind(&sent.subject, &sent.body_text),
+            kind: NotificationKind::of_mail(&sent.subject, &sent.body_text),
         };
         Ok(sent.into_values().flatten().map(mail).collect())
     }
@@ -359,7 +359,7 @@ impl Collector {
                 order_id: rest
                     .get(..8)
                     .and_then(|number| orders_by_number.get(number).copied()),
-                kind: sms_kind(&message),
+                kind: NotificationKind::of_sms(&message),
             })
         };
         Ok(sent.into_values().flatten().filter_map(sms).collect())
@@ -421,42 +421,6 @@ impl Collector {
             });
         }
         Ok(all)
-    }
-}
-
-/// The outcome that an English mail reports.
-fn mail_kind(subject: &str, text: &str) -> NotificationKind {
-    let is_refunded = !text.contains("You have not been charged");
-    if subject.contains("is complete") {
-        NotificationKind::Completed
-    } else if subject.contains("is cancelled") && is_refunded {
-        NotificationKind::CancelledAndRefunded
-    } else if subject.contains("is cancelled") {
-        NotificationKind::Cancelled
-    } else if subject.contains("We have refunded") {
-        NotificationKind::RefundedAfterEnd
-    } else if is_refunded {
-        NotificationKind::FailedAndRefunded
-    } else {
-        NotificationKind::Failed
-    }
-}
-
-/// The outcome that an English SMS reports.
-fn sms_kind(text: &str) -> NotificationKind {
-    let is_refunded = text.contains("was refunded");
-    if text.contains("is complete") {
-        NotificationKind::Completed
-    } else if text.contains("is cancelled") && is_refunded {
-        NotificationKind::CancelledAndRefunded
-    } else if text.contains("is cancelled") {
-        NotificationKind::Cancelled
-    } else if text.contains("your payment for order") {
-        NotificationKind::RefundedAfterEnd
-    } else if is_refunded {
-        NotificationKind::FailedAndRefunded
-    } else {
-        NotificationKind::Failed
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod checks;
 mod collector;
+mod notifications;
 mod quiescence;
 mod receipts;
 mod report;

@@ -1,4 +1,4 @@
-//! What the functions share that send mails with links, or redeem these links.
+//! The state of the functions that send mails with links or redeem such links.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     mailer::Mailer,
 };
 
-/// The accounts and their mails.
+/// The accounts, the links that were mailed to them, and the mailer.
 pub struct AccountMails {
     pub users: Users,
     pub email_links: EmailLinks,

@@ -1,5 +1,6 @@
-//! The Lambda functions, one module each. Every module has `routes`, which reads the environment and creates
-//! the clients once per process, and the handler of its route.
+//! The Lambda functions, one module each. Each has a function that reads the environment and creates the
+//! clients once per process (`routes`; `init` in `jwks`, which requests reach past CloudFront), and the
+//! handlers of its routes.
 
 pub mod email_verify;
 pub mod jwks;
