@@ -1,5 +1,5 @@
-//! The platform's value types, free of infrastructure: money, tax, ids, quantities, quiet hours and the
-//! order state machine.
+//! The platform's value types, free of infrastructure: money, tax, ids, quantities, quiet hours, the rules
+//! of texts, and the order state machine.
 //!
 //! Code in this crate does no I/O, uses no framework and no SDK, and does not read the system clock or a
 //! random generator: both are arguments.
@@ -13,6 +13,7 @@ pub mod payment_action;
 pub mod quantity;
 pub mod quiet_hours;
 pub mod tax;
+pub mod text;
 
 pub use clock::{Clock, Timestamp};
 pub use ids::{EventId, OrderId, PaymentId, ProductId, UserId};

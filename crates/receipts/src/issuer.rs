@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use domain::text::is_single_line;
+
 /// The name and the address of an issuer have at most this many characters each, so that they fit on a page.
 const MAX_CHARS: usize = 80;
 
@@ -27,16 +29,14 @@ pub enum InvalidIssuer {
 }
 
 impl Issuer {
-    /// Fails if the name or the address is empty, too long or has control characters.
+    /// Fails if the name or the address is blank, too long or on several lines.
     pub fn new(
         name: &str,
         address: &str,
         registration_number: RegistrationNumber,
     ) -> Result<Self, InvalidIssuer> {
         let line = |text: &str| {
-            let is_valid =
-                (1..=MAX_CHARS).contains(&text.trim().chars().count()) && !text.contains(char::is_control);
-            is_valid
+            is_single_line(text, MAX_CHARS)
                 .then(|| text.trim().to_owned())
                 .ok_or(InvalidIssuer::Text)
         };

@@ -4,7 +4,7 @@
 //! HTML. Subjects are fixed texts.
 
 use askama::Template;
-use domain::{FailureReason, Language};
+use domain::{FailureReason, Language, text::breaks_line};
 use orders::{Order, OrderItem, Payment};
 
 use crate::{
@@ -229,8 +229,7 @@ pub fn render(
 
 /// Replaces line breaks and control characters in untrusted text.
 fn single_line(text: &str) -> String {
-    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.replace(is_break, " ").trim().to_owned()
+    text.replace(breaks_line, " ").trim().to_owned()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Validated account data. Deserialisation rejects invalid values, and the error names the field.
 
-use domain::QuietHours;
+use domain::{QuietHours, text::is_single_line};
 use http_server::JsonObject;
 use phonenumber::{Mode, metadata::DATABASE};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -8,13 +8,6 @@ use users::{AddressDetails, DisplayName, Language, Preferences};
 use utoipa::ToSchema;
 
 use crate::catalog::{InvalidText, validated_string};
-
-/// Whether the text is on one line, is not blank and has at most `max_length` characters.
-fn is_single_line(text: &str, max_length: usize) -> bool {
-    (1..=max_length).contains(&text.chars().count())
-        && !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
-        && !text.trim().is_empty()
-}
 
 validated_string!(
     /// A line of a postal address.

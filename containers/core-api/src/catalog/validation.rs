@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Currency, Money};
+use domain::{Currency, Money, text::is_single_line};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
@@ -47,10 +47,10 @@ pub(crate) use validated_string;
 validated_string!(
     /// The name of a product.
     #[schema(as = ProductName, value_type = String, min_length = 1, max_length = 200,
-             pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+             pattern = r"^[^\u0000-\u001F\u007F-\u009F\u2028\u2029]*$")]
     Name,
     "1 to 200 characters on one line",
-    |text| (1..=200).contains(&text.chars().count()) && !text.contains(char::is_control)
+    |text| is_single_line(text, 200)
 );
 
 validated_string!(

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use domain::{ProductId, Quantity};
+use domain::{ProductId, Quantity, text::is_single_line};
 use events::{EventContext, stock::ReservedItem};
 use uuid::Uuid;
 
@@ -67,8 +67,8 @@ pub enum InvalidCommand {
     /// Delta of zero, or beyond the maximum.
     #[error("delta must be -{MAX_DELTA} to {MAX_DELTA} and not 0")]
     Delta,
-    /// Reason empty, too long, or with control characters.
-    #[error("reason must have 1 to {MAX_REASON_CHARS} characters and no control characters")]
+    /// Reason blank, too long, or with line breaks.
+    #[error("reason must have 1 to {MAX_REASON_CHARS} characters on one line")]
     Reason,
 }
 
@@ -181,8 +181,7 @@ impl Adjust {
             return Err(InvalidCommand::Delta);
         }
         // PostgreSQL text cannot contain NUL: one such reason would fail the whole batch.
-        let length = adjustment.reason.chars().count();
-        if !(1..=MAX_REASON_CHARS).contains(&length) || adjustment.reason.chars().any(char::is_control) {
+        if !is_single_line(&adjustment.reason, MAX_REASON_CHARS) {
             return Err(InvalidCommand::Reason);
         }
         Ok(Self { adjustment, context })
