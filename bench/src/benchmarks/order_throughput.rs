@@ -8,9 +8,10 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, BillingMode, Put, TransactWriteItem},
 };
 use domain::{Clock, Currency, Language, Money, ProductId, Quantity, TaxRate, UserId, ids::uuid_v7};
+use event_publishing::DynamoOutbox;
 use events::TraceParent;
 use futures::future::try_join_all;
-use orders::{NewOrder, OrderItem, Orders, Tables};
+use orders::{NewOrder, OrderItem, OrderPlacement, Orders, OrdersWithOutbox};
 use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
@@ -197,10 +198,9 @@ impl OrderTransaction {
     /// Places one order with the orders crate and reads the items that it wrote.
     async fn capture(context: &Context, store: &Dynoxide) -> anyhow::Result<Self> {
         let now = context.clock.now();
-        let tables = Tables {
-            orders: "ecommerce-orders".to_owned(),
-            outbox: BASELINE_OUTBOX.to_owned(),
-            idempotency: "ecommerce-idempotency".to_owned(),
+        let orders_with_outbox = OrdersWithOutbox {
+            orders: Orders::new(store.client.clone(), "ecommerce-orders", context.clock.clone()),
+            outbox: DynamoOutbox::new(store.client.clone(), BASELINE_OUTBOX),
         };
         let new_order = NewOrder {
             user_id: UserId(uuid_v7(now)),
@@ -221,7 +221,7 @@ impl OrderTransaction {
             sms_contact: None,
             max_open_orders: None,
         };
-        Orders::new(store.client.clone(), tables, context.clock.clone())
+        OrderPlacement::new(orders_with_outbox, "ecommerce-idempotency")
             .place(&new_order)
             .await?;
         let first_item = async |table: &str| -> anyhow::Result<Item> {

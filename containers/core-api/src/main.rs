@@ -29,12 +29,12 @@ use core_api::{
 };
 use database::DatabaseArguments;
 use domain::{Clock, UserId};
-use event_publishing::{AccountOutbox, CatalogOutbox, ParkingQueue, Publisher, Relay};
+use event_publishing::{AccountOutbox, CatalogOutbox, DynamoOutbox, ParkingQueue, Publisher, Relay};
 use futures::{FutureExt, future::join_all};
 use http_server::{CloudFrontMode, Readiness, ReadinessCheck, TrustedProxies};
 use mail_suppressions::MailSuppressions;
 use mimalloc::MiMalloc;
-use orders::{Orders, Tables};
+use orders::{OrderPlacement, Orders, OrdersWithOutbox};
 use receipts::ReceiptStore;
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
@@ -201,11 +201,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let publisher = Publisher::new(eventbridge.clone(), &config.event_bus);
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let parking_queue = ParkingQueue::new(sqs.clone(), &config.event_parking_queue);
-    let tables = Tables {
-        orders: config.orders_table,
-        outbox: config.outbox_table,
-        idempotency: config.idempotency_table,
-    };
     let carts = Carts::new(dynamodb.clone(), config.sessions_table, clock.clone());
     let mail_suppressions =
         MailSuppressions::new(dynamodb.clone(), config.mail_suppressions_table, clock.clone());
@@ -213,7 +208,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         table: ConnectionsTable::new(dynamodb.clone(), config.connections_table, clock.clone()),
         websocket_api_url: config.websocket_api_url,
     };
-    let orders = Orders::new(dynamodb, tables, clock.clone());
+    let orders = Orders::new(dynamodb.clone(), config.orders_table, clock.clone());
+    let orders_with_outbox = OrdersWithOutbox {
+        orders: orders.clone(),
+        outbox: DynamoOutbox::new(dynamodb, config.outbox_table),
+    };
     let (product_relay, product_events) = Relay::new(
         CatalogOutbox::new(pool.clone()),
         publisher.clone(),
@@ -227,13 +226,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         parking_queue.clone(),
         clock.clone(),
     );
-    let (order_relay, order_events) =
-        Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
+    let (order_relay, order_events) = Relay::new(
+        orders_with_outbox.outbox.clone(),
+        publisher,
+        parking_queue,
+        clock.clone(),
+    );
     let users = Users::new(pool.clone(), clock.clone());
     let catalog = Catalog::new(pool, product_events, clock.clone());
     let order_service = OrderService::new(
         catalog.clone(),
-        orders.clone(),
+        orders_with_outbox.clone(),
+        OrderPlacement::new(orders_with_outbox, config.idempotency_table),
         order_events,
         config.order_limits.into(),
     );

@@ -1,10 +1,13 @@
 //! The order service: prices an order request from the catalog and places it in the order store.
 
 use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId, money::MoneyError};
+use dynamodb_table::DynamoDbError;
 use event_publishing::RelayHandle;
 use events::TraceParent;
 use http_server::JsonObject;
-use orders::{CancelError, NewOrder, Order, OrderItem, Orders, PlaceError, SmsContact, StoreError};
+use orders::{
+    CancelError, NewOrder, Order, OrderItem, OrderPlacement, OrdersWithOutbox, PlaceError, SmsContact,
+};
 use serde::{Deserialize, Serialize};
 use users::Preferences;
 use utoipa::ToSchema;
@@ -198,7 +201,7 @@ pub enum PaymentActionError {
     #[error("the order awaits no action of its customer")]
     NotAwaited,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// Places and cancels orders; the checkout of carts is in [`crate::carts`]. Clones share the underlying
@@ -206,7 +209,8 @@ pub enum PaymentActionError {
 #[derive(Clone, Debug)]
 pub struct OrderService {
     pub(crate) catalog: Catalog,
-    pub(crate) orders: Orders,
+    pub(crate) store: OrdersWithOutbox,
+    pub(crate) placement: OrderPlacement,
     pub(crate) relay: RelayHandle,
     pub(crate) limits: OrderLimits,
 }
@@ -214,10 +218,17 @@ pub struct OrderService {
 impl OrderService {
     /// `relay` is notified of the events that each change commits to the outbox.
     #[must_use]
-    pub fn new(catalog: Catalog, orders: Orders, relay: RelayHandle, limits: OrderLimits) -> Self {
+    pub fn new(
+        catalog: Catalog,
+        store: OrdersWithOutbox,
+        placement: OrderPlacement,
+        relay: RelayHandle,
+        limits: OrderLimits,
+    ) -> Self {
         Self {
             catalog,
-            orders,
+            store,
+            placement,
             relay,
             limits,
         }
@@ -247,7 +258,7 @@ impl OrderService {
             Err(error) => {
                 let lines = lines.iter().map(|line| (line.product_id, line.quantity));
                 let existing = self
-                    .orders
+                    .placement
                     .find_by_key_and_payload(buyer.id, &idempotency_key, &payment_method, lines)
                     .await?;
                 return existing.ok_or(error);
@@ -266,7 +277,7 @@ impl OrderService {
             mail_language: buyer.preferences.language,
             max_open_orders: limits.max_open_orders,
         };
-        let (order, event) = self.orders.place(&new_order).await?;
+        let (order, event) = self.placement.place(&new_order).await?;
         self.relay.notify_committed(event.into_iter().collect());
         Ok(order)
     }
@@ -275,7 +286,8 @@ impl OrderService {
     /// `processing` in the second case. The operation is idempotent.
     pub async fn cancel(&self, customer: UserId, order_id: OrderId) -> Result<Order, CancelError> {
         let find = async || {
-            self.orders
+            self.store
+                .orders
                 .find(customer, order_id)
                 .await?
                 .ok_or(CancelError::NotFound)
@@ -283,7 +295,7 @@ impl OrderService {
         // Like all events of the order, the event belongs to the order's trace, not to the trace of this
         // request.
         let context = find().await?.event_context();
-        match self.orders.cancel(customer, order_id, context).await {
+        match self.store.cancel(customer, order_id, context).await {
             Ok((order, event)) => {
                 self.relay.notify_committed(event.into_iter().collect());
                 Ok(order)
@@ -299,9 +311,9 @@ impl OrderService {
         customer: UserId,
         order_id: OrderId,
     ) -> Result<(), PaymentActionError> {
-        let order = self.orders.find(customer, order_id).await?;
+        let order = self.store.orders.find(customer, order_id).await?;
         let order = order.ok_or(PaymentActionError::NotFound)?;
-        let event = self.orders.complete_payment_action(&order).await?;
+        let event = self.store.complete_payment_action(&order).await?;
         self.relay
             .notify_committed(vec![event.ok_or(PaymentActionError::NotAwaited)?]);
         Ok(())

@@ -1,6 +1,7 @@
 //! The receipts of a customer's orders. The function receipt-writer writes them; core-api only links to them.
 
 use domain::{Clock, OrderId, OrderStatus, UserId};
+use dynamodb_table::DynamoDbError;
 use orders::Orders;
 use receipts::{ReceiptLink, ReceiptStore};
 
@@ -23,7 +24,7 @@ pub enum ReceiptError {
     #[error("the receipt has not been written yet")]
     NotWritten,
     #[error(transparent)]
-    Orders(#[from] orders::StoreError),
+    Orders(#[from] DynamoDbError),
     #[error(transparent)]
     Store(#[from] receipts::StoreError),
 }

@@ -4,17 +4,15 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, Select},
 };
 use chrono::TimeDelta;
 use domain::{OrderId, ProductId, Timestamp, UserId};
-use serde::{Deserialize, Serialize};
+use dynamodb_table::{DynamoDbError, all_items, applied, number, text};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use crate::{
-    ConnectionsError, ConnectionsTable,
-    table::{Attributes, KEY, number, text},
-};
+use crate::ConnectionsTable;
 
 /// The index of connections by user.
 pub const USER_INDEX: &str = "user_id-index";
@@ -89,53 +87,31 @@ impl Connection {
 
 impl ConnectionsTable {
     /// Registers a connection.
-    pub async fn register(&self, connection: &Connection) -> Result<(), ConnectionsError> {
-        self.client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(serde_dynamo::to_item(connection)?))
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        Ok(())
+    pub async fn register(&self, connection: &Connection) -> Result<(), DynamoDbError> {
+        self.table.put(connection).await
     }
 
     /// Removes a connection. Idempotent.
-    pub async fn remove(&self, connection_id: &str) -> Result<(), ConnectionsError> {
-        self.client
-            .delete_item()
-            .table_name(&self.name)
-            .key(KEY, text(connection_id))
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        Ok(())
+    pub async fn remove(&self, connection_id: &str) -> Result<(), DynamoDbError> {
+        self.table.delete([connection_id.to_owned()]).await
     }
 
     /// The connections of a user, also those that have expired (eventually consistent read).
-    pub async fn of_user(&self, user_id: UserId) -> Result<Vec<Connection>, ConnectionsError> {
-        let items: Vec<Attributes> = self
-            .client
-            .query()
-            .table_name(&self.name)
+    pub async fn of_user(&self, user_id: UserId) -> Result<Vec<Connection>, DynamoDbError> {
+        let query = self
+            .table
+            .start_query()
             .index_name(USER_INDEX)
             .key_condition_expression("user_id = :user")
-            .expression_attribute_values(":user", text(user_id))
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        Ok(serde_dynamo::from_items(items)?)
+            .expression_attribute_values(":user", text(user_id));
+        all_items(query).await
     }
 
     /// Whether the address has at least `max` connections (eventually consistent read).
-    pub async fn address_is_full(&self, address: &str, max: u32) -> Result<bool, ConnectionsError> {
+    pub async fn address_is_full(&self, address: &str, max: u32) -> Result<bool, DynamoDbError> {
         let mut pages = self
-            .client
-            .query()
-            .table_name(&self.name)
+            .table
+            .start_query()
             .index_name(ADDRESS_INDEX)
             .select(Select::Count)
             .key_condition_expression("address = :address")
@@ -147,7 +123,7 @@ impl ConnectionsTable {
             .send();
         let mut count = 0;
         while let Some(page) = pages.next().await {
-            count += page.map_err(ConnectionsError::from_sdk)?.count;
+            count += page?.count;
             if u32::try_from(count).is_ok_and(|count| count >= max) {
                 return Ok(true);
             }
@@ -161,14 +137,12 @@ impl ConnectionsTable {
         connection_id: &str,
         limit: MessageLimit,
         idle_timeout: TimeDelta,
-    ) -> Result<HeartbeatOutcome, ConnectionsError> {
+    ) -> Result<HeartbeatOutcome, DynamoDbError> {
         let now = self.clock.now();
         let window = now.timestamp_millis().div_euclid(limit.window.num_milliseconds());
         let update = |expression: &str, condition: &str| {
-            self.client
-                .update_item()
-                .table_name(&self.name)
-                .key(KEY, text(connection_id))
+            self.table
+                .start_update([connection_id.to_owned()])
                 .update_expression(expression)
                 .condition_expression(condition)
                 .expression_attribute_names("#ttl", "ttl")
@@ -185,7 +159,7 @@ impl ConnectionsTable {
         )
         .send()
         .await;
-        if is_applied(begun)? {
+        if applied(begun)? {
             return Ok(HeartbeatOutcome::Alive);
         }
         // The clock of another process may be ahead, so that its window is the next one.
@@ -196,31 +170,19 @@ impl ConnectionsTable {
         .expression_attribute_values(":max", number(limit.messages.into()))
         .send()
         .await;
-        if is_applied(counted)? {
+        if applied(counted)? {
             return Ok(HeartbeatOutcome::Alive);
         }
-        Ok(match self.item(connection_id).await? {
+        let item: Option<IgnoredAny> = self.table.get([connection_id.to_owned()]).await?;
+        Ok(match item {
             Some(_) => HeartbeatOutcome::TooManyMessages,
             None => HeartbeatOutcome::Unknown,
         })
     }
 
-    async fn item(&self, connection_id: &str) -> Result<Option<Attributes>, ConnectionsError> {
-        let response = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .key(KEY, text(connection_id))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        Ok(response.item)
-    }
-
     /// Mutes orders on a connection. Returns `false` if the connection would mute more than
     /// [`MAX_MUTED_ORDERS`] orders.
-    pub async fn mute(&self, connection_id: &str, orders: &[OrderId]) -> Result<bool, ConnectionsError> {
+    pub async fn mute(&self, connection_id: &str, orders: &[OrderId]) -> Result<bool, DynamoDbError> {
         let free = i64::try_from(MAX_MUTED_ORDERS.saturating_sub(orders.len())).unwrap_or(0);
         let muted = self
             .update_set(connection_id, "ADD muted", orders)
@@ -230,20 +192,19 @@ impl ConnectionsTable {
             .expression_attribute_values(":free", number(free))
             .send()
             .await;
-        is_applied(muted)
+        applied(muted)
     }
 
     /// The products that a connection watches (strongly consistent read). Empty if the connection is not
     /// registered.
-    pub async fn products(&self, connection_id: &str) -> Result<BTreeSet<ProductId>, ConnectionsError> {
+    pub async fn products(&self, connection_id: &str) -> Result<BTreeSet<ProductId>, DynamoDbError> {
         #[derive(Default, Deserialize)]
         struct Products {
             #[serde(default)]
             products: BTreeSet<ProductId>,
         }
-        let item = self.item(connection_id).await?;
-        let Products { products } = item.map(serde_dynamo::from_item).transpose()?.unwrap_or_default();
-        Ok(products)
+        let item: Option<Products> = self.table.get([connection_id.to_owned()]).await?;
+        Ok(item.unwrap_or_default().products)
     }
 
     /// Adds products to those that a connection watches. Returns `false` if the connection is not registered
@@ -252,7 +213,7 @@ impl ConnectionsTable {
         &self,
         connection_id: &str,
         products: &BTreeSet<ProductId>,
-    ) -> Result<bool, ConnectionsError> {
+    ) -> Result<bool, DynamoDbError> {
         let free = i64::try_from(MAX_WATCHED_PRODUCTS.saturating_sub(products.len())).unwrap_or(0);
         let added = self
             .update_set(connection_id, "ADD products", products)
@@ -262,7 +223,7 @@ impl ConnectionsTable {
             .expression_attribute_values(":free", number(free))
             .send()
             .await;
-        is_applied(added)
+        applied(added)
     }
 
     /// Removes products from those that a connection watches.
@@ -270,23 +231,23 @@ impl ConnectionsTable {
         &self,
         connection_id: &str,
         products: &[ProductId],
-    ) -> Result<(), ConnectionsError> {
+    ) -> Result<(), DynamoDbError> {
         let removed = self
             .update_set(connection_id, "DELETE products", products)
             .condition_expression("attribute_exists(products)")
             .send()
             .await;
-        is_applied(removed).map(drop)
+        applied(removed).map(drop)
     }
 
     /// Ends the muting of orders on a connection.
-    pub async fn unmute(&self, connection_id: &str, orders: &[OrderId]) -> Result<(), ConnectionsError> {
+    pub async fn unmute(&self, connection_id: &str, orders: &[OrderId]) -> Result<(), DynamoDbError> {
         let unmuted = self
             .update_set(connection_id, "DELETE muted", orders)
             .condition_expression("attribute_exists(muted)")
             .send()
             .await;
-        is_applied(unmuted).map(drop)
+        applied(unmuted).map(drop)
     }
 
     /// An update of a set, such as `ADD muted`.
@@ -295,30 +256,11 @@ impl ConnectionsTable {
         connection_id: &str,
         action: &str,
         ids: impl IntoIterator<Item: ToString>,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    ) -> UpdateItemFluentBuilder {
         let ids = ids.into_iter().map(|id| id.to_string()).collect();
-        self.client
-            .update_item()
-            .table_name(&self.name)
-            .key(KEY, text(connection_id))
+        self.table
+            .start_update([connection_id.to_owned()])
             .update_expression(format!("{action} :ids"))
             .expression_attribute_values(":ids", AttributeValue::Ss(ids))
-    }
-}
-
-/// Whether the condition of an update held, and the update was applied.
-fn is_applied<T>(
-    sent: Result<T, aws_sdk_dynamodb::error::SdkError<UpdateItemError>>,
-) -> Result<bool, ConnectionsError> {
-    match sent {
-        Ok(_) => Ok(true),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(ConnectionsError::from_sdk(error)),
     }
 }

@@ -24,5 +24,5 @@ pub use connection::{
     USER_INDEX,
 };
 pub use revocation::Revocation;
-pub use table::{ConnectionsError, ConnectionsTable};
+pub use table::ConnectionsTable;
 pub use ticket::{IssuedTicket, TICKET_LIFETIME, TicketHolder};

@@ -1,14 +1,11 @@
 //! Revocations: which of a user's connections are no longer valid.
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
+use dynamodb_table::{DynamoDbError, applied, number};
 use serde::Deserialize;
 
-use crate::{
-    ConnectionsError, ConnectionsTable,
-    table::{KEY, number, text},
-};
+use crate::ConnectionsTable;
 
 /// How long a revocation is stored. API Gateway closes a connection after two hours, and an access token is
 /// valid for 15 minutes.
@@ -38,16 +35,10 @@ impl Revocation {
 impl ConnectionsTable {
     /// Records that the user's tokens are valid from this time on. A later time that was recorded before
     /// stays.
-    pub async fn revoke(
-        &self,
-        user_id: UserId,
-        tokens_valid_from: Timestamp,
-    ) -> Result<(), ConnectionsError> {
+    pub async fn revoke(&self, user_id: UserId, tokens_valid_from: Timestamp) -> Result<(), DynamoDbError> {
         let updated = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key(KEY, text(item_key(user_id)))
+            .table
+            .start_update([item_key(user_id)])
             .update_expression("SET tokens_valid_from = :from, #ttl = :ttl")
             .condition_expression("attribute_not_exists(tokens_valid_from) OR tokens_valid_from < :from")
             .expression_attribute_names("#ttl", "ttl")
@@ -55,31 +46,12 @@ impl ConnectionsTable {
             .expression_attribute_values(":ttl", number((self.clock.now() + RETENTION).timestamp()))
             .send()
             .await;
-        match updated {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(ConnectionsError::from_sdk(error)),
-        }
+        applied(updated).map(drop)
     }
 
     /// The user's revocation (strongly consistent read).
-    pub async fn revocation(&self, user_id: UserId) -> Result<Revocation, ConnectionsError> {
-        let response = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .key(KEY, text(item_key(user_id)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        let item: Option<RevocationItem> = response.item.map(serde_dynamo::from_item).transpose()?;
+    pub async fn revocation(&self, user_id: UserId) -> Result<Revocation, DynamoDbError> {
+        let item: Option<RevocationItem> = self.table.get([item_key(user_id)]).await?;
         Ok(Revocation(item.map(|item| item.tokens_valid_from)))
     }
 }

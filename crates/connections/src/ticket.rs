@@ -2,17 +2,14 @@
 //! with it. The table contains only the digest of a ticket.
 
 use aws_lc_rs::{digest, rand};
-use aws_sdk_dynamodb::types::ReturnValue;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ConnectionsError, ConnectionsTable,
-    table::{KEY, text},
-};
+use crate::ConnectionsTable;
 
 /// How long a ticket is valid.
 pub const TICKET_LIFETIME: TimeDelta = TimeDelta::seconds(30);
@@ -50,7 +47,7 @@ struct TicketItem {
 
 impl ConnectionsTable {
     /// Issues a ticket that opens one connection within [`TICKET_LIFETIME`].
-    pub async fn issue_ticket(&self, holder: TicketHolder) -> Result<IssuedTicket, ConnectionsError> {
+    pub async fn issue_ticket(&self, holder: TicketHolder) -> Result<IssuedTicket, DynamoDbError> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).expect("the operating system provides random bytes");
         let ticket = BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -63,13 +60,7 @@ impl ConnectionsTable {
             // Rounded up, because the ticket is valid until `expires_at`.
             ttl: expires_at.timestamp() + 1,
         };
-        self.client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(serde_dynamo::to_item(item)?))
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
+        self.table.put(&item).await?;
         Ok(IssuedTicket {
             ticket: ticket.into(),
             expires_at,
@@ -78,27 +69,19 @@ impl ConnectionsTable {
 
     /// Uses a ticket. Returns `None` if it was never issued, has expired, or was used before: of several
     /// concurrent calls, only one gets its holder.
-    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<TicketHolder>, ConnectionsError> {
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<TicketHolder>, DynamoDbError> {
         if ticket.len() != TICKET_LENGTH {
             return Ok(None);
         }
-        let deleted = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .key(KEY, text(item_key(ticket)))
-            .return_values(ReturnValue::AllOld)
-            .send()
-            .await
-            .map_err(ConnectionsError::from_sdk)?;
-        let Some(item) = deleted.attributes else {
-            return Ok(None);
-        };
-        let item: TicketItem = serde_dynamo::from_item(item)?;
-        Ok((self.clock.now() < item.expires_at).then_some(TicketHolder {
-            user_id: item.holder,
-            token_issued_at: item.token_issued_at,
-        }))
+        let now = self.clock.now();
+        let item: Option<TicketItem> = self.table.take_unexpired([item_key(ticket)], now).await?;
+        // The `ttl` is rounded up to seconds.
+        Ok(item
+            .filter(|item| now < item.expires_at)
+            .map(|item| TicketHolder {
+                user_id: item.holder,
+                token_issued_at: item.token_issued_at,
+            }))
     }
 }
 

@@ -4,11 +4,10 @@
 //! The table contains digests instead of addresses. `mail-feedback` adds entries, `notification-sender` reads
 //! them before each mail, and core-api shows them to support, who can remove one.
 
-use aws_sdk_dynamodb::{
-    Client, error::DisplayErrorContext, operation::put_item::PutItemError, types::AttributeValue,
-};
+use aws_sdk_dynamodb::Client;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{Clock, Timestamp};
+use dynamodb_table::{DynamoDbError, Table};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,83 +30,40 @@ pub struct Suppression {
     pub suppressed_at: Timestamp,
 }
 
-/// DynamoDB failed or contains invalid data.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// DynamoDB returned an error or did not respond.
-    #[error("the request to the table of suppressed addresses failed: {0}")]
-    Unavailable(String),
-    /// An item cannot be converted.
-    #[error("invalid item in the table of suppressed addresses")]
-    Unreadable(#[from] serde_dynamo::Error),
-}
-
 /// The table of suppressed addresses. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct MailSuppressions {
-    client: Client,
-    table: String,
+    table: Table<1>,
     clock: Clock,
 }
 
 impl MailSuppressions {
     #[must_use]
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
-        Self { client, table, clock }
+        Self {
+            table: Table::new(client, table, ["address_digest"]),
+            clock,
+        }
     }
 
     /// Suppresses an address. An entry that exists stays as it is.
-    pub async fn add(&self, address: &str, reason: SuppressionReason) -> Result<(), StoreError> {
+    pub async fn add(&self, address: &str, reason: SuppressionReason) -> Result<(), DynamoDbError> {
         let entry = Suppression {
             address_digest: address_digest(address),
             reason,
             suppressed_at: self.clock.now(),
         };
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(entry)?))
-            .condition_expression("attribute_not_exists(address_digest)")
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(unavailable(error)),
-        }
+        self.table.put_if_absent(&entry).await.map(drop)
     }
 
     /// The entry of an address. `None` if mails to it may be sent.
-    pub async fn find(&self, address: &str) -> Result<Option<Suppression>, StoreError> {
-        let response = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("address_digest", key(address))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable)?;
-        Ok(response.item.map(serde_dynamo::from_item).transpose()?)
+    pub async fn find(&self, address: &str) -> Result<Option<Suppression>, DynamoDbError> {
+        self.table.get([address_digest(address)]).await
     }
 
     /// Removes the entry of an address, so that mails to it are sent again.
-    pub async fn remove(&self, address: &str) -> Result<(), StoreError> {
-        let deleted = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .key("address_digest", key(address))
-            .send()
-            .await;
-        deleted.map(drop).map_err(unavailable)
+    pub async fn remove(&self, address: &str) -> Result<(), DynamoDbError> {
+        self.table.delete([address_digest(address)]).await
     }
 }
 
@@ -116,15 +72,6 @@ impl MailSuppressions {
 #[must_use]
 pub fn address_digest(address: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(address.trim().to_lowercase()))
-}
-
-fn key(address: &str) -> AttributeValue {
-    AttributeValue::S(address_digest(address))
-}
-
-/// SDK errors carry their details only in the source chain.
-fn unavailable(error: impl std::error::Error) -> StoreError {
-    StoreError::Unavailable(DisplayErrorContext(error).to_string())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Erasure of personal data from a customer's orders. Accounting data stays.
 
 use domain::{OrderId, OrderStatus, UserId};
+use dynamodb_table::DynamoDbError;
 
 use crate::{
-    Order, Orders, StoreError,
+    Order, Orders,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -17,7 +18,7 @@ pub enum AnonymiseError {
     #[error("order {0} is still in progress")]
     OrderInProgress(OrderId),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 impl Order {
@@ -30,7 +31,7 @@ impl Order {
 
 impl Orders {
     /// Returns all orders of a customer, newest first.
-    pub async fn list_all(&self, user_id: UserId) -> Result<Vec<Order>, StoreError> {
+    pub async fn list_all(&self, user_id: UserId) -> Result<Vec<Order>, DynamoDbError> {
         let (mut orders, mut from) = (Vec::new(), None);
         loop {
             let page = self.list(user_id, PAGE_SIZE, from).await?;
@@ -55,7 +56,7 @@ impl Orders {
                 .set("contact_email", "")
                 .set("payment_method", "")
                 .remove("sms_contact");
-            match self.try_write((user_id, order.order_id), update, None).await? {
+            match self.write(update).await? {
                 // An order that DynamoDB has removed after its retention has no personal data left.
                 WriteOutcome::Applied | WriteOutcome::NotFound => {}
                 WriteOutcome::Rejected(order) => return Err(AnonymiseError::OrderInProgress(order.order_id)),

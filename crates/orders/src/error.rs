@@ -1,32 +1,7 @@
 //! Errors of the order store.
 
-use aws_sdk_dynamodb::{
-    error::{DisplayErrorContext, SdkError},
-    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
-    types::CancellationReason,
-};
 use domain::OrderStatus;
-
-/// DynamoDB failed or contains invalid data.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// DynamoDB returned an error or did not respond.
-    #[error("order store request failed: {0}")]
-    Unavailable(String),
-    /// An item cannot be deserialised.
-    #[error("invalid item in the order store")]
-    Unreadable(#[from] serde_dynamo::Error),
-    /// The outbox write could not be built.
-    #[error(transparent)]
-    Outbox(#[from] event_publishing::OutboxError),
-}
-
-impl StoreError {
-    /// SDK errors carry their details only in the source chain.
-    pub(crate) fn from_sdk(error: impl std::error::Error) -> Self {
-        Self::Unavailable(DisplayErrorContext(error).to_string())
-    }
-}
+use dynamodb_table::DynamoDbError;
 
 /// The order was not placed.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +16,7 @@ pub enum PlaceError {
     #[error("the customer has {0} open orders")]
     TooManyOpenOrders(u32),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// The order was not cancelled.
@@ -53,7 +28,7 @@ pub enum CancelError {
     #[error("an order with status {0} cannot be cancelled")]
     TooLate(OrderStatus),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// The order cannot be paid.
@@ -71,7 +46,7 @@ pub enum ClaimError {
     #[error("the time to complete the payment's action has passed")]
     ActionExpired,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// The order was not closed to payment.
@@ -83,7 +58,7 @@ pub enum CloseError {
     #[error("the order is completed")]
     Completed,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// The order was not completed.
@@ -95,7 +70,7 @@ pub enum CompleteError {
     #[error("an order with status {0} cannot be completed")]
     Closed(OrderStatus),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// The order was not marked as failed.
@@ -109,53 +84,5 @@ pub enum FailError {
     #[error("the order's payment was captured and not refunded")]
     Charged,
     #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why DynamoDB rejected a write.
-pub(crate) enum WriteRejection {
-    /// Positions of the writes in the transaction whose conditions failed.
-    ConditionsFailed(Vec<usize>),
-    /// Another transaction was writing the same items.
-    Conflict,
-    /// Any other error.
-    Failed(StoreError),
-}
-
-impl From<SdkError<TransactWriteItemsError>> for WriteRejection {
-    fn from(error: SdkError<TransactWriteItemsError>) -> Self {
-        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-            error.as_service_error()
-        {
-            let reasons = cancelled.cancellation_reasons();
-            let failed = positions(reasons, "ConditionalCheckFailed");
-            if !failed.is_empty() {
-                return Self::ConditionsFailed(failed);
-            }
-            if !positions(reasons, "TransactionConflict").is_empty() {
-                return Self::Conflict;
-            }
-        }
-        Self::Failed(StoreError::from_sdk(error))
-    }
-}
-
-impl From<SdkError<UpdateItemError>> for WriteRejection {
-    fn from(error: SdkError<UpdateItemError>) -> Self {
-        match error.as_service_error() {
-            // UpdateItem consists of a single write.
-            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Self::ConditionsFailed(vec![0]),
-            Some(UpdateItemError::TransactionConflictException(_)) => Self::Conflict,
-            _ => Self::Failed(StoreError::from_sdk(error)),
-        }
-    }
-}
-
-fn positions(reasons: &[CancellationReason], code: &str) -> Vec<usize> {
-    reasons
-        .iter()
-        .enumerate()
-        .filter(|(_, reason)| reason.code() == Some(code))
-        .map(|(at, _)| at)
-        .collect()
+    Store(#[from] DynamoDbError),
 }

@@ -22,15 +22,19 @@ mod open_order_limit;
 mod open_orders;
 mod payment_actions;
 mod payment_issues;
+mod placement;
 mod queries;
 mod saga_commands;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use erasure::AnonymiseError;
-pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError, StoreError};
+pub use error::{CancelError, ClaimError, CloseError, CompleteError, FailError, PlaceError};
 pub use model::{
     Claim, HistoryEntry, NewOrder, Order, OrderChange, OrderItem, Page, Payment, PaymentStep, SmsContact,
 };
 pub use open_orders::{MAX_RESTARTS, OPEN_ORDERS_INDEX, OpenOrders};
 pub use payment_issues::PaymentIssue;
-pub use store::{Orders, Tables};
+pub use placement::OrderPlacement;
+pub use store::{Orders, OrdersWithOutbox};

@@ -5,13 +5,14 @@
 //! requests cannot exceed the limit together. Orders that have ended leave the list only when it is full: no
 //! step of the saga writes it.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put};
+use aws_sdk_dynamodb::types::Put;
 use chrono::TimeDelta;
 use domain::{OrderId, UserId};
+use dynamodb_table::{DynamoDbError, number};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::{Order, Orders, StoreError};
+use crate::{Order, OrderPlacement};
 
 /// An order that is open for longer, waiting for an operator, no longer counts.
 const RETENTION: TimeDelta = TimeDelta::days(30);
@@ -22,27 +23,17 @@ struct OpenOrdersRecord {
     id: String,
     order_ids: Vec<OrderId>,
     /// Increases with every write.
-    version: u64,
+    version: i64,
     /// Unix seconds.
     ttl: i64,
 }
 
-impl Orders {
+impl OrderPlacement {
     /// Returns the write that adds an order to the open orders of its account, or `None` if the account has
     /// `max` open orders.
-    pub(crate) async fn add_open_order(&self, order: &Order, max: u32) -> Result<Option<Put>, StoreError> {
+    pub(crate) async fn add_open_order(&self, order: &Order, max: u32) -> Result<Option<Put>, DynamoDbError> {
         let id = format!("open-orders#{}", order.user_id);
-        let stored = self
-            .client
-            .get_item()
-            .table_name(&self.tables.idempotency)
-            .key("id", AttributeValue::S(id.clone()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?
-            .item;
-        let stored: Option<OpenOrdersRecord> = stored.map(serde_dynamo::from_item).transpose()?;
+        let stored: Option<OpenOrdersRecord> = self.idempotency.get([id.clone()]).await?;
         let (mut order_ids, version) = match stored {
             Some(record) => (record.order_ids, Some(record.version)),
             None => (Vec::new(), None),
@@ -60,25 +51,25 @@ impl Orders {
             version: version.map_or(1, |version| version + 1),
             ttl: (order.created_at + RETENTION).timestamp(),
         };
-        let put = Put::builder()
-            .table_name(&self.tables.idempotency)
-            .set_item(Some(serde_dynamo::to_item(record)?));
+        let put = self.idempotency.put_write(&record)?;
         let put = match version {
             None => put.condition_expression("attribute_not_exists(id)"),
             Some(version) => put
                 .condition_expression("#version = :version")
                 .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+                .expression_attribute_values(":version", number(version)),
         };
-        put.build().map(Some).map_err(StoreError::from_sdk)
+        Ok(Some(put.build().expect("the write has a table and an item")))
     }
 
     async fn retain_open(
         &self,
         user_id: UserId,
         order_ids: Vec<OrderId>,
-    ) -> Result<Vec<OrderId>, StoreError> {
-        let orders = order_ids.into_iter().map(|order_id| self.find(user_id, order_id));
+    ) -> Result<Vec<OrderId>, DynamoDbError> {
+        let orders = order_ids
+            .into_iter()
+            .map(|order_id| self.orders.find(user_id, order_id));
         let open = try_join_all(orders)
             .await?
             .into_iter()

@@ -4,15 +4,13 @@
 //! because one partition's limit of 1,000 writes per second would throttle the table itself during a flash
 //! sale. Parked orders, which wait for an operator, have a shard of their own until they have ended.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{OrderId, OrderStatus, Timestamp, UserId};
+use dynamodb_table::{Attributes, DynamoDbError, text};
 use futures::future::try_join_all;
 use serde::Deserialize;
 
 use crate::{
-    Order, Orders, StoreError,
+    Order, Orders,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -75,7 +73,7 @@ impl Orders {
     /// Returns a summary of the open orders, with up to `limit` of those that were placed before `before` and
     /// do not wait for their customer. The index is eventually consistent, so a returned order may just have
     /// ended.
-    pub async fn open_orders(&self, before: Timestamp, limit: usize) -> Result<OpenOrders, StoreError> {
+    pub async fn open_orders(&self, before: Timestamp, limit: usize) -> Result<OpenOrders, DynamoDbError> {
         let mut open = OpenOrders::default();
         let shards: Vec<String> = (0..SHARDS).map(|shard| shard.to_string()).collect();
         let shards = shards
@@ -92,7 +90,7 @@ impl Orders {
     }
 
     /// Returns a summary of the parked orders, with up to `limit` of them.
-    pub async fn parked_orders(&self, limit: usize) -> Result<OpenOrders, StoreError> {
+    pub async fn parked_orders(&self, limit: usize) -> Result<OpenOrders, DynamoDbError> {
         self.open_orders_in_shard(PARKED, Timestamp::MAX_UTC, limit).await
     }
 
@@ -101,26 +99,24 @@ impl Orders {
         shard: &str,
         before: Timestamp,
         limit: usize,
-    ) -> Result<OpenOrders, StoreError> {
+    ) -> Result<OpenOrders, DynamoDbError> {
         let now = self.clock.now();
         let is_overdue = |key: &OrderKey| {
             key.order_id.created_at() < before && key.waits_until.is_none_or(|until| until <= now)
         };
         let mut open = OpenOrders::default();
-        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        let mut start: Option<Attributes> = None;
         for _ in 0..MAX_PAGES_PER_SHARD {
             let page = self
-                .client
-                .query()
-                .table_name(&self.tables.orders)
+                .table
+                .start_query()
                 .index_name(OPEN_ORDERS_INDEX)
                 .key_condition_expression("#open = :shard")
                 .expression_attribute_names("#open", "open")
-                .expression_attribute_values(":shard", AttributeValue::S(shard.to_owned()))
+                .expression_attribute_values(":shard", text(shard))
                 .set_exclusive_start_key(start)
                 .send()
-                .await
-                .map_err(StoreError::from_sdk)?;
+                .await?;
             let keys: Vec<OrderKey> = serde_dynamo::from_items(page.items.unwrap_or_default())?;
             open.count += keys.len() as u64;
             open.oldest = open.oldest.or(keys.first().map(|key| key.order_id));
@@ -139,42 +135,39 @@ impl Orders {
     /// Increments the order's restart counter. Returns false if the order has ended or another caller has
     /// incremented it. The caller that got true must start the saga; if it crashes before, the execution with
     /// that number is missing, which the next reconciliation detects.
-    pub async fn increment_restarts(&self, order: &Order) -> Result<bool, StoreError> {
+    pub async fn increment_restarts(&self, order: &Order) -> Result<bool, DynamoDbError> {
         let at = self.clock.now();
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("restarts", order.restarts)
             .set("restarts", order.restarts + 1)
             .set("restarted_at", at);
-        self.was_applied(order, update).await
+        self.was_applied(update).await
     }
 
     /// Parks an open order: from then on an operator must resolve it. Returns false if the order has ended or
     /// its saga was restarted meanwhile.
-    pub async fn park(&self, order: &Order) -> Result<bool, StoreError> {
+    pub async fn park(&self, order: &Order) -> Result<bool, DynamoDbError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("restarts", order.restarts)
             .set("open", PARKED)
             .set("parked_at", self.clock.now());
-        self.was_applied(order, update).await
+        self.was_applied(update).await
     }
 
     /// Makes a parked order that was redriven an open one again, with [`MAX_RESTARTS`] more restarts of its
     /// saga. Returns false if the order has ended or is not parked.
-    pub async fn unpark(&self, order: &Order) -> Result<bool, StoreError> {
+    pub async fn unpark(&self, order: &Order) -> Result<bool, DynamoDbError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_status(&OrderStatus::OPEN)
             .require_eq("open", PARKED)
             .set("open", shard(order.order_id))
             .set("restart_limit", order.restarts + MAX_RESTARTS);
-        self.was_applied(order, update).await
+        self.was_applied(update).await
     }
 
-    async fn was_applied(&self, order: &Order, update: OrderUpdate) -> Result<bool, StoreError> {
-        let outcome = self
-            .try_write((order.user_id, order.order_id), update, None)
-            .await?;
-        Ok(matches!(outcome, WriteOutcome::Applied))
+    async fn was_applied(&self, update: OrderUpdate) -> Result<bool, DynamoDbError> {
+        Ok(matches!(self.write(update).await?, WriteOutcome::Applied))
     }
 }

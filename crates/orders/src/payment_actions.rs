@@ -1,16 +1,17 @@
 //! Payments that wait for the customer: recording the required action, and continuing the saga after it.
 //!
-//! While the action is awaited, no execution of the saga runs. [`Orders::complete_payment_action`] or
-//! [`Orders::cancel`] ends the wait once, and its event starts the next execution. After a completion, that
-//! execution looks at the payment, and either goes on or requests the action again. After a cancellation, it
-//! finds the order closed to payment and compensates.
+//! While the action is awaited, no execution of the saga runs. [`OrdersWithOutbox::complete_payment_action`]
+//! or [`OrdersWithOutbox::cancel`] ends the wait once, and its event starts the next execution. After a
+//! completion, that execution looks at the payment, and either goes on or requests the action again. After a
+//! cancellation, it finds the order closed to payment and compensates.
 
 use chrono::TimeDelta;
 use domain::{OrderId, OrderStatus, PaymentAction, PaymentId, Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use events::{Envelope, OutboxEvent, order::PaymentActionCompleted};
 
 use crate::{
-    CancelError, ClaimError, Order, Orders, Payment, PaymentStep, StoreError,
+    CancelError, ClaimError, Order, Orders, OrdersWithOutbox, Payment, PaymentStep,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -60,7 +61,7 @@ impl Orders {
         if order.payment_action.as_ref() != Some(action) {
             update = update.record_payment_step(PaymentStep::ActionRequired, at);
         }
-        match self.try_write((user_id, order_id), update, None).await? {
+        match self.write(update).await? {
             WriteOutcome::Applied => Ok(()),
             WriteOutcome::NotFound => Err(ClaimError::NotFound),
             // Another execution of the saga has recorded the payment: the caller finds it charged.
@@ -68,14 +69,15 @@ impl Orders {
             WriteOutcome::Rejected(_) => Err(ClaimError::Closed),
         }
     }
+}
 
+impl OrdersWithOutbox {
     /// Ends the wait for the customer, and counts the execution that the returned event starts. It does not
     /// count towards the order's restart limit. Returns `None` if the order does not wait, or no longer as
     /// `order` was read.
-    pub async fn complete_payment_action(&self, order: &Order) -> Result<Option<OutboxEvent>, StoreError> {
+    pub async fn complete_payment_action(&self, order: &Order) -> Result<Option<OutboxEvent>, DynamoDbError> {
         let (update, event) = self.continue_saga(order, PaymentStep::ActionCompleted);
-        let key = (order.user_id, order.order_id);
-        match self.try_write(key, update, Some(&event)).await? {
+        match self.write(update, &event).await? {
             WriteOutcome::Applied => Ok(Some(event)),
             WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(None),
         }
@@ -87,16 +89,16 @@ impl Orders {
         &self,
         mut order: Order,
     ) -> Result<(Order, Option<OutboxEvent>), CancelError> {
-        let key = (order.user_id, order.order_id);
         // Each repetition follows a change that another caller has made.
         while order.awaits_payment_action() {
             let (update, event) = self.continue_saga(&order, PaymentStep::CancellationRequested);
             let update = update
                 .set("payment_closed", true)
                 .set("cancellation_requested", true);
-            match self.try_write(key, update, Some(&event)).await? {
+            match self.write(update, &event).await? {
                 WriteOutcome::Applied => {
-                    let order = self.find(key.0, key.1).await?.ok_or(CancelError::NotFound)?;
+                    let order = self.orders.find(order.user_id, order.order_id).await?;
+                    let order = order.ok_or(CancelError::NotFound)?;
                     return Ok((order, Some(event)));
                 }
                 WriteOutcome::Rejected(changed) => order = *changed,
@@ -112,7 +114,7 @@ impl Orders {
     /// The update that ends the wait for the customer with `step` and counts the next execution, and the
     /// event that starts it.
     fn continue_saga(&self, order: &Order, step: PaymentStep) -> (OrderUpdate, OutboxEvent) {
-        let at = self.clock.now();
+        let at = self.orders.clock.now();
         let restarts = order.restarts + 1;
         let data = PaymentActionCompleted {
             order_id: order.order_id,

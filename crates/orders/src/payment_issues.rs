@@ -1,9 +1,10 @@
 //! Flags on orders whose payment an operator has to examine.
 
+use dynamodb_table::DynamoDbError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Order, Orders, StoreError,
+    Order, Orders,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -22,22 +23,25 @@ pub enum PaymentIssue {
 
 impl Orders {
     /// Flags an order. Replaces an earlier flag.
-    pub async fn flag_payment_issue(&self, order: &Order, issue: PaymentIssue) -> Result<(), StoreError> {
+    pub async fn flag_payment_issue(&self, order: &Order, issue: PaymentIssue) -> Result<(), DynamoDbError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id).set("payment_issue", issue);
-        self.write_payment_issue(order, update).await
+        self.write_payment_issue(update).await
     }
 
     /// Removes this flag from an order. Another flag stays.
-    pub async fn resolve_payment_issue(&self, order: &Order, issue: PaymentIssue) -> Result<(), StoreError> {
+    pub async fn resolve_payment_issue(
+        &self,
+        order: &Order,
+        issue: PaymentIssue,
+    ) -> Result<(), DynamoDbError> {
         let update = OrderUpdate::for_order(order.user_id, order.order_id)
             .require_eq("payment_issue", issue)
             .remove("payment_issue");
-        self.write_payment_issue(order, update).await
+        self.write_payment_issue(update).await
     }
 
-    async fn write_payment_issue(&self, order: &Order, update: OrderUpdate) -> Result<(), StoreError> {
-        let key = (order.user_id, order.order_id);
-        match self.try_write(key, update, None).await? {
+    async fn write_payment_issue(&self, update: OrderUpdate) -> Result<(), DynamoDbError> {
+        match self.write(update).await? {
             // An order that has expired meanwhile needs no flag.
             WriteOutcome::Applied | WriteOutcome::Rejected(_) | WriteOutcome::NotFound => Ok(()),
         }

@@ -2,6 +2,7 @@
 //! much later; the repetition returns the same result or an error.
 
 use domain::{EventId, FailureReason, Money, OrderId, OrderStatus, PaymentId, UserId};
+use dynamodb_table::DynamoDbError;
 use events::{
     Envelope, EventContext, OutboxEvent,
     order::{OrderCancelled, OrderCompleted, OrderFailed},
@@ -9,7 +10,8 @@ use events::{
 };
 
 use crate::{
-    Claim, ClaimError, CloseError, CompleteError, FailError, Order, Orders, Payment, PaymentStep, StoreError,
+    Claim, ClaimError, CloseError, CompleteError, FailError, Order, Orders, OrdersWithOutbox, Payment,
+    PaymentStep,
     store::{OrderUpdate, WriteOutcome},
 };
 
@@ -28,7 +30,7 @@ impl Orders {
             .require_eq("payment_closed", false)
             .set("payment_id", payment_id)
             .set("payment", Payment::Claimed);
-        match self.try_write((user_id, order_id), update, None).await? {
+        match self.write(update).await? {
             WriteOutcome::Applied => Ok(Claim {
                 payment_id: payment_id.clone(),
                 is_repeated: false,
@@ -53,44 +55,6 @@ impl Orders {
         }
     }
 
-    /// Records that the claimed payment was captured. Returns the event added to the outbox, or `None` if the
-    /// capture was already recorded. Fails once the order has failed or is cancelled, because compensation
-    /// has by then cancelled or refunded the payment and would not examine it again.
-    pub async fn record_payment(
-        &self,
-        user_id: UserId,
-        order_id: OrderId,
-        payment_id: &PaymentId,
-        amount: Money,
-        context: &EventContext,
-    ) -> Result<Option<OutboxEvent>, ClaimError> {
-        let at = self.clock.now();
-        let data = PaymentProcessed {
-            order_id,
-            user_id,
-            payment_id: payment_id.clone(),
-            amount: amount.amount(),
-            currency: amount.currency(),
-        };
-        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
-        let update = OrderUpdate::for_order(user_id, order_id)
-            .require_eq("payment_id", payment_id)
-            .require_eq("payment", Payment::Claimed)
-            .require_status(&[OrderStatus::Processing])
-            .set("payment", Payment::Captured)
-            .set("updated_at", at)
-            .record_payment_step(PaymentStep::Captured, at)
-            .end_wait();
-        match self.try_write((user_id, order_id), update, Some(&event)).await? {
-            WriteOutcome::Applied => Ok(Some(event)),
-            WriteOutcome::NotFound => Err(ClaimError::NotFound),
-            WriteOutcome::Rejected(order) => match order.status {
-                OrderStatus::Failed | OrderStatus::Cancelled => Err(ClaimError::Closed),
-                OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Completed => Ok(None),
-            },
-        }
-    }
-
     /// Permanently closes an order to payment and completion, unless it is completed. Returns the payment
     /// that had claimed the order, if any: no other payment can have been captured.
     pub async fn close_to_payment(
@@ -108,13 +72,53 @@ impl Orders {
             .require_status(&not_completed)
             .set("payment_closed", true)
             .end_wait();
-        match self.try_write((user_id, order_id), update, None).await? {
+        match self.write(update).await? {
             WriteOutcome::Rejected(_) => Err(CloseError::Completed),
             WriteOutcome::NotFound => Err(CloseError::NotFound),
             // The read follows the write: any claim happened before the close, and none is possible after it.
             WriteOutcome::Applied => match self.find(user_id, order_id).await? {
                 Some(order) => Ok(order.payment_id),
                 None => Err(CloseError::NotFound),
+            },
+        }
+    }
+}
+
+impl OrdersWithOutbox {
+    /// Records that the claimed payment was captured. Returns the event added to the outbox, or `None` if the
+    /// capture was already recorded. Fails once the order has failed or is cancelled, because compensation
+    /// has by then cancelled or refunded the payment and would not examine it again.
+    pub async fn record_payment(
+        &self,
+        user_id: UserId,
+        order_id: OrderId,
+        payment_id: &PaymentId,
+        amount: Money,
+        context: &EventContext,
+    ) -> Result<Option<OutboxEvent>, ClaimError> {
+        let at = self.orders.clock.now();
+        let data = PaymentProcessed {
+            order_id,
+            user_id,
+            payment_id: payment_id.clone(),
+            amount: amount.amount(),
+            currency: amount.currency(),
+        };
+        let event = OutboxEvent::from(&Envelope::new(data, at, context.clone()));
+        let update = OrderUpdate::for_order(user_id, order_id)
+            .require_eq("payment_id", payment_id)
+            .require_eq("payment", Payment::Claimed)
+            .require_status(&[OrderStatus::Processing])
+            .set("payment", Payment::Captured)
+            .set("updated_at", at)
+            .record_payment_step(PaymentStep::Captured, at)
+            .end_wait();
+        match self.write(update, &event).await? {
+            WriteOutcome::Applied => Ok(Some(event)),
+            WriteOutcome::NotFound => Err(ClaimError::NotFound),
+            WriteOutcome::Rejected(order) => match order.status {
+                OrderStatus::Failed | OrderStatus::Cancelled => Err(ClaimError::Closed),
+                OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Completed => Ok(None),
             },
         }
     }
@@ -128,8 +132,8 @@ impl Orders {
         payment_id: &PaymentId,
         amount: Money,
         context: &EventContext,
-    ) -> Result<Option<OutboxEvent>, StoreError> {
-        let at = self.clock.now();
+    ) -> Result<Option<OutboxEvent>, DynamoDbError> {
+        let at = self.orders.clock.now();
         let data = PaymentRefunded {
             order_id,
             user_id,
@@ -149,7 +153,7 @@ impl Orders {
                 .set("refunded_after_end", after_end)
                 .set("updated_at", at)
                 .record_payment_step(PaymentStep::Refunded, at);
-            match self.try_write((user_id, order_id), update, Some(&event)).await? {
+            match self.write(update, &event).await? {
                 WriteOutcome::Applied => return Ok(Some(event)),
                 WriteOutcome::Rejected(order) if order.status.is_final() => {}
                 WriteOutcome::Rejected(_) | WriteOutcome::NotFound => return Ok(None),
@@ -166,7 +170,7 @@ impl Orders {
         total: Money,
         context: &EventContext,
     ) -> Result<EventId, CompleteError> {
-        let at = self.clock.now();
+        let at = self.orders.clock.now();
         let data = OrderCompleted {
             order_id,
             user_id,
@@ -180,7 +184,7 @@ impl Orders {
             .require_eq("payment_closed", false)
             .require_eq("payment", Payment::Captured)
             .set("final_event_id", event.event_id);
-        match self.try_write((user_id, order_id), update, Some(&event)).await? {
+        match self.write(update, &event).await? {
             WriteOutcome::Applied => Ok(event.event_id),
             WriteOutcome::NotFound => Err(CompleteError::NotFound),
             WriteOutcome::Rejected(order) => match *order {
@@ -204,8 +208,12 @@ impl Orders {
         reason: FailureReason,
         context: &EventContext,
     ) -> Result<Option<EventId>, FailError> {
-        let at = self.clock.now();
-        let order = self.find(user_id, order_id).await?.ok_or(FailError::NotFound)?;
+        let at = self.orders.clock.now();
+        let order = self
+            .orders
+            .find(user_id, order_id)
+            .await?
+            .ok_or(FailError::NotFound)?;
         let update = OrderUpdate::for_order(user_id, order_id)
             .require_ne("payment", Payment::Captured)
             .set("payment_closed", true)
@@ -236,7 +244,7 @@ impl Orders {
             )
         };
         let update = update.set("final_event_id", event.event_id);
-        match self.try_write((user_id, order_id), update, Some(&event)).await? {
+        match self.write(update, &event).await? {
             WriteOutcome::Applied => Ok(Some(event.event_id)),
             WriteOutcome::NotFound => Err(FailError::NotFound),
             WriteOutcome::Rejected(order) => match order.status {

@@ -1,110 +1,113 @@
-//! The DynamoDB tables, and conditional updates of an order.
+//! The orders table, and conditional updates of an order.
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
+use backon::{ExponentialBuilder, Retryable};
 use domain::{Clock, OrderId, OrderStatus, Timestamp, UserId};
+use dynamodb_table::{DynamoDbError, Table, write};
 use event_publishing::DynamoOutbox;
 use events::OutboxEvent;
 use serde::Serialize;
 
-use crate::{HistoryEntry, Order, OrderChange, PaymentStep, StoreError, error::WriteRejection};
+use crate::{HistoryEntry, Order, OrderChange, PaymentStep};
 
-/// Maximum attempts of a write that conflicts with another transaction.
-const MAX_CONFLICT_ATTEMPTS: u32 = 5;
+/// A write that conflicts with another transaction is repeated: DynamoDB may have rejected both.
+const CONFLICT_RETRIES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(5))
+    .with_max_times(5)
+    .with_jitter();
 
-/// Table names.
-#[derive(Clone, Debug)]
-pub struct Tables {
-    /// Orders: keys `user_id` and `order_id`.
-    pub orders: String,
-    /// Outbox: key `event_id`.
-    pub outbox: String,
-    /// Idempotency store: key `id`.
-    pub idempotency: String,
-}
-
-/// The order store. Cloning is cheap.
+/// The orders. Cloning is cheap.
+///
+/// Everything that reads orders, or changes them without an event. Changes with an event need
+/// [`OrdersWithOutbox`], and placing orders needs [`OrderPlacement`](crate::OrderPlacement).
 #[derive(Clone, Debug)]
 pub struct Orders {
-    pub(crate) client: Client,
-    pub(crate) tables: Tables,
-    pub(crate) outbox: DynamoOutbox,
+    pub(crate) table: Table<2>,
     pub(crate) clock: Clock,
 }
 
+/// The orders, and the outbox for the events of their changes. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct OrdersWithOutbox {
+    pub orders: Orders,
+    pub outbox: DynamoOutbox,
+}
+
+/// Result of a conditional update.
+pub(crate) enum WriteOutcome {
+    Applied,
+    /// A condition failed. Contains the current order, from which callers derive the reason.
+    Rejected(Box<Order>),
+    NotFound,
+}
+
 impl Orders {
+    /// `table` is the name of a table with the keys `user_id` and `order_id`.
     #[must_use]
-    pub fn new(client: Client, tables: Tables, clock: Clock) -> Self {
-        let outbox = DynamoOutbox::new(client.clone(), &tables.outbox);
+    pub fn new(client: Client, table: impl Into<String>, clock: Clock) -> Self {
         Self {
-            client,
-            tables,
-            outbox,
+            table: Table::new(client, table, ["user_id", "order_id"]),
             clock,
         }
     }
 
-    /// The outbox to which the store writes its events.
-    #[must_use]
-    pub fn outbox(&self) -> &DynamoOutbox {
-        &self.outbox
+    /// Opens the connection to DynamoDB before the first request.
+    pub async fn warm_up(&self) -> Result<(), DynamoDbError> {
+        self.table.warm_up().await
     }
 
-    /// Writes the update and its event atomically.
+    /// Readiness check: fails unless the orders table can be described.
+    pub async fn check(&self) -> Result<(), DynamoDbError> {
+        self.table.check().await
+    }
+
+    /// Writes the update, or returns the current order if a condition failed.
+    pub(crate) async fn write(&self, update: OrderUpdate) -> Result<WriteOutcome, DynamoDbError> {
+        self.write_with(update, None).await
+    }
+
+    /// Writes the update and `event` atomically, or returns the current order if a condition failed.
+    async fn write_with(
+        &self,
+        update: OrderUpdate,
+        event: Option<Put>,
+    ) -> Result<WriteOutcome, DynamoDbError> {
+        let (user_id, order_id) = update.key;
+        let update = update.into_update(&self.table)?;
+        let writes: Vec<TransactWriteItem> = [TransactWriteItem::builder().update(update)]
+            .into_iter()
+            .chain(event.map(|event| TransactWriteItem::builder().put(event)))
+            .map(|write| write.build())
+            .collect();
+        let written = (|| write(self.table.client(), &writes))
+            .retry(CONFLICT_RETRIES)
+            .when(|error| matches!(error, DynamoDbError::Conflict))
+            .await;
+        match written {
+            Ok(()) => Ok(WriteOutcome::Applied),
+            Err(DynamoDbError::ConditionsFailed(_)) => Ok(match self.find(user_id, order_id).await? {
+                Some(order) => WriteOutcome::Rejected(Box::new(order)),
+                None => WriteOutcome::NotFound,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl OrdersWithOutbox {
+    /// Writes the update and its event atomically, or returns the current order if a condition failed.
     pub(crate) async fn write(
         &self,
         update: OrderUpdate,
-        event: Option<&OutboxEvent>,
-    ) -> Result<(), WriteRejection> {
-        let at = self.clock.now();
-        let update = update
-            .into_update(&self.tables.orders)
-            .map_err(WriteRejection::Failed)?;
-        let put = event
-            .map(|event| self.outbox.put(event, at))
-            .transpose()
-            .map_err(|error| WriteRejection::Failed(error.into()))?;
-        let mut attempt = 1;
-        loop {
-            let sent = match &put {
-                Some(put) => self.transact(&update, put).await,
-                None => self.update(&update).await,
-            };
-            match sent {
-                // In a conflict both transactions may be rejected, so a retry is needed.
-                Err(WriteRejection::Conflict) if attempt < MAX_CONFLICT_ATTEMPTS => attempt += 1,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn transact(&self, update: &Update, put: &Put) -> Result<(), WriteRejection> {
-        let sent = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().update(update.clone()).build())
-            .transact_items(TransactWriteItem::builder().put(put.clone()).build())
-            .send()
-            .await;
-        sent.map(drop).map_err(WriteRejection::from)
-    }
-
-    /// A single-item update is atomic without a transaction and costs half as much.
-    async fn update(&self, update: &Update) -> Result<(), WriteRejection> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(update.table_name())
-            .set_key(Some(update.key().clone()))
-            .update_expression(update.update_expression())
-            .set_condition_expression(update.condition_expression().map(str::to_owned))
-            .set_expression_attribute_names(update.expression_attribute_names().cloned())
-            .set_expression_attribute_values(update.expression_attribute_values().cloned())
-            .send()
-            .await;
-        sent.map(drop).map_err(WriteRejection::from)
+        event: &OutboxEvent,
+    ) -> Result<WriteOutcome, DynamoDbError> {
+        let put = self.outbox.put(event, self.orders.clock.now())?;
+        self.orders.write_with(update, Some(put)).await
     }
 }
 
@@ -231,16 +234,14 @@ impl OrderUpdate {
         self.remove("payment_action").remove("waits_until")
     }
 
-    fn into_update(self, table: &str) -> Result<Update, StoreError> {
+    fn into_update(self, table: &Table<2>) -> Result<Update, DynamoDbError> {
         let (user_id, order_id) = self.key;
         let clause = |keyword, parts: Vec<String>| match parts.is_empty() {
             true => String::new(),
             false => format!("{keyword} {} ", parts.join(", ")),
         };
-        let mut update = Update::builder()
-            .table_name(table)
-            .key("user_id", AttributeValue::S(user_id.to_string()))
-            .key("order_id", AttributeValue::S(order_id.to_string()))
+        let mut update = table
+            .update_write([user_id.to_string(), order_id.to_string()])
             .update_expression(clause("SET", self.assignments) + &clause("REMOVE", self.removals))
             .condition_expression(self.conditions.join(" AND "));
         for (placeholder, attribute) in self.names {
@@ -249,36 +250,8 @@ impl OrderUpdate {
         for (placeholder, value) in self.values {
             update = update.expression_attribute_values(placeholder, value?);
         }
-        update.build().map_err(StoreError::from_sdk)
-    }
-}
-
-/// Result of a conditional update.
-pub(crate) enum WriteOutcome {
-    Applied,
-    /// A condition failed. Contains the current order, from which callers derive the reason.
-    Rejected(Box<Order>),
-    NotFound,
-}
-
-impl Orders {
-    /// Writes the update, or returns the current order if a condition failed.
-    pub(crate) async fn try_write(
-        &self,
-        key: (UserId, OrderId),
-        update: OrderUpdate,
-        event: Option<&OutboxEvent>,
-    ) -> Result<WriteOutcome, StoreError> {
-        match self.write(update, event).await {
-            Ok(()) => Ok(WriteOutcome::Applied),
-            Err(WriteRejection::ConditionsFailed(_)) => Ok(match self.find(key.0, key.1).await? {
-                Some(order) => WriteOutcome::Rejected(Box::new(order)),
-                None => WriteOutcome::NotFound,
-            }),
-            Err(WriteRejection::Conflict) => Err(StoreError::Unavailable(
-                "too many conflicting transactions on the same order".to_owned(),
-            )),
-            Err(WriteRejection::Failed(error)) => Err(error),
-        }
+        Ok(update
+            .build()
+            .expect("the update has a table, a key and an expression"))
     }
 }

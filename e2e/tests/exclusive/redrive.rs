@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use domain::OrderId;
 use e2e::system::{ApiCaller, TestSystem, aws::run_shell, eventually};
-use orders::{Orders, Tables};
+use orders::Orders;
 use serde_json::{Value, json};
 
 use crate::cancellation::set_order_delivery;
@@ -133,13 +133,8 @@ async fn create_stuck_order(system: &TestSystem, customer: &ApiCaller) -> (Order
 /// Parks an order as order-reconciler does. Changes nothing if the reconciler was faster and the order has
 /// ended.
 async fn park(system: &TestSystem, customer: &ApiCaller, order_id: OrderId) {
-    let tables = Tables {
-        orders: "ecommerce-orders".to_owned(),
-        outbox: String::new(),
-        idempotency: String::new(),
-    };
     let dynamo = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
-    let orders = Orders::new(dynamo, tables, system.clock.clone());
+    let orders = Orders::new(dynamo, "ecommerce-orders", system.clock.clone());
     let user_id = customer.id.parse().expect("a customer id is a UUID");
     let order = orders.find(user_id, order_id).await.unwrap().unwrap();
     orders.park(&order).await.unwrap();

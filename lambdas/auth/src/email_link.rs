@@ -3,13 +3,11 @@
 
 use chrono::{TimeDelta, serde::ts_milliseconds};
 use domain::{Clock, Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use events::LinkToken;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    random_token,
-    sessions_table::{SessionsTable, SessionsTableError},
-};
+use crate::{random_token, sessions_table::SessionsTable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkPurpose {
@@ -76,7 +74,7 @@ impl EmailLinks {
         purpose: LinkPurpose,
         user_id: UserId,
         email: &str,
-    ) -> Result<LinkToken, SessionsTableError> {
+    ) -> Result<LinkToken, DynamoDbError> {
         let (token, now) = (random_token::generate(), self.clock.now());
         let link = EmailLink {
             user_id,
@@ -91,11 +89,7 @@ impl EmailLinks {
     }
 
     /// Returns `None` when the link does not exist, has expired or was used.
-    pub async fn find(
-        &self,
-        purpose: LinkPurpose,
-        token: &str,
-    ) -> Result<Option<EmailLink>, SessionsTableError> {
+    pub async fn find(&self, purpose: LinkPurpose, token: &str) -> Result<Option<EmailLink>, DynamoDbError> {
         self.sessions_table
             .find(&item_key(purpose, token), self.clock.now())
             .await
@@ -106,7 +100,7 @@ impl EmailLinks {
         &self,
         purpose: LinkPurpose,
         token: &str,
-    ) -> Result<Option<EmailLink>, SessionsTableError> {
+    ) -> Result<Option<EmailLink>, DynamoDbError> {
         self.sessions_table
             .remove(&item_key(purpose, token), self.clock.now())
             .await

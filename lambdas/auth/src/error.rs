@@ -7,13 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::TimeDelta;
+use dynamodb_table::DynamoDbError;
 use http_server::{FieldError, Problem};
 use lambda_shared::InitError;
 
-use crate::{
-    access_token::IssueTokenError, oauth::ProviderError, password::PasswordHashError,
-    sessions_table::SessionsTableError,
-};
+use crate::{access_token::IssueTokenError, oauth::ProviderError, password::PasswordHashError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -46,7 +44,7 @@ pub enum AuthError {
     #[error("an account with the e-mail address exists")]
     AccountExists,
     #[error(transparent)]
-    SessionsTable(#[from] SessionsTableError),
+    DynamoDb(#[from] DynamoDbError),
     #[error("the accounts database failed")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
@@ -118,7 +116,7 @@ impl From<AuthError> for Problem {
                 "Sign in with the account's password and verify its e-mail address, then repeat the sign-in \
                  with the provider.",
             ),
-            AuthError::SessionsTable(error) => service_unavailable(&error),
+            AuthError::DynamoDb(error) => service_unavailable(&error),
             AuthError::Database(error) => match error {
                 sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => service_unavailable(&error),
                 error => Self::internal(&error),

@@ -10,13 +10,14 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
+use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::{
     Client as Sqs,
     error::{BuildError, DisplayErrorContext},
     types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName},
 };
-use domain::Clock;
+use domain::{Clock, Timestamp};
+use dynamodb_table::{DynamoDbError, Table};
 use events::{AccountMailRequest, PhoneCodeRequest};
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, Invocation};
 use serde::Serialize;
@@ -34,9 +35,20 @@ const MAX_CALLS_PER_QUEUE: usize = 200;
 struct Archiver {
     sqs: Sqs,
     queue_urls: Vec<String>,
-    dynamo: DynamoDb,
-    table: String,
+    archive: Table<1>,
     clock: Clock,
+}
+
+/// The copy of a message: item of the table.
+#[derive(Serialize)]
+struct ArchivedMessage<'a> {
+    /// The queue and the message's id.
+    id: String,
+    body: &'a str,
+    archived_at: Timestamp,
+    /// In milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<i64>,
 }
 
 /// The number of messages that a run has copied, or had copied before.
@@ -45,24 +57,25 @@ struct RunSummary {
     archived: u64,
 }
 
-/// Why a run failed. Contains the messages of an SDK error and all its sources.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 enum ArchiveError {
+    /// Contains the messages of the SDK error and all its sources.
     #[error("a dead-letter queue cannot be read: {0}")]
     Queue(String),
-    #[error("a dead-letter message cannot be stored: {0}")]
-    Table(String),
+    #[error("a dead-letter message cannot be stored")]
+    Table(#[from] DynamoDbError),
 }
 
 /// Initialises the function for the queues `DEAD_LETTER_QUEUE_URLS`, separated by commas, and the table
 /// `DEAD_LETTERS_TABLE`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let queue_urls: String = context.environment.required("DEAD_LETTER_QUEUE_URLS")?;
+    let archive_table: String = context.environment.required("DEAD_LETTERS_TABLE")?;
     let archiver = Arc::new(Archiver {
         sqs: Sqs::new(&context.aws),
         queue_urls: queue_urls.split(',').map(str::to_owned).collect(),
-        dynamo: DynamoDb::new(&context.aws),
-        table: context.environment.required("DEAD_LETTERS_TABLE")?,
+        archive: Table::new(DynamoDb::new(&context.aws), archive_table, ["id"]),
         clock: context.clock,
     });
     Ok(Handler::new(move |_: Invocation| {
@@ -137,24 +150,16 @@ impl Archiver {
         if is_request {
             return Ok(());
         }
-        let text = |text: &str| AttributeValue::S(text.to_owned());
         let sent_at = message
             .attributes()
             .and_then(|attributes| attributes.get(&MessageSystemAttributeName::SentTimestamp));
-        let mut put = self
-            .dynamo
-            .put_item()
-            .table_name(&self.table)
-            .item("id", text(&format!("{queue_name}#{id}")))
-            .item("body", text(body))
-            .item("archived_at", text(&self.clock.now().to_rfc3339()));
-        if let Some(sent_at) = sent_at {
-            // In milliseconds since 1970.
-            put = put.item("sent_at", AttributeValue::N(sent_at.clone()));
-        }
-        put.send()
-            .await
-            .map_err(|error| ArchiveError::Table(DisplayErrorContext(error).to_string()))?;
+        let copy = ArchivedMessage {
+            id: format!("{queue_name}#{id}"),
+            body,
+            archived_at: self.clock.now(),
+            sent_at: sent_at.and_then(|sent_at| sent_at.parse().ok()),
+        };
+        self.archive.put(&copy).await?;
         summary.archived += 1;
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod notification_sender;
 mod order_mail;
 pub mod order_processor;
 pub mod order_reconciler;
+mod order_saga;
 mod order_sms;
 pub mod receipt_writer;
 mod redelivery;

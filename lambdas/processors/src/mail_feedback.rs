@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use dynamodb_table::DynamoDbError;
 use lambda_shared::{FunctionContext, Handler, InitError, sqs, sqs::Message};
-use mail_suppressions::{MailSuppressions, StoreError, SuppressionReason};
+use mail_suppressions::{MailSuppressions, SuppressionReason};
 use serde::Deserialize;
 
 /// The number of messages that one invocation processes concurrently: the whole batch.
@@ -58,7 +59,7 @@ enum FeedbackError {
     #[error("the message is not an event of SES: line {line}, column {column}")]
     Malformed { line: usize, column: usize },
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DynamoDbError),
 }
 
 /// Initialises the function. `MAIL_SUPPRESSIONS_TABLE` is the table of suppressed addresses.

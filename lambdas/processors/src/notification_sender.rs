@@ -22,6 +22,7 @@ use aws_sdk_sesv2::{
 };
 use aws_sdk_sqs::Client as Sqs;
 use domain::{OrderId, UserId};
+use dynamodb_table::DynamoDbError;
 use events::{
     AccountMail, AccountMailRequest, Envelope, EventBridgeEvent, EventContext, EventData,
     eventbridge::{EventHeader, EventParseError, received_detail},
@@ -33,7 +34,7 @@ use lambda_shared::{
     trace_context,
 };
 use mail_suppressions::MailSuppressions;
-use orders::{Order, Orders, StoreError, Tables};
+use orders::{Order, Orders};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -90,9 +91,7 @@ enum SendError {
     #[error("the order {0} does not exist")]
     OrderNotFound(OrderId),
     #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Suppressions(#[from] mail_suppressions::StoreError),
+    DynamoDb(#[from] DynamoDbError),
     #[error(transparent)]
     Mail(#[from] MailError),
     /// Contains the error code. SES's message is dropped, because it can contain the recipient's address.
@@ -117,7 +116,7 @@ struct SnsNotification {
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let from_address = context.environment.required("MAIL_FROM")?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
-    let orders_table = context.environment.required("ORDERS_TABLE")?;
+    let orders_table: String = context.environment.required("ORDERS_TABLE")?;
     let storefront_url: String = context.environment.required("STOREFRONT_URL")?;
     let queue_url = context.environment.required("NOTIFICATION_QUEUE_URL")?;
     let mails_per_second: NonZeroU32 = context.environment.required("MAILS_PER_SECOND")?;
@@ -132,13 +131,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         context.clock.clone(),
     );
     sent_mails.warm_up().await?;
-    // The function only reads orders.
-    let tables = Tables {
-        orders: orders_table,
-        outbox: String::new(),
-        idempotency: idempotency_table,
-    };
-    let orders = Orders::new(dynamo.clone(), tables, context.clock.clone());
+    let orders = Orders::new(dynamo.clone(), orders_table, context.clock.clone());
     let suppressions = MailSuppressions::new(
         dynamo,
         context.environment.required("MAIL_SUPPRESSIONS_TABLE")?,
@@ -349,10 +342,7 @@ impl NotifyError {
             Self::Idempotency(
                 IdempotencyError::Store(_)
                 | IdempotencyError::Operation(
-                    SendError::Store(_)
-                    | SendError::Suppressions(_)
-                    | SendError::Rejected(_)
-                    | SendError::NoResponse,
+                    SendError::DynamoDb(_) | SendError::Rejected(_) | SendError::NoResponse,
                 ),
             ) => Some(redelivery::retry_delay(message)),
             Self::Idempotency(IdempotencyError::InProgress) => None,

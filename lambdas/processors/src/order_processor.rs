@@ -10,13 +10,8 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use aws_sdk_sfn::{
-    Client as StepFunctions,
-    error::{DisplayErrorContext, SdkError},
-    operation::start_execution::StartExecutionError,
-    types::StateMachineType,
-};
 use domain::OrderId;
+use dynamodb_table::DynamoDbError;
 use events::{
     EventBridgeEvent, EventData,
     eventbridge::{EventHeader, EventParseError, received_detail},
@@ -26,11 +21,12 @@ use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError, idempotency::IdempotencyError, sqs, sqs::Message,
     trace_context,
 };
-use orders::{Orders, StoreError, Tables};
+use orders::Orders;
 
 use crate::{
     RECORD_RETENTION,
-    saga_input::{SagaInput, execution_name},
+    order_saga::{OrderSaga, Start, StepFunctionsError},
+    saga_input::SagaInput,
 };
 
 /// The number of sagas that one invocation starts concurrently: the whole batch.
@@ -38,8 +34,7 @@ const CONCURRENCY: usize = 10;
 
 struct OrderProcessor {
     orders: Orders,
-    step_functions: StepFunctions,
-    state_machine_arn: String,
+    saga: OrderSaga,
     /// The processed events. `None` for a Standard state machine, which rejects duplicate execution names.
     started_sagas: Option<Idempotency>,
 }
@@ -67,31 +62,20 @@ enum SagaEvent {
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
-    Orders(#[from] StoreError),
-    /// Contains the messages of the SDK error and all its sources.
-    #[error("the saga cannot be started: {0}")]
-    StepFunctions(String),
+    Orders(#[from] DynamoDbError),
+    #[error("the saga cannot be started")]
+    StepFunctions(#[from] StepFunctionsError),
 }
 
 /// Initialises the function for the state machine `STATE_MACHINE_ARN`, with the orders in `ORDERS_TABLE` and
 /// the idempotency store in `IDEMPOTENCY_TABLE`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let state_machine_arn: String = context.environment.required("STATE_MACHINE_ARN")?;
+    let saga = OrderSaga::from_context(&context).await?;
     let idempotency_table: String = context.environment.required("IDEMPOTENCY_TABLE")?;
-    // The function only reads orders.
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: String::new(),
-        idempotency: String::new(),
-    };
-
-    let step_functions = StepFunctions::new(&context.aws);
-    let described = step_functions
-        .describe_state_machine()
-        .state_machine_arn(&state_machine_arn)
-        .send()
-        .await?;
-    let started_sagas = if described.r#type == StateMachineType::Express {
+    let orders_table: String = context.environment.required("ORDERS_TABLE")?;
+    let started_sagas = if saga.is_standard() {
+        None
+    } else {
         let idempotency = Idempotency::new(
             DynamoDb::new(&context.aws),
             idempotency_table,
@@ -101,14 +85,11 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         );
         idempotency.warm_up().await?;
         Some(idempotency)
-    } else {
-        None
     };
 
     let processor = Arc::new(OrderProcessor {
-        orders: Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone()),
-        step_functions,
-        state_machine_arn,
+        orders: Orders::new(DynamoDb::new(&context.aws), orders_table, context.clock.clone()),
+        saga,
         started_sagas,
     });
     Ok(sqs::handler(context.clock, CONCURRENCY, move |message| {
@@ -170,18 +151,9 @@ impl OrderProcessor {
         restarts: u32,
         input: &SagaInput,
     ) -> Result<(), StartError> {
-        let request = self
-            .step_functions
-            .start_execution()
-            .state_machine_arn(&self.state_machine_arn)
-            .name(execution_name(order_id, restarts))
-            .input(input.to_json());
-        match request.send().await.map_err(SdkError::into_service_error) {
-            Ok(_) => tracing::info!("the order saga was started"),
-            Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
-                tracing::info!("the order saga was already started");
-            }
-            Err(error) => return Err(StartError::StepFunctions(DisplayErrorContext(error).to_string())),
+        match self.saga.start(order_id, restarts, input).await? {
+            Start::Started => tracing::info!("the order saga was started"),
+            Start::AlreadyStarted => tracing::info!("the order saga was already started"),
         }
         Ok(())
     }

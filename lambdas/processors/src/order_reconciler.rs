@@ -30,25 +30,21 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use aws_sdk_sfn::{
-    Client as StepFunctions,
-    error::{DisplayErrorContext, SdkError},
-    operation::{describe_execution::DescribeExecutionError, start_execution::StartExecutionError},
-    types::{ExecutionStatus, StateMachineType},
-};
-use aws_sdk_sqs::Client as Sqs;
+use aws_sdk_sqs::{Client as Sqs, error::DisplayErrorContext};
 use chrono::TimeDelta;
 use domain::{OrderId, Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use futures::{StreamExt, stream};
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, Invocation, trace_context};
-use orders::{Order, Orders, StoreError, Tables};
+use orders::{Order, Orders};
 use serde::Serialize;
 use serde_json::json;
 use tracing::{Instrument, field::Empty, info_span};
 
 use crate::{
     cloudwatch_emf,
-    saga_input::{SagaInput, execution_name},
+    order_saga::{ExecutionState, OrderSaga, StepFunctionsError},
+    saga_input::SagaInput,
 };
 
 /// The maximum number of orders per run. The DescribeExecution quota is 15 calls per second and account.
@@ -57,29 +53,23 @@ const MAX_ORDERS_PER_RUN: usize = 200;
 /// The number of orders that are reconciled concurrently.
 const CONCURRENCY: usize = 8;
 
-/// The error name of an execution that parked its order (`step-functions/order-saga.asl.json`).
-const PARKED_BY_SAGA: &str = "OrderParked";
-
 struct Reconciler {
     orders: Orders,
-    step_functions: StepFunctions,
-    state_machine_arn: String,
-    /// `false` for an Express state machine.
-    can_describe_executions: bool,
+    saga: OrderSaga,
     sqs: Sqs,
     parking_queue_url: String,
     stuck_threshold: TimeDelta,
     clock: domain::Clock,
 }
 
-/// Why an order, or the whole run, could not be reconciled. The variants with a `String` contain the messages
-/// of an SDK error and all its sources.
+/// Why an order, or the whole run, could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("Step Functions failed: {0}")]
-    StepFunctions(String),
+    Store(#[from] DynamoDbError),
+    #[error(transparent)]
+    StepFunctions(#[from] StepFunctionsError),
+    /// Contains the messages of the SDK error and all its sources.
     #[error("the order cannot be sent to the parking queue: {0}")]
     ParkingQueue(String),
 }
@@ -106,39 +96,15 @@ enum Action {
     Redriven,
 }
 
-/// The state of an order's latest saga execution.
-enum ExecutionState {
-    Running,
-    Missing,
-    /// `parked` is true when the execution has sent the order to the parking queue.
-    Ended {
-        parked: bool,
-    },
-}
-
 /// Initialises the function for orders in `ORDERS_TABLE` that have been open longer than
 /// `ORDER_STUCK_THRESHOLD_SECONDS`, the state machine `STATE_MACHINE_ARN` and the queue
 /// `ORDER_PARKING_QUEUE_URL`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let state_machine_arn: String = context.environment.required("STATE_MACHINE_ARN")?;
     let stuck_threshold: u32 = context.environment.required("ORDER_STUCK_THRESHOLD_SECONDS")?;
-    // The function neither places orders nor publishes events.
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: String::new(),
-        idempotency: String::new(),
-    };
-    let step_functions = StepFunctions::new(&context.aws);
-    let described = step_functions
-        .describe_state_machine()
-        .state_machine_arn(&state_machine_arn)
-        .send()
-        .await?;
+    let orders_table: String = context.environment.required("ORDERS_TABLE")?;
     let reconciler = Arc::new(Reconciler {
-        orders: Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone()),
-        step_functions,
-        state_machine_arn,
-        can_describe_executions: described.r#type == StateMachineType::Standard,
+        orders: Orders::new(DynamoDb::new(&context.aws), orders_table, context.clock.clone()),
+        saga: OrderSaga::from_context(&context).await?,
         sqs: Sqs::new(&context.aws),
         parking_queue_url: context.environment.required("ORDER_PARKING_QUEUE_URL")?,
         stuck_threshold: TimeDelta::seconds(i64::from(stuck_threshold)),
@@ -237,7 +203,7 @@ impl Reconciler {
         {
             return Ok(Action::Skipped);
         }
-        match self.latest_execution(&order).await? {
+        match self.saga.execution_state(order_id, order.restarts).await? {
             ExecutionState::Running => Ok(Action::Skipped),
             ExecutionState::Missing => self.start_saga(&order).await,
             ExecutionState::Ended { parked } if order.restarts >= order.restart_limit() => {
@@ -262,47 +228,15 @@ impl Reconciler {
         Ok(Action::Skipped)
     }
 
-    async fn latest_execution(&self, order: &Order) -> Result<ExecutionState, ReconcileError> {
-        if !self.can_describe_executions {
-            return Ok(ExecutionState::Ended { parked: false });
-        }
-        let described = self
-            .step_functions
-            .describe_execution()
-            .execution_arn(self.execution_arn(order))
-            .send()
-            .await;
-        match described.map_err(SdkError::into_service_error) {
-            Ok(execution) if execution.status == ExecutionStatus::Running => Ok(ExecutionState::Running),
-            Ok(execution) => Ok(ExecutionState::Ended {
-                parked: execution.error.as_deref() == Some(PARKED_BY_SAGA),
-            }),
-            Err(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(ExecutionState::Missing),
-            Err(error) => Err(ReconcileError::StepFunctions(
-                DisplayErrorContext(error).to_string(),
-            )),
-        }
-    }
-
     /// Starts the saga's next execution. Step Functions rejects a second start with the same name, also from
     /// order-processor.
     async fn start_saga(&self, order: &Order) -> Result<Action, ReconcileError> {
-        let request = self
-            .step_functions
-            .start_execution()
-            .state_machine_arn(&self.state_machine_arn)
-            .name(execution_name(order.order_id, order.restarts))
-            .input(SagaInput::from(order).to_json());
-        match request.send().await.map_err(SdkError::into_service_error) {
-            Ok(_) | Err(StartExecutionError::ExecutionAlreadyExists(_)) => {
-                let (status, restarts) = (order.status.as_str(), order.restarts);
-                tracing::warn!(status, restarts, "the saga of a stuck order was started");
-                Ok(Action::Restarted)
-            }
-            Err(error) => Err(ReconcileError::StepFunctions(
-                DisplayErrorContext(error).to_string(),
-            )),
-        }
+        let (status, restarts) = (order.status.as_str(), order.restarts);
+        self.saga
+            .start(order.order_id, restarts, &SagaInput::from(order))
+            .await?;
+        tracing::warn!(status, restarts, "the saga of a stuck order was started");
+        Ok(Action::Restarted)
     }
 
     /// Sends the order to the parking queue, in the message format that the saga uses, and parks it. If the
@@ -312,7 +246,7 @@ impl Reconciler {
         if !parked_by_saga {
             let body = json!({
                 "order_id": order.order_id,
-                "execution": self.execution_arn(order),
+                "execution": self.saga.execution_arn(order.order_id, order.restarts),
                 "state": SagaInput::from(order),
             });
             self.sqs
@@ -328,14 +262,6 @@ impl Reconciler {
         }
         tracing::warn!(restarts = order.restarts, "the stuck order was parked");
         Ok(Action::Parked)
-    }
-
-    fn execution_arn(&self, order: &Order) -> String {
-        let execution_arn_prefix = self
-            .state_machine_arn
-            .replacen(":stateMachine:", ":execution:", 1);
-        let name = execution_name(order.order_id, order.restarts);
-        format!("{execution_arn_prefix}:{name}")
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use domain::OrderId;
+use dynamodb_table::DynamoDbError;
 use events::{EventBridgeEvent, eventbridge::EventParseError, order::OrderCompleted};
 use lambda_shared::{FunctionContext, Handler, InitError, sqs, sqs::Message, trace_context};
-use orders::{Orders, StoreError, Tables};
+use orders::Orders;
 use receipts::{Issuer, Receipt, ReceiptError, ReceiptStore, RegistrationNumber, RenderError, Written};
 
 /// The number of receipts that one invocation writes concurrently: the whole batch.
@@ -30,7 +31,7 @@ enum WriteError {
     #[error("the order {0} does not exist")]
     OrderNotFound(OrderId),
     #[error(transparent)]
-    Orders(#[from] StoreError),
+    Orders(#[from] DynamoDbError),
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
     #[error(transparent)]
@@ -49,13 +50,8 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         .environment
         .required("RECEIPT_ISSUER_REGISTRATION_NUMBER")?;
     let issuer = Issuer::new(&name, &address, number)?;
-    // The function only reads orders.
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: String::new(),
-        idempotency: String::new(),
-    };
-    let orders = Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone());
+    let orders_table: String = context.environment.required("ORDERS_TABLE")?;
+    let orders = Orders::new(DynamoDb::new(&context.aws), orders_table, context.clock.clone());
     let writer = Arc::new(ReceiptWriter {
         orders,
         receipts: ReceiptStore::new(&context.aws, bucket, None),

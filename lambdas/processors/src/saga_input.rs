@@ -1,5 +1,5 @@
-//! The executions of `order-saga`: their names and their input. The input is built from the `OrderCreated`
-//! event or from the stored order; both give the same result for the same order.
+//! The input of an execution of `order-saga`. It is built from the `OrderCreated` event or from the stored
+//! order; both give the same result for the same order.
 
 use domain::{Currency, OrderId, ProductId, Quantity, UserId};
 use events::{
@@ -9,15 +9,6 @@ use events::{
 use orders::{Order, OrderItem};
 use serde::Serialize;
 use uuid::Uuid;
-
-/// The name of an order's execution after this number of restarts. Step Functions rejects a second start with
-/// the same name.
-pub fn execution_name(order_id: OrderId, restarts: u32) -> String {
-    match restarts {
-        0 => order_id.to_string(),
-        restarts => format!("{order_id}-{}", restarts + 1),
-    }
-}
 
 /// The data that the saga's steps need.
 #[derive(Debug, PartialEq, Serialize)]

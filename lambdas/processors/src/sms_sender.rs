@@ -20,6 +20,7 @@ use aws_sdk_sns::{
 };
 use aws_sdk_sqs::Client as Sqs;
 use domain::{Clock, OrderId, Timestamp, UserId, money::MoneyError};
+use dynamodb_table::DynamoDbError;
 use events::{
     Envelope, EventBridgeEvent, EventContext, EventData, PhoneCodeRequest,
     eventbridge::{EventHeader, EventParseError, received_detail},
@@ -32,7 +33,7 @@ use lambda_shared::{
     sqs::{self, Disposition, Message},
     trace_context,
 };
-use orders::{Orders, StoreError, Tables};
+use orders::Orders;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -87,7 +88,7 @@ enum SmsError {
     #[error("the total of the order is out of range")]
     TotalOutOfRange(#[from] MoneyError),
     #[error(transparent)]
-    Orders(#[from] StoreError),
+    Orders(#[from] DynamoDbError),
     #[error(transparent)]
     Idempotency(#[from] IdempotencyError<SendError>),
 }
@@ -119,14 +120,9 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         context.clock.clone(),
     );
     sent_sms.warm_up().await?;
-    // The function only reads orders.
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: String::new(),
-        idempotency: idempotency_table,
-    };
+    let orders_table: String = context.environment.required("ORDERS_TABLE")?;
     let sender = Arc::new(SmsSender {
-        orders: Orders::new(dynamo, tables, context.clock.clone()),
+        orders: Orders::new(dynamo, orders_table, context.clock.clone()),
         sent_sms,
         sns: Sns::from_conf(
             SnsConfig::from(&context.aws)

@@ -1,12 +1,11 @@
 //! Creates the clients of the steps during initialisation. Each step creates only the clients that it uses.
 
-use domain::{OrderId, UserId};
-use event_publishing::Publisher;
+use aws_sdk_dynamodb::Client as DynamoDb;
+use event_publishing::{DynamoOutbox, Publisher};
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
-use orders::{Orders, Tables};
+use orders::{Orders, OrdersWithOutbox};
 use secrecy::SecretString;
 use secrets::{InvalidSecret, MAX_AGE, Secret, SecretError};
-use uuid::Uuid;
 
 use crate::{
     OutboxPublisher, StatusPush,
@@ -16,41 +15,31 @@ use crate::{
 /// The URL of the payment API when `PAYMENT_API_URL` is not set.
 const DEFAULT_PAYMENT_API_URL: &str = "https://api.stripe.com";
 
-/// The order store in `ORDERS_TABLE` and `OUTBOX_TABLE`. Opens the connection by reading an order that does
-/// not exist.
-pub(crate) async fn order_store(context: &FunctionContext) -> Result<Orders, InitError> {
-    open_order_store(context, context.environment.required("OUTBOX_TABLE")?).await
-}
-
-/// The order store in `ORDERS_TABLE`, for a step that writes no orders.
-pub(crate) async fn order_reader(context: &FunctionContext) -> Result<Orders, InitError> {
-    open_order_store(context, String::new()).await
-}
-
-async fn open_order_store(context: &FunctionContext, outbox: String) -> Result<Orders, InitError> {
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox,
-        // Only placing an order uses this table, and no step places orders.
-        idempotency: String::new(),
-    };
-    let orders = Orders::new(
-        aws_sdk_dynamodb::Client::new(&context.aws),
-        tables,
-        context.clock.clone(),
-    );
-    orders.find(UserId(Uuid::nil()), OrderId(Uuid::nil())).await?;
+/// The orders in `ORDERS_TABLE`.
+pub(crate) async fn orders(context: &FunctionContext) -> Result<Orders, InitError> {
+    let table: String = context.environment.required("ORDERS_TABLE")?;
+    let orders = Orders::new(DynamoDb::new(&context.aws), table, context.clock.clone());
+    orders.warm_up().await?;
     Ok(orders)
+}
+
+/// The orders in `ORDERS_TABLE`, with the outbox `OUTBOX_TABLE`.
+pub(crate) async fn orders_with_outbox(context: &FunctionContext) -> Result<OrdersWithOutbox, InitError> {
+    let table: String = context.environment.required("OUTBOX_TABLE")?;
+    Ok(OrdersWithOutbox {
+        orders: orders(context).await?,
+        outbox: DynamoOutbox::new(DynamoDb::new(&context.aws), table),
+    })
 }
 
 /// The outbox publisher for the event bus `EVENT_BUS`.
 pub(crate) fn outbox_publisher(
     context: &FunctionContext,
-    orders: &Orders,
+    outbox: &DynamoOutbox,
 ) -> Result<OutboxPublisher, EnvironmentError> {
     let event_bus: String = context.environment.required("EVENT_BUS")?;
     let publisher = Publisher::new(aws_sdk_eventbridge::Client::new(&context.aws), event_bus);
-    Ok(OutboxPublisher::new(orders.outbox().clone(), publisher))
+    Ok(OutboxPublisher::new(outbox.clone(), publisher))
 }
 
 /// The requests to `status-push`, whose queue is `STATUS_PUSH_QUEUE_URL`.

@@ -5,13 +5,13 @@
 //! Idempotency: a completed order stays completed, and the step returns the id of the first run's event.
 
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::Orders;
+use orders::OrdersWithOutbox;
 
 use crate::{OrderOutcome, SagaState, StatusPush, StepError, bootstrap, state::step_handler};
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let orders = bootstrap::order_store(&context).await?;
+    let orders = bootstrap::orders_with_outbox(&context).await?;
     let status_push = bootstrap::status_push(&context)?;
     Ok(step_handler(move |state| {
         let (orders, status_push) = (orders.clone(), status_push.clone());
@@ -21,7 +21,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 
 /// Fails with `OrderClosed` when the compensation has closed the order.
 pub async fn complete_order(
-    orders: &Orders,
+    orders: &OrdersWithOutbox,
     status_push: &StatusPush,
     state: &SagaState,
 ) -> Result<OrderOutcome, StepError> {

@@ -23,10 +23,8 @@ use crate::{
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, provider) = tokio::try_join!(
-        bootstrap::order_reader(&context),
-        bootstrap::payment_provider(&context)
-    )?;
+    let (orders, provider) =
+        tokio::try_join!(bootstrap::orders(&context), bootstrap::payment_provider(&context))?;
     let provider = Arc::new(provider);
     Ok(step_handler(move |state| {
         let (orders, provider) = (orders.clone(), Arc::clone(&provider));

@@ -1,7 +1,8 @@
 //! Step errors, with the names that `step-functions/order-saga.asl.json` matches.
 
+use dynamodb_table::DynamoDbError;
 use lambda_shared::FunctionError;
-use orders::{ClaimError, CloseError, CompleteError, StoreError};
+use orders::{ClaimError, CloseError, CompleteError};
 
 use crate::payments::PaymentError;
 
@@ -89,8 +90,8 @@ impl FunctionError for StepError {
     }
 }
 
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
+impl From<DynamoDbError> for StepError {
+    fn from(error: DynamoDbError) -> Self {
         Self::unavailable("the order store", error)
     }
 }
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(name(ClaimError::NotFound), "InvalidInput");
         assert_eq!(name(CloseError::Completed), "OrderAlreadyCompleted");
         assert_eq!(name(CompleteError::Closed(OrderStatus::Failed)), "OrderClosed");
-        assert_eq!(name(StoreError::Unavailable("timeout".into())), "Unavailable");
+        assert_eq!(name(DynamoDbError::Unavailable("timeout".into())), "Unavailable");
     }
 
     #[test]

@@ -11,13 +11,13 @@
 
 use domain::FailureReason;
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::{FailError, Orders};
+use orders::{FailError, OrdersWithOutbox};
 
 use crate::{OrderOutcome, SagaState, StepError, bootstrap, state::step_handler};
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let orders = bootstrap::order_store(&context).await?;
+    let orders = bootstrap::orders_with_outbox(&context).await?;
     Ok(step_handler(move |state| {
         let orders = orders.clone();
         async move { fail_order(&orders, &state).await }
@@ -25,7 +25,7 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
 }
 
 /// Fails with `InvalidInput` when the order's payment was captured and not refunded.
-pub async fn fail_order(orders: &Orders, state: &SagaState) -> Result<OrderOutcome, StepError> {
+pub async fn fail_order(orders: &OrdersWithOutbox, state: &SagaState) -> Result<OrderOutcome, StepError> {
     let event_id = match orders
         .fail(
             state.user_id,

@@ -28,13 +28,14 @@ use axum::{
 };
 use chrono::TimeDelta;
 use domain::{Clock, PaymentId, Timestamp, money::MoneyError};
+use dynamodb_table::DynamoDbError;
 use lambda_shared::{
     FunctionContext, Handler, Idempotency, InitError,
     http::{self, Deadline},
     idempotency::IdempotencyError,
     trace_context,
 };
-use orders::{Order, Orders, Payment, PaymentIssue, StoreError};
+use orders::{Order, OrdersWithOutbox, Payment, PaymentIssue};
 use secrets::Secret;
 use serde::Deserialize;
 use serde_json::json;
@@ -58,7 +59,7 @@ const RECORD_RETENTION: TimeDelta = TimeDelta::days(45);
 struct PaymentWebhook {
     secret: Secret<WebhookSecret>,
     handled_events: Idempotency,
-    orders: Orders,
+    store: OrdersWithOutbox,
     stripe: RotatingKey<Stripe>,
     publisher: OutboxPublisher,
     clock: Clock,
@@ -107,7 +108,7 @@ enum InvalidRequest {
 #[derive(Debug, thiserror::Error)]
 enum WebhookError {
     #[error("the order store failed")]
-    Orders(#[from] StoreError),
+    Orders(#[from] DynamoDbError),
     #[error("the payment provider failed")]
     Provider(#[from] PaymentError),
     #[error("the order's total is out of range")]
@@ -125,16 +126,16 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         RECORD_RETENTION,
         context.clock.clone(),
     );
-    let (orders, stripe, secret) = tokio::try_join!(
-        bootstrap::order_store(&context),
+    let (store, stripe, secret) = tokio::try_join!(
+        bootstrap::orders_with_outbox(&context),
         bootstrap::payment_provider(&context),
         async { Ok(bootstrap::secret(&context, secret_name, |text| Ok(WebhookSecret::new(text))).await?) }
     )?;
     let webhook = Arc::new(PaymentWebhook {
         secret,
         handled_events,
-        publisher: bootstrap::outbox_publisher(&context, &orders)?,
-        orders,
+        publisher: bootstrap::outbox_publisher(&context, &store.outbox)?,
+        store,
         stripe,
         clock: context.clock,
     });
@@ -211,7 +212,7 @@ impl PaymentWebhook {
         let Some((user_id, order_id)) = intent.order else {
             return Ok(());
         };
-        let Some(order) = self.orders.find(user_id, order_id).await? else {
+        let Some(order) = self.store.orders.find(user_id, order_id).await? else {
             return Ok(());
         };
         trace_context::attach(&order.event_context());
@@ -229,7 +230,7 @@ impl PaymentWebhook {
     /// Continues the saga of an order that waits for its customer. The saga's next execution looks at the
     /// payment.
     async fn continue_saga(&self, order: &Order) -> Result<(), WebhookError> {
-        if let Some(event) = self.orders.complete_payment_action(order).await? {
+        if let Some(event) = self.store.complete_payment_action(order).await? {
             self.publisher.publish_or_log(&event).await;
         }
         Ok(())
@@ -247,7 +248,7 @@ impl PaymentWebhook {
         let total = order.total()?;
         self.stripe.refund(order.order_id, payment, total).await?;
         let event = self
-            .orders
+            .store
             .record_refund(
                 order.user_id,
                 order.order_id,
@@ -271,6 +272,7 @@ impl PaymentWebhook {
         }
         if self.stripe.is_refunded(payment, order.total()?).await? {
             Ok(self
+                .store
                 .orders
                 .resolve_payment_issue(order, PaymentIssue::RefundFailed)
                 .await?)
@@ -280,7 +282,7 @@ impl PaymentWebhook {
     }
 
     async fn flag(&self, order: &Order, issue: PaymentIssue) -> Result<(), WebhookError> {
-        self.orders.flag_payment_issue(order, issue).await?;
+        self.store.orders.flag_payment_issue(order, issue).await?;
         // A metric filter counts these lines for the alarm.
         tracing::warn!(payment_issue = %issue, "an operator has to examine the order's payment");
         Ok(())

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use domain::PaymentId;
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::{Claim, Orders};
+use orders::{Claim, OrdersWithOutbox};
 use reqwest::Url;
 use serde::Serialize;
 
@@ -62,11 +62,11 @@ pub struct ActionSettings {
 /// Initialises the function, with the shop's page in `PAYMENT_RETURN_URL` and the customer's time limit in
 /// `PAYMENT_ACTION_TIMEOUT_SECONDS`.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, provider) = tokio::try_join!(
-        bootstrap::order_store(&context),
+    let (store, provider) = tokio::try_join!(
+        bootstrap::orders_with_outbox(&context),
         bootstrap::payment_provider(&context)
     )?;
-    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
+    let publisher = bootstrap::outbox_publisher(&context, &store.outbox)?;
     let status_push = bootstrap::status_push(&context)?;
     let provider = Arc::new(provider);
     let time_limit_seconds: u32 = context.environment.required("PAYMENT_ACTION_TIMEOUT_SECONDS")?;
@@ -75,22 +75,23 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         time_limit: TimeDelta::seconds(i64::from(time_limit_seconds)),
     };
     Ok(step_handler(move |state| {
-        let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
+        let (store, publisher, provider) = (store.clone(), publisher.clone(), Arc::clone(&provider));
         let (status_push, actions) = (status_push.clone(), actions.clone());
-        async move { process_payment(&orders, &*provider, &publisher, &status_push, &actions, &state).await }
+        async move { process_payment(&store, &*provider, &publisher, &status_push, &actions, &state).await }
     }))
 }
 
 /// With `PaymentDeclined` and `OrderCancelled`, no money has moved. After every other error money may have
 /// moved. In each case `refund-payment` makes sure that none moves later.
 pub async fn process_payment(
-    orders: &Orders,
+    store: &OrdersWithOutbox,
     provider: &dyn PaymentProvider,
     publisher: &OutboxPublisher,
     status_push: &StatusPush,
     actions: &ActionSettings,
     state: &SagaState,
 ) -> Result<PaymentOutcome, StepError> {
+    let orders = &store.orders;
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
     let candidate = match &state.intent {
@@ -139,7 +140,7 @@ pub async fn process_payment(
         }
     }
 
-    let event = orders
+    let event = store
         .record_payment(user_id, order_id, &payment_id, total, &state.event_context())
         .await?;
     if let Some(event) = event {

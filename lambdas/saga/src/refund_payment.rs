@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use domain::PaymentId;
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::{CloseError, Orders};
+use orders::{CloseError, OrdersWithOutbox};
 use serde::Serialize;
 
 use crate::{
@@ -46,29 +46,29 @@ pub enum RefundOutcome {
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, provider) = tokio::try_join!(
-        bootstrap::order_store(&context),
+    let (store, provider) = tokio::try_join!(
+        bootstrap::orders_with_outbox(&context),
         bootstrap::payment_provider(&context)
     )?;
-    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
+    let publisher = bootstrap::outbox_publisher(&context, &store.outbox)?;
     let provider = Arc::new(provider);
     Ok(step_handler(move |state| {
-        let (orders, publisher, provider) = (orders.clone(), publisher.clone(), Arc::clone(&provider));
-        async move { refund_payment(&orders, &*provider, &publisher, &state).await }
+        let (store, publisher, provider) = (store.clone(), publisher.clone(), Arc::clone(&provider));
+        async move { refund_payment(&store, &*provider, &publisher, &state).await }
     }))
 }
 
 /// Fails with `OrderAlreadyCompleted` when the order is completed and must not be compensated, and with
 /// `Unavailable` as long as the payment may still be charged.
 pub async fn refund_payment(
-    orders: &Orders,
+    store: &OrdersWithOutbox,
     provider: &dyn PaymentProvider,
     publisher: &OutboxPublisher,
     state: &SagaState,
 ) -> Result<RefundOutcome, StepError> {
     let (user_id, order_id, total) = (state.user_id, state.order_id, state.total()?);
 
-    let claimed = match orders.close_to_payment(user_id, order_id).await {
+    let claimed = match store.orders.close_to_payment(user_id, order_id).await {
         Ok(claimed) => claimed,
         // An order that does not exist cannot have been claimed for payment.
         Err(CloseError::NotFound) => None,
@@ -85,7 +85,7 @@ pub async fn refund_payment(
         EndedPayment::Cancelled => Ok(RefundOutcome::Cancelled { payment_id }),
         EndedPayment::Charged => {
             provider.refund(order_id, &payment_id, total).await?;
-            let event = orders
+            let event = store
                 .record_refund(user_id, order_id, &payment_id, total, &state.event_context())
                 .await?;
             if let Some(event) = event {

@@ -23,10 +23,7 @@ pub struct ReleaseOutcome {
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let (orders, stock) = tokio::try_join!(
-        bootstrap::order_store(&context),
-        StockClient::from_context(&context)
-    )?;
+    let (orders, stock) = tokio::try_join!(bootstrap::orders(&context), StockClient::from_context(&context))?;
     Ok(step_handler(move |state| {
         let (orders, stock) = (orders.clone(), stock.clone());
         async move { release_stock(&orders, &stock, &state).await }

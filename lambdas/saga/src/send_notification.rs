@@ -5,7 +5,7 @@
 
 use domain::EventId;
 use lambda_shared::{FunctionContext, Handler, InitError};
-use orders::Orders;
+use orders::{Orders, OrdersWithOutbox};
 use serde::Serialize;
 
 use crate::{OutboxPublisher, SagaState, StepError, bootstrap, state::step_handler};
@@ -20,8 +20,8 @@ pub struct NotificationOutcome {
 
 /// Initialises the function.
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
-    let orders = bootstrap::order_store(&context).await?;
-    let publisher = bootstrap::outbox_publisher(&context, &orders)?;
+    let OrdersWithOutbox { orders, outbox } = bootstrap::orders_with_outbox(&context).await?;
+    let publisher = bootstrap::outbox_publisher(&context, &outbox)?;
     Ok(step_handler(move |state| {
         let (orders, publisher) = (orders.clone(), publisher.clone());
         async move { send_notification(&orders, &publisher, &state).await }

@@ -4,7 +4,8 @@
 //! handshake. It is used up by this call, also if the connection fails afterwards. API Gateway refuses a
 //! handshake without the parameter with 401, and one that this function denies with 403.
 
-use connections::{ConnectionsError, ConnectionsTable, TicketHolder};
+use connections::{ConnectionsTable, TicketHolder};
+use dynamodb_table::DynamoDbError;
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ enum AuthorizerError {
     #[error("this function expects the event of a REQUEST authorizer")]
     Event(#[source] serde_json::Error),
     #[error(transparent)]
-    Table(#[from] ConnectionsError),
+    Table(#[from] DynamoDbError),
 }
 
 /// Initialises the function. `CONNECTIONS_TABLE` is the table of tickets.

@@ -2,17 +2,16 @@
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use connections::ConnectionsTable;
-use domain::{OrderId, ProductId, UserId};
+use domain::{ProductId, UserId};
 use lambda_shared::{EnvironmentError, FunctionContext, InitError};
-use orders::{Orders, Tables};
+use orders::Orders;
 
 use crate::{management_api::ManagementApi, stock_subscriptions::StockSubscriptions};
 
-/// The ids of a user, a product and an order that do not exist, with which functions open their connections
+/// The ids of a user and a product that do not exist, with which functions open their connections
 /// to DynamoDB.
 pub const NIL_USER: UserId = UserId(uuid::Uuid::nil());
 pub const NIL_PRODUCT: ProductId = ProductId(uuid::Uuid::nil());
-const NIL_ORDER: OrderId = OrderId(uuid::Uuid::nil());
 
 /// The table in `CONNECTIONS_TABLE`.
 pub fn connections_table(context: &FunctionContext) -> Result<ConnectionsTable, EnvironmentError> {
@@ -28,15 +27,11 @@ pub fn stock_subscriptions(context: &FunctionContext) -> Result<StockSubscriptio
     Ok(StockSubscriptions::new(client, table, context.clock.clone()))
 }
 
-/// The order store in `ORDERS_TABLE`, for reading.
-pub async fn order_reader(context: &FunctionContext) -> Result<Orders, InitError> {
-    let tables = Tables {
-        orders: context.environment.required("ORDERS_TABLE")?,
-        outbox: String::new(),
-        idempotency: String::new(),
-    };
-    let orders = Orders::new(DynamoDb::new(&context.aws), tables, context.clock.clone());
-    orders.find(NIL_USER, NIL_ORDER).await?;
+/// The orders in `ORDERS_TABLE`.
+pub async fn orders(context: &FunctionContext) -> Result<Orders, InitError> {
+    let table: String = context.environment.required("ORDERS_TABLE")?;
+    let orders = Orders::new(DynamoDb::new(&context.aws), table, context.clock.clone());
+    orders.warm_up().await?;
     Ok(orders)
 }
 

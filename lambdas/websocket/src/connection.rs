@@ -14,13 +14,13 @@ use std::{
 
 use chrono::TimeDelta;
 use connections::{
-    Connection, ConnectionsError, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MAX_WATCHED_PRODUCTS,
-    MessageLimit,
+    Connection, ConnectionsTable, HeartbeatOutcome, MAX_MUTED_ORDERS, MAX_WATCHED_PRODUCTS, MessageLimit,
 };
 use domain::{Clock, OrderId, ProductId, Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use futures::future::try_join_all;
 use lambda_shared::{FunctionContext, FunctionError, Handler, InitError, client_network};
-use orders::{Orders, StoreError};
+use orders::Orders;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ use crate::{
     client_message::{self, Action, ClientMessage, OrderSubscription, ProductSubscription, Rejection},
     management_api::{ManagementApi, ManagementApiError},
     server_message::{OrderPosition, OrderUpdate, ServerMessage},
-    stock_subscriptions::{StockSubscriptions, SubscriptionsError},
+    stock_subscriptions::StockSubscriptions,
 };
 
 /// The number of messages that a connection may send. A client sends two in a minute, and a few more after a
@@ -102,11 +102,7 @@ enum ConnectionError {
     #[error("the authorizer's context contains no valid time")]
     TokenTime,
     #[error(transparent)]
-    Table(#[from] ConnectionsError),
-    #[error(transparent)]
-    Orders(#[from] StoreError),
-    #[error(transparent)]
-    Subscriptions(#[from] SubscriptionsError),
+    DynamoDb(#[from] DynamoDbError),
     #[error(transparent)]
     Api(#[from] ManagementApiError),
 }
@@ -117,7 +113,7 @@ enum ConnectionError {
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let handler = Arc::new(ConnectionHandler {
         table: bootstrap::connections_table(&context)?,
-        orders: bootstrap::order_reader(&context).await?,
+        orders: bootstrap::orders(&context).await?,
         subscriptions: bootstrap::stock_subscriptions(&context)?,
         api: bootstrap::management_api(&context)?,
         clock: context.clock.clone(),
@@ -399,7 +395,7 @@ impl FunctionError for ConnectionError {
     fn name(&self) -> &'static str {
         match self {
             Self::Event(_) | Self::TokenTime => "InvalidInput",
-            Self::Table(_) | Self::Orders(_) | Self::Subscriptions(_) | Self::Api(_) => "Unavailable",
+            Self::DynamoDb(_) | Self::Api(_) => "Unavailable",
         }
     }
 

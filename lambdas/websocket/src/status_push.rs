@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
-use connections::{Connection, ConnectionsError, ConnectionsTable};
+use connections::{Connection, ConnectionsTable};
 use domain::{Clock, OrderId, Timestamp, UserId};
+use dynamodb_table::DynamoDbError;
 use events::{
     Envelope, EventBridgeEvent, EventContext, EventData, StatusPushRequest,
     eventbridge::{EventHeader, EventParseError},
@@ -19,7 +20,7 @@ use events::{
 };
 use futures::future::join_all;
 use lambda_shared::{FunctionContext, Handler, InitError, sqs, trace_context};
-use orders::{Orders, StoreError};
+use orders::Orders;
 
 use crate::{
     bootstrap::{self, NIL_USER},
@@ -54,9 +55,7 @@ enum PushError {
     #[error("the event type {0} changes no order")]
     UnsupportedEvent(String),
     #[error(transparent)]
-    Table(#[from] ConnectionsError),
-    #[error(transparent)]
-    Orders(#[from] StoreError),
+    DynamoDb(#[from] DynamoDbError),
     #[error(transparent)]
     Api(#[from] ManagementApiError),
 }
@@ -66,7 +65,7 @@ enum PushError {
 pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
     let push = Arc::new(StatusPush {
         table: bootstrap::connections_table(&context)?,
-        orders: bootstrap::order_reader(&context).await?,
+        orders: bootstrap::orders(&context).await?,
         api: bootstrap::management_api(&context)?,
         clock: context.clock.clone(),
     });

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use dynamodb_table::DynamoDbError;
 use events::StockPushRequest;
 use futures::{StreamExt, stream};
 use lambda_shared::{FunctionContext, Handler, InitError, sqs};
@@ -15,7 +16,7 @@ use crate::{
     bootstrap::{self, NIL_PRODUCT},
     management_api::{Delivery, ManagementApi, ManagementApiError},
     server_message::ServerMessage,
-    stock_subscriptions::{StockSubscriptions, SubscriptionsError},
+    stock_subscriptions::StockSubscriptions,
 };
 
 /// The number of products of a batch that one invocation processes concurrently: the whole batch.
@@ -35,7 +36,7 @@ enum StockPushError {
     #[error("the message is no announcement of a level")]
     Malformed(#[from] serde_json::Error),
     #[error(transparent)]
-    Subscriptions(#[from] SubscriptionsError),
+    Subscriptions(#[from] DynamoDbError),
     #[error(transparent)]
     Api(#[from] ManagementApiError),
 }

@@ -8,16 +8,13 @@
 //!
 //! A product without a `level` has not changed since its table exists, or for [`LEVEL_RETENTION`].
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::{Client, error::DisplayErrorContext, types::AttributeValue};
+use aws_sdk_dynamodb::Client;
 use chrono::TimeDelta;
 use domain::{Clock, ProductId};
+use dynamodb_table::{DynamoDbError, Table, all_items, applied, number, text};
 use events::StockPushRequest;
 use futures::future::try_join_all;
-use serde::Deserialize;
-
-type Attributes = HashMap<String, AttributeValue>;
+use serde::{Deserialize, Serialize};
 
 /// The sort key of a product's level.
 const LEVEL: &str = "level";
@@ -32,24 +29,22 @@ const LEVEL_RETENTION: TimeDelta = TimeDelta::days(1);
 /// The table. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct StockSubscriptions {
-    client: Client,
-    table: String,
+    table: Table<2>,
     clock: Clock,
 }
 
-/// A request to the table failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SubscriptionsError {
-    /// DynamoDB returned an error or did not respond. The text contains the whole source chain.
-    #[error("a request to the table of stock subscriptions failed: {0}")]
-    Request(String),
-    #[error("an item of the table of stock subscriptions is invalid")]
-    InvalidItem(#[from] serde_dynamo::Error),
+/// Item of a subscription.
+#[derive(Serialize)]
+struct SubscriptionItem<'a> {
+    product_id: ProductId,
+    connection_id: &'a str,
+    /// Unix seconds.
+    ttl: i64,
 }
 
-/// Key of an item.
+/// Sort key of an item.
 #[derive(Deserialize)]
-struct SubscriptionItem {
+struct SortKey {
     connection_id: String,
 }
 
@@ -64,8 +59,7 @@ impl StockSubscriptions {
     #[must_use]
     pub fn new(client: Client, table: impl Into<String>, clock: Clock) -> Self {
         Self {
-            client,
-            table: table.into(),
+            table: Table::new(client, table, ["product_id", "connection_id"]),
             clock,
         }
     }
@@ -75,19 +69,17 @@ impl StockSubscriptions {
         &self,
         connection_id: &str,
         products: impl IntoIterator<Item = ProductId>,
-    ) -> Result<(), SubscriptionsError> {
+    ) -> Result<(), DynamoDbError> {
         let ttl = self.expiry(SUBSCRIPTION_RETENTION);
-        let puts = products.into_iter().map(|product| {
-            let mut item = key(product, connection_id);
-            item.insert("ttl".to_owned(), ttl.clone());
-            self.client
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(item))
-                .send()
+        let puts = products.into_iter().map(async |product_id| {
+            let item = SubscriptionItem {
+                product_id,
+                connection_id,
+                ttl,
+            };
+            self.table.put(&item).await
         });
-        try_join_all(puts).await.map_err(request_error)?;
-        Ok(())
+        try_join_all(puts).await.map(drop)
     }
 
     /// Removes the connection from those that watch these products. Idempotent.
@@ -95,40 +87,25 @@ impl StockSubscriptions {
         &self,
         connection_id: &str,
         products: impl IntoIterator<Item = ProductId>,
-    ) -> Result<(), SubscriptionsError> {
-        let deletes = products.into_iter().map(|product| {
-            let key = key(product, connection_id);
-            self.client
-                .delete_item()
-                .table_name(&self.table)
-                .set_key(Some(key))
-                .send()
-        });
-        try_join_all(deletes).await.map_err(request_error)?;
-        Ok(())
+    ) -> Result<(), DynamoDbError> {
+        let keys = products.into_iter().map(|product| key(product, connection_id));
+        try_join_all(keys.map(|key| self.table.delete(key)))
+            .await
+            .map(drop)
     }
 
     /// The newest levels of these products, as far as they are known (consistent reads).
     pub async fn levels(
         &self,
         products: impl IntoIterator<Item = ProductId>,
-    ) -> Result<Vec<StockPushRequest>, SubscriptionsError> {
+    ) -> Result<Vec<StockPushRequest>, DynamoDbError> {
         let reads = products.into_iter().map(|product| self.level(product));
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
-    async fn level(&self, product_id: ProductId) -> Result<Option<StockPushRequest>, SubscriptionsError> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key(product_id, LEVEL)))
-            .consistent_read(true);
-        let Some(item) = request.send().await.map_err(request_error)?.item else {
-            return Ok(None);
-        };
-        let LevelItem { available, version } = serde_dynamo::from_item(item)?;
-        Ok(Some(StockPushRequest {
+    async fn level(&self, product_id: ProductId) -> Result<Option<StockPushRequest>, DynamoDbError> {
+        let level: Option<LevelItem> = self.table.get(key(product_id, LEVEL)).await?;
+        Ok(level.map(|LevelItem { available, version }| StockPushRequest {
             product_id,
             available,
             version,
@@ -136,74 +113,44 @@ impl StockSubscriptions {
     }
 
     /// Stores a level. Returns `false` if a newer one is stored.
-    pub async fn store_level(&self, level: StockPushRequest) -> Result<bool, SubscriptionsError> {
+    pub async fn store_level(&self, level: StockPushRequest) -> Result<bool, DynamoDbError> {
         let stored = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(level.product_id, LEVEL)))
+            .table
+            .start_update(key(level.product_id, LEVEL))
             .update_expression("SET available = :available, version = :version, #ttl = :ttl")
             .condition_expression("attribute_not_exists(version) OR version <= :version")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":available", number(level.available))
             .expression_attribute_values(":version", number(level.version))
-            .expression_attribute_values(":ttl", self.expiry(LEVEL_RETENTION))
+            .expression_attribute_values(":ttl", number(self.expiry(LEVEL_RETENTION)))
             .send()
             .await;
-        match stored {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(request_error(error)),
-        }
+        applied(stored)
     }
 
     /// The connections that watch a product (consistent read).
-    pub async fn subscribers(&self, product_id: ProductId) -> Result<Vec<String>, SubscriptionsError> {
-        let items: Vec<Attributes> = self
-            .client
-            .query()
-            .table_name(&self.table)
+    pub async fn subscribers(&self, product_id: ProductId) -> Result<Vec<String>, DynamoDbError> {
+        let query = self
+            .table
+            .start_query()
             .consistent_read(true)
             .key_condition_expression("product_id = :product")
             .filter_expression("#ttl > :now")
             .projection_expression("connection_id")
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":product", AttributeValue::S(product_id.to_string()))
-            .expression_attribute_values(":now", number(self.clock.now().timestamp()))
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(request_error)?;
-        let items: Vec<SubscriptionItem> = serde_dynamo::from_items(items)?;
+            .expression_attribute_values(":product", text(product_id))
+            .expression_attribute_values(":now", number(self.clock.now().timestamp()));
+        let items: Vec<SortKey> = all_items(query).await?;
         let sort_keys = items.into_iter().map(|item| item.connection_id);
         Ok(sort_keys.filter(|sort_key| sort_key != LEVEL).collect())
     }
 
-    fn expiry(&self, after: TimeDelta) -> AttributeValue {
-        number((self.clock.now() + after).timestamp())
+    /// In Unix seconds.
+    fn expiry(&self, after: TimeDelta) -> i64 {
+        (self.clock.now() + after).timestamp()
     }
 }
 
-fn key(product_id: ProductId, connection_id: &str) -> Attributes {
-    let text = |value: String| AttributeValue::S(value);
-    HashMap::from([
-        ("product_id".to_owned(), text(product_id.to_string())),
-        ("connection_id".to_owned(), text(connection_id.to_owned())),
-    ])
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-fn request_error(error: impl std::error::Error) -> SubscriptionsError {
-    SubscriptionsError::Request(DisplayErrorContext(error).to_string())
+fn key(product_id: ProductId, connection_id: &str) -> [String; 2] {
+    [product_id.to_string(), connection_id.to_owned()]
 }

@@ -1,7 +1,8 @@
 //! Account deletion.
 
 use domain::{OrderId, UserId};
-use orders::{AnonymiseError, CancelError, Orders, StoreError};
+use dynamodb_table::DynamoDbError;
+use orders::{AnonymiseError, CancelError, Orders};
 use users::{NewAuditEntry, Users};
 
 use crate::{
@@ -15,7 +16,7 @@ pub enum DeleteAccountError {
     #[error("order {0} is still in progress")]
     OrderOpen(OrderId),
     #[error(transparent)]
-    OrderStore(#[from] StoreError),
+    OrderStore(#[from] DynamoDbError),
     #[error(transparent)]
     Cart(#[from] CartError),
     #[error("account database query failed")]

@@ -23,7 +23,7 @@ pub struct Cart {
     /// of such an order return to the cart if it fails.
     pub placed_orders: Vec<OrderId>,
     /// The version of the stored item; `None` when the cart is not stored yet.
-    pub(super) version: Option<u64>,
+    pub(super) version: Option<i64>,
 }
 
 /// The lines do not fit into the cart.

@@ -9,24 +9,23 @@
 //! failed, one write returns its lines and removes the name. `docs/adr/0018-checkout-transaction.md` gives
 //! the reasons.
 
+use backon::Retryable;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{OrderId, OrderStatus, ProductId, UserId};
+use dynamodb_table::DynamoDbError;
 use events::TraceParent;
 use futures::future::try_join_all;
 use http_server::JsonObject;
-use orders::{NewOrder, Order, Orders, PlaceError, StoreError};
+use orders::{NewOrder, Order, Orders, PlaceError};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{Cart, CartError, CartId, Carts, PricedCart, cart::CartLine};
+use super::{Cart, CartError, CartId, Carts, PricedCart, cart::CartLine, store::CONTENTION_RETRIES};
 use crate::{
     order_limits::AccountLimits,
     order_service::{Buyer, ExpectedTotal, OrderError, OrderService, PaymentMethod, check_total},
 };
-
-/// The number of attempts when concurrent requests change the cart.
-const MAX_ATTEMPTS: u32 = 20;
 
 /// The payment of a cart.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -66,8 +65,8 @@ impl From<PlaceError> for CheckoutError {
     }
 }
 
-impl From<StoreError> for CheckoutError {
-    fn from(error: StoreError) -> Self {
+impl From<DynamoDbError> for CheckoutError {
+    fn from(error: DynamoDbError) -> Self {
         PlaceError::from(error).into()
     }
 }
@@ -89,47 +88,71 @@ impl OrderService {
         idempotency_key: &str,
         traceparent: TraceParent,
     ) -> Result<Order, CheckoutError> {
-        let id = CartId::for_user(buyer.id);
         let idempotency_key = order_idempotency_key(idempotency_key);
         let payment_method = request.payment_method.as_str();
         let expected_total = request.expected_total.map(|JsonObject(expected)| expected);
-        for attempt in 0..MAX_ATTEMPTS {
-            carts.back_off(attempt).await;
-            let mut cart = carts.read(&id).await?;
-            let checked = self.check_cart(&cart, &buyer, expected_total).await;
-            // The key is read last: a request that repeats another one, even at the same time, gets its
-            // order, whatever the checks found.
-            if let Some(order) = self.orders.find_by_key(buyer.id, &idempotency_key).await? {
-                return if order.payment_method == payment_method {
-                    Ok(order)
-                } else {
-                    Err(PlaceError::KeyReused.into())
-                };
-            }
-            let (priced, limits) = checked?;
-            let new_order = NewOrder {
-                user_id: buyer.id,
-                contact_email: buyer.email.clone(),
-                items: priced.order_lines(),
-                total: priced.total,
-                payment_method: payment_method.to_owned(),
-                idempotency_key: idempotency_key.clone(),
+        let try_checkout = || {
+            self.try_checkout(
+                carts,
+                &buyer,
+                payment_method,
+                expected_total,
+                &idempotency_key,
                 traceparent,
-                order_mails: buyer.preferences.order_mails,
-                mail_language: buyer.preferences.language,
-                sms_contact: buyer.sms_contact(),
-                max_open_orders: limits.max_open_orders,
+            )
+        };
+        try_checkout
+            .retry(CONTENTION_RETRIES)
+            .when(|error| matches!(error, CheckoutError::Cart(CartError::Contended)))
+            .await
+    }
+
+    /// Fails with [`CartError::Contended`] if a concurrent request has changed the cart.
+    async fn try_checkout(
+        &self,
+        carts: &Carts,
+        buyer: &Buyer,
+        payment_method: &str,
+        expected_total: Option<ExpectedTotal>,
+        idempotency_key: &str,
+        traceparent: TraceParent,
+    ) -> Result<Order, CheckoutError> {
+        let id = CartId::for_user(buyer.id);
+        let mut cart = carts.read(&id).await?;
+        let checked = self.check_cart(&cart, buyer, expected_total).await;
+        // The key is read last: a request that repeats another one, even at the same time, gets its order,
+        // whatever the checks found.
+        if let Some(order) = self.placement.find_by_key(buyer.id, idempotency_key).await? {
+            return if order.payment_method == payment_method {
+                Ok(order)
+            } else {
+                Err(PlaceError::KeyReused.into())
             };
-            let order_id = OrderId::new(carts.clock.now());
-            cart.move_to_order(order_id);
-            let (emptied_cart, _) = carts.conditional_put(&id, &cart)?;
-            let placed = self.orders.place_with(order_id, &new_order, emptied_cart).await?;
-            if let Some((order, event)) = placed {
-                self.relay.notify_committed(vec![event]);
-                return Ok(order);
-            }
         }
-        Err(CartError::Contended.into())
+        let (priced, limits) = checked?;
+        let new_order = NewOrder {
+            user_id: buyer.id,
+            contact_email: buyer.email.clone(),
+            items: priced.order_lines(),
+            total: priced.total,
+            payment_method: payment_method.to_owned(),
+            idempotency_key: idempotency_key.to_owned(),
+            traceparent,
+            order_mails: buyer.preferences.order_mails,
+            mail_language: buyer.preferences.language,
+            sms_contact: buyer.sms_contact(),
+            max_open_orders: limits.max_open_orders,
+        };
+        let order_id = OrderId::new(carts.clock.now());
+        cart.move_to_order(order_id);
+        let (emptied_cart, _) = carts.conditional_put(&id, &cart)?;
+        let placed = self
+            .placement
+            .place_with(order_id, &new_order, emptied_cart)
+            .await?;
+        let (order, event) = placed.ok_or(CartError::Contended)?;
+        self.relay.notify_committed(vec![event]);
+        Ok(order)
     }
 
     /// Returns the priced cart and the buyer's limits if all of the cart can be ordered for the expected

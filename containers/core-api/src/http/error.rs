@@ -6,10 +6,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use connections::ConnectionsError;
 use domain::ProductId;
+use dynamodb_table::DynamoDbError;
 use http_server::{Bearer, FieldError, Problem};
-use orders::{CancelError, PlaceError, StoreError};
+use orders::{CancelError, PlaceError};
 use secrets::SecretError;
 use serde_json::json;
 use users::{AddressError, PhoneCodeError, PhoneVerificationError, ProfileError, SetRoleError};
@@ -47,16 +47,12 @@ pub enum ApiError {
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
     #[error(transparent)]
-    OrderStore(#[from] StoreError),
+    DynamoDb(#[from] DynamoDbError),
     /// The keys of unsubscribe links cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    MailSuppressions(#[from] mail_suppressions::StoreError),
-    #[error(transparent)]
     Cart(#[from] CartError),
-    #[error(transparent)]
-    Connections(#[from] ConnectionsError),
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
     #[error(transparent)]
@@ -244,22 +240,13 @@ impl From<ApiError> for Problem {
             | ApiError::Role(SetRoleError::Database(error))
             | ApiError::DeleteAccount(DeleteAccountError::Database(error))
             | ApiError::Order(OrderError::Catalog(error)) => database_problem(&error),
-            ApiError::OrderStore(error)
+            ApiError::DynamoDb(error)
             | ApiError::Receipt(ReceiptError::Orders(error))
             | ApiError::CancelOrder(CancelError::Store(error))
             | ApiError::PaymentAction(PaymentActionError::Store(error))
             | ApiError::DeleteAccount(DeleteAccountError::OrderStore(error))
-            | ApiError::Order(OrderError::Place(PlaceError::Store(error))) => match error {
-                StoreError::Unavailable(_) => store_unavailable(&error),
-                error => Self::internal(&error),
-            },
+            | ApiError::Order(OrderError::Place(PlaceError::Store(error))) => dynamodb_problem(&error),
             ApiError::Secret(error) => store_unavailable(&error),
-            ApiError::MailSuppressions(error @ mail_suppressions::StoreError::Unavailable(_)) => {
-                store_unavailable(&error)
-            }
-            ApiError::MailSuppressions(error) => Self::internal(&error),
-            ApiError::Connections(error @ ConnectionsError::Request(_)) => store_unavailable(&error),
-            ApiError::Connections(error @ ConnectionsError::InvalidItem(_)) => Self::internal(&error),
             ApiError::Cart(error) | ApiError::DeleteAccount(DeleteAccountError::Cart(error)) => {
                 cart_problem(error)
             }
@@ -272,8 +259,15 @@ fn cart_problem(error: CartError) -> Problem {
         CartError::Full(full) => {
             Problem::new(StatusCode::CONFLICT, "cart-full", "Cart is full").detail(format!("{full}."))
         }
-        error @ (CartError::Contended | CartError::Unavailable(_)) => store_unavailable(&error),
-        error @ CartError::InvalidItem(_) => Problem::internal(&error),
+        error @ CartError::Contended => store_unavailable(&error),
+        CartError::DynamoDb(error) => dynamodb_problem(&error),
+    }
+}
+
+fn dynamodb_problem(error: &DynamoDbError) -> Problem {
+    match error {
+        DynamoDbError::Unavailable(_) | DynamoDbError::Conflict => store_unavailable(error),
+        DynamoDbError::ConditionsFailed(_) | DynamoDbError::InvalidItem(_) => Problem::internal(error),
     }
 }
 

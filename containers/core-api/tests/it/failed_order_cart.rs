@@ -16,7 +16,8 @@ async fn fail_order(shop: &TestShop, placed: &TestResponse) {
     let orders = &shop.app.orders;
     let order = orders.find(shop.user_id, order_id).await.unwrap().unwrap();
     let context = order.event_context();
-    orders
+    shop.app
+        .store
         .fail(shop.user_id, order_id, FailureReason::PaymentDeclined, &context)
         .await
         .unwrap();
@@ -85,11 +86,12 @@ async fn completed_and_cancelled_orders_return_nothing_to_the_cart(pool: PgPool)
         .await
         .unwrap();
     let total = Money::new(order.total_amount, order.currency).unwrap();
-    orders
+    let store = &shop.app.store;
+    store
         .record_payment(shop.user_id, order_id, &payment_id, total, &order.event_context())
         .await
         .unwrap();
-    orders
+    store
         .complete(shop.user_id, order_id, total, &order.event_context())
         .await
         .unwrap();

@@ -206,7 +206,7 @@ async fn order_shows_its_history_and_failure_reason(pool: PgPool) {
 
     let reason = FailureReason::PaymentDeclined;
     shop.app
-        .orders
+        .store
         .fail(user_id, id, reason, &order.event_context())
         .await
         .unwrap();

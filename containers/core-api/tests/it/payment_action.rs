@@ -200,7 +200,7 @@ async fn waiting_order_is_cancelled_by_its_saga(pool: PgPool) {
         .await
         .unwrap()
         .unwrap();
-    app.orders
+    app.store
         .fail(
             customer.id(),
             order.order_id,

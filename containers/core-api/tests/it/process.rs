@@ -12,6 +12,7 @@ use database::testing;
 use domain::{Clock, ids::uuid_v7};
 use futures::future::join_all;
 use insta::assert_json_snapshot;
+use orders::testing::OrderTables;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
@@ -24,7 +25,7 @@ use tokio::{
 use users::Users;
 
 use crate::{
-    support::{RequestBuilderExt, TestResponse, create_order_tables, read_order_outbox, read_product_outbox},
+    support::{RequestBuilderExt, TestResponse, read_order_outbox, read_product_outbox},
     test_issuer::TestIssuer,
     test_user::{AUDIENCE, ISSUER, TestUser},
 };
@@ -353,7 +354,7 @@ async fn sigterm_drains_requests_and_publishes_all_events(pool: PgPool) {
     let clock = Clock::system();
     let aws = aws_client::sdk_config().await;
     let (dynamo, bus_name) = (DynamoDb::new(&aws), format!("bus-{}", uuid_v7(clock.now())));
-    let tables = create_order_tables(&dynamo, &clock).await;
+    let tables = OrderTables::create(&aws).await;
     EventBridge::new(&aws)
         .create_event_bus()
         .name(&bus_name)
@@ -423,9 +424,9 @@ async fn sigterm_drains_requests_and_publishes_all_events(pool: PgPool) {
 /// A client repeats its order against two instances, one of which is killed.
 #[sqlx::test(migrator = "database::MIGRATOR")]
 async fn one_key_places_one_order_across_instances_and_a_crash(pool: PgPool) {
-    let (clock, aws) = (Clock::system(), aws_client::sdk_config().await);
+    let aws = aws_client::sdk_config().await;
     let dynamo = DynamoDb::new(&aws);
-    let tables = create_order_tables(&dynamo, &clock).await;
+    let tables = OrderTables::create(&aws).await;
     let database = database_url(&pool);
     let nowhere = format!("http://{UNREACHABLE_ADDRESS}");
     let environment = [

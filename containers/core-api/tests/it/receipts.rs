@@ -62,18 +62,18 @@ impl Buyer {
     /// Pays and completes the order, as the saga does.
     async fn complete_order(&self) {
         let (user_id, payment) = (self.customer.id(), PaymentId("pi_1".to_owned()));
-        let orders = &self.app().orders;
+        let (orders, store) = (&self.app().orders, &self.app().store);
         let order = orders.find(user_id, self.order_id).await.unwrap().unwrap();
         let (total, context) = (order.total().unwrap(), order.event_context());
         orders
             .claim_for_payment(user_id, self.order_id, &payment)
             .await
             .unwrap();
-        orders
+        store
             .record_payment(user_id, self.order_id, &payment, total, &context)
             .await
             .unwrap();
-        let completed = orders.complete(user_id, self.order_id, total, &context).await;
+        let completed = store.complete(user_id, self.order_id, total, &context).await;
         completed.unwrap();
     }
 }

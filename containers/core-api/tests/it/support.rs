@@ -3,10 +3,7 @@
 
 use std::fmt::Display;
 
-use aws_sdk_dynamodb::{
-    Client,
-    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
-};
+use aws_sdk_dynamodb::Client;
 use connections::ConnectionsTable;
 use core_api::{
     accounts::AccountStatusCache,
@@ -22,11 +19,15 @@ use core_api::{
     unsubscribe_links::UnsubscribeLinks,
 };
 use domain::{Clock, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use event_publishing::{CatalogOutbox, ParkingQueue, Publisher, Relay};
 use events::OutboxEvent;
 use http_server::{OriginSecrets, TrustedProxies};
 use mail_suppressions::MailSuppressions;
-use orders::{Orders, Tables};
+use orders::{
+    OrderPlacement, Orders, OrdersWithOutbox,
+    testing::{OrderStores, OrderTables},
+};
 use receipts::ReceiptStore;
 use reqwest::{Method, RequestBuilder, header::HeaderName};
 use serde::Serialize;
@@ -49,6 +50,8 @@ pub struct TestApp {
     /// For the test, with all rights.
     pub pool: PgPool,
     pub orders: Orders,
+    pub store: OrdersWithOutbox,
+    pub placement: OrderPlacement,
     pub admin_token: String,
     pub users: Users,
     pub carts: Carts,
@@ -136,25 +139,28 @@ impl TestApp {
             Some(url) => Client::from_conf(dynamodb::config_builder(&aws).endpoint_url(url).build()),
             None => dynamodb::client(&aws),
         };
-        let tables = create_order_tables(&dynamodb, &clock).await;
+        let tables = OrderTables::create(&aws).await;
         let (outbox_table, idempotency_table) = (tables.outbox.clone(), tables.idempotency.clone());
-        let sessions_table = create_sessions_table(&dynamodb, &clock).await;
+        let sessions_table = create_table(&aws, &["session_id"]).await;
         let realtime = Realtime {
             table: ConnectionsTable::new(
                 app_dynamodb.clone(),
-                create_connections_table(&dynamodb, &clock).await,
+                create_table(&aws, &["connection_id"]).await,
                 clock.clone(),
             ),
             websocket_api_url: "wss://realtime.test/live".parse().unwrap(),
         };
         let connections = realtime.table.clone();
         let carts = Carts::new(app_dynamodb.clone(), &sessions_table, clock.clone());
-        let suppressions_table = format!("mail-suppressions-{}", uuid_v7(clock.now()));
-        create_table(&dynamodb, &suppressions_table, &["address_digest"]).await;
+        let suppressions_table = create_table(&aws, &["address_digest"]).await;
         let mail_suppressions =
             MailSuppressions::new(app_dynamodb.clone(), suppressions_table, clock.clone());
         let users = Users::new(pool.clone(), clock.clone());
-        let orders = Orders::new(app_dynamodb, tables, clock.clone());
+        let OrderStores {
+            orders,
+            store,
+            placement,
+        } = tables.open(app_dynamodb, clock.clone());
         let app_pool = database::testing::pool_of_role(&pool, database::Role::CoreApi);
         let app_users = Users::new(app_pool.clone(), clock.clone());
 
@@ -167,9 +173,15 @@ impl TestApp {
             parking_queue.clone(),
             clock.clone(),
         );
-        let (_, order_outbox) = Relay::new(orders.outbox().clone(), publisher, parking_queue, clock.clone());
+        let (_, order_outbox) = Relay::new(store.outbox.clone(), publisher, parking_queue, clock.clone());
         let catalog = Catalog::new(app_pool, product_outbox, clock.clone());
-        let order_service = OrderService::new(catalog.clone(), orders.clone(), order_outbox, order_limits);
+        let order_service = OrderService::new(
+            catalog.clone(),
+            store.clone(),
+            placement.clone(),
+            order_outbox,
+            order_limits,
+        );
         let sms_queue = format!("sms-{}", uuid_v7(clock.now()));
         let created = aws_sdk_sqs::Client::new(&aws)
             .create_queue()
@@ -213,6 +225,8 @@ impl TestApp {
         Self {
             pool,
             orders,
+            store,
+            placement,
             admin_token,
             users,
             carts,
@@ -447,51 +461,4 @@ impl RequestBuilderExt for RequestBuilder {
             body,
         }
     }
-}
-
-/// Creates the tables of orders for one test.
-pub async fn create_order_tables(client: &Client, clock: &Clock) -> Tables {
-    let name = |table: &str| format!("{table}-{}", uuid_v7(clock.now()));
-    let tables = Tables {
-        orders: name("orders"),
-        outbox: name("outbox"),
-        idempotency: name("idempotency"),
-    };
-    create_table(client, &tables.orders, &["user_id", "order_id"]).await;
-    create_table(client, &tables.outbox, &["event_id"]).await;
-    create_table(client, &tables.idempotency, &["id"]).await;
-    tables
-}
-
-/// Creates the table of sessions for one test.
-pub async fn create_sessions_table(client: &Client, clock: &Clock) -> String {
-    let name = format!("sessions-{}", uuid_v7(clock.now()));
-    create_table(client, &name, &["session_id"]).await;
-    name
-}
-
-/// Creates a table of WebSocket tickets, without the indexes of connections.
-async fn create_connections_table(client: &Client, clock: &Clock) -> String {
-    let name = format!("connections-{}", uuid_v7(clock.now()));
-    create_table(client, &name, &["connection_id"]).await;
-    name
-}
-
-async fn create_table(client: &Client, table: &str, keys: &[&str]) {
-    let mut request = client
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest);
-    for (key, key_type) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(*key)
-            .attribute_type(ScalarAttributeType::S);
-        let schema = KeySchemaElement::builder()
-            .attribute_name(*key)
-            .key_type(key_type);
-        request = request
-            .attribute_definitions(attribute.build().unwrap())
-            .key_schema(schema.build().unwrap());
-    }
-    request.send().await.unwrap();
 }

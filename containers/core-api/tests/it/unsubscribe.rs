@@ -1,8 +1,7 @@
 //! Unsubscribe links in order mails.
 
-use domain::{Currency, Language, Money, OrderId, ProductId, Quantity, TaxRate, UserId};
-use events::TraceParent;
-use orders::{NewOrder, OrderItem};
+use domain::{Clock, OrderId, UserId};
+use orders::{NewOrder, testing::new_order};
 use reqwest::Response;
 use serde_json::json;
 use sqlx::PgPool;
@@ -31,27 +30,11 @@ impl TestApp {
     }
 
     async fn place_order(&self, user_id: UserId, key: &str) -> OrderId {
-        let now = domain::Clock::system().now();
         let new = NewOrder {
-            user_id,
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![OrderItem {
-                product_id: ProductId::new(now),
-                product_name: "Lantern".to_owned(),
-                quantity: Quantity::new(1).unwrap(),
-                price: 100,
-                tax_rate: TaxRate::Standard,
-            }],
-            total: Money::new(100, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
             idempotency_key: key.to_owned(),
-            traceparent: TraceParent::root(now),
-            order_mails: true,
-            mail_language: Language::En,
-            sms_contact: None,
-            max_open_orders: None,
+            ..new_order(user_id, Clock::system().now())
         };
-        self.orders.place(&new).await.unwrap().0.order_id
+        self.placement.place(&new).await.unwrap().0.order_id
     }
 }
 
@@ -139,7 +122,7 @@ async fn open_orders_of_the_customer_send_no_more_mails(pool: PgPool) {
         .unwrap()
         .unwrap()
         .event_context();
-    app.orders.cancel(user.id(), ended, context).await.unwrap();
+    app.store.cancel(user.id(), ended, context).await.unwrap();
     let open = app.place_order(user.id(), "open").await;
     let of_other = app.place_order(other.id(), "other").await;
 

@@ -5,11 +5,10 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_eventbridge::types::Target;
 use domain::{Clock, EventId, Timestamp, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use event_publishing::{
     AccountOutbox, CatalogOutbox, DynamoOutbox, InventoryOutbox, Outbox, ParkingQueue, Publisher,
 };
@@ -26,25 +25,9 @@ pub enum TestOutbox {
 
 impl TestOutbox {
     pub async fn dynamo() -> Self {
-        let client = aws_sdk_dynamodb::Client::new(&aws_client::sdk_config().await);
-        let table = format!("outbox-{}", uuid_v7(Clock::system().now()));
-        let key = KeySchemaElement::builder()
-            .attribute_name("event_id")
-            .key_type(KeyType::Hash);
-        let attribute = AttributeDefinition::builder()
-            .attribute_name("event_id")
-            .attribute_type(ScalarAttributeType::S);
-        let request = client
-            .create_table()
-            .table_name(&table)
-            .billing_mode(BillingMode::PayPerRequest);
-        let request = request
-            .key_schema(key.build().unwrap())
-            .attribute_definitions(attribute.build().unwrap());
-        request
-            .send()
-            .await
-            .expect("AWS_ENDPOINT_URL must point to a local AWS: run `cargo xtask test`");
+        let aws = aws_client::sdk_config().await;
+        let table = create_table(&aws, &["event_id"]).await;
+        let client = aws_sdk_dynamodb::Client::new(&aws);
         Self::Dynamo(client, table)
     }
 

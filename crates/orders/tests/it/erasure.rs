@@ -13,12 +13,12 @@ async fn anonymises_all_orders_once_all_have_ended() {
     // More orders than one page.
     for number in 0..12 {
         let new = context.new_order(user_id, &format!("key {number}"));
-        placed.push(context.orders.place(&new).await.unwrap().0);
+        placed.push(context.placement.place(&new).await.unwrap().0);
     }
     let (last, others) = placed.split_last().unwrap();
     for order in others {
         context
-            .orders
+            .store
             .cancel(user_id, order.order_id, order.event_context())
             .await
             .unwrap();
@@ -34,7 +34,7 @@ async fn anonymises_all_orders_once_all_have_ended() {
 
     let reason = FailureReason::InsufficientStock;
     context
-        .orders
+        .store
         .fail(user_id, last.order_id, reason, &last.event_context())
         .await
         .unwrap();
@@ -57,10 +57,10 @@ async fn anonymises_all_orders_once_all_have_ended() {
 async fn finds_order_by_idempotency_key() {
     let context = TestContext::new().await;
     let user_id = UserId::new(context.clock.now());
-    let find = async |key: &str| context.orders.find_by_key(user_id, key).await.unwrap();
+    let find = async |key: &str| context.placement.find_by_key(user_id, key).await.unwrap();
     assert_eq!(find("key").await, None);
     let (order, _) = context
-        .orders
+        .placement
         .place(&context.new_order(user_id, "key"))
         .await
         .unwrap();
@@ -71,7 +71,7 @@ async fn finds_order_by_idempotency_key() {
     assert_eq!(find("another").await, None);
     let other_user = UserId::new(context.clock.now());
     assert_eq!(
-        context.orders.find_by_key(other_user, "key").await.unwrap(),
+        context.placement.find_by_key(other_user, "key").await.unwrap(),
         None,
         "keys are scoped to the customer"
     );

@@ -12,15 +12,15 @@ use crate::support::TestContext;
 async fn same_key_returns_the_original_order() {
     let context = TestContext::new().await;
     let new = context.new_order(UserId::new(context.clock.now()), "key");
-    let (first, event) = context.orders.place(&new).await.unwrap();
+    let (first, event) = context.placement.place(&new).await.unwrap();
     assert!(event.is_some());
     context
-        .orders
+        .store
         .cancel(new.user_id, first.order_id, first.event_context())
         .await
         .unwrap();
 
-    let (again, event) = context.orders.place(&new).await.unwrap();
+    let (again, event) = context.placement.place(&new).await.unwrap();
     assert_eq!(again, first);
     assert!(event.is_none());
     assert_eq!(context.events().await, ["OrderCreated", "OrderCancelled"]);
@@ -30,19 +30,19 @@ async fn same_key_returns_the_original_order() {
 async fn same_key_with_different_order_is_rejected() {
     let context = TestContext::new().await;
     let new = context.new_order(UserId::new(context.clock.now()), "key");
-    context.orders.place(&new).await.unwrap();
+    context.placement.place(&new).await.unwrap();
 
     let mut more = new.clone();
     more.items[0].quantity = Quantity::new(3).unwrap();
     assert!(matches!(
-        context.orders.place(&more).await,
+        context.placement.place(&more).await,
         Err(PlaceError::KeyReused)
     ));
 
     let mut other_card = new.clone();
     other_card.payment_method = "pm_card_jcb".to_owned();
     assert!(matches!(
-        context.orders.place(&other_card).await,
+        context.placement.place(&other_card).await,
         Err(PlaceError::KeyReused)
     ));
     assert_eq!(context.events().await, ["OrderCreated"]);
@@ -52,10 +52,10 @@ async fn same_key_with_different_order_is_rejected() {
 async fn same_key_with_changed_price_returns_the_original_order() {
     let context = TestContext::new().await;
     let new = context.new_order(UserId::new(context.clock.now()), "key");
-    let (first, _) = context.orders.place(&new).await.unwrap();
+    let (first, _) = context.placement.place(&new).await.unwrap();
     let mut repriced = new.clone();
     repriced.items[0].price = 900;
-    assert_eq!(context.orders.place(&repriced).await.unwrap().0, first);
+    assert_eq!(context.placement.place(&repriced).await.unwrap().0, first);
 }
 
 #[tokio::test]
@@ -63,8 +63,8 @@ async fn keys_are_scoped_to_the_customer() {
     let context = TestContext::new().await;
     let one = context.new_order(UserId::new(context.clock.now()), "key");
     let other = context.new_order(UserId::new(context.clock.now()), "key");
-    let (first, _) = context.orders.place(&one).await.unwrap();
-    let (second, _) = context.orders.place(&other).await.unwrap();
+    let (first, _) = context.placement.place(&one).await.unwrap();
+    let (second, _) = context.placement.place(&other).await.unwrap();
     assert_ne!(first.order_id, second.order_id);
     assert_eq!(
         context.orders.find(other.user_id, first.order_id).await.unwrap(),
@@ -76,9 +76,9 @@ async fn keys_are_scoped_to_the_customer() {
 async fn expired_key_can_be_reused_while_still_stored() {
     let context = TestContext::new().await;
     let new = context.new_order(UserId::new(context.clock.now()), "key");
-    let (first, _) = context.orders.place(&new).await.unwrap();
+    let (first, _) = context.placement.place(&new).await.unwrap();
     let tomorrow = Clock::from_fn(|| Clock::system().now() + TimeDelta::hours(25));
-    let (second, _) = context.with_clock(tomorrow).place(&new).await.unwrap();
+    let (second, _) = context.with_clock(tomorrow).placement.place(&new).await.unwrap();
     assert_ne!(first.order_id, second.order_id);
 }
 
@@ -88,8 +88,8 @@ async fn concurrent_requests_with_one_key_place_one_order() {
     let new = context.new_order(UserId::new(context.clock.now()), "key");
     let attempts: Vec<_> = (0..20)
         .map(|_| {
-            let (orders, new) = (context.orders.clone(), new.clone());
-            tokio::spawn(async move { orders.place(&new).await })
+            let (placement, new) = (context.placement.clone(), new.clone());
+            tokio::spawn(async move { placement.place(&new).await })
         })
         .collect();
     let mut ids = BTreeSet::new();
@@ -111,7 +111,7 @@ async fn pages_list_every_order_once_newest_first() {
     let mut placed = Vec::new();
     for number in 0..5 {
         let new = context.new_order(user_id, &format!("key {number}"));
-        placed.insert(0, context.orders.place(&new).await.unwrap().0.order_id);
+        placed.insert(0, context.placement.place(&new).await.unwrap().0.order_id);
     }
     let (mut seen, mut from, mut pages) = (Vec::new(), None, 0);
     loop {
@@ -134,13 +134,13 @@ async fn order_is_placed_together_with_the_other_item_or_not_at_all() {
     let place = async |key: &str| {
         let order_id = OrderId::new(context.clock.now());
         let new = context.new_order(user_id, key);
-        let placed = context.orders.place_with(order_id, &new, context.other_item());
+        let placed = context.placement.place_with(order_id, &new, context.other_item());
         placed.await.unwrap()
     };
     assert!(place("first").await.is_some());
     assert!(place("second").await.is_none(), "the other item exists");
     assert_eq!(context.orders.list_all(user_id).await.unwrap().len(), 1);
     assert_eq!(context.events().await, ["OrderCreated"]);
-    let second = context.orders.find_by_key(user_id, "second").await;
+    let second = context.placement.find_by_key(user_id, "second").await;
     assert_eq!(second.unwrap(), None);
 }

@@ -31,7 +31,7 @@ impl TestContext {
 
     async fn complete_payment_action(&self, placed: &PlacedOrder) -> bool {
         let order = self.order(placed).await;
-        let completed = self.orders.complete_payment_action(&order).await;
+        let completed = self.store.complete_payment_action(&order).await;
         completed.unwrap().is_some()
     }
 }
@@ -49,7 +49,7 @@ async fn second_request_does_not_extend_the_time() {
     let expires_at = context.order(&placed).await.payment_action_expires_at.unwrap();
     let later = |minutes| {
         let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
-        context.with_clock(clock)
+        context.with_clock(clock).orders
     };
     assert!(context.complete_payment_action(&placed).await);
     await_with(&later(9), &placed, &placed.payment_id).await.unwrap();
@@ -71,7 +71,12 @@ async fn waiting_order_is_overdue_after_its_time_or_its_return() {
     let overdue = async |minutes| -> Vec<OrderId> {
         let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
         let now = clock.now();
-        let open = context.with_clock(clock).open_orders(now, 10).await.unwrap();
+        let open = context
+            .with_clock(clock)
+            .orders
+            .open_orders(now, 10)
+            .await
+            .unwrap();
         assert_eq!(open.count, 2, "an order that waits is open");
         open.overdue.into_iter().map(|(_, order_id)| order_id).collect()
     };
@@ -87,8 +92,8 @@ async fn each_request_of_an_action_is_completed_once() {
     let placed = context.place_waiting().await;
     let order = context.order(&placed).await;
     let (first, second) = tokio::join!(
-        context.orders.complete_payment_action(&order),
-        context.orders.complete_payment_action(&order)
+        context.store.complete_payment_action(&order),
+        context.store.complete_payment_action(&order)
     );
     let completed = [first.unwrap(), second.unwrap()];
     assert_eq!(completed.iter().flatten().count(), 1);
@@ -115,7 +120,7 @@ async fn completion_of_an_order_that_was_restarted_meanwhile_is_void() {
     let placed = context.place_waiting().await;
     let read_before = context.order(&placed).await;
     assert!(context.orders.increment_restarts(&read_before).await.unwrap());
-    let completed = context.orders.complete_payment_action(&read_before).await;
+    let completed = context.store.complete_payment_action(&read_before).await;
     assert_eq!(
         completed.unwrap(),
         None,

@@ -15,7 +15,7 @@ impl TestContext {
 
     pub async fn cancel(&self, placed: &PlacedOrder) -> Result<(), CancelError> {
         let cause = self.order(placed).await.event_context();
-        self.orders
+        self.store
             .cancel(placed.user_id, placed.order_id, cause)
             .await
             .map(drop)
@@ -29,14 +29,14 @@ impl TestContext {
 
     pub async fn complete(&self, placed: &PlacedOrder) -> Result<domain::EventId, CompleteError> {
         let cause = self.order(placed).await.event_context();
-        self.orders
+        self.store
             .complete(placed.user_id, placed.order_id, placed.total, &cause)
             .await
     }
 
     pub async fn fail(&self, placed: &PlacedOrder) -> Result<Option<domain::EventId>, FailError> {
         let cause = self.order(placed).await.event_context();
-        self.orders
+        self.store
             .fail(
                 placed.user_id,
                 placed.order_id,
@@ -54,7 +54,7 @@ impl TestContext {
             payment_id,
             total,
         } = placed;
-        self.orders
+        self.store
             .record_payment(*user_id, *order_id, payment_id, *total, &cause)
             .await
             .map(|event| event.is_some())
@@ -68,7 +68,7 @@ impl TestContext {
             payment_id,
             total,
         } = placed;
-        self.orders
+        self.store
             .record_refund(*user_id, *order_id, payment_id, *total, &cause)
             .await
             .unwrap()

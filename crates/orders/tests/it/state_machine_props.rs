@@ -64,7 +64,7 @@ impl TestContext {
             Action::Park => drop(self.orders.park(&order).await.unwrap()),
             Action::AwaitCustomer => drop(self.await_payment_action(placed).await),
             Action::CustomerReturns => {
-                drop(self.orders.complete_payment_action(&order).await.unwrap());
+                drop(self.store.complete_payment_action(&order).await.unwrap());
             }
         }
     }

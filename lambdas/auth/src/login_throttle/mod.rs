@@ -7,11 +7,13 @@
 mod backoff;
 mod counter_keys;
 
+use aws_sdk_dynamodb::types::ReturnValue;
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp};
+use dynamodb_table::{DynamoDbError, applied, number};
 use serde::Deserialize;
 
-use crate::sessions_table::{Condition, SessionsTable, SessionsTableError, number_attribute};
+use crate::sessions_table::SessionsTable;
 use backoff::{Attempt, FailedAttempts, RESET_AFTER};
 
 /// Failed logins per IP address and hour, over all accounts.
@@ -72,7 +74,7 @@ impl LoginThrottle {
     /// Decides whether the client with this IP address may try to sign in as `email`, and counts the attempt.
     ///
     /// It does the same work for e-mail addresses without an account.
-    pub async fn check(&self, email: &str, ip: &str) -> Result<ThrottleDecision, SessionsTableError> {
+    pub async fn check(&self, email: &str, ip: &str) -> Result<ThrottleDecision, DynamoDbError> {
         let now = self.clock.now();
         let ip_key = counter_keys::ip_key(ip, now);
         let failures = self.add_to_hourly_count(&ip_key, 1, now).await?;
@@ -115,7 +117,7 @@ impl LoginThrottle {
 
     /// Takes the counted failure back, because the password was right, and trusts the IP address at this
     /// account.
-    pub async fn record_success(&self, permit: AttemptPermit) -> Result<(), SessionsTableError> {
+    pub async fn record_success(&self, permit: AttemptPermit) -> Result<(), DynamoDbError> {
         let now = self.clock.now();
         self.add_to_hourly_count(&permit.ip_key, -1, now).await?;
         if permit.account_key != permit.trusted_ip_key {
@@ -135,13 +137,13 @@ impl LoginThrottle {
 
     /// Trusts the IP address at the account. Call it after the user has proven their identity with an e-mail
     /// link.
-    pub async fn trust_ip(&self, email: &str, ip: &str) -> Result<(), SessionsTableError> {
+    pub async fn trust_ip(&self, email: &str, ip: &str) -> Result<(), DynamoDbError> {
         self.store_trusted_ip(&counter_keys::trusted_ip_key(email, ip), self.clock.now())
             .await
     }
 
     /// Counts a requested mail. Returns `false` when the e-mail address has used up its quota of this hour.
-    pub async fn check_mail_quota(&self, email: &str) -> Result<bool, SessionsTableError> {
+    pub async fn check_mail_quota(&self, email: &str) -> Result<bool, DynamoDbError> {
         let now = self.clock.now();
         let count = self
             .add_to_hourly_count(&counter_keys::mail_key(email, now), 1, now)
@@ -149,7 +151,7 @@ impl LoginThrottle {
         Ok(count <= MAX_MAILS_PER_HOUR)
     }
 
-    async fn store_trusted_ip(&self, key: &str, now: Timestamp) -> Result<(), SessionsTableError> {
+    async fn store_trusted_ip(&self, key: &str, now: Timestamp) -> Result<(), DynamoDbError> {
         self.sessions_table
             .insert(key, &FailedAttempts::default(), now + TRUSTED_IP_TTL)
             .await
@@ -166,29 +168,22 @@ impl LoginThrottle {
         replacement: FailedAttempts,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, SessionsTableError> {
-        let condition = match stored {
-            None => Condition {
-                expression: "attribute_not_exists(session_id) OR failed_at <= :expired",
-                values: vec![(
-                    ":expired",
-                    number_attribute((now - RESET_AFTER).timestamp_millis()),
-                )],
-            },
-            Some(stored) => Condition {
-                expression: "failures = :failures AND failed_at = :failed_at",
-                values: vec![
-                    (":failures", number_attribute(stored.failures.into())),
-                    (
-                        ":failed_at",
-                        number_attribute(stored.last_failed_at.timestamp_millis()),
-                    ),
-                ],
-            },
+    ) -> Result<bool, DynamoDbError> {
+        let put = self.sessions_table.start_insert(key, &replacement, expires_at)?;
+        let put = match stored {
+            None => {
+                let expired = (now - RESET_AFTER).timestamp_millis();
+                put.condition_expression("attribute_not_exists(session_id) OR failed_at <= :expired")
+                    .expression_attribute_values(":expired", number(expired))
+            }
+            Some(stored) => {
+                let failed_at = stored.last_failed_at.timestamp_millis();
+                put.condition_expression("failures = :failures AND failed_at = :failed_at")
+                    .expression_attribute_values(":failures", number(stored.failures.into()))
+                    .expression_attribute_values(":failed_at", number(failed_at))
+            }
         };
-        self.sessions_table
-            .put(key, &replacement, expires_at, Some(condition))
-            .await
+        applied(put.send().await)
     }
 
     /// Adds to a counter of the current hour and returns the new count.
@@ -197,16 +192,18 @@ impl LoginThrottle {
         key: &str,
         increment: i64,
         now: Timestamp,
-    ) -> Result<i64, SessionsTableError> {
-        let sent = self
+    ) -> Result<i64, DynamoDbError> {
+        let updated = self
             .sessions_table
-            .update(key)
+            .start_update(key)
             .update_expression("ADD failures :increment SET #ttl = :ttl")
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":increment", number_attribute(increment))
-            .expression_attribute_values(":ttl", number_attribute((now + TimeDelta::hours(2)).timestamp()))
+            .expression_attribute_values(":increment", number(increment))
+            .expression_attribute_values(":ttl", number((now + TimeDelta::hours(2)).timestamp()))
+            .return_values(ReturnValue::UpdatedNew)
             .send()
-            .await;
-        Ok(SessionsTable::updated_item::<HourlyCount>(sent)?.failures)
+            .await?;
+        let HourlyCount { failures } = serde_dynamo::from_item(updated.attributes.unwrap_or_default())?;
+        Ok(failures)
     }
 }

@@ -6,10 +6,11 @@ mod token_response;
 
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp, UserId, ids::uuid_v7};
+use dynamodb_table::{DynamoDbError, applied, number, text};
 use secrets::Secret;
 use uuid::Uuid;
 
-use crate::sessions_table::{SessionsTable, SessionsTableError, number_attribute, string_attribute};
+use crate::sessions_table::SessionsTable;
 
 pub use refresh_token::{InvalidPepper, InvalidRefreshToken, Peppers, RefreshToken};
 use token_family::{RotationDecision, TokenFamily};
@@ -62,7 +63,7 @@ impl Sessions {
     }
 
     /// Creates a session and returns its first token.
-    pub async fn create(&self, user_id: UserId) -> Result<RefreshToken, SessionsTableError> {
+    pub async fn create(&self, user_id: UserId) -> Result<RefreshToken, DynamoDbError> {
         let now = self.clock.now();
         let token = RefreshToken::generate(uuid_v7(now));
         let family = TokenFamily {
@@ -83,7 +84,7 @@ impl Sessions {
         &self,
         token: &RefreshToken,
         peppers: &Secret<Peppers>,
-    ) -> Result<RefreshOutcome, SessionsTableError> {
+    ) -> Result<RefreshOutcome, DynamoDbError> {
         let digest = token.digest();
         for _ in 0..MAX_ROTATION_ATTEMPTS {
             let now = self.clock.now();
@@ -125,7 +126,7 @@ impl Sessions {
     }
 
     /// The user whose session this is, if the token is the current or the previous one.
-    pub async fn owner(&self, token: &RefreshToken) -> Result<Option<UserId>, SessionsTableError> {
+    pub async fn owner(&self, token: &RefreshToken) -> Result<Option<UserId>, DynamoDbError> {
         let family = self.find_family(token.family_id(), self.clock.now()).await?;
         let digest = token.digest();
         Ok(family
@@ -134,7 +135,7 @@ impl Sessions {
     }
 
     /// Ends the token's session. Returns `None` when the session does not exist or has ended before.
-    pub async fn logout(&self, token: &RefreshToken) -> Result<Option<LogoutOutcome>, SessionsTableError> {
+    pub async fn logout(&self, token: &RefreshToken) -> Result<Option<LogoutOutcome>, DynamoDbError> {
         let Some(family) = self.find_family(token.family_id(), self.clock.now()).await? else {
             return Ok(None);
         };
@@ -148,7 +149,7 @@ impl Sessions {
     }
 
     /// Ends a session. Returns `false` when the session does not exist or has ended before.
-    pub async fn revoke(&self, family_id: Uuid) -> Result<bool, SessionsTableError> {
+    pub async fn revoke(&self, family_id: Uuid) -> Result<bool, DynamoDbError> {
         let removed: Option<TokenFamily> = self
             .sessions_table
             .remove(&item_key(family_id), self.clock.now())
@@ -160,7 +161,7 @@ impl Sessions {
         &self,
         family_id: Uuid,
         now: Timestamp,
-    ) -> Result<Option<TokenFamily>, SessionsTableError> {
+    ) -> Result<Option<TokenFamily>, DynamoDbError> {
         self.sessions_table.find(&item_key(family_id), now).await
     }
 
@@ -171,23 +172,23 @@ impl Sessions {
         digest: &str,
         successor: &RefreshToken,
         now: Timestamp,
-    ) -> Result<bool, SessionsTableError> {
+    ) -> Result<bool, DynamoDbError> {
         let sent = self
             .sessions_table
-            .update(&item_key(successor.family_id()))
+            .start_update(&item_key(successor.family_id()))
             .update_expression(
                 "SET #current = :successor, previous = :presented, rotated_at = :now, #ttl = :ttl",
             )
             .condition_expression("#current = :presented")
             .expression_attribute_names("#current", "current")
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":successor", string_attribute(&successor.digest()))
-            .expression_attribute_values(":presented", string_attribute(digest))
-            .expression_attribute_values(":now", number_attribute(now.timestamp_millis()))
-            .expression_attribute_values(":ttl", number_attribute((now + IDLE_TIMEOUT).timestamp()))
+            .expression_attribute_values(":successor", text(successor.digest()))
+            .expression_attribute_values(":presented", text(digest))
+            .expression_attribute_values(":now", number(now.timestamp_millis()))
+            .expression_attribute_values(":ttl", number((now + IDLE_TIMEOUT).timestamp()))
             .send()
             .await;
-        SessionsTable::was_updated(sent)
+        applied(sent)
     }
 }
 

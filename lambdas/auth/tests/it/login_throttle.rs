@@ -5,8 +5,8 @@ use auth::{
     sessions_table::SessionsTable,
 };
 use aws_sdk_dynamodb::Client;
+use dynamodb_table::testing::create_table;
 use futures::future::join_all;
-use lambda_shared::testing::create_table;
 
 use crate::test_clock::TestClock;
 

@@ -8,8 +8,8 @@ use auth::{
 use aws_sdk_dynamodb::Client;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{UserId, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use futures::future::join_all;
-use lambda_shared::testing::create_table;
 use secrets::Secret;
 
 use crate::test_clock::TestClock;

@@ -35,13 +35,13 @@ impl TestContext {
                 Step::Refund => {
                     let total = order.total().unwrap();
                     let refund = self
-                        .orders
+                        .store
                         .record_refund(user_id, order_id, &payment_id, total, &context);
                     refund.await.unwrap().is_some()
                 }
                 Step::End => {
                     let reason = FailureReason::InternalError;
-                    let end = self.orders.fail(user_id, order_id, reason, &context);
+                    let end = self.store.fail(user_id, order_id, reason, &context);
                     end.await.unwrap().is_some()
                 }
             };

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{Language, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use events::{AccountMail, AccountMailRequest, PhoneCodeRequest, TraceParent};
-use lambda_shared::testing::{FunctionProcess, create_table};
+use lambda_shared::testing::FunctionProcess;
 use serde_json::json;
 
 use crate::{EXECUTABLE, now};

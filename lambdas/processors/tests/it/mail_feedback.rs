@@ -2,8 +2,9 @@
 
 use aws_config::SdkConfig;
 use domain::{Clock, FailureReason};
+use dynamodb_table::testing::create_table;
 use events::AccountMail;
-use lambda_shared::testing::{FunctionProcess, create_table};
+use lambda_shared::testing::FunctionProcess;
 use mail_suppressions::{MailSuppressions, SuppressionReason};
 use serde_json::{Value, json};
 

@@ -14,7 +14,6 @@ mod notification_sender;
 mod order_events;
 mod order_processor;
 mod order_reconciler;
-mod orders_table;
 mod payment_actions;
 mod receipt_writer;
 mod sms_sender;

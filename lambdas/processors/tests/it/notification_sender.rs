@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use domain::{
-    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, TaxRate, UserId,
-    ids::uuid_v7,
-};
+use domain::{Clock, FailureReason, Language, OrderId, UserId, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use events::{AccountMail, AccountMailRequest, LinkToken, TraceParent};
-use lambda_shared::testing::{FunctionProcess, create_table};
+use lambda_shared::testing::FunctionProcess;
 use mail_suppressions::MailSuppressions;
-use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+use orders::{
+    NewOrder, Order, OrderPlacement, Orders, OrdersWithOutbox,
+    testing::{OrderStores, OrderTables, new_order_of_two},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 pub struct TestContext {
     aws: SdkConfig,
     pub orders: Orders,
+    pub store: OrdersWithOutbox,
+    placement: OrderPlacement,
     pub sender: FunctionProcess,
     pub mail_services: MailServices,
     pub suppressions: MailSuppressions,
@@ -45,11 +48,7 @@ impl TestContext {
     /// A context whose sender shares `mails_per_second` with another invocation.
     async fn with_rate(mails_per_second: &str) -> Self {
         let aws = aws_client::sdk_config().await;
-        let tables = Tables {
-            orders: create_table(&aws, &["user_id", "order_id"]).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
-        };
+        let tables = OrderTables::create(&aws).await;
         let from_address = format!("{}@matsuri.example", uuid_v7(now()));
         let mail_services = MailServices::start(aws.endpoint_url().unwrap()).await;
         let unsubscribe_keys = create_unsubscribe_keys(&aws).await;
@@ -72,8 +71,15 @@ impl TestContext {
             .await
             .unwrap();
         let dynamo = aws_sdk_dynamodb::Client::new(&aws);
+        let OrderStores {
+            orders,
+            store,
+            placement,
+        } = tables.open(dynamo.clone(), Clock::system());
         Self {
-            orders: Orders::new(dynamo.clone(), tables, Clock::system()),
+            orders,
+            store,
+            placement,
             suppressions: MailSuppressions::new(dynamo, suppressions_table, Clock::system()),
             aws,
             sender,
@@ -102,27 +108,13 @@ impl TestContext {
         order_mails: bool,
         mail_language: Language,
     ) -> Order {
-        let item = OrderItem {
-            product_id: ProductId::new(now()),
-            product_name: "Lantern <red> & small".to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 7_500,
-            tax_rate: TaxRate::Standard,
-        };
         let new = NewOrder {
-            user_id: UserId::new(now()),
             contact_email: contact_email.to_owned(),
-            items: vec![item],
-            total: Money::new(15_000, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(now()),
             order_mails,
             mail_language,
-            sms_contact: None,
-            max_open_orders: None,
+            ..new_order_of_two("Lantern <red> & small", 7_500, UserId::new(now()), now())
         };
-        self.orders.place(&new).await.unwrap().0
+        self.placement.place(&new).await.unwrap().0
     }
 
     pub async fn deliver(&self, event: &Value) -> Value {

@@ -3,8 +3,9 @@
 use aws_config::SdkConfig;
 use aws_sdk_sfn::{Client, types::StateMachineType};
 use domain::{Currency, OrderId, ProductId, Quantity, UserId, ids::uuid_v7};
+use dynamodb_table::testing::create_table;
 use events::order::{OrderCreated, OrderLine};
-use lambda_shared::testing::{ExitedDuringInit, FunctionProcess, create_table};
+use lambda_shared::testing::{ExitedDuringInit, FunctionProcess};
 use serde_json::{Value, json};
 
 use crate::{EXECUTABLE, batch_item_failures, eventbridge_event, now, sqs_event};

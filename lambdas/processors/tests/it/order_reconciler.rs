@@ -6,18 +6,18 @@ use aws_sdk_sfn::{
     types::{ExecutionStatus, StateMachineType},
 };
 use chrono::TimeDelta;
-use domain::{
-    Clock, Currency, Language, Money, ProductId, Quantity, TaxRate, Timestamp, UserId, ids::uuid_v7,
+use domain::{Clock, Timestamp, UserId, ids::uuid_v7};
+use lambda_shared::testing::FunctionProcess;
+use orders::{
+    Order,
+    testing::{OrderStores, OrderTables, new_order},
 };
-use events::TraceParent;
-use lambda_shared::testing::{FunctionProcess, create_table};
-use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
-use crate::{EXECUTABLE, batch_item_failures, now, orders_table::create_orders_table, sqs_event};
+use crate::{EXECUTABLE, batch_item_failures, now, sqs_event};
 
 pub struct TestContext {
-    tables: Tables,
+    tables: OrderTables,
     dynamo: DynamoDb,
     step_functions: StepFunctions,
     state_machine_arn: String,
@@ -34,11 +34,7 @@ impl TestContext {
 
     pub async fn with_state_machine(kind: StateMachineType, only_state: Value) -> Self {
         let aws = aws_client::sdk_config().await;
-        let tables = Tables {
-            orders: create_orders_table(&aws).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
-        };
+        let tables = OrderTables::create(&aws).await;
         let (step_functions, sqs) = (StepFunctions::new(&aws), aws_sdk_sqs::Client::new(&aws));
         let definition = json!({"StartAt": "Only", "States": {"Only": only_state}});
         let state_machine = step_functions
@@ -78,35 +74,15 @@ impl TestContext {
         self.start_function("order-reconciler", "0").await
     }
 
-    pub fn orders_with_age(&self, age: TimeDelta) -> Orders {
+    pub fn orders_with_age(&self, age: TimeDelta) -> OrderStores {
         let clock = Clock::from_fn(move || Clock::system().now() - age);
-        Orders::new(self.dynamo.clone(), self.tables.clone(), clock)
+        self.tables.open(self.dynamo.clone(), clock)
     }
 
     /// Places an order with the given age and returns it with its `OrderCreated` event.
     pub async fn place_order(&self, age: TimeDelta) -> (Order, Value) {
-        let at = now();
-        let item = OrderItem {
-            product_id: ProductId::new(at),
-            product_name: "Paper lantern".to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 750,
-            tax_rate: TaxRate::Standard,
-        };
-        let new = NewOrder {
-            user_id: UserId::new(at),
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![item],
-            total: Money::new(1_500, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(at),
-            order_mails: true,
-            mail_language: Language::En,
-            sms_contact: None,
-            max_open_orders: None,
-        };
-        let (order, event) = self.orders_with_age(age).place(&new).await.unwrap();
+        let new = new_order(UserId::new(now()), now());
+        let (order, event) = self.orders_with_age(age).placement.place(&new).await.unwrap();
         let event = event.unwrap();
         let detail: Value = serde_json::from_str(&event.detail).unwrap();
         let event = json!({"source": event.source, "detail-type": event.detail_type, "detail": detail});
@@ -128,7 +104,7 @@ impl TestContext {
     }
 
     pub async fn load_order(&self, order: &Order) -> Order {
-        let orders = self.orders_with_age(TimeDelta::zero());
+        let orders = self.orders_with_age(TimeDelta::zero()).orders;
         orders.find(order.user_id, order.order_id).await.unwrap().unwrap()
     }
 
@@ -345,7 +321,7 @@ async fn redriven_order_is_restarted_and_parked_again() {
     let fail_state = json!({"Type": "Fail", "Error": "States.Timeout"});
     let context = TestContext::with_state_machine(StateMachineType::Standard, fail_state).await;
     let (order, _) = context.place_order(TimeDelta::hours(5)).await;
-    let orders = context.orders_with_age(TimeDelta::zero());
+    let orders = context.orders_with_age(TimeDelta::zero()).orders;
     assert!(orders.park(&order).await.unwrap());
     let reconciler = context.start_reconciler().await;
     let run = reconciler.invoke(json!({})).await.unwrap();
@@ -382,6 +358,7 @@ async fn start_lost_after_its_count_is_repeated() {
     context.stop_running_executions().await;
     let counted = context
         .orders_with_age(TimeDelta::zero())
+        .orders
         .increment_restarts(&order)
         .await;
     assert!(
@@ -406,8 +383,8 @@ async fn recent_and_ended_orders_are_skipped() {
     let context = TestContext::new().await;
     let (young, _) = context.place_order(TimeDelta::seconds(60)).await;
     let (cancelled, _) = context.place_order(TimeDelta::hours(2)).await;
-    let orders = context.orders_with_age(TimeDelta::zero());
-    let cancelling = orders.cancel(cancelled.user_id, cancelled.order_id, cancelled.event_context());
+    let store = context.orders_with_age(TimeDelta::zero()).store;
+    let cancelling = store.cancel(cancelled.user_id, cancelled.order_id, cancelled.event_context());
     cancelling.await.unwrap();
 
     let reconciler = context.start_function("order-reconciler", "600").await;

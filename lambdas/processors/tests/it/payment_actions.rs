@@ -28,7 +28,7 @@ impl TestContext {
         self.start_saga(&order).await;
         self.wait_until_executions_end().await;
         let payment_id = PaymentId("pi_1".to_owned());
-        let orders = self.orders_with_age(age);
+        let orders = self.orders_with_age(age).orders;
         orders
             .claim_for_payment(order.user_id, order.order_id, &payment_id)
             .await
@@ -47,10 +47,8 @@ impl TestContext {
     }
 
     async fn complete_payment_action(&self, order: &Order) -> Value {
-        let orders = self.orders_with_age(TimeDelta::zero());
-        let completed = orders
-            .complete_payment_action(&self.load_order(order).await)
-            .await;
+        let store = self.orders_with_age(TimeDelta::zero()).store;
+        let completed = store.complete_payment_action(&self.load_order(order).await).await;
         message(&completed.unwrap().unwrap())
     }
 }
@@ -98,9 +96,9 @@ async fn completed_action_of_an_ended_order_starts_nothing() {
     let context = TestContext::with_ending_executions().await;
     let order = context.place_waiting_order(TimeDelta::zero()).await;
     let event = context.complete_payment_action(&order).await;
-    let orders = context.orders_with_age(TimeDelta::zero());
+    let store = context.orders_with_age(TimeDelta::zero()).store;
     let reason = FailureReason::InternalError;
-    orders
+    store
         .fail(order.user_id, order.order_id, reason, &order.event_context())
         .await
         .unwrap();
@@ -170,7 +168,7 @@ async fn continuations_do_not_count_towards_the_restart_limit() {
     let context = TestContext::with_state_machine(StateMachineType::Express, end).await;
     let (order, _) = context.place_order(TimeDelta::hours(1)).await;
     let payment_id = PaymentId("pi_1".to_owned());
-    let orders = context.orders_with_age(TimeDelta::zero());
+    let orders = context.orders_with_age(TimeDelta::zero()).orders;
     orders
         .claim_for_payment(order.user_id, order.order_id, &payment_id)
         .await

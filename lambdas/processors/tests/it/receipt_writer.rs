@@ -4,12 +4,13 @@ use aws_sdk_s3::{
     Client as S3,
     types::{BucketLocationConstraint, CreateBucketConfiguration},
 };
-use domain::{
-    Clock, Currency, Language, Money, PaymentId, ProductId, Quantity, TaxRate, UserId, ids::uuid_v7,
+use domain::{Clock, Currency, Language, PaymentId, UserId, ids::uuid_v7};
+use events::order::OrderCompleted;
+use lambda_shared::testing::FunctionProcess;
+use orders::{
+    NewOrder, Order, OrderPlacement, Orders, OrdersWithOutbox,
+    testing::{OrderStores, OrderTables, new_order_of_two},
 };
-use events::{TraceParent, order::OrderCompleted};
-use lambda_shared::testing::{FunctionProcess, create_table};
-use orders::{NewOrder, Order, OrderItem, Orders, Tables};
 use serde_json::{Value, json};
 
 use crate::{EXECUTABLE, batch_item_failures, eventbridge_event, now, sqs_event};
@@ -18,6 +19,8 @@ struct TestContext {
     s3: S3,
     bucket: String,
     orders: Orders,
+    store: OrdersWithOutbox,
+    placement: OrderPlacement,
     orders_table: String,
     writer: FunctionProcess,
 }
@@ -36,11 +39,7 @@ fn variables<'a>(orders_table: &'a str, bucket: &'a str, issuer: &'a str) -> [(&
 impl TestContext {
     async fn new() -> Self {
         let aws = aws_client::sdk_config().await;
-        let tables = Tables {
-            orders: create_table(&aws, &["user_id", "order_id"]).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
-        };
+        let tables = OrderTables::create(&aws).await;
         let (s3, bucket) = (S3::new(&aws), format!("test-{}", uuid_v7(now())));
         let region = BucketLocationConstraint::from(aws.region().unwrap().as_ref());
         let location = CreateBucketConfiguration::builder().location_constraint(region);
@@ -55,8 +54,15 @@ impl TestContext {
         let writer = FunctionProcess::start(EXECUTABLE, "receipt-writer", &variables)
             .await
             .unwrap();
+        let OrderStores {
+            orders,
+            store,
+            placement,
+        } = tables.open(aws_sdk_dynamodb::Client::new(&aws), Clock::system());
         Self {
-            orders: Orders::new(aws_sdk_dynamodb::Client::new(&aws), tables, Clock::system()),
+            orders,
+            store,
+            placement,
             s3,
             bucket,
             orders_table,
@@ -65,27 +71,11 @@ impl TestContext {
     }
 
     async fn place_order(&self) -> Order {
-        let item = OrderItem {
-            product_id: ProductId::new(now()),
-            product_name: "提灯".to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 1_650,
-            tax_rate: TaxRate::Standard,
-        };
         let new = NewOrder {
-            user_id: UserId::new(now()),
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![item],
-            total: Money::new(3_300, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(now()),
-            order_mails: true,
             mail_language: Language::Ja,
-            sms_contact: None,
-            max_open_orders: None,
+            ..new_order_of_two("提灯", 1_650, UserId::new(now()), now())
         };
-        self.orders.place(&new).await.unwrap().0
+        self.placement.place(&new).await.unwrap().0
     }
 
     async fn complete(&self, order: &Order) {
@@ -98,11 +88,11 @@ impl TestContext {
         let claimed = self.orders.claim_for_payment(user_id, order_id, &payment).await;
         claimed.unwrap();
         let paid = self
-            .orders
+            .store
             .record_payment(user_id, order_id, &payment, total, &context)
             .await;
         paid.unwrap();
-        let completed = self.orders.complete(user_id, order_id, total, &context).await;
+        let completed = self.store.complete(user_id, order_id, total, &context).await;
         completed.unwrap();
     }
 

@@ -5,16 +5,13 @@ use std::sync::{Arc, Mutex};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use chrono::TimeDelta;
-use domain::{
-    Clock, Currency, FailureReason, Language, Money, OrderId, ProductId, Quantity, QuietHours, TaxRate,
-    Timestamp, UserId, ids::uuid_v7,
-};
+use domain::{Clock, FailureReason, Language, OrderId, QuietHours, Timestamp, UserId, ids::uuid_v7};
 use events::{PhoneCodeRequest, TraceParent};
-use lambda_shared::{
-    Environment, FunctionContext, Handler, Invocation,
-    testing::{FunctionProcess, create_table},
+use lambda_shared::{Environment, FunctionContext, Handler, Invocation, testing::FunctionProcess};
+use orders::{
+    NewOrder, Order, OrderPlacement, Orders, OrdersWithOutbox, SmsContact,
+    testing::{OrderStores, OrderTables, new_order_of_two},
 };
-use orders::{NewOrder, Order, OrderItem, Orders, SmsContact, Tables};
 use processors::sms_sender;
 use serde_json::{Value, json};
 
@@ -28,7 +25,9 @@ use crate::{
 struct TestContext {
     aws: SdkConfig,
     orders: Orders,
-    tables: Tables,
+    store: OrdersWithOutbox,
+    placement: OrderPlacement,
+    tables: OrderTables,
     /// The function with the test's clock.
     sender: Handler,
     services: SmsServices,
@@ -40,11 +39,7 @@ struct TestContext {
 impl TestContext {
     async fn new() -> Self {
         let aws = aws_client::sdk_config().await;
-        let tables = Tables {
-            orders: create_table(&aws, &["user_id", "order_id"]).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
-        };
+        let tables = OrderTables::create(&aws).await;
         let services = SmsServices::start(aws.endpoint_url().unwrap()).await;
         let time = Arc::new(Mutex::new(now()));
         let clock = {
@@ -57,8 +52,15 @@ impl TestContext {
             clock,
         });
         let digits = uuid_v7(now()).as_u128() % 100_000_000;
+        let OrderStores {
+            orders,
+            store,
+            placement,
+        } = tables.open(DynamoDb::new(&aws), Clock::system());
         Self {
-            orders: Orders::new(DynamoDb::new(&aws), tables.clone(), Clock::system()),
+            orders,
+            store,
+            placement,
             sender: sender.await.unwrap(),
             aws,
             tables,
@@ -84,27 +86,12 @@ impl TestContext {
     }
 
     async fn place_order_with(&self, mail_language: Language, sms_contact: Option<SmsContact>) -> Order {
-        let item = OrderItem {
-            product_id: ProductId::new(now()),
-            product_name: "Lantern".to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 7_500,
-            tax_rate: TaxRate::Standard,
-        };
         let new = NewOrder {
-            user_id: UserId::new(now()),
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![item],
-            total: Money::new(15_000, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(now()),
-            order_mails: true,
             mail_language,
             sms_contact,
-            max_open_orders: None,
+            ..new_order_of_two("Lantern", 7_500, UserId::new(now()), now())
         };
-        self.orders.place(&new).await.unwrap().0
+        self.placement.place(&new).await.unwrap().0
     }
 
     async fn invoke(&self, payload: Value) -> Value {
@@ -147,7 +134,7 @@ impl TestContext {
     }
 }
 
-fn variables(tables: &Tables) -> [(&'static str, &str); 6] {
+fn variables(tables: &OrderTables) -> [(&'static str, &str); 6] {
     [
         ("ORDERS_TABLE", tables.orders.as_str()),
         ("IDEMPOTENCY_TABLE", &tables.idempotency),
@@ -234,8 +221,8 @@ async fn only_a_refund_after_the_end_has_an_sms() {
         context.orders.close_to_payment(user_id, order_id).await.unwrap();
         let refund = async || {
             let total = order.total().unwrap();
-            let orders = &context.orders;
-            let refund = orders.record_refund(user_id, order_id, &payment_id, total, &trace);
+            let store = &context.store;
+            let refund = store.record_refund(user_id, order_id, &payment_id, total, &trace);
             refund.await.unwrap().unwrap();
         };
         if refund_first {
@@ -243,7 +230,7 @@ async fn only_a_refund_after_the_end_has_an_sms() {
         }
         let reason = FailureReason::InternalError;
         context
-            .orders
+            .store
             .fail(user_id, order_id, reason, &trace)
             .await
             .unwrap()

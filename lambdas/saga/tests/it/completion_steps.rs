@@ -41,11 +41,11 @@ async fn paid_order_completes_once_and_publishes_one_event() {
     let context = TestContext::new().await;
     let mut state = context.place_paid_order().await;
     context.requested_pushes().await;
-    let completion = complete_order(&context.orders, &context.status_push, &state)
+    let completion = complete_order(&context.store, &context.status_push, &state)
         .await
         .unwrap();
     assert_eq!(
-        complete_order(&context.orders, &context.status_push, &state)
+        complete_order(&context.store, &context.status_push, &state)
             .await
             .unwrap(),
         completion
@@ -68,7 +68,7 @@ async fn order_closed_by_compensation_cannot_be_completed() {
     let state = context.place_paid_order().await;
     context.close_to_payment(&state).await;
     assert_eq!(
-        complete_order(&context.orders, &context.status_push, &state)
+        complete_order(&context.store, &context.status_push, &state)
             .await
             .unwrap_err()
             .name(),
@@ -81,18 +81,12 @@ async fn order_closed_by_compensation_cannot_be_completed() {
 async fn completion_with_lost_response_is_kept_and_published() {
     let context = TestContext::new().await;
     let state = context.place_paid_order().await;
-    complete_order(&context.orders, &context.status_push, &state)
+    complete_order(&context.store, &context.status_push, &state)
         .await
         .unwrap();
 
     let compensating = with_error(state, "Lambda.Unknown");
-    let refund = refund_payment(
-        &context.orders,
-        &context.stripe,
-        &context.publisher,
-        &compensating,
-    )
-    .await;
+    let refund = refund_payment(&context.store, &context.stripe, &context.publisher, &compensating).await;
     assert_eq!(refund.unwrap_err().name(), "OrderAlreadyCompleted");
     assert_eq!(context.charged_and_refunded(), (1_500, 0));
     assert!(
@@ -115,8 +109,8 @@ async fn failure_reason_is_derived_from_the_step_error() {
     ] {
         let context = TestContext::new().await;
         let mut state = with_error(context.place_order("pm_card_visa").await, error);
-        let failure = fail_order(&context.orders, &state).await.unwrap();
-        assert_eq!(fail_order(&context.orders, &state).await.unwrap(), failure);
+        let failure = fail_order(&context.store, &state).await.unwrap();
+        assert_eq!(fail_order(&context.store, &state).await.unwrap(), failure);
         let order = context.load_order(&state).await;
         assert_eq!(
             (order.status, order.reason),
@@ -137,7 +131,7 @@ async fn cancelled_order_stays_cancelled_without_a_new_event() {
     let mut state = context.place_order("pm_card_visa").await;
     context.cancel_order(&state).await;
     state = with_error(state, "OrderCancelled");
-    let failure = fail_order(&context.orders, &state).await.unwrap();
+    let failure = fail_order(&context.store, &state).await.unwrap();
     assert_eq!(failure.event_id, None);
     state.failure = Some(failure);
     assert!(!context.notify(&state).await);
@@ -148,12 +142,12 @@ async fn cancelled_order_stays_cancelled_without_a_new_event() {
 async fn second_execution_does_not_fail_a_completed_order() {
     let context = TestContext::new().await;
     let state = context.place_paid_order().await;
-    complete_order(&context.orders, &context.status_push, &state)
+    complete_order(&context.store, &context.status_push, &state)
         .await
         .unwrap();
     let second_execution = with_error(state, "Unavailable");
     assert_eq!(
-        fail_order(&context.orders, &second_execution)
+        fail_order(&context.store, &second_execution)
             .await
             .unwrap()
             .event_id,
@@ -169,12 +163,12 @@ async fn second_execution_does_not_fail_a_completed_order() {
 async fn saga_of_nonexistent_order_ends() {
     let context = TestContext::new().await;
     let mut state = with_error(context.nonexistent_order().await, "InvalidInput");
-    let failure = fail_order(&context.orders, &state).await.unwrap();
+    let failure = fail_order(&context.store, &state).await.unwrap();
     assert_eq!(failure.event_id, None);
     state.failure = Some(failure);
     assert!(!context.notify(&state).await);
     assert_eq!(
-        complete_order(&context.orders, &context.status_push, &state)
+        complete_order(&context.store, &context.status_push, &state)
             .await
             .unwrap_err()
             .name(),
@@ -187,7 +181,7 @@ async fn rejected_event_remains_in_the_outbox() {
     let context = TestContext::new().await;
     let mut state = context.place_paid_order().await;
     state.completion = Some(
-        complete_order(&context.orders, &context.status_push, &state)
+        complete_order(&context.store, &context.status_push, &state)
             .await
             .unwrap(),
     );

@@ -24,7 +24,7 @@ impl TestContext {
     }
 
     async fn compensate(&self, state: &SagaState) -> RefundOutcome {
-        refund_payment(&self.orders, &self.stripe, &self.publisher, state)
+        refund_payment(&self.store, &self.stripe, &self.publisher, state)
             .await
             .unwrap()
     }

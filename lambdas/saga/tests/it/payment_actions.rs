@@ -7,7 +7,7 @@ use axum::{http::StatusCode, response::IntoResponse};
 use chrono::TimeDelta;
 use domain::{Clock, Money, OrderId, OrderStatus, PaymentId, UserId};
 use lambda_shared::{FunctionError, testing::start_proxy};
-use orders::{OrderChange, Orders, Payment, PaymentStep};
+use orders::{OrderChange, OrdersWithOutbox, Payment, PaymentStep};
 use saga::{
     SagaState, StepError,
     payments::{Confirmation, PaymentError, PaymentProvider, PaymentStatus, stripe::Stripe},
@@ -32,16 +32,16 @@ impl TestContext {
     }
 
     async fn refund_payment(&self, state: &SagaState) -> RefundOutcome {
-        refund_payment(&self.orders, &self.stripe, &self.publisher, state)
+        refund_payment(&self.store, &self.stripe, &self.publisher, state)
             .await
             .unwrap()
     }
 
     /// The orders as they are this many minutes later.
-    fn orders_later(&self, minutes: i64) -> Orders {
+    fn orders_later(&self, minutes: i64) -> OrdersWithOutbox {
         let clock = Clock::from_fn(move || Clock::system().now() + TimeDelta::minutes(minutes));
         let dynamo = aws_sdk_dynamodb::Client::new(&self.aws);
-        Orders::new(dynamo, self.tables.clone(), clock)
+        self.tables.open(dynamo, clock).store
     }
 }
 
@@ -144,7 +144,7 @@ async fn refused_confirmation_does_not_start_the_authentication_again() {
     let state = context.place_order(METHOD).await;
     let pay = async || {
         let outcome = process_payment(
-            &context.orders,
+            &context.store,
             &stripe,
             &context.publisher,
             &context.status_push,
@@ -339,7 +339,7 @@ async fn authentication_before_the_order_awaits_it_is_noticed() {
     };
     let actions = action_settings(TIME_LIMIT);
     let outcome = process_payment(
-        &context.orders,
+        &context.store,
         &provider,
         &context.publisher,
         &context.status_push,

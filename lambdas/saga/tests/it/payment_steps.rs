@@ -17,7 +17,7 @@ use crate::support::{RETURN_URL, TestContext, action_settings};
 
 impl TestContext {
     async fn refund(&self, state: &SagaState) -> Result<RefundOutcome, StepError> {
-        refund_payment(&self.orders, &self.stripe, &self.publisher, state).await
+        refund_payment(&self.store, &self.stripe, &self.publisher, state).await
     }
 }
 
@@ -183,7 +183,7 @@ async fn payment_succeeds_while_the_event_bus_is_down() {
     let state = context.place_order("pm_card_visa").await;
     let publisher = context.publisher_without_event_bus();
     process_payment(
-        &context.orders,
+        &context.store,
         &context.stripe,
         &publisher,
         &context.status_push,
@@ -206,7 +206,7 @@ async fn charged_payment_is_refunded_once() {
     let payment_id = context.pay(&state).await.unwrap().payment_id;
     let publisher = context.publisher_without_event_bus();
     for _ in 0..2 {
-        let refund = refund_payment(&context.orders, &context.stripe, &publisher, &state)
+        let refund = refund_payment(&context.store, &context.stripe, &publisher, &state)
             .await
             .unwrap();
         assert_eq!(
@@ -284,7 +284,7 @@ async fn uncharged_payment_is_cancelled_without_a_refund_event() {
     let payment_id = context.claim_for_payment(&state).await;
     let publisher = context.publisher_without_event_bus();
     for _ in 0..2 {
-        let refund = refund_payment(&context.orders, &context.stripe, &publisher, &state)
+        let refund = refund_payment(&context.store, &context.stripe, &publisher, &state)
             .await
             .unwrap();
         assert_eq!(
@@ -341,7 +341,7 @@ async fn expired_idempotency_key_does_not_charge_twice() {
             create_result,
         };
         let paid = process_payment(
-            &context.orders,
+            &context.store,
             &provider,
             &context.publisher,
             &context.status_push,

@@ -81,7 +81,7 @@ async fn stock_of_completed_order_is_kept() {
         unreachable_stock_client(),
     );
     context.pay(&state).await.unwrap();
-    complete_order(&context.orders, &context.status_push, &state)
+    complete_order(&context.store, &context.status_push, &state)
         .await
         .unwrap();
     // The step does not call stock-service: the call would fail.

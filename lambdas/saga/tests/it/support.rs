@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use chrono::TimeDelta;
-use domain::{
-    Clock, Currency, FailureReason, Language, Money, PaymentId, ProductId, Quantity, TaxRate, UserId,
-};
+use domain::{Clock, FailureReason, PaymentId, UserId};
 use event_publishing::{DynamoOutbox, Publisher};
-use events::{OutboxEvent, StatusPushRequest, TraceParent};
-use lambda_shared::testing::create_table;
-use orders::{NewOrder, Order, OrderItem, Orders, Tables};
+use events::{OutboxEvent, StatusPushRequest};
+use orders::{
+    NewOrder, Order, OrderPlacement, Orders, OrdersWithOutbox,
+    testing::{OrderStores, OrderTables, new_order},
+};
 use payment_provider::{
     Config, Provider,
     resources::{IntentStatus, PaymentIntent},
@@ -31,7 +31,9 @@ pub const RETURN_URL: &str = "https://matsuri.example/payment";
 pub struct TestContext {
     pub aws: SdkConfig,
     pub orders: Orders,
-    pub tables: Tables,
+    pub store: OrdersWithOutbox,
+    placement: OrderPlacement,
+    pub tables: OrderTables,
     pub event_bus: String,
     pub publisher: OutboxPublisher,
     pub status_push: StatusPush,
@@ -46,13 +48,13 @@ pub struct TestContext {
 impl TestContext {
     pub async fn new() -> Self {
         let aws = aws_client::sdk_config().await;
-        let tables = Tables {
-            orders: create_table(&aws, &["user_id", "order_id"]).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
-        };
+        let tables = OrderTables::create(&aws).await;
         let dynamo = aws_sdk_dynamodb::Client::new(&aws);
-        let orders = Orders::new(dynamo, tables.clone(), Clock::system());
+        let OrderStores {
+            orders,
+            store,
+            placement,
+        } = tables.open(dynamo, Clock::system());
         let (provider, stripe_url, data_dir) = start_payment_provider().await;
 
         let events = aws_sdk_eventbridge::Client::new(&aws);
@@ -69,11 +71,13 @@ impl TestContext {
         Self {
             status_push: StatusPush::new(sqs, status_push_queue.clone()),
             status_push_queue,
-            publisher: OutboxPublisher::new(orders.outbox().clone(), Publisher::new(events, &event_bus)),
+            publisher: OutboxPublisher::new(store.outbox.clone(), Publisher::new(events, &event_bus)),
             stripe: Stripe::new(&stripe_url, &"sk_test_saga".into()).unwrap(),
             stripe_url,
             aws,
             orders,
+            store,
+            placement,
             tables,
             event_bus,
             provider,
@@ -84,27 +88,12 @@ impl TestContext {
     /// Places an order with `payment_method` and returns the input of its saga.
     pub async fn place_order(&self, payment_method: &str) -> SagaState {
         let now = Clock::system().now();
-        let item = OrderItem {
-            product_id: ProductId::new(now),
-            product_name: "Paper lantern".to_owned(),
-            quantity: Quantity::new(2).unwrap(),
-            price: 750,
-            tax_rate: TaxRate::Standard,
-        };
         let new = NewOrder {
-            user_id: UserId::new(now),
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![item.clone()],
-            total: Money::new(1_500, Currency::JPY).unwrap(),
             payment_method: payment_method.to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(now),
-            order_mails: true,
-            mail_language: Language::En,
-            sms_contact: None,
-            max_open_orders: None,
+            ..new_order(UserId::new(now), now)
         };
-        let (order, created) = self.orders.place(&new).await.unwrap();
+        let item = new.items[0].clone();
+        let (order, created) = self.placement.place(&new).await.unwrap();
         SagaState {
             order_id: order.order_id,
             user_id: order.user_id,
@@ -127,19 +116,19 @@ impl TestContext {
 
     /// Runs process-payment with a time limit of ten minutes for the customer.
     pub async fn pay(&self, state: &SagaState) -> Result<PaymentOutcome, StepError> {
-        self.pay_with(&self.orders, TimeDelta::minutes(10), state).await
+        self.pay_with(&self.store, TimeDelta::minutes(10), state).await
     }
 
-    /// Runs process-payment with the clock of `orders`.
+    /// Runs process-payment with the clock of `store`.
     pub async fn pay_with(
         &self,
-        orders: &Orders,
+        store: &OrdersWithOutbox,
         time_limit: TimeDelta,
         state: &SagaState,
     ) -> Result<PaymentOutcome, StepError> {
         let actions = action_settings(time_limit);
         process_payment(
-            orders,
+            store,
             &self.stripe,
             &self.publisher,
             &self.status_push,
@@ -166,7 +155,7 @@ impl TestContext {
     }
 
     pub async fn cancel_order(&self, state: &SagaState) {
-        self.orders
+        self.store
             .cancel(state.user_id, state.order_id, state.event_context())
             .await
             .unwrap();
@@ -182,7 +171,7 @@ impl TestContext {
     /// Ends the order as fail-order does. The order must be closed to payment.
     pub async fn fail_order(&self, state: &SagaState) {
         let reason = FailureReason::InternalError;
-        self.orders
+        self.store
             .fail(state.user_id, state.order_id, reason, &state.event_context())
             .await
             .unwrap();
@@ -212,7 +201,7 @@ impl TestContext {
     }
 
     fn outbox(&self) -> DynamoOutbox {
-        self.orders.outbox().clone()
+        self.store.outbox.clone()
     }
 
     /// The requests in the queue of status-push. Receives them.

@@ -1,9 +1,9 @@
 //! Test support for functions, behind the feature `testing`. Functions must not use it.
 //!
 //! [`FunctionProcess`] runs a function's executable like Lambda does, with `_HANDLER` and the other variables
-//! that Lambda sets. [`create_table`] creates a DynamoDB table for one test. [`start_proxy`] starts a
-//! server that answers some requests itself and forwards the others. [`start_table_rights_proxy`] starts one
-//! that enforces the rights of a function's role to the keys of a table.
+//! that Lambda sets. [`start_proxy`] starts a server that answers some requests itself and forwards the
+//! others. [`start_table_rights_proxy`] starts one that enforces the rights of a function's role to the keys
+//! of a table.
 //!
 //! ```no_run
 //! # use lambda_shared::testing::FunctionProcess;
@@ -17,12 +17,10 @@
 //! # Ok(()) }
 //! ```
 
-mod dynamodb_table;
 mod http_proxy;
 mod runtime_emulator;
 mod table_rights;
 
-pub use dynamodb_table::create_table;
 pub use http_proxy::start_proxy;
 pub use runtime_emulator::{ExitedDuringInit, FunctionProcess, INVOCATION_TIMEOUT};
 pub use table_rights::{KeyedTable, TableRights, start_table_rights_proxy, unconditional_statements};

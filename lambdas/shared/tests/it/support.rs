@@ -1,7 +1,7 @@
 //! An idempotency table for tests, and access to its stored records.
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use lambda_shared::testing::create_table;
+use dynamodb_table::testing::create_table;
 
 pub struct TestTable {
     pub client: Client,

@@ -5,24 +5,19 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aws_config::SdkConfig;
-use aws_sdk_dynamodb::{
-    Client,
-    types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ScalarAttributeType,
-    },
-};
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use connections::{ADDRESS_INDEX, Connection, ConnectionsTable, USER_INDEX};
-use domain::{
-    Clock, Currency, Language, Money, OrderId, ProductId, Quantity, TaxRate, Timestamp, UserId, ids::uuid_v7,
-};
+use domain::{Clock, OrderId, ProductId, Timestamp, UserId, ids::uuid_v7};
+use dynamodb_table::testing::{TestIndex, create_table, create_table_with_indexes};
 use events::{
     Envelope, EventContext, EventData, StatusPushRequest, StockPushRequest, TraceParent,
     user::UserTokensRevoked,
 };
-use lambda_shared::testing::{FunctionProcess, KeyedTable, create_table, start_table_rights_proxy};
-use orders::{NewOrder, OrderItem, Orders, Tables};
+use lambda_shared::testing::{FunctionProcess, KeyedTable, start_table_rights_proxy};
+use orders::{
+    OrderPlacement,
+    testing::{OrderTables, new_order},
+};
 use serde_json::{Value, json};
 
 use crate::{EXECUTABLE, management_api::ManagementApi};
@@ -46,7 +41,7 @@ pub struct Gateway {
     status_push: FunctionProcess,
     stock_push: FunctionProcess,
     subscriptions: DynamoDbTable,
-    orders: Orders,
+    placement: OrderPlacement,
     next_connection: AtomicU64,
 }
 
@@ -63,12 +58,17 @@ pub fn new_address() -> String {
 impl Gateway {
     pub async fn start() -> Self {
         let aws = aws_client::sdk_config().await;
-        let connections_table = create_connections_table(&aws).await;
-        let tables = Tables {
-            orders: create_table(&aws, &["user_id", "order_id"]).await,
-            outbox: create_table(&aws, &["event_id"]).await,
-            idempotency: create_table(&aws, &["id"]).await,
+        let index = |name, key| TestIndex {
+            name,
+            keys: key,
+            attributes: None,
         };
+        let indexes = [
+            index(USER_INDEX, &["user_id"]),
+            index(ADDRESS_INDEX, &["address"]),
+        ];
+        let connections_table = create_table_with_indexes(&aws, &["connection_id"], &indexes).await;
+        let tables = OrderTables::create(&aws).await;
         let subscriptions = create_table(&aws, &["product_id", "connection_id"]).await;
         let api = ManagementApi::default();
         let url = api.start(aws.endpoint_url().unwrap()).await;
@@ -107,34 +107,15 @@ impl Gateway {
                 name: subscriptions.clone(),
             },
             table: ConnectionsTable::new(client.clone(), connections_table, Clock::system()),
-            orders: Orders::new(client, tables, Clock::system()),
+            placement: tables.open(client, Clock::system()).placement,
             next_connection: AtomicU64::new(0),
         }
     }
 
     /// Places an order.
     pub async fn place_order(&self, user_id: UserId) -> OrderId {
-        let item = OrderItem {
-            product_id: ProductId::new(now()),
-            product_name: "Paper lantern".to_owned(),
-            quantity: Quantity::new(1).unwrap(),
-            price: 750,
-            tax_rate: TaxRate::Standard,
-        };
-        let new = NewOrder {
-            user_id,
-            contact_email: "hanako@example.com".to_owned(),
-            items: vec![item],
-            total: Money::new(750, Currency::JPY).unwrap(),
-            payment_method: "pm_card_visa".to_owned(),
-            idempotency_key: "key".to_owned(),
-            traceparent: TraceParent::root(now()),
-            order_mails: true,
-            mail_language: Language::En,
-            sms_contact: None,
-            max_open_orders: None,
-        };
-        self.orders.place(&new).await.unwrap().0.order_id
+        let new = new_order(user_id, now());
+        self.placement.place(&new).await.unwrap().0.order_id
     }
 
     /// Opens a connection with a token of this time, and returns its id, or the status that refuses it.
@@ -290,37 +271,4 @@ fn websocket_event(
         },
         "isBase64Encoded": false,
     })
-}
-
-/// The table as the template declares it, with its indexes.
-async fn create_connections_table(aws: &SdkConfig) -> String {
-    let name = format!("connections-{}", uuid_v7(now()));
-    let mut table = Client::new(aws)
-        .create_table()
-        .table_name(&name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .key_schema(hash_key("connection_id"));
-    for (index, key) in [(USER_INDEX, "user_id"), (ADDRESS_INDEX, "address")] {
-        let projection = Projection::builder().projection_type(ProjectionType::All).build();
-        let index = GlobalSecondaryIndex::builder()
-            .index_name(index)
-            .key_schema(hash_key(key))
-            .projection(projection);
-        table = table.global_secondary_indexes(index.build().unwrap());
-    }
-    for key in ["connection_id", "user_id", "address"] {
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(key)
-            .attribute_type(ScalarAttributeType::S);
-        table = table.attribute_definitions(attribute.build().unwrap());
-    }
-    table.send().await.unwrap();
-    name
-}
-
-fn hash_key(name: &str) -> KeySchemaElement {
-    let key = KeySchemaElement::builder()
-        .attribute_name(name)
-        .key_type(KeyType::Hash);
-    key.build().unwrap()
 }
