@@ -76,35 +76,54 @@ pub fn build_executable(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A test executable and the folder of its package, in which cargo would run it.
+/// A test executable.
 #[derive(Debug)]
 pub struct TestExecutable {
     pub path: PathBuf,
+    /// The folder of its package, in which cargo would run it.
     pub package_dir: PathBuf,
+    /// The name of the integration test, library or binary.
+    pub target: String,
+    is_integration_test: bool,
 }
 
-/// The test executables of a package, which [`build_with_tests`] has built: the one called `name`, or else
-/// all integration tests. The unit tests of a library or binary have its name.
+impl TestExecutable {
+    pub fn is_of(&self, package: &str) -> bool {
+        // In this workspace, the folder of a package has the name of the package.
+        self.package_dir.ends_with(package)
+    }
+}
+
+/// All test executables of the workspace, which [`build_with_tests`] has built, sorted by package.
+///
+/// # Errors
+/// When the tests do not compile; cargo prints the reason.
+pub fn all_test_executables() -> Result<Vec<TestExecutable>> {
+    let mut command = cargo_command();
+    command.args(["test", "--workspace", "--no-run", "--quiet"]);
+    let mut executables: Vec<TestExecutable> = run_for_messages(command)?
+        .iter()
+        .filter_map(parse_test_executable)
+        .collect();
+    executables.sort_by(|a, b| (&a.package_dir, &a.target).cmp(&(&b.package_dir, &b.target)));
+    Ok(executables)
+}
+
+/// The test executables of a package: the one called `name`, or else all integration tests. The unit tests of
+/// a library or binary have its name.
 ///
 /// # Errors
 /// When the package has no such test.
 pub fn test_executables(package: &str, name: Option<&str>) -> Result<Vec<TestExecutable>> {
-    let mut command = cargo_command();
-    command.args(["test", "--workspace", "--no-run", "--quiet"]);
-    let is_selected = |message: &Value| match name {
-        Some(name) => message
-            .pointer("/target/name")
-            .is_some_and(|target| target == name),
-        None => message
-            .pointer("/target/kind/0")
-            .is_some_and(|kind| kind == "test"),
+    let is_selected = |executable: &TestExecutable| {
+        executable.is_of(package)
+            && match name {
+                Some(name) => executable.target == name,
+                None => executable.is_integration_test,
+            }
     };
-    let executables: Vec<TestExecutable> = run_for_messages(command)?
-        .iter()
-        .filter(|message| is_selected(message))
-        .filter_map(parse_test_executable)
-        .filter(|executable| executable.package_dir.ends_with(package))
-        .collect();
+    let mut executables = all_test_executables()?;
+    executables.retain(is_selected);
     if executables.is_empty() {
         let name = name.unwrap_or("of its integration tests");
         bail!("the package {package} has no test executable {name}");
@@ -117,11 +136,12 @@ fn parse_test_executable(message: &Value) -> Option<TestExecutable> {
     if message.pointer("/profile/test") != Some(&Value::Bool(true)) {
         return None;
     }
-    // In this workspace, the folder of a package has the name of the package.
     let manifest = Path::new(message.get("manifest_path")?.as_str()?);
     Some(TestExecutable {
         path: message.get("executable")?.as_str()?.into(),
         package_dir: manifest.parent()?.to_owned(),
+        target: message.pointer("/target/name")?.as_str()?.to_owned(),
+        is_integration_test: message.pointer("/target/kind/0")? == "test",
     })
 }
 
@@ -219,12 +239,13 @@ mod tests {
     #[test]
     fn parse_test_executable_reads_tests_only() {
         let mut message = json!({
-            "target": {"name": "it"}, "profile": {"test": true}, "executable": "/t/deps/it-1",
-            "manifest_path": "/w/e2e/Cargo.toml",
+            "target": {"name": "it", "kind": ["test"]}, "profile": {"test": true},
+            "executable": "/t/deps/it-1", "manifest_path": "/w/e2e/Cargo.toml",
         });
         let executable = parse_test_executable(&message).unwrap();
         assert_eq!(executable.path, Path::new("/t/deps/it-1"));
         assert_eq!(executable.package_dir, Path::new("/w/e2e"));
+        assert!(executable.is_of("e2e") && executable.is_integration_test);
         message["profile"]["test"] = false.into();
         assert!(parse_test_executable(&message).is_none());
     }

@@ -43,6 +43,9 @@ pub const API_TESTS: VirtualEnv = VirtualEnv {
     download_notice: "downloading schemathesis from PyPI to .local/api-tests-venv: 20 MB, once",
 };
 
+/// Installs the packages, several times as fast as pip.
+const INSTALLER: &str = "uv==0.13.9";
+
 /// The minimum Python version of MiniStack.
 const MIN_VERSION: (u8, u8) = (3, 10);
 
@@ -105,17 +108,35 @@ impl VirtualEnv {
         step.print_note(self.download_notice);
         step.set_message("python3 -m venv");
         self.create_or_install_venv(step)?;
-        step.set_message("pip install");
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.requirements.0);
-        run_logged(
-            Command::new(self.command("pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-                .arg(requirements),
-        )?;
+        self.install_packages(step)?;
         link_commands()?;
         fs::write(stamp, expected)?;
         step.set_outcome("installed");
         Ok(())
+    }
+
+    fn install_packages(&self, step: &Step) -> Result<()> {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.requirements.0);
+        let pip = || {
+            let mut command = Command::new(self.command("pip"));
+            command.args(["install", "--quiet", "--disable-pip-version-check"]);
+            command
+        };
+        step.set_message("pip install uv");
+        run_logged(pip().arg(INSTALLER))?;
+        step.set_message("uv pip install");
+        let mut uv = Command::new(self.command("uv"));
+        uv.args(["pip", "install", "--quiet", "--compile-bytecode", "--python"])
+            .arg(self.command("python"))
+            .arg("--requirement")
+            .arg(&requirements)
+            .envs(std::env::var_os("PIP_INDEX_URL").map(|url| ("UV_DEFAULT_INDEX", url)));
+        if run_logged(&mut uv).is_ok() {
+            return Ok(());
+        }
+        // uv does not read pip's configuration files, which may name a mirror of PyPI.
+        step.set_message("pip install");
+        run_logged(pip().arg("--requirement").arg(&requirements))
     }
 
     /// The content of the file `installed` of a complete environment: a digest of the packages, and the path,

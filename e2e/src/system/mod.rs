@@ -12,7 +12,13 @@ mod sms;
 pub mod test_users;
 mod websocket_client;
 
-use std::{env, fs, future::Future, path::PathBuf, time::Duration};
+use std::{
+    env, fs,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use domain::Clock;
@@ -21,7 +27,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
-    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -35,14 +41,14 @@ pub use websocket_client::{Received, WebSocketClient};
 /// one.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Serialises the tests of `tests/exclusive`, except those of the saga matrix among each other.
-static EXCLUSIVE_ACCESS: RwLock<()> = RwLock::const_new(());
+/// Serialises the tests of `tests/exclusive`, except those of its module `fault_cases` among each other.
+static EXCLUSIVE_ACCESS: Mutex<()> = Mutex::const_new(());
+
+/// The access that the running tests of the module `fault_cases` share.
+static FAULT_CASES_ACCESS: Mutex<Weak<ExclusiveAccess>> = Mutex::const_new(Weak::new());
 
 /// Held until drop by a test of `tests/exclusive`.
-enum ExclusiveAccess {
-    Alone(#[expect(dead_code, reason = "a guard is only dropped")] RwLockWriteGuard<'static, ()>),
-    InGroup(#[expect(dead_code, reason = "a guard is only dropped")] RwLockReadGuard<'static, ()>),
-}
+type ExclusiveAccess = MutexGuard<'static, ()>;
 
 /// The running system that the environment variables of `cargo xtask test` describe.
 pub struct TestSystem {
@@ -60,7 +66,7 @@ pub struct TestSystem {
     database: PgPool,
     users: Users,
     keys_dir: PathBuf,
-    _exclusive_access: Option<ExclusiveAccess>,
+    _exclusive_access: Option<Arc<ExclusiveAccess>>,
 }
 
 /// An HTTP response with its whole body.
@@ -81,17 +87,24 @@ impl TestSystem {
     /// The system, while no other test uses it. Only tests of `tests/exclusive` may call this: cargo does not
     /// run two test executables at the same time, so the lock of one process suffices.
     pub async fn exclusive() -> Self {
-        Self::new(Some(ExclusiveAccess::Alone(EXCLUSIVE_ACCESS.write().await)))
+        Self::new(Some(Arc::new(EXCLUSIVE_ACCESS.lock().await)))
     }
 
     /// The system, while only tests of this group use it: the saga matrix and other tests that try every
     /// fault. Each fault concerns one order or one address, and the tests spend most of their time waiting
     /// for time-outs, so they run concurrently.
     pub async fn exclusive_to_fault_cases() -> Self {
-        Self::new(Some(ExclusiveAccess::InGroup(EXCLUSIVE_ACCESS.read().await)))
+        // Held while the first test of the group waits, so that the others join it.
+        let mut shared = FAULT_CASES_ACCESS.lock().await;
+        let access = match shared.upgrade() {
+            Some(access) => access,
+            None => Arc::new(EXCLUSIVE_ACCESS.lock().await),
+        };
+        *shared = Arc::downgrade(&access);
+        Self::new(Some(access))
     }
 
-    fn new(exclusive_access: Option<ExclusiveAccess>) -> Self {
+    fn new(exclusive_access: Option<Arc<ExclusiveAccess>>) -> Self {
         let database = account_database();
         Self {
             http: Client::new(),

@@ -8,25 +8,28 @@ use std::sync::{
 use chrono::TimeDelta;
 use domain::{Clock, Timestamp};
 
-/// Runs ahead of the system clock by the time that the test has advanced it. It never runs behind, because
-/// the local AWS deletes expired items by the system clock. It starts ten minutes after a full hour, so that
-/// hourly counters do not change during a test by chance.
+/// Stands still until the test advances it, so that slow machines measure the same times. It is ahead of the
+/// system clock, by which the local AWS deletes expired items, and starts ten minutes after a full hour, so
+/// that hourly counters do not change during a test by chance.
 #[derive(Clone)]
 pub struct TestClock(Arc<AtomicI64>);
 
 impl Default for TestClock {
     fn default() -> Self {
-        let past_hour = Clock::system().now().timestamp().rem_euclid(3_600);
-        let seconds_ahead = (600 - past_hour).rem_euclid(3_600);
-        Self(Arc::new(AtomicI64::new(seconds_ahead * 1_000)))
+        let ten_minutes_later = Clock::system().now() + TimeDelta::minutes(10);
+        let past_hour = ten_minutes_later.timestamp().rem_euclid(3_600);
+        let start = ten_minutes_later + TimeDelta::seconds((600 - past_hour).rem_euclid(3_600));
+        Self(Arc::new(AtomicI64::new(start.timestamp_millis())))
     }
 }
 
 impl TestClock {
     pub fn clock(&self) -> Clock {
-        let millis_ahead = self.0.clone();
-        let system = Clock::system();
-        Clock::from_fn(move || system.now() + TimeDelta::milliseconds(millis_ahead.load(Ordering::SeqCst)))
+        let millis = self.0.clone();
+        Clock::from_fn(move || {
+            let now = Timestamp::from_timestamp_millis(millis.load(Ordering::SeqCst));
+            now.expect("the time is in range")
+        })
     }
 
     pub fn now(&self) -> Timestamp {

@@ -14,19 +14,26 @@ use crate::supervisor::{InstanceLock, shutdown};
 use crate::system::{self, RunningSystem};
 use crate::{TestArgs, cargo, python, services};
 
-/// How many tests of one executable run concurrently.
+/// How many tests of one executable run concurrently: more than the machine has cores, because some of them
+/// wait.
 const TEST_THREADS: &str = "8";
+
+/// How many end-to-end tests run concurrently. They wait most of the time, for messages and time-outs.
+const END_TO_END_TEST_THREADS: &str = "20";
+
+/// The package of the end-to-end tests.
+const END_TO_END_TESTS: &str = "e2e";
 
 /// Filters of the end-to-end tests whose behaviour depends on the type of the state machine. These run with
 /// an Express saga as well.
 const EXPRESS_TEST_FILTERS: [&str; 8] = [
     "cancellation::",
     "carts::",
+    "fault_cases::saga_matrix::",
     "order_lifecycle::",
     "payment_authentication::",
     "payments::",
     "replay::",
-    "saga_matrix::",
     "stock::",
 ];
 
@@ -41,54 +48,73 @@ const MISSING_RIGHTS_TEST: &str = "role_rights::functions_have_the_rights_that_t
 /// When a system does not start, or cargo cannot be run.
 pub fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let mut code = ExitCode::SUCCESS;
-    if !arguments.express {
-        if arguments.arguments.is_empty() {
-            let status = run_own_tests()?;
-            interrupt.check()?;
-            if !status.success() {
-                return Ok(exit_code(status));
-            }
-        }
-        code = test_with_fresh_system(InstanceKind::Test, &interrupt, |system| {
-            let mut status = run_with_system(system, cargo_test_command(&arguments.arguments), &interrupt)?;
-            if status.success() && arguments.arguments.is_empty() {
-                status = check_role_rights(system, ALL_ROLE_TESTS, &interrupt)?;
-                if status.success() {
-                    return schemathesis::run(system, &interrupt);
-                }
-            }
-            Ok(status)
-        })?;
-        if code == ExitCode::SUCCESS && !arguments.arguments.is_empty() {
-            anstream::eprintln!(
-                "{DIM}… ran the selected tests only: no schemathesis, no tests with the Express saga{DIM:#}"
-            );
-            return Ok(code);
-        }
-    }
-    if code == ExitCode::SUCCESS {
-        anstream::eprintln!("\n{BOLD}With the Express saga:{BOLD:#} end-to-end tests of the order flow");
-        code = test_with_fresh_system(InstanceKind::Express, &interrupt, |system| {
-            let executables = cargo::test_executables("e2e", None)?;
-            let status = run_test_executables(system, &executables, &interrupt, |command| {
-                if arguments.arguments.is_empty() {
-                    command.args(EXPRESS_TEST_FILTERS);
-                } else {
-                    command.args(&arguments.arguments);
-                }
-                Ok(())
-            })?;
-            if status.success() && arguments.arguments.is_empty() {
-                return check_role_rights(system, MISSING_RIGHTS_TEST, &interrupt);
-            }
-            Ok(status)
-        })?;
-    }
+    let code = match arguments {
+        TestArgs {
+            express: true,
+            arguments,
+        } => test_with_express_saga(arguments, &interrupt)?,
+        TestArgs { arguments, .. } if arguments.is_empty() => run_all(&interrupt)?,
+        TestArgs { arguments, .. } => test_with_fresh_system(InstanceKind::Test, &interrupt, |system| {
+            run_with_system(system, cargo_test_command(arguments), &interrupt)
+        })?,
+    };
     if code == ExitCode::SUCCESS {
         anstream::eprintln!("{GREEN}✓{GREEN:#} all tests passed");
+        if !arguments.express && !arguments.arguments.is_empty() {
+            anstream::eprintln!(
+                "{DIM}… these were the selected tests only: no schemathesis, no tests with the Express \
+                 saga{DIM:#}"
+            );
+        }
     }
     Ok(code)
+}
+
+/// Runs the tests of this tool, and then all others, with both types of the state machine.
+fn run_all(interrupt: &Interrupt) -> Result<ExitCode> {
+    let status = run_own_tests()?;
+    interrupt.check()?;
+    if !status.success() {
+        return Ok(exit_code(status));
+    }
+    let code = test_with_fresh_system(InstanceKind::Test, interrupt, |system| {
+        let executables = cargo::all_test_executables()?;
+        let mut status = run_test_executables(system, &executables, interrupt, |_| Ok(()))?;
+        if status.success() {
+            status = run_with_system(system, cargo_test_command(&["--doc".to_owned()]), interrupt)?;
+        }
+        if status.success() {
+            status = check_role_rights(system, ALL_ROLE_TESTS, interrupt)?;
+        }
+        if status.success() {
+            status = schemathesis::run(system, interrupt)?;
+        }
+        Ok(status)
+    })?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    anstream::eprintln!("\n{BOLD}With the Express saga:{BOLD:#} end-to-end tests of the order flow");
+    test_with_express_saga(&[], interrupt)
+}
+
+/// Runs end-to-end tests of the order flow, or the selected ones, with an Express state machine.
+fn test_with_express_saga(filters: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
+    test_with_fresh_system(InstanceKind::Express, interrupt, |system| {
+        let executables = cargo::test_executables(END_TO_END_TESTS, None)?;
+        let status = run_test_executables(system, &executables, interrupt, |command| {
+            if filters.is_empty() {
+                command.args(EXPRESS_TEST_FILTERS);
+            } else {
+                command.args(filters);
+            }
+            Ok(())
+        })?;
+        if status.success() && filters.is_empty() {
+            return check_role_rights(system, MISSING_RIGHTS_TEST, interrupt);
+        }
+        Ok(status)
+    })
 }
 
 /// Runs a test command with [`with_fresh_system`]; converts its exit status, and prints where the logs are if
@@ -109,7 +135,6 @@ fn test_with_fresh_system(
     Ok(exit_code(status))
 }
 
-/// The exit code of a command that failed.
 fn exit_code(status: ExitStatus) -> ExitCode {
     status
         .code()
@@ -158,7 +183,7 @@ pub fn with_fresh_system<T>(
 
 fn cargo_test_command(arguments: &[String]) -> Command {
     let mut command = cargo::cargo_command();
-    command.arg("test");
+    command.arg("test").env("RUST_TEST_THREADS", TEST_THREADS);
     // --workspace would override the packages that the arguments select.
     let selects_packages = arguments
         .iter()
@@ -188,8 +213,15 @@ pub fn run_test_executables(
     let mut status = ExitStatus::default();
     for executable in executables {
         let mut command = Command::new(&executable.path);
-        command.current_dir(&executable.package_dir);
+        command
+            .current_dir(&executable.package_dir)
+            .env("RUST_TEST_THREADS", test_threads(executable));
         configure(&mut command)?;
+        anstream::eprintln!(
+            "\n{BOLD}{}{BOLD:#} {}",
+            executable.package_dir.display(),
+            executable.target
+        );
         status = run_with_system(system, command, interrupt)?;
         // Ctrl-C ends the tests as well; their failure is then an interruption and not a result.
         interrupt.check()?;
@@ -200,9 +232,17 @@ pub fn run_test_executables(
     Ok(status)
 }
 
+fn test_threads(executable: &TestExecutable) -> &'static str {
+    if executable.is_of(END_TO_END_TESTS) {
+        END_TO_END_TEST_THREADS
+    } else {
+        TEST_THREADS
+    }
+}
+
 /// Compares the rights of each function's role with what the function asked of AWS in all tests before.
 fn check_role_rights(system: &mut RunningSystem, filter: &str, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let executables = cargo::test_executables("e2e", Some("it"))?;
+    let executables = cargo::test_executables(END_TO_END_TESTS, Some("it"))?;
     run_test_executables(system, &executables, interrupt, |command| {
         command.args([filter, "--ignored"]);
         Ok(())
@@ -220,8 +260,6 @@ fn run_with_system(
 ) -> Result<ExitStatus> {
     command
         .env("PATH", python::path_with_bin_dir())
-        // Most tests wait for the system, so more of them can run concurrently than the machine has cores.
-        .env("RUST_TEST_THREADS", TEST_THREADS)
         .envs(system.addresses.env_vars(system.instance()))
         .env(
             "LOCALSTRIPE_URL",
@@ -250,9 +288,10 @@ mod tests {
         let tests = crate::instance::repository_root().join("e2e/tests");
         for filter in EXPRESS_TEST_FILTERS {
             let module = filter.strip_suffix("::").expect("a filter is a module");
+            let module = module.replace("::", "/");
             let exists = ["it", "exclusive"].into_iter().any(|executable| {
                 let folder = tests.join(executable);
-                folder.join(format!("{module}.rs")).is_file() || folder.join(module).is_dir()
+                folder.join(format!("{module}.rs")).is_file() || folder.join(&module).is_dir()
             });
             assert!(exists, "no module {module} in {}", tests.display());
         }

@@ -5,13 +5,11 @@ use fault_injection::Rule;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::{
-    failure_report::run_named_case,
-    saga_matrix::{
-        batch_cases::{MAX_CONCURRENT_BATCH_FAULTS, batch_effect, may_send_a_mail_twice},
-        cases::FAULTS,
-    },
+use super::saga_matrix::{
+    batch_cases::{MAX_CONCURRENT_BATCH_FAULTS, batch_effect, may_send_a_mail_twice},
+    cases::FAULTS,
 };
+use crate::failure_report::run_named_case;
 
 /// Completes an order under a fault of sms-sender that hits once.
 async fn complete_order_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) {

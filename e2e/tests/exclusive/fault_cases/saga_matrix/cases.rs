@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::batch_cases::{BatchEffect, Consumer};
 
 /// The deployed definition of the order saga.
-pub const DEFINITION: &str = include_str!("../../../../step-functions/order-saga.asl.json");
+pub const DEFINITION: &str = include_str!("../../../../../step-functions/order-saga.asl.json");
 
 /// The faults that a step must survive once. A step takes 20 to 60 ms, so `CrashDuring(20)` interrupts it.
 pub const FAULTS: [(&str, FunctionFault); 11] = [

@@ -6,13 +6,11 @@ use futures::future::join_all;
 use mail_suppressions::address_digest;
 use tokio::sync::Semaphore;
 
-use crate::{
-    failure_report::run_named_case,
-    saga_matrix::{
-        batch_cases::{BatchEffect, MAX_CONCURRENT_BATCH_FAULTS, batch_effect},
-        cases::{FAULTS, NETWORK_FAULTS},
-    },
+use super::saga_matrix::{
+    batch_cases::{BatchEffect, MAX_CONCURRENT_BATCH_FAULTS, batch_effect},
+    cases::{FAULTS, NETWORK_FAULTS},
 };
+use crate::failure_report::run_named_case;
 
 /// Publishes a report under a fault that hits once, and waits until the address is suppressed.
 async fn suppress_under(system: &TestSystem, rule: impl Fn(&str) -> Rule) {
