@@ -53,7 +53,7 @@ export interface RealtimeOptions {
   /** Asks for a ticket with the user's access token. The client calls it for each connection. */
   getTicket: () => Promise<Ticket>;
   onStateChange?: (state: ClientState) => void;
-  /** A failed ticket, a refused message, an order that does not exist. The client goes on. */
+  /** A failed ticket, a refused or failed message, an order that does not exist. The client goes on. */
   onError?: (error: unknown) => void;
   /** The time between two heartbeats; default 30,000. The server closes a client that is silent for 120 s. */
   heartbeatMs?: number;

@@ -217,7 +217,6 @@ export class RealtimeClient {
 
   #received(data) {
     this.#options.clearTimeout(this.#responseTimer);
-    this.#failedAttempts = 0;
     let message;
     try {
       message = JSON.parse(data);
@@ -225,6 +224,11 @@ export class RealtimeClient {
       this.#options.onError(error);
       return;
     }
+    if (message.type === undefined) {
+      this.#gatewayFailed(message);
+      return;
+    }
+    this.#failedAttempts = 0;
     switch (message.type) {
       case 'ORDER_STATUS_UPDATE':
         this.#updated(message);
@@ -243,6 +247,13 @@ export class RealtimeClient {
         break;
       default: // PONG, UNSUBSCRIBED, and the types of later versions
     }
+  }
+
+  /** API Gateway could not pass on a message, and does not say which one: the heartbeat sends all of them again. */
+  #gatewayFailed({ message }) {
+    this.#options.onError(new Error(`API Gateway could not process a message: ${message}`));
+    this.#options.clearTimeout(this.#heartbeatTimer);
+    this.#heartbeatTimer = this.#options.setTimeout(() => this.#heartbeat(), this.#nextPause());
   }
 
   #updated(message) {
@@ -271,13 +282,17 @@ export class RealtimeClient {
     this.#reconnectLater();
   }
 
-  /** Waits for a random part of a time that doubles with each attempt (full jitter). */
   #reconnectLater() {
+    this.#setState('waiting');
+    this.#reconnectTimer = this.#options.setTimeout(() => void this.#connect(), this.#nextPause());
+  }
+
+  /** A random part of a time that doubles with each failure (full jitter). */
+  #nextPause() {
     const { minReconnectMs, maxReconnectMs, random } = this.#options;
     const limit = Math.min(maxReconnectMs, minReconnectMs * 2 ** this.#failedAttempts);
     this.#failedAttempts += 1;
-    this.#setState('waiting');
-    this.#reconnectTimer = this.#options.setTimeout(() => void this.#connect(), random() * limit);
+    return random() * limit;
   }
 
   #clearTimers() {

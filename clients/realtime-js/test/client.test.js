@@ -138,6 +138,24 @@ test('the heartbeat reads unfinished orders, and a missing response leads to a r
   client.stop();
 });
 
+test('what API Gateway could not process is sent again after a random pause', async () => {
+  const client = await openClient();
+  const socket = FakeSocket.last();
+  client.follow('a');
+  for (const pause of [250, 500]) {
+    socket.receive({ message: 'Internal server error', connectionId: 'c', requestId: 'r' });
+    assert.deepEqual(timers.delays(), [pause]);
+    timers.run(pause);
+    assert.deepEqual(socket.sent.at(-1), { action: 'subscribe', orders: [{ order_id: 'a', last_sequence: 0 }] });
+  }
+  assert.deepEqual(new Set(errors), new Set(['API Gateway could not process a message: Internal server error']));
+  socket.receive(update('a', 1, 1));
+  assert.deepEqual(timers.delays(), [30_000]);
+  socket.receive({ message: 'Internal server error' });
+  assert.deepEqual(timers.delays(), [250]);
+  client.stop();
+});
+
 test('orders are asked for in messages of at most twenty', async () => {
   const client = newClient();
   for (let order = 0; order < 45; order += 1) {

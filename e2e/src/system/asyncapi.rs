@@ -88,8 +88,12 @@ mod tests {
         );
         let pong = json!({"type": "PONG", "at": "2026-11-29T00:00:00Z"});
         assert_documented(Direction::FromServer, &pong);
+        let gateway_error =
+            json!({"message": "Internal server error", "connectionId": "c", "requestId": "r"});
+        assert_documented(Direction::FromServer, &gateway_error);
         for (direction, message) in [
             (Direction::FromServer, json!({"action": "ping"})),
+            (Direction::FromServer, json!({"type": "PONG", "message": "Late."})),
             (Direction::FromClient, json!({"action": "ping", "user_id": "1"})),
             (Direction::FromServer, json!({"type": "PONG", "at": "now"})),
             (

@@ -35,7 +35,7 @@ use users::Users;
 
 pub use auth_client::{Session, TestUser};
 pub use test_users::ApiCaller;
-pub use websocket_client::{Received, WebSocketClient};
+pub use websocket_client::{WebSocketClient, is_gateway_error};
 
 /// The timeout of [`eventually`]. An order takes about a second on an idle machine, and much longer on a busy
 /// one.

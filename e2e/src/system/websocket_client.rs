@@ -25,13 +25,6 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
 /// An open connection.
 pub struct WebSocketClient(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-/// What arrived on a connection.
-#[derive(Debug, PartialEq)]
-pub enum Received {
-    Message(Value),
-    Closed,
-}
-
 impl TestSystem {
     /// Asks core-api for a ticket.
     pub async fn request_ticket(&self, caller: &ApiCaller) -> ApiResponse {
@@ -101,13 +94,7 @@ impl TestSystem {
 }
 
 impl WebSocketClient {
-    /// Sends a valid message.
-    pub async fn send(&mut self, message: &Value) {
-        assert_documented(Direction::FromClient, message);
-        self.send_frame(Message::text(message.to_string())).await;
-    }
-
-    pub async fn send_frame(&mut self, frame: Message) {
+    async fn send_frame(&mut self, frame: Message) {
         self.0.send(frame).await.expect("the connection is open");
     }
 
@@ -116,20 +103,15 @@ impl WebSocketClient {
         self.0.send(Message::text(message.to_string())).await.is_ok()
     }
 
-    /// Waits for the next message, or for the end of the connection.
-    #[track_caller]
-    pub fn receive(&mut self) -> impl Future<Output = Received> {
-        let caller = std::panic::Location::caller();
-        async move {
-            let text = timeout(RECEIVE_TIMEOUT, self.receive_text()).await;
-            let text = text.unwrap_or_else(|_| panic!("{caller}: nothing arrived on the connection"));
-            let Some(text) = text else {
-                return Received::Closed;
-            };
-            let message = serde_json::from_str(&text).expect("every message is JSON");
+    /// Waits for the next message, or returns `None` when the connection ends.
+    async fn receive(&mut self) -> Option<Value> {
+        let text = timeout(RECEIVE_TIMEOUT, self.receive_text()).await;
+        let text = text.expect("something arrives on the connection in time")?;
+        let message = serde_json::from_str(&text).expect("every message is JSON");
+        if !is_gateway_error(&message) {
             assert_documented(Direction::FromServer, &message);
-            Received::Message(message)
         }
+        Some(message)
     }
 
     /// Waits for the next text, or returns `None` when the connection ends. A cancelled call loses no text.
@@ -147,14 +129,12 @@ impl WebSocketClient {
     pub async fn receive_until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
-            match self.receive().await {
-                Received::Message(message) => {
-                    messages.push(message);
-                    if messages.last().is_some_and(&is_wanted) {
-                        return messages;
-                    }
-                }
-                Received::Closed => panic!("the connection was closed after {messages:?}"),
+            let Some(message) = self.receive().await else {
+                panic!("the connection was closed after {messages:?}")
+            };
+            messages.push(message);
+            if messages.last().is_some_and(&is_wanted) {
+                return messages;
             }
         }
     }
@@ -162,7 +142,7 @@ impl WebSocketClient {
     /// Waits for the end of the connection, and returns the messages before it.
     pub async fn receive_until_closed(&mut self) -> Vec<Value> {
         let mut messages = Vec::new();
-        while let Received::Message(message) = self.receive().await {
+        while let Some(message) = self.receive().await {
             messages.push(message);
         }
         messages
@@ -171,9 +151,28 @@ impl WebSocketClient {
     /// Sends a message with a `request_id`, and returns the response and the messages before it.
     pub async fn request(&mut self, mut message: Value, request_id: &str) -> Vec<Value> {
         message["request_id"] = json!(request_id);
-        self.send(&message).await;
-        self.receive_until(|received| received["request_id"] == request_id)
-            .await
+        assert_documented(Direction::FromClient, &message);
+        self.exchange(Message::text(message.to_string()), |received| {
+            received["request_id"] == request_id
+        })
+        .await
+    }
+
+    /// Sends a frame, and returns the response and the messages before it. A message that API Gateway could not
+    /// pass to the function, for example because the local AWS throttled it, is sent again.
+    pub async fn exchange(&mut self, frame: Message, is_response: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut messages = Vec::new();
+        loop {
+            self.send_frame(frame.clone()).await;
+            messages.extend(
+                self.receive_until(|message| is_response(message) || is_gateway_error(message))
+                    .await,
+            );
+            if !messages.last().is_some_and(is_gateway_error) {
+                return messages;
+            }
+            messages.pop();
+        }
     }
 
     /// Closes the connection as a browser does.
@@ -181,4 +180,10 @@ impl WebSocketClient {
         self.0.close(None).await.expect("the connection is open");
         while let Some(Ok(_)) = self.0.next().await {}
     }
+}
+
+/// Whether API Gateway itself sent the message, because it could not pass one to the function or the function
+/// failed. AWS sends the documented `gatewayError`, the local AWS the error of the function.
+pub fn is_gateway_error(message: &Value) -> bool {
+    message["type"].is_null() && (message["message"].is_string() || message["errorMessage"].is_string())
 }

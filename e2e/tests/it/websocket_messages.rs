@@ -2,21 +2,19 @@
 
 use std::time::Instant;
 
-use e2e::system::{Received, TestSystem, WebSocketClient};
+use e2e::system::{TestSystem, WebSocketClient};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Sends a frame and returns the error message with which the server answers.
 async fn refusal(client: &mut WebSocketClient, frame: Message) -> (String, String) {
-    client.send_frame(frame).await;
-    match client.receive().await {
-        Received::Message(message) => {
-            assert_eq!(message["type"], "ERROR", "{message}");
-            let text = |member: &str| message[member].as_str().unwrap().to_owned();
-            (text("code"), text("detail"))
-        }
-        Received::Closed => panic!("the connection was closed"),
-    }
+    let received = client.exchange(frame, |_| true).await;
+    let [message] = &received[..] else {
+        panic!("more than the response: {received:?}")
+    };
+    assert_eq!(message["type"], "ERROR", "{message}");
+    let text = |member: &str| message[member].as_str().unwrap().to_owned();
+    (text("code"), text("detail"))
 }
 
 fn nested(depth: usize) -> String {

@@ -17,6 +17,7 @@ use e2e::{
     system::{
         TestSystem, WebSocketClient,
         asyncapi::{Direction, check_documented},
+        is_gateway_error,
     },
 };
 use orders::{HistoryEntry, OrderChange};
@@ -216,16 +217,13 @@ impl ClientState {
     }
 
     fn receive(&mut self, text: &str, now: Timestamp) {
-        // API Gateway itself sends other messages when a function fails.
-        let Some(message) = serde_json::from_str::<Value>(text)
-            .ok()
-            .filter(|message| message["type"].is_string())
-        else {
+        // The local AWS also passes on errors that are not JSON.
+        let message = serde_json::from_str(text).ok();
+        let Some(message) = message.filter(|message| !is_gateway_error(message)) else {
             return;
         };
         if let Err(problem) = check_documented(Direction::FromServer, &message) {
-            self.unexpected_messages.push(problem);
-            return;
+            return self.unexpected_messages.push(problem);
         }
         match OrderUpdate::parse(&message) {
             Ok(Some(update)) => self.apply(&update, now),
