@@ -99,8 +99,6 @@ enum Command {
         #[arg(long, value_parser = parse_user_role)]
         role: Role,
     },
-    /// Print the OpenAPI document
-    Openapi,
 }
 
 #[tokio::main]
@@ -129,7 +127,6 @@ async fn main() -> anyhow::Result<()> {
             )
             .await
         }
-        Some(Command::Openapi) => print(&http::openapi_document().to_pretty_json()?),
     }
 }
 

@@ -6,6 +6,7 @@ use domain::{ProductId, Quantity, Timestamp};
 use events::stock::ReservedItem;
 use serde::Serialize;
 use strum::{Display, EnumString, IntoStaticStr};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Maximum quantity of one product, in units. It exceeds any real warehouse, and stays far below the exact
@@ -40,7 +41,7 @@ impl StockLevel {
 ///   ├──► refused
 ///   └──► released       the release arrived first; the later reserve request is rejected
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ReservationStatus {

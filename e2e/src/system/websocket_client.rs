@@ -158,8 +158,8 @@ impl WebSocketClient {
         .await
     }
 
-    /// Sends a frame, and returns the response and the messages before it. A message that API Gateway could not
-    /// pass to the function, for example because the local AWS throttled it, is sent again.
+    /// Sends a frame, and returns the response and the messages before it. Sends it again if API Gateway
+    /// could not pass it to the function, for example because the local AWS throttled it.
     pub async fn exchange(&mut self, frame: Message, is_response: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {

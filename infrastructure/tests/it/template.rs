@@ -33,6 +33,14 @@ pub fn parameter(name: &str) -> Value {
     to_json(&documents[0])["Parameters"][name].take()
 }
 
+/// A value of a mapping, as `Fn::FindInMap` finds it.
+pub fn find_in_map(arguments: &Value) -> Value {
+    let documents = Yaml::load_from_str(TEMPLATE).unwrap();
+    let mappings = to_json(&documents[0])["Mappings"].take();
+    let [map, key, attribute] = [0, 1, 2].map(|index| arguments[index].as_str().unwrap());
+    mappings[map][key][attribute].clone()
+}
+
 /// The resources of a type, by logical id.
 pub fn of_type<'a>(resources: &'a Resources, resource_type: &str) -> BTreeMap<&'a str, &'a Value> {
     resources

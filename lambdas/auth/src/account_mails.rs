@@ -5,7 +5,9 @@ use std::sync::Arc;
 use domain::UserId;
 use events::{AccountMail, LinkToken};
 use lambda_shared::{FunctionContext, InitError};
+use serde::Serialize;
 use users::{User, Users};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -15,6 +17,13 @@ use crate::{
     login_throttle::LoginThrottle,
     mailer::Mailer,
 };
+
+/// The response to a request for a mail. It is the same whether a mail is sent or not.
+#[derive(Serialize, ToSchema)]
+pub struct MailSent {
+    /// For people.
+    pub detail: &'static str,
+}
 
 /// The accounts, the links that were mailed to them, and the mailer.
 pub struct AccountMails {

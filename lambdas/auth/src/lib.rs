@@ -42,6 +42,7 @@
 
 mod access_token;
 mod account_mails;
+mod api_document;
 mod audit;
 mod bootstrap;
 pub mod email_link;
@@ -60,4 +61,5 @@ mod signing_keys;
 mod testing;
 mod validation;
 
+pub use api_document::openapi_document;
 pub use error::AuthError;

@@ -1,11 +1,11 @@
 //! The HTTP API. Handlers parse a request, call a service or a store and build the response. SQL statements
 //! and AWS SDK calls belong in the stores, not here.
 
+mod api_document;
 mod error;
 mod extractors;
 mod handlers;
 mod middleware;
-mod openapi;
 mod product_patch;
 mod responses;
 
@@ -21,6 +21,7 @@ use axum::{
 };
 use http_server::{ConcurrencyLimit, OriginSecrets, Problem, TrustedProxies, require_cloudfront, shed_load};
 use mail_suppressions::MailSuppressions;
+use openapi::{COMMON_PROBLEMS, add_shared_problems};
 use tokens::TokenVerifier;
 use users::Users;
 use utoipa::OpenApi;
@@ -32,6 +33,7 @@ use crate::{
     phone_codes::PhoneCodes, rate_limit::RateLimiter, receipts::Receipts,
     unsubscribe_links::UnsubscribeLinks,
 };
+use api_document::{ApiDocument, SHARED_PROBLEMS};
 use error::ApiError;
 use handlers::{
     account, addresses, admin, carts, mail_suppression, orders, phone, products, realtime, unsubscribe,
@@ -143,7 +145,7 @@ async fn map_docs_errors(mut response: Response) -> Response {
     response
 }
 
-/// The OpenAPI 3.1 document.
+/// The OpenAPI 3.1 document of the routes that core-api serves.
 #[must_use]
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
     build_router().1
@@ -162,7 +164,7 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
             Arc::<ResponseCache>::default(),
             cache_responses,
         ));
-    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::ApiDocument::openapi())
+    let (routes, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(catalog)
         .routes(routes!(orders::list_orders, orders::place_order))
         .routes(routes!(orders::read_order))
@@ -200,6 +202,8 @@ fn build_router() -> (Router<SharedState>, utoipa::openapi::OpenApi) {
         ))
         .routes(routes!(admin::list_audit_log))
         .split_for_parts();
-    openapi::add_shared_problems(&mut document);
+    for problems in [&COMMON_PROBLEMS[..], &SHARED_PROBLEMS] {
+        add_shared_problems(&mut document, problems);
+    }
     (routes, document)
 }

@@ -239,16 +239,6 @@ async fn account_command_creates_the_first_admin(pool: PgPool) {
 }
 
 #[tokio::test]
-async fn openapi_command_needs_no_configuration() {
-    let (code, document) = run_command("", &["openapi"]).await;
-    assert_eq!(code, Some(0));
-    assert_eq!(
-        document.trim_end(),
-        core_api::http::openapi_document().to_pretty_json().unwrap()
-    );
-}
-
-#[tokio::test]
 async fn starts_without_dependencies_and_reports_them_as_down() {
     let database = format!("postgres://unknown@{UNREACHABLE_ADDRESS}/nothing");
     let endpoint = format!("http://{UNREACHABLE_ADDRESS}");

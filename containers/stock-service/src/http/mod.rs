@@ -1,6 +1,7 @@
 //! Internal HTTP API: only our own services may call it. Handlers parse the request, submit a command to the
 //! engine and convert its result.
 
+mod api_document;
 mod error;
 pub mod views;
 
@@ -9,16 +10,19 @@ use axum::{
     extract::{FromRef, FromRequestParts, State},
     http::{StatusCode, request::Parts},
     middleware::from_fn_with_state,
-    routing::{get, post},
 };
 use domain::{Clock, ProductId};
 use events::{EventContext, TraceParent};
 use http_server::{Bearer, ConcurrencyLimit, Json, Path, Problem, TraceContext, shed_load};
+use openapi::{COMMON_PROBLEMS, add_shared_problems};
 use sqlx::PgPool;
 use tokens::{Role, TokenVerifier};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use self::{
+    api_document::ApiDocument,
     error::ApiError,
     views::{AdjustmentRequest, AdjustmentView, ReservationView, ReserveRequest, StockLevelView},
 };
@@ -45,15 +49,29 @@ pub struct AppState {
 
 /// Routes under `/v1`, with load shedding.
 pub fn routes(state: AppState) -> Router {
-    Router::new()
-        .route("/v1/reservations", post(reserve))
-        .route("/v1/reservations/{id}", get(get_reservation))
-        .route("/v1/reservations/{id}/commit", post(commit))
-        .route("/v1/reservations/{id}/release", post(release))
-        .route("/v1/stock/{product_id}", get(get_stock_level))
-        .route("/v1/stock/{product_id}/adjustments", post(adjust))
+    build_router()
+        .0
         .with_state(state)
         .layer(from_fn_with_state(ConcurrencyLimit::default(), shed_load))
+}
+
+/// The OpenAPI 3.1 document.
+#[must_use]
+pub fn openapi_document() -> utoipa::openapi::OpenApi {
+    build_router().1
+}
+
+fn build_router() -> (Router<AppState>, utoipa::openapi::OpenApi) {
+    let (routes, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .routes(routes!(reserve))
+        .routes(routes!(read_reservation))
+        .routes(routes!(commit))
+        .routes(routes!(release))
+        .routes(routes!(read_stock_level))
+        .routes(routes!(adjust))
+        .split_for_parts();
+    add_shared_problems(&mut document, &COMMON_PROBLEMS);
+    (routes, document)
 }
 
 /// Extractor: the caller is one of our own services (role `service`).
@@ -81,6 +99,21 @@ fn event_context(id: Uuid, traceparent: TraceParent) -> EventContext {
     }
 }
 
+/// Reserves units of products, all or nothing.
+///
+/// A repeated request with the same id and lines returns the reservation as it is.
+#[utoipa::path(
+    post, path = "/v1/reservations", tag = "Reservations", security(("bearer" = [])),
+    request_body = ReserveRequest,
+    responses(
+        (status = 201, description = "The reservation", body = ReservationView),
+        (status = 409, description = "`insufficient-stock`, with `shortages`; `reservation-released` or \
+                                      `reservation-expired`",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is invalid; `reservation-mismatch`; or `stock-limit-exceeded`",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
 async fn reserve(
     State(engine): State<Engine>,
     _: ServiceCaller,
@@ -98,6 +131,16 @@ async fn reserve(
     Ok((StatusCode::CREATED, Json(reservation.into())))
 }
 
+/// Takes the reserved units out of the stock.
+#[utoipa::path(
+    post, path = "/v1/reservations/{id}/commit", tag = "Reservations", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The reservation", body = ReservationView),
+        (status = 409, description = "`reservation-released` or `reservation-expired`",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
 async fn commit(
     State(engine): State<Engine>,
     _: ServiceCaller,
@@ -113,6 +156,16 @@ async fn commit(
     Ok(Json(reservation.into()))
 }
 
+/// Makes the units of a reservation available again.
+///
+/// A reservation that does not exist yet is released too, so that a late request to reserve it fails.
+#[utoipa::path(
+    post, path = "/v1/reservations/{id}/release", tag = "Reservations", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The reservation", body = ReservationView),
+    ),
+)]
 async fn release(
     State(engine): State<Engine>,
     _: ServiceCaller,
@@ -128,7 +181,15 @@ async fn release(
     Ok(Json(reservation.into()))
 }
 
-async fn get_reservation(
+/// Returns a reservation.
+#[utoipa::path(
+    get, path = "/v1/reservations/{id}", tag = "Reservations", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The reservation", body = ReservationView),
+    ),
+)]
+async fn read_reservation(
     State(state): State<AppState>,
     _: ServiceCaller,
     Path(id): Path<Uuid>,
@@ -139,7 +200,15 @@ async fn get_reservation(
     Ok(Json(reservation.as_of(state.clock.now()).into()))
 }
 
-async fn get_stock_level(
+/// Returns the stock level of a product.
+#[utoipa::path(
+    get, path = "/v1/stock/{product_id}", tag = "Stock", security(("bearer" = [])),
+    params(("product_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The level", body = StockLevelView),
+    ),
+)]
+async fn read_stock_level(
     State(pool): State<PgPool>,
     _: ServiceCaller,
     Path(product_id): Path<ProductId>,
@@ -150,6 +219,19 @@ async fn get_stock_level(
     Ok(Json(StockLevelView::new(product_id, level)))
 }
 
+/// Changes the quantity of a product, once per adjustment id.
+#[utoipa::path(
+    post, path = "/v1/stock/{product_id}/adjustments", tag = "Stock", security(("bearer" = [])),
+    params(("product_id" = Uuid, Path)),
+    request_body = AdjustmentRequest,
+    responses(
+        (status = 201, description = "The adjustment and the resulting level", body = AdjustmentView),
+        (status = 409, description = "`insufficient-stock`, or `stock-held` by open reservations; both with `shortages`",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is invalid; `adjustment-mismatch`; or `stock-limit-exceeded`",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
 async fn adjust(
     State(engine): State<Engine>,
     _: ServiceCaller,

@@ -8,37 +8,59 @@ use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::post,
 };
 use events::AccountMail;
 use http_server::{FieldError, Json};
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    AuthError, account_mails::AccountMails, audit, email_link::LinkPurpose, http::RequestContext, validation,
+    AuthError,
+    account_mails::{AccountMails, MailSent},
+    audit,
+    email_link::LinkPurpose,
+    http::RequestContext,
+    validation,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct EmailVerifyRequest {
+    /// The token of a link.
     token: Option<String>,
+    /// The address to send a link to. Send either this or `token`.
+    #[schema(format = Email)]
     email: Option<String>,
 }
 
 /// Creates the route. The crate documentation lists its environment variables.
 pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
     let state = AccountMails::from_context(context).await?;
-    Ok(Router::new()
-        .route("/v1/auth/email/verify", post(email_verify))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(email_verify))
+        .with_state(state)
+        .into())
 }
 
-async fn email_verify(
+/// Verifies an e-mail address with the token of a link, or sends such a link again.
+#[utoipa::path(
+    post, path = "/v1/auth/email/verify", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = EmailVerifyRequest,
+    responses(
+        (status = 204, description = "The address is verified"),
+        (status = 202, description = "If the address has to be verified, a mail is on its way", body = MailSent),
+        (status = 400, description = "`invalid-link`: the link was used or has expired; or the body is not JSON",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn email_verify(
     State(state): State<Arc<AccountMails>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
+    Json(body): Json<EmailVerifyRequest>,
 ) -> Result<Response, AuthError> {
     match (body.token, body.email) {
         (Some(token), None) => verify_address(&state, &token, &context).await,
@@ -94,6 +116,8 @@ async fn resend_link(
     state
         .send_link(recipient, LinkPurpose::VerifyEmail, mail, context)
         .await?;
-    let body = json!({"detail": "If the address has to be verified, a mail is on its way."});
+    let body = MailSent {
+        detail: "If the address has to be verified, a mail is on its way.",
+    };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }

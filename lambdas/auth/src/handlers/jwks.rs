@@ -4,10 +4,8 @@
 use std::{error::Error, sync::Arc};
 
 use axum::{
-    Router,
     extract::State,
     http::{HeaderName, HeaderValue, header},
-    routing::get,
 };
 use http_server::Json;
 use jsonwebtoken::jwk::JwkSet;
@@ -15,6 +13,7 @@ use lambda_shared::{FunctionContext, Handler, InitError};
 use secrets::Secret;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{AuthError, bootstrap, http, signing_keys::SigningKeys};
 
@@ -24,7 +23,7 @@ const CACHE_CONTROL: [(HeaderName, HeaderValue); 1] = [(
     HeaderValue::from_static("public, max-age=300"),
 )];
 
-struct JwksState {
+pub(crate) struct JwksState {
     context: FunctionContext,
     signing_keys: OnceCell<Secret<SigningKeys>>,
     openid_configuration: Value,
@@ -49,25 +48,40 @@ pub async fn init(context: FunctionContext) -> Result<Handler, InitError> {
         tracing::warn!(error, "there are no signing keys to publish yet");
     }
     let context = state.context.clone();
-    let routes = Router::new()
-        .route("/.well-known/jwks.json", get(jwks))
-        .route(
-            "/.well-known/openid-configuration",
-            get(openid_configuration_document),
-        )
+    let routes = OpenApiRouter::new()
+        .routes(routes!(jwks))
+        .routes(routes!(openid_configuration_document))
         .with_state(state);
     // The documents are public and not limited per client, and API Gateway reads them directly.
-    Ok(http::function_past_cloudfront(context, routes))
+    Ok(http::function_past_cloudfront(context, routes.into()))
 }
 
-async fn jwks(
+/// The keys that verify access tokens (RFC 7517).
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    responses(
+        (status = 200, description = "The key set", body = Object,
+         headers(("Cache-Control" = String))),
+    ),
+)]
+pub(crate) async fn jwks(
     State(state): State<Arc<JwksState>>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<JwkSet>), AuthError> {
     let signing_keys = state.signing_keys().await?.current().await;
     Ok((CACHE_CONTROL, Json(signing_keys.jwk_set())))
 }
 
-async fn openid_configuration_document(
+/// The issuer of access tokens (OpenID Connect Discovery).
+#[utoipa::path(
+    get, path = "/.well-known/openid-configuration", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    responses(
+        (status = 200, description = "The metadata of the issuer", body = Object,
+         headers(("Cache-Control" = String))),
+    ),
+)]
+pub(crate) async fn openid_configuration_document(
     State(state): State<Arc<JwksState>>,
 ) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
     (CACHE_CONTROL, Json(state.openid_configuration.clone()))

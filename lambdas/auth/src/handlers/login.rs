@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::post};
+use axum::{Router, extract::State};
 use http_server::Json;
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::Users;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AuthError,
@@ -22,17 +24,19 @@ use crate::{
     validation,
 };
 
-struct LoginState {
+pub(crate) struct LoginState {
     users: Users,
     throttle: LoginThrottle,
     sessions: Sessions,
     token_issuer: UserTokenIssuer,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct LoginRequest {
+    #[schema(format = Email)]
     email: String,
+    #[schema(format = Password)]
     password: String,
 }
 
@@ -45,15 +49,31 @@ pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
         sessions: Sessions::new(sessions_table, context.clock.clone()),
         token_issuer: bootstrap::user_token_issuer(context).await?,
     });
-    Ok(Router::new()
-        .route("/v1/auth/login", post(login))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(login))
+        .with_state(state)
+        .into())
 }
 
-async fn login(
+/// Starts a session with an e-mail address and a password.
+#[utoipa::path(
+    post, path = "/v1/auth/login", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = LoginRequest,
+    responses(
+        (status = 200, description = "The tokens of the session", body = TokenResponse),
+        (status = 401, description = "`invalid-credentials`: the e-mail address or the password is wrong",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too-many-attempts`: too many failed sign-ins, of the account or \
+                                      from the address",
+         body = openapi::Problem, content_type = "application/problem+json",
+         headers(("Retry-After" = u32, description = "Seconds to wait"))),
+    ),
+)]
+pub(crate) async fn login(
     State(state): State<Arc<LoginState>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
+    Json(body): Json<LoginRequest>,
 ) -> Result<Json<TokenResponse>, AuthError> {
     let email = validation::validate_email(&body.email)?;
     let permit = match state.throttle.check(email.as_str(), &context.client_ip).await? {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, extract::State, http::StatusCode};
 use http_server::Json;
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
@@ -12,6 +12,9 @@ use serde_json::json;
 use users::Users;
 
 use super::refresh::report_session_revoked;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
 use crate::{
     AuthError, audit, bootstrap,
     http::RequestContext,
@@ -19,15 +22,15 @@ use crate::{
     sessions::{LogoutOutcome, RefreshToken, Sessions},
 };
 
-struct LogoutState {
+pub(crate) struct LogoutState {
     users: Users,
     sessions: Sessions,
     mailer: Mailer,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct LogoutRequest {
     refresh_token: String,
     /// Ends the user's sessions on all devices.
     #[serde(default)]
@@ -42,15 +45,27 @@ pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
         sessions: Sessions::new(sessions_table, context.clock.clone()),
         mailer: bootstrap::mailer(context)?,
     });
-    Ok(Router::new()
-        .route("/v1/auth/logout", post(logout))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(logout))
+        .with_state(state)
+        .into())
 }
 
-async fn logout(
+/// Ends a session, or all sessions of its user.
+///
+/// The response is the same whether the refresh token was valid or not.
+#[utoipa::path(
+    post, path = "/v1/auth/logout", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = LogoutRequest,
+    responses(
+        (status = 204, description = "The refresh token is not valid any more"),
+    ),
+)]
+pub(crate) async fn logout(
     State(state): State<Arc<LogoutState>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
+    Json(body): Json<LogoutRequest>,
 ) -> Result<StatusCode, AuthError> {
     let Ok(token) = body.refresh_token.parse::<RefreshToken>() else {
         return Ok(StatusCode::NO_CONTENT);

@@ -10,7 +10,6 @@ use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Redirect, Response},
-    routing::get,
 };
 use axum_extra::extract::{CookieJar, cookie::Cookie};
 use chrono::TimeDelta;
@@ -20,6 +19,7 @@ use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::{Credential, DisplayName, EmailAddress, Identity, NewUser, Provider, Registration, User, Users};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AuthError,
@@ -37,7 +37,7 @@ use crate::{
 /// The name of a user whose provider and e-mail address give no valid one.
 const DEFAULT_NAME: &str = "Matsuri";
 
-struct OauthCallbackState {
+pub(crate) struct OauthCallbackState {
     providers: Providers,
     client_secrets: ClientSecrets,
     sessions_table: SessionsTable,
@@ -48,7 +48,7 @@ struct OauthCallbackState {
 }
 
 #[derive(Deserialize)]
-struct CallbackQuery {
+pub(crate) struct CallbackQuery {
     state: Option<String>,
     /// Absent if the user has cancelled at the provider, or the provider has refused.
     code: Option<String>,
@@ -67,12 +67,33 @@ pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
         sessions_table,
         clock: context.clock.clone(),
     });
-    Ok(Router::new()
-        .route("/v1/auth/oauth/{provider}/callback", get(oauth_callback))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(oauth_callback))
+        .with_state(state)
+        .into())
 }
 
-async fn oauth_callback(
+/// Starts a session for a user who returns from an identity provider.
+#[utoipa::path(
+    get, path = "/v1/auth/oauth/{provider}/callback", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    params(("provider" = String, Path, description = "`google` or `github`"),
+           ("state" = Option<String>, Query), ("code" = Option<String>, Query)),
+    responses(
+        (status = 200, description = "The tokens of the session", body = TokenResponse),
+        (status = 303, description = "The page that the sign-in was started with",
+         headers(("Location" = String, description = "With `#refresh_token=`"))),
+        (status = 400, description = "`sign-in-not-started`: the sign-in was not started in this browser, or too long ago",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`sign-in-denied`: the user or the provider has cancelled the sign-in",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`account-exists` or `email-not-verified`: the identity cannot be linked to an account",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 502, description = "`provider-failed`: the provider is unreachable",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn oauth_callback(
     State(state): State<Arc<OauthCallbackState>>,
     context: RequestContext,
     Path(provider): Path<String>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::StatusCode, response::Redirect, routing::get};
+use axum::{Router, extract::State, http::StatusCode, response::Redirect};
 use axum_extra::extract::CookieJar;
 use chrono::TimeDelta;
 use domain::Clock;
@@ -10,6 +10,7 @@ use http_server::{Path, Problem, Query};
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use users::Provider;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AuthError, bootstrap,
@@ -20,14 +21,14 @@ use crate::{
 /// The user must finish the sign-in at the provider within this time.
 const SIGN_IN_TIMEOUT: TimeDelta = TimeDelta::minutes(10);
 
-struct OauthStartState {
+pub(crate) struct OauthStartState {
     providers: Providers,
     sessions_table: SessionsTable,
     clock: Clock,
 }
 
 #[derive(Deserialize)]
-struct StartQuery {
+pub(crate) struct StartQuery {
     redirect_to: Option<String>,
 }
 
@@ -38,12 +39,29 @@ pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
         sessions_table: bootstrap::sessions_table(context).await?,
         clock: context.clock.clone(),
     });
-    Ok(Router::new()
-        .route("/v1/auth/oauth/{provider}", get(oauth_start))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(oauth_start))
+        .with_state(state)
+        .into())
 }
 
-async fn oauth_start(
+/// Redirects the browser to an identity provider.
+#[utoipa::path(
+    get, path = "/v1/auth/oauth/{provider}", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    params(("provider" = String, Path, description = "`google` or `github`"),
+           ("redirect_to" = Option<String>, Query,
+            description = "An allowed page, which gets the refresh token in its fragment")),
+    responses(
+        (status = 303, description = "The page of the provider",
+         headers(("Location" = String), ("Set-Cookie" = String, description = "Binds the sign-in to the browser"))),
+        (status = 400, description = "`invalid-redirect`: the URL is not allowed",
+         body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 502, description = "`provider-failed`: the provider is unreachable",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn oauth_start(
     State(state): State<Arc<OauthStartState>>,
     Path(provider): Path<String>,
     Query(StartQuery { redirect_to }): Query<StartQuery>,

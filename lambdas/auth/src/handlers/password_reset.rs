@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, extract::State, http::StatusCode};
 use events::AccountMail;
 use http_server::Json;
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
 use serde_json::json;
 use users::{DisplayName, EmailAddress, User, Users};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AuthError,
@@ -21,10 +23,13 @@ use crate::{
     password, validation,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct PasswordResetRequest {
+    /// The token of the link.
     token: String,
+    /// Not easy to guess, and different from the name and the address.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
     password: String,
 }
 
@@ -32,15 +37,29 @@ struct RequestBody {
 pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
     password::warm_up_strength_estimator();
     let state = AccountMails::from_context(context).await?;
-    Ok(Router::new()
-        .route("/v1/auth/password/reset", post(password_reset))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(password_reset))
+        .with_state(state)
+        .into())
 }
 
-async fn password_reset(
+/// Replaces the password, with the token of the link that `password/forgot` has sent.
+///
+/// It ends all sessions of the user.
+#[utoipa::path(
+    post, path = "/v1/auth/password/reset", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = PasswordResetRequest,
+    responses(
+        (status = 204, description = "The password was replaced"),
+        (status = 400, description = "`invalid-link`: the link was used or has expired; or the body is not JSON",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn password_reset(
     State(state): State<Arc<AccountMails>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
+    Json(body): Json<PasswordResetRequest>,
 ) -> Result<StatusCode, AuthError> {
     let link = state
         .email_links

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::post};
+use axum::{Router, extract::State};
 use domain::{Timestamp, UserId};
 use events::AccountMail;
 use http_server::Json;
@@ -13,6 +13,8 @@ use secrets::Secret;
 use serde::Deserialize;
 use serde_json::json;
 use users::{User, Users};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AuthError,
@@ -23,7 +25,7 @@ use crate::{
     sessions::{Peppers, RefreshOutcome, RefreshToken, Sessions, TokenResponse},
 };
 
-struct RefreshState {
+pub(crate) struct RefreshState {
     users: Users,
     sessions: Sessions,
     peppers: Secret<Peppers>,
@@ -31,9 +33,9 @@ struct RefreshState {
     mailer: Mailer,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct RefreshRequest {
     refresh_token: String,
 }
 
@@ -47,15 +49,30 @@ pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
         token_issuer: bootstrap::user_token_issuer(context).await?,
         mailer: bootstrap::mailer(context)?,
     });
-    Ok(Router::new()
-        .route("/v1/auth/refresh", post(refresh))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(refresh))
+        .with_state(state)
+        .into())
 }
 
-async fn refresh(
+/// Exchanges a refresh token for new tokens.
+///
+/// A refresh token is valid once. Within 10 seconds, the same token gets the same successor again; its later
+/// use ends the session.
+#[utoipa::path(
+    post, path = "/v1/auth/refresh", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = RefreshRequest,
+    responses(
+        (status = 200, description = "The tokens of the session", body = TokenResponse),
+        (status = 401, description = "`session-ended`: the refresh token is not valid",
+         body = openapi::Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn refresh(
     State(state): State<Arc<RefreshState>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
+    Json(body): Json<RefreshRequest>,
 ) -> Result<Json<TokenResponse>, AuthError> {
     let token: RefreshToken = body.refresh_token.parse().map_err(|_| AuthError::SessionEnded)?;
     match state.sessions.refresh(&token, &state.peppers).await? {

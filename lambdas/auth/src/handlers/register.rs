@@ -5,26 +5,37 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, extract::State, http::StatusCode};
 use domain::UserId;
 use events::AccountMail;
 use http_server::Json;
 use lambda_shared::{FunctionContext, InitError};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use users::{Credential, NewUser, Registration, User};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
-    AuthError, account_mails::AccountMails, audit, email_link::LinkPurpose, http::RequestContext, password,
-    validation,
+    AuthError,
+    account_mails::{AccountMails, MailSent},
+    audit,
+    email_link::LinkPurpose,
+    http::RequestContext,
+    password, validation,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RequestBody {
+pub(crate) struct RegisterRequest {
+    #[schema(format = Email)]
     email: String,
+    /// Not easy to guess, and different from the name and the address.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
     password: String,
+    /// How the account is addressed.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
 }
 
@@ -32,16 +43,28 @@ struct RequestBody {
 pub async fn routes(context: &FunctionContext) -> Result<Router, InitError> {
     password::warm_up_strength_estimator();
     let state = AccountMails::from_context(context).await?;
-    Ok(Router::new()
-        .route("/v1/auth/register", post(register))
-        .with_state(state))
+    Ok(OpenApiRouter::new()
+        .routes(routes!(register))
+        .with_state(state)
+        .into())
 }
 
-async fn register(
+/// Registers an account with a password.
+///
+/// The response is the same whether the e-mail address is new or not. Its owner gets a mail in both cases.
+#[utoipa::path(
+    post, path = "/v1/auth/register", tag = "Authentication",
+    extensions(("x-permission" = json!("anyone"))),
+    request_body = RegisterRequest,
+    responses(
+        (status = 202, description = "A mail is on its way", body = MailSent),
+    ),
+)]
+pub(crate) async fn register(
     State(state): State<Arc<AccountMails>>,
     context: RequestContext,
-    Json(body): Json<RequestBody>,
-) -> Result<(StatusCode, Json<Value>), AuthError> {
+    Json(body): Json<RegisterRequest>,
+) -> Result<(StatusCode, Json<MailSent>), AuthError> {
     let valid = validation::validate_registration(&body.email, &body.name, &body.password)?;
     let new_user = NewUser {
         credential: Credential::PasswordHash(valid.password.hash()?),
@@ -58,7 +81,9 @@ async fn register(
             send_already_registered(&state, None, has_mail_quota, &context).await?;
         }
     }
-    let body = json!({"detail": "We have sent a mail with instructions."});
+    let body = MailSent {
+        detail: "We have sent a mail with instructions.",
+    };
     Ok((StatusCode::ACCEPTED, Json(body)))
 }
 

@@ -53,7 +53,7 @@ pub async fn read_account(
          headers(("ETag" = String, description = "The version of the account"))),
         (status = 409, description = "`phone-number-required`: the preference `order_sms` needs a verified \
                                       telephone number",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn update_account(
@@ -88,7 +88,7 @@ pub async fn update_account(
     extensions(("x-permission" = json!(Permission::ManageOwnAccount))),
     responses(
         (status = 204, description = "The account was deleted"),
-        (status = 409, description = "An order is still in progress", body = crate::http::openapi::Problem,
+        (status = 409, description = "An order is still in progress", body = openapi::Problem,
          content_type = "application/problem+json"),
     ),
 )]

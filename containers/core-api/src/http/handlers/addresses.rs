@@ -43,7 +43,7 @@ pub async fn list_addresses(
         (status = 201, description = "The new address", body = AddressResponse,
          headers(("Location" = String, description = "The path of the new address"))),
         (status = 409, description = "The account has 20 addresses already",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn add_address(

@@ -70,7 +70,7 @@ impl FromRequestParts<SharedState> for CartOwner {
             description = "The token of an anonymous cart")),
     responses(
         (status = 200, description = "The cart", body = CartResponse),
-        (status = 409, description = CART_FULL, body = crate::http::openapi::Problem,
+        (status = 409, description = CART_FULL, body = openapi::Problem,
          content_type = "application/problem+json"),
     ),
 )]
@@ -103,7 +103,7 @@ pub async fn read_cart(
                   description = "The token of the cart; only when this request created the cart"))),
         (status = 409, description = "`cart-full`: the cart contains 50 products already, or the cart of the \
                                       Cart-Token does not fit into the caller's cart; nothing has changed",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn put_item(
@@ -148,7 +148,7 @@ pub async fn put_item(
             description = "The token of an anonymous cart")),
     responses(
         (status = 204, description = "The product is not in the cart"),
-        (status = 409, description = CART_FULL, body = crate::http::openapi::Problem,
+        (status = 409, description = CART_FULL, body = openapi::Problem,
          content_type = "application/problem+json"),
     ),
 )]
@@ -205,7 +205,7 @@ pub async fn remove_item(
                                       orders. \
                                       `cart-full`: the cart of the Cart-Token does not fit into the \
                                       caller's cart",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn checkout(

@@ -46,7 +46,7 @@ use crate::{
                                       at once. `too-many-open-orders`: the account has `max_open_orders` \
                                       open orders. `request-in-progress`: a request with the same \
                                       Idempotency-Key is in progress",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn place_order(
@@ -96,7 +96,7 @@ pub async fn read_order(
         (status = 409, description = "`order-not-completed`: the order is `order_status`, and only completed orders \
                                       have a receipt. `receipt-not-ready`: the order has just completed; repeat \
                                       the request after `Retry-After` seconds",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn read_receipt(
@@ -153,7 +153,7 @@ pub async fn list_orders(
         (status = 202, description = "The payment had a `next_action` and is being cancelled; read the order to \
                                       follow its status until it is `cancelled`", body = OrderResponse),
         (status = 409, description = "The order can no longer be cancelled",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn cancel_order(
@@ -181,7 +181,7 @@ pub async fn cancel_order(
     responses(
         (status = 202, description = "The payment is being looked at; read the order to follow its status"),
         (status = 409, description = "`no-payment-action`: the order has no `next_action`",
-         body = crate::http::openapi::Problem, content_type = "application/problem+json"),
+         body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn return_from_payment_action(

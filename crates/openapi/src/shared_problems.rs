@@ -1,4 +1,4 @@
-//! The problem responses that follow from what an operation accepts: a body, parameters, a token.
+//! Problem responses that follow from what an operation accepts: a body, parameters, a token.
 
 use utoipa::openapi::{
     Components, Content, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder,
@@ -6,28 +6,26 @@ use utoipa::openapi::{
 };
 
 /// A problem response that several operations share.
-struct SharedProblem {
-    status: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct SharedProblem {
+    pub status: &'static str,
     /// The name of the response in the document's components.
-    name: &'static str,
-    description: &'static str,
+    pub name: &'static str,
+    pub description: &'static str,
     /// A response header that accompanies the problem.
-    header: Option<&'static str>,
+    pub header: Option<&'static str>,
     /// Whether an operation can return this problem.
-    applies: fn(&Operation) -> bool,
+    pub applies: fn(&Operation) -> bool,
 }
 
-const SHARED_PROBLEMS: [SharedProblem; 14] = [
+/// The problems of every service with the middleware of `http-server`.
+pub const COMMON_PROBLEMS: [SharedProblem; 11] = [
     SharedProblem {
         status: "400",
         name: "BadRequest",
         description: "The body is not JSON, or the query string or a header is invalid",
         header: None,
-        applies: |operation| {
-            has_body(operation)
-                || has_parameter_in(operation, ParameterIn::Query)
-                || has_header(operation, "Cart-Token")
-        },
+        applies: |operation| has_body(operation) || has_parameter_in(operation, ParameterIn::Query),
     },
     SharedProblem {
         status: "401",
@@ -49,13 +47,6 @@ const SHARED_PROBLEMS: [SharedProblem; 14] = [
         description: "The resource does not exist, or the caller may not access it",
         header: None,
         applies: |operation| has_parameter_in(operation, ParameterIn::Path),
-    },
-    SharedProblem {
-        status: "412",
-        name: "PreconditionFailed",
-        description: "The resource has changed since the caller read the version in If-Match",
-        header: None,
-        applies: |operation| has_header(operation, "If-Match"),
     },
     SharedProblem {
         status: "413",
@@ -86,20 +77,6 @@ const SHARED_PROBLEMS: [SharedProblem; 14] = [
         applies: has_body,
     },
     SharedProblem {
-        status: "428",
-        name: "PreconditionRequired",
-        description: "The If-Match header is missing",
-        header: None,
-        applies: |operation| has_header(operation, "If-Match"),
-    },
-    SharedProblem {
-        status: "429",
-        name: "TooManyRequests",
-        description: "The rate limit is exceeded; `violated-policies` names the policy",
-        header: Some("Retry-After"),
-        applies: |_| true,
-    },
-    SharedProblem {
         status: "431",
         name: "HeadersTooLarge",
         description: "The request has more than 64 header fields or more than 16 KiB of headers",
@@ -122,11 +99,11 @@ const SHARED_PROBLEMS: [SharedProblem; 14] = [
     },
 ];
 
-/// Adds each shared problem to the operations that can return it, unless an operation describes the status
+/// Adds each of the problems to the operations that can return it, unless an operation describes the status
 /// itself.
-pub fn add_shared_problems(document: &mut OpenApi) {
+pub fn add_shared_problems(document: &mut OpenApi, problems: &[SharedProblem]) {
     let components = document.components.get_or_insert_with(Components::new);
-    for problem in &SHARED_PROBLEMS {
+    for problem in problems {
         components
             .responses
             .insert(problem.name.to_owned(), RefOr::T(problem_response(problem)));
@@ -140,7 +117,7 @@ pub fn add_shared_problems(document: &mut OpenApi) {
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {
-            for problem in &SHARED_PROBLEMS {
+            for problem in problems {
                 if !(problem.applies)(operation) {
                     continue;
                 }
@@ -192,6 +169,8 @@ fn has_parameter_in(operation: &Operation, location: ParameterIn) -> bool {
     parameters(operation).any(|parameter| parameter.parameter_in == location)
 }
 
-fn has_header(operation: &Operation, name: &str) -> bool {
+/// Whether the operation accepts the request header.
+#[must_use]
+pub fn has_header(operation: &Operation, name: &str) -> bool {
     parameters(operation).any(|parameter| parameter.name == name)
 }
