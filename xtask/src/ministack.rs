@@ -34,6 +34,8 @@ pub fn service_spec(instance: &Instance, addresses: &Addresses) -> ServiceSpec {
         ("S3_PERSIST", "1".to_owned()),
         ("S3_DATA_DIR", data.join("s3").display().to_string()),
         ("PYTHONUNBUFFERED", "1".to_owned()),
+        // The default is five seconds, in which a busy machine may not start the function behind the JWKS.
+        ("MINISTACK_APIGW_JWKS_TIMEOUT_SECONDS", "30".to_owned()),
     ]));
     if let Some(faults) = addresses.faults_url() {
         environment.extend(to_env_vars([("FAULTS_URL", faults)]));

@@ -1,5 +1,5 @@
 //! `cargo xtask repeat`: runs end-to-end tests repeatedly beside CPU hogs, to find tests that fail on slow
-//! machines.
+//! machines. Each run has a fresh system, because some tests leave it changed: they rotate keys, for example.
 
 use std::fs::File;
 use std::num::NonZero;
@@ -32,18 +32,28 @@ pub fn run(arguments: &RepeatArgs) -> Result<ExitCode> {
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let hog_count = arguments.cpu_hogs.unwrap_or(cores);
-    let summary = with_fresh_system(kind, &interrupt, |system| {
-        let executables = cargo::test_executables(&arguments.package, arguments.test.as_deref())?;
-        anstream::eprintln!(
-            "\n{BOLD}{} {}{BOLD:#} × {} beside {hog_count} CPU hogs on {cores} cores",
-            arguments.package,
-            arguments.arguments.join(" "),
-            arguments.runs
-        );
-        // Dropped, and so stopped, before the system stops.
-        let _hogs = CpuHogs::start(hog_count)?;
-        repeat(system, &executables, arguments, &interrupt)
-    })?;
+    let mut summary = Summary::default();
+    for run in 1..=arguments.runs {
+        let has_passed = with_fresh_system(kind, &interrupt, |system| {
+            let executables = cargo::test_executables(&arguments.package, arguments.test.as_deref())?;
+            anstream::eprintln!(
+                "\n{BOLD}{} {}{BOLD:#} beside {hog_count} CPU hogs on {cores} cores",
+                arguments.package,
+                arguments.arguments.join(" "),
+            );
+            // Dropped, and so stopped, before the system stops.
+            let _hogs = CpuHogs::start(hog_count)?;
+            run_once(system, &executables, arguments, run, &interrupt)
+        })?;
+        if has_passed {
+            summary.passed += 1;
+        } else {
+            summary.failed += 1;
+            if !arguments.keep_going {
+                break;
+            }
+        }
+    }
     let (mark, style) = if summary.failed == 0 {
         ("✓", GREEN)
     } else {
@@ -82,41 +92,36 @@ impl std::fmt::Display for TestsFailed {
 
 impl std::error::Error for TestsFailed {}
 
-fn repeat(
+/// Runs the tests once, and returns whether they passed.
+fn run_once(
     system: &mut RunningSystem,
     executables: &[TestExecutable],
     arguments: &RepeatArgs,
+    run: u32,
     interrupt: &Interrupt,
-) -> Result<Summary> {
-    let mut summary = Summary::default();
-    for run in 1..=arguments.runs {
-        let log = system.instance().log_file(&format!("repeat-{run}"));
-        let title = format!("Run {run} of {}", arguments.runs);
-        match run_step(&title, |step| {
-            let status = run_once(system, executables, &arguments.arguments, &log, interrupt)?;
-            if !status.success() {
-                step.set_outcome("failed");
-                bail!(TestsFailed(status));
-            }
-            step.set_outcome("passed");
-            Ok(())
-        }) {
-            Ok(()) => summary.passed += 1,
-            Err(error) if error.is::<TestsFailed>() => {
-                summary.failed += 1;
-                print_failure(&error, &log, system)?;
-                if !arguments.keep_going {
-                    break;
-                }
-            }
-            Err(error) => return Err(error),
+) -> Result<bool> {
+    let log = system.instance().log_file(&format!("repeat-{run}"));
+    let title = format!("Run {run} of {}", arguments.runs);
+    match run_step(&title, |step| {
+        let status = run_with_log(system, executables, &arguments.arguments, &log, interrupt)?;
+        if !status.success() {
+            step.set_outcome("failed");
+            bail!(TestsFailed(status));
         }
+        step.set_outcome("passed");
+        Ok(())
+    }) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is::<TestsFailed>() => {
+            print_failure(&error, &log, system)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
-    Ok(summary)
 }
 
-/// Runs the tests once, with their output in `log`.
-fn run_once(
+/// Runs the tests with their output in `log`.
+fn run_with_log(
     system: &mut RunningSystem,
     executables: &[TestExecutable],
     arguments: &[String],
