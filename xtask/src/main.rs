@@ -64,6 +64,7 @@ enum Command {
     Chaos(ChaosArgs),
     Token(TokenArgs),
     Keys(KeysArgs),
+    Openapi(OpenapiArgs),
     Sqlx(SqlxArgs),
 }
 
@@ -379,6 +380,12 @@ enum TokenRole {
     Service,
 }
 
+/// Update the OpenAPI documents in docs from the operations that the services declare.
+///
+/// `cargo xtask test` fails if they differ.
+#[derive(Debug, Args)]
+struct OpenapiArgs {}
+
 /// Update the committed query metadata (.sqlx) from the queries and the migrations.
 ///
 /// Starts a temporary database, applies the migrations and compiles every query against it.
@@ -411,6 +418,7 @@ fn main() -> ExitCode {
         Command::Keys(KeysArgs {
             command: Some(KeysCommand::Rotate(arguments)),
         }) => commands::keys::rotate(&arguments),
+        Command::Openapi(OpenapiArgs {}) => commands::openapi::run(),
         Command::Sqlx(arguments) => commands::sqlx::run(&arguments),
     };
     match result {

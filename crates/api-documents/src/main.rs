@@ -1,4 +1,4 @@
-//! Writes the OpenAPI documents: `cargo run --bin api-documents`.
+//! Writes the OpenAPI documents, for `cargo xtask openapi`.
 
 use std::{fs, path::Path};
 

@@ -7,6 +7,7 @@ pub mod down;
 pub mod keys;
 pub mod logs;
 pub mod mail;
+pub mod openapi;
 pub mod order;
 pub mod redrive;
 pub mod repeat;

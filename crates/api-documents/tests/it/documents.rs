@@ -12,7 +12,7 @@ fn committed_documents_are_up_to_date() {
         let current = document.to_pretty_json().unwrap() + "\n";
         assert!(
             committed == current,
-            "{path} is out of date: run `cargo run --bin api-documents`"
+            "{path} is out of date: run `cargo xtask openapi`"
         );
     }
 }
