@@ -21,7 +21,7 @@ use crate::{
 /// The response to a request for a mail. It is the same whether a mail is sent or not.
 #[derive(Serialize, ToSchema)]
 pub struct MailSent {
-    /// For people.
+    /// A message for the user.
     pub detail: &'static str,
 }
 

@@ -107,10 +107,10 @@ fn event_context(id: Uuid, traceparent: TraceParent) -> EventContext {
     request_body = ReserveRequest,
     responses(
         (status = 201, description = "The reservation", body = ReservationView),
-        (status = 409, description = "`insufficient-stock`, with `shortages`; `reservation-released` or \
-                                      `reservation-expired`",
+        (status = 409, description = "`insufficient-stock`, or `stock-held` by open reservations, both with \
+                                      `shortages`; `reservation-released` or `reservation-expired`",
          body = openapi::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The body is invalid; `reservation-mismatch`; or `stock-limit-exceeded`",
+        (status = 422, description = "The body is invalid, or `reservation-mismatch`",
          body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -137,7 +137,8 @@ async fn reserve(
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The reservation", body = ReservationView),
-        (status = 409, description = "`reservation-released` or `reservation-expired`",
+        (status = 409, description = "`reservation-released`, `reservation-expired`, or `insufficient-stock` if \
+                                      it was refused",
          body = openapi::Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -226,7 +227,7 @@ async fn read_stock_level(
     request_body = AdjustmentRequest,
     responses(
         (status = 201, description = "The adjustment and the resulting level", body = AdjustmentView),
-        (status = 409, description = "`insufficient-stock`, or `stock-held` by open reservations; both with `shortages`",
+        (status = 409, description = "`insufficient-stock`, with `shortages`",
          body = openapi::Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is invalid; `adjustment-mismatch`; or `stock-limit-exceeded`",
          body = openapi::Problem, content_type = "application/problem+json"),
