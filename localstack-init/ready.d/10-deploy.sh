@@ -88,7 +88,8 @@ if ! awslocal events describe-archive --archive-name "$archive" >/dev/null 2>&1;
 fi
 
 put_database_url() { # secret, URL
-  printf '{"url":"%s"}' "$2" >"$scratch/database.json"
+  URL=$2 python3 -c 'import json, os, sys; json.dump({"url": os.environ["URL"]}, sys.stdout)' \
+    >"$scratch/database.json"
   awslocal secretsmanager put-secret-value \
     --secret-id "$1" --secret-string "file://$scratch/database.json" >/dev/null
 }
@@ -102,9 +103,13 @@ if [ -n "${GOOGLE_ISSUER:-}" ]; then
 fi
 
 if [ -n "${MATSURI_KEYS:-}" ]; then
-  kid=$(sed -n 's/.*"kid": *"\([^"]*\)".*/\1/p' "$MATSURI_KEYS/services.jwks.json")
-  pem=$(awk '{ printf "%s\\n", $0 }' "$MATSURI_KEYS/services.pem")
-  printf '{"kid":"%s","private_key_pem":"%s"}' "$kid" "$pem" >"$scratch/signing-key.json"
+  python3 - >"$scratch/signing-key.json" <<'EOF'
+import json, os, pathlib, sys
+
+folder = pathlib.Path(os.environ["MATSURI_KEYS"])
+[key] = json.loads((folder / "services.jwks.json").read_text())["keys"]
+json.dump({"kid": key["kid"], "private_key_pem": (folder / "services.pem").read_text()}, sys.stdout)
+EOF
   awslocal secretsmanager put-secret-value \
     --secret-id ecommerce/service-signing-key --secret-string "file://$scratch/signing-key.json" >/dev/null
   awslocal secretsmanager put-secret-value \
