@@ -1,5 +1,6 @@
 //! The order service: prices an order request from the catalog and places it in the order store.
 
+use database::DatabaseError;
 use domain::{Currency, Money, OrderId, OrderStatus, ProductId, Quantity, UserId, money::MoneyError};
 use dynamodb_table::DynamoDbError;
 use event_publishing::RelayHandle;
@@ -188,8 +189,8 @@ pub enum OrderError {
     EmailNotVerified,
     #[error(transparent)]
     Place(#[from] PlaceError),
-    #[error("catalog database query failed")]
-    Catalog(#[from] sqlx::Error),
+    #[error(transparent)]
+    Catalog(#[from] DatabaseError),
 }
 
 /// The customer's return did not continue the saga.

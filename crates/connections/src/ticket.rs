@@ -1,13 +1,12 @@
 //! One-time tickets: a client asks for one over HTTP with its access token, and opens a WebSocket connection
 //! with it. The table contains only the digest of a ticket.
 
-use aws_lc_rs::{digest, rand};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use domain::{Timestamp, UserId};
 use dynamodb_table::DynamoDbError;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use tokens::random_token;
 
 use crate::ConnectionsTable;
 
@@ -48,9 +47,7 @@ struct TicketItem {
 impl ConnectionsTable {
     /// Issues a ticket that opens one connection within [`TICKET_LIFETIME`].
     pub async fn issue_ticket(&self, holder: TicketHolder) -> Result<IssuedTicket, DynamoDbError> {
-        let mut bytes = [0; 32];
-        rand::fill(&mut bytes).expect("the operating system provides random bytes");
-        let ticket = BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let ticket = random_token::generate();
         let expires_at = self.clock.now() + TICKET_LIFETIME;
         let item = TicketItem {
             connection_id: item_key(&ticket),
@@ -85,8 +82,6 @@ impl ConnectionsTable {
     }
 }
 
-/// A ticket needs no salt: its 256 random bits cannot be guessed.
 fn item_key(ticket: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, ticket.as_bytes());
-    format!("ticket#{}", BASE64_URL_SAFE_NO_PAD.encode(digest))
+    format!("ticket#{}", random_token::digest(ticket))
 }

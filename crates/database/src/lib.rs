@@ -5,6 +5,8 @@
 
 #[cfg(feature = "arguments")]
 mod arguments;
+mod error;
+mod page;
 mod roles;
 mod secret;
 #[cfg(feature = "testing")]
@@ -27,6 +29,8 @@ use sqlx::{
 
 #[cfg(feature = "arguments")]
 pub use arguments::DatabaseArguments;
+pub use error::DatabaseError;
+pub use page::truncate_page;
 pub use roles::{Role, SetPasswordError, set_password};
 pub use secret::{CredentialsError, follow_secret, url_from_secret};
 

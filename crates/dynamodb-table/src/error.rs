@@ -24,6 +24,12 @@ pub enum DynamoDbError {
 }
 
 impl DynamoDbError {
+    /// True if the same request may succeed shortly.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Conflict)
+    }
+
     /// The error of a request that cannot be built or got no usable response.
     pub(crate) fn unavailable(error: impl std::error::Error) -> Self {
         Self::Unavailable(DisplayErrorContext(error).to_string())

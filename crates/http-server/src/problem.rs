@@ -119,6 +119,12 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// 503: logs the error of the dependency with its source chain. The response contains none of it.
+    pub fn dependency_unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a dependency is unavailable");
+        Self::unavailable()
+    }
+
     /// 503: load shedding refused the request.
     #[must_use]
     pub fn overloaded() -> Self {

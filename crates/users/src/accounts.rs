@@ -1,6 +1,7 @@
 //! Registration, credential lookup, e-mail verification, password changes and token revocation.
 
 use chrono::TimeDelta;
+use database::DatabaseError;
 use domain::{Timestamp, UserId};
 use event_publishing::AccountOutbox;
 use events::{
@@ -78,7 +79,7 @@ impl Users {
         &self,
         new_user: &NewUser,
         traceparent: TraceParent,
-    ) -> Result<Registration, sqlx::Error> {
+    ) -> Result<Registration, DatabaseError> {
         for _ in 0..MAX_REGISTRATION_ATTEMPTS {
             if let Some(registration) = self.try_register(new_user, traceparent).await? {
                 return Ok(registration);
@@ -93,7 +94,7 @@ impl Users {
         &self,
         new_user: &NewUser,
         traceparent: TraceParent,
-    ) -> Result<Option<Registration>, sqlx::Error> {
+    ) -> Result<Option<Registration>, DatabaseError> {
         let now = self.now();
         let user_id = UserId::new(now);
         let (password_hash, identity) = match &new_user.credential {
@@ -146,7 +147,7 @@ impl Users {
         email: &EmailAddress,
         name: &DisplayName,
         role: Role,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), DatabaseError> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         sqlx::query!(
@@ -173,18 +174,18 @@ impl Users {
             details: serde_json::json!({"role": role}),
         };
         audit::insert(&mut transaction, &entry, now).await?;
-        transaction.commit().await
+        Ok(transaction.commit().await?)
     }
 
     pub async fn find_by_email(
         &self,
         email: &EmailAddress,
-    ) -> Result<Option<StoredCredentials>, sqlx::Error> {
+    ) -> Result<Option<StoredCredentials>, DatabaseError> {
         find_credentials(&mut *self.pool.acquire().await?, email).await
     }
 
     /// Returns `None` when the account does not exist or was deleted.
-    pub async fn find_by_id(&self, user_id: UserId) -> Result<Option<User>, sqlx::Error> {
+    pub async fn find_by_id(&self, user_id: UserId) -> Result<Option<User>, DatabaseError> {
         let row = sqlx::query_as!(
             UserRow,
             "SELECT id, email, name, role, email_verified_at, created_at, updated_at FROM accounts.users
@@ -199,7 +200,7 @@ impl Users {
     /// Records that the user owns `email`. A repeated call keeps the time of the first verification.
     ///
     /// Returns `false` when `email` is no longer the account's address.
-    pub async fn mark_email_verified(&self, user_id: UserId, email: &str) -> Result<bool, sqlx::Error> {
+    pub async fn mark_email_verified(&self, user_id: UserId, email: &str) -> Result<bool, DatabaseError> {
         let now = self.now();
         let updated = sqlx::query!(
             "UPDATE accounts.users
@@ -226,7 +227,7 @@ impl Users {
         user_id: UserId,
         password_hash: &str,
         verified_email: Option<&str>,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<bool, DatabaseError> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let valid_from = next_millisecond(now);
@@ -254,7 +255,7 @@ impl Users {
 
     /// Signs the user out on all devices: the account rejects all tokens that were issued before. The
     /// transaction also writes the `UserTokensRevoked` event.
-    pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), sqlx::Error> {
+    pub async fn revoke_tokens(&self, user_id: UserId) -> Result<(), DatabaseError> {
         let now = self.now();
         let valid_from = next_millisecond(now);
         let mut transaction = self.pool.begin().await?;
@@ -266,7 +267,7 @@ impl Users {
         .execute(&mut *transaction)
         .await?;
         enqueue_tokens_revoked(&mut transaction, user_id, valid_from, now).await?;
-        transaction.commit().await
+        Ok(transaction.commit().await?)
     }
 }
 
@@ -278,7 +279,7 @@ pub(crate) fn next_millisecond(now: Timestamp) -> Timestamp {
 async fn find_credentials(
     connection: &mut PgConnection,
     email: &EmailAddress,
-) -> Result<Option<StoredCredentials>, sqlx::Error> {
+) -> Result<Option<StoredCredentials>, DatabaseError> {
     let row = sqlx::query!(
         "SELECT id, email, name, role, email_verified_at, created_at, updated_at, password_hash
          FROM accounts.users WHERE email = $1",
@@ -310,7 +311,7 @@ pub(crate) async fn enqueue_tokens_revoked(
     user_id: UserId,
     tokens_valid_from: Timestamp,
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DatabaseError> {
     let context = EventContext {
         correlation_id: user_id.0,
         causation_id: None,
@@ -338,16 +339,15 @@ fn user_registered_event(user_id: UserId, registered_at: Timestamp, traceparent:
 }
 
 impl TryFrom<UserRow> for User {
-    type Error = sqlx::Error;
+    type Error = DatabaseError;
 
-    fn try_from(row: UserRow) -> Result<Self, sqlx::Error> {
+    fn try_from(row: UserRow) -> Result<Self, DatabaseError> {
         Ok(Self {
             id: UserId(row.id),
             // A table constraint allows no e-mail address for deleted accounts only.
-            email: row.email.ok_or_else(|| sqlx::Error::ColumnDecode {
-                index: "email".to_owned(),
-                source: Box::new(UnexpectedNullError),
-            })?,
+            email: row
+                .email
+                .ok_or_else(|| DatabaseError::invalid_value("email", UnexpectedNullError))?,
             name: row.name,
             role: parse_role(&row.role)?,
             email_verified_at: row.email_verified_at,

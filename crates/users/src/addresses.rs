@@ -1,5 +1,6 @@
 //! Postal addresses that users save for deliveries.
 
+use database::DatabaseError;
 use domain::{Timestamp, UserId, ids::uuid_v7};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -45,8 +46,14 @@ pub enum AddressError {
     /// The account does not exist or was deleted.
     #[error("the account does not exist")]
     AccountNotFound,
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for AddressError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 struct AddressRow {
@@ -85,7 +92,7 @@ impl From<AddressRow> for Address {
 
 impl Users {
     /// The user's addresses, oldest first.
-    pub async fn addresses(&self, user_id: UserId) -> Result<Vec<Address>, sqlx::Error> {
+    pub async fn addresses(&self, user_id: UserId) -> Result<Vec<Address>, DatabaseError> {
         let rows = sqlx::query_as!(
             AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
@@ -98,7 +105,7 @@ impl Users {
     }
 
     /// Returns `None` when the address does not exist or belongs to another user.
-    pub async fn address(&self, user_id: UserId, id: Uuid) -> Result<Option<Address>, sqlx::Error> {
+    pub async fn address(&self, user_id: UserId, id: Uuid) -> Result<Option<Address>, DatabaseError> {
         let row = sqlx::query_as!(
             AddressRow,
             "SELECT id, recipient, country, postal_code, region, city, line1, line2, phone, created_at, updated_at
@@ -164,7 +171,7 @@ impl Users {
         user_id: UserId,
         id: Uuid,
         details: AddressDetails,
-    ) -> Result<Option<Address>, sqlx::Error> {
+    ) -> Result<Option<Address>, DatabaseError> {
         let now = self.now();
         let row = sqlx::query!(
             "UPDATE accounts.user_addresses
@@ -194,7 +201,7 @@ impl Users {
     }
 
     /// Returns `false` when the address does not exist or belongs to another user.
-    pub async fn remove_address(&self, user_id: UserId, id: Uuid) -> Result<bool, sqlx::Error> {
+    pub async fn remove_address(&self, user_id: UserId, id: Uuid) -> Result<bool, DatabaseError> {
         let removed = sqlx::query!(
             "DELETE FROM accounts.user_addresses WHERE user_id = $1 AND id = $2",
             user_id.0,
@@ -211,7 +218,7 @@ impl Users {
 async fn lock_account(
     transaction: &mut Transaction<'_, Postgres>,
     user_id: UserId,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, DatabaseError> {
     let locked = sqlx::query!(
         "SELECT id FROM accounts.users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         user_id.0

@@ -1,5 +1,6 @@
 //! Account administration: the list of accounts and role changes.
 
+use database::{DatabaseError, truncate_page};
 use domain::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -44,8 +45,14 @@ pub enum SetRoleError {
     /// Services have no accounts.
     #[error("this role cannot be assigned to an account")]
     NotAssignable,
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for SetRoleError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 impl Users {
@@ -56,7 +63,7 @@ impl Users {
         filter: &UserFilter,
         limit: u32,
         after: Option<UserPosition>,
-    ) -> Result<UserPage, sqlx::Error> {
+    ) -> Result<UserPage, DatabaseError> {
         let rows = sqlx::query_as!(
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
@@ -77,9 +84,7 @@ impl Users {
             .into_iter()
             .map(Profile::try_from)
             .collect::<Result<_, _>>()?;
-        let has_more = profiles.len() > limit as usize;
-        profiles.truncate(limit as usize);
-        let next = profiles.last().filter(|_| has_more).map(|profile| UserPosition {
+        let next = truncate_page(&mut profiles, limit, |profile| UserPosition {
             created_at: profile.user.created_at,
             id: profile.user.id,
         });

@@ -2,6 +2,7 @@
 //!
 //! The table is append-only: database triggers reject updates and deletes.
 
+use database::{DatabaseError, truncate_page};
 use domain::{Timestamp, UserId, ids::uuid_v7};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -60,7 +61,7 @@ pub struct AuditPage {
 
 impl Users {
     /// Adds an entry outside any other transaction.
-    pub async fn record_audit(&self, entry: &NewAuditEntry) -> Result<(), sqlx::Error> {
+    pub async fn record_audit(&self, entry: &NewAuditEntry) -> Result<(), DatabaseError> {
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, entry, self.now()).await
     }
@@ -71,7 +72,7 @@ impl Users {
         filter: &AuditFilter,
         limit: u32,
         after: Option<Uuid>,
-    ) -> Result<AuditPage, sqlx::Error> {
+    ) -> Result<AuditPage, DatabaseError> {
         let rows = sqlx::query!(
             "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM accounts.audit_log
              WHERE ($1::uuid IS NULL OR actor_id = $1) AND ($2::text IS NULL OR subject = $2)
@@ -99,9 +100,7 @@ impl Users {
                 details: row.details,
             })
             .collect();
-        let has_more = records.len() > limit as usize;
-        records.truncate(limit as usize);
-        let next = records.last().filter(|_| has_more).map(|record| record.id);
+        let next = truncate_page(&mut records, limit, |record| record.id);
         Ok(AuditPage {
             entries: records,
             next,
@@ -111,7 +110,7 @@ impl Users {
     /// Returns every entry whose actor or subject is the user, oldest first.
     ///
     /// Where another user was the actor, the entry contains neither that user's id nor their IP address.
-    pub async fn audit_log_about_user(&self, user_id: UserId) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    pub async fn audit_log_about_user(&self, user_id: UserId) -> Result<Vec<AuditEntry>, DatabaseError> {
         let rows = sqlx::query!(
             "SELECT id, at, actor_id, action, subject, address, trace_id, details FROM accounts.audit_log
              WHERE actor_id = $1 OR subject = $2 ORDER BY id",
@@ -144,7 +143,7 @@ pub(crate) async fn insert(
     connection: &mut PgConnection,
     entry: &NewAuditEntry,
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DatabaseError> {
     sqlx::query!(
         "INSERT INTO accounts.audit_log (id, at, actor_id, action, subject, address, trace_id, details)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -158,6 +157,6 @@ pub(crate) async fn insert(
         &entry.details,
     )
     .execute(connection)
-    .await
-    .map(|_| ())
+    .await?;
+    Ok(())
 }

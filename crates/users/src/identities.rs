@@ -1,5 +1,6 @@
 //! Accounts at identity providers (Google, GitHub) that users sign in with.
 
+use database::DatabaseError;
 use domain::{Timestamp, UserId};
 use sqlx::PgConnection;
 use strum::{EnumString, IntoStaticStr};
@@ -43,7 +44,7 @@ fn unknown_provider(_: &str) -> UnknownProvider {
 
 impl Users {
     /// Finds the user whose account is linked to this identity.
-    pub async fn find_by_identity(&self, identity: &Identity) -> Result<Option<User>, sqlx::Error> {
+    pub async fn find_by_identity(&self, identity: &Identity) -> Result<Option<User>, DatabaseError> {
         let row = sqlx::query!(
             "SELECT user_id FROM accounts.user_identities WHERE provider = $1 AND subject = $2",
             identity.provider.as_str(),
@@ -60,7 +61,7 @@ impl Users {
     /// Links the identity to the user's account, so that the user can sign in with it.
     ///
     /// Returns `false` when the identity is linked to another account already; that link stays.
-    pub async fn link_identity(&self, user_id: UserId, identity: &Identity) -> Result<bool, sqlx::Error> {
+    pub async fn link_identity(&self, user_id: UserId, identity: &Identity) -> Result<bool, DatabaseError> {
         let now = self.now();
         let mut connection = self.pool.acquire().await?;
         insert(&mut connection, identity, user_id, now).await?;
@@ -81,7 +82,7 @@ pub(crate) async fn insert(
     identity: &Identity,
     user_id: UserId,
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, DatabaseError> {
     let inserted = sqlx::query!(
         "INSERT INTO accounts.user_identities (provider, subject, user_id, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (provider, subject) DO NOTHING",

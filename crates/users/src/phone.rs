@@ -7,12 +7,13 @@
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
-    rand,
 };
 use chrono::TimeDelta;
+use database::DatabaseError;
 use domain::{Timestamp, UserId, ids::uuid_v7};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
+use tokens::random_token::random_bytes;
 
 use crate::{NewAuditEntry, Users, audit};
 
@@ -45,8 +46,14 @@ pub enum PhoneCodeError {
     TooManyCodes,
     #[error("the account does not exist")]
     AccountNotFound,
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for PhoneCodeError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 /// The number was not verified.
@@ -55,8 +62,14 @@ pub enum PhoneVerificationError {
     /// The code is wrong or has expired, or there is none. The same code can be tried `attempts_left` times.
     #[error("the code is not valid; attempts left: {attempts_left}")]
     InvalidCode { attempts_left: u32 },
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for PhoneVerificationError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 impl Users {
@@ -163,7 +176,7 @@ impl Users {
         &self,
         user_id: UserId,
         entry: &NewAuditEntry,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), DatabaseError> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let updated = sqlx::query!(
@@ -180,13 +193,13 @@ impl Users {
         if updated.rows_affected() == 1 {
             audit::insert(&mut transaction, entry, now).await?;
         }
-        transaction.commit().await
+        Ok(transaction.commit().await?)
     }
 }
 
 /// Locks the account, so that its number changes in no other transaction. Returns `false` when it does not
 /// exist or was deleted.
-async fn lock_account(connection: &mut PgConnection, user_id: UserId) -> Result<bool, sqlx::Error> {
+async fn lock_account(connection: &mut PgConnection, user_id: UserId) -> Result<bool, DatabaseError> {
     let account = sqlx::query!(
         "SELECT id FROM accounts.users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         user_id.0,
@@ -245,7 +258,7 @@ async fn count_code(
 }
 
 /// Deletes the unused code of an account, and the number to which it was sent.
-pub(crate) async fn delete_code(connection: &mut PgConnection, user_id: UserId) -> Result<(), sqlx::Error> {
+pub(crate) async fn delete_code(connection: &mut PgConnection, user_id: UserId) -> Result<(), DatabaseError> {
     sqlx::query!(
         "DELETE FROM accounts.phone_verifications WHERE user_id = $1",
         user_id.0
@@ -257,9 +270,7 @@ pub(crate) async fn delete_code(connection: &mut PgConnection, user_id: UserId) 
 
 /// Six random digits. The remainder prefers no code measurably: 2⁶⁴ is much larger than a million.
 fn random_code() -> String {
-    let mut bytes = [0; 8];
-    rand::fill(&mut bytes).expect("the operating system provides random bytes");
-    format!("{:06}", u64::from_be_bytes(bytes) % 1_000_000)
+    format!("{:06}", u64::from_be_bytes(random_bytes()) % 1_000_000)
 }
 
 /// The digest with account and number: a code is valid for these only. It does not hide the code from a

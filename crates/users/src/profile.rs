@@ -1,5 +1,6 @@
 //! Profiles: what users read and change in their own account, and the deletion of an account.
 
+use database::DatabaseError;
 pub use domain::Language;
 use domain::{QuietHours, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -62,8 +63,14 @@ pub enum ProfileError {
     /// Another request changed or deleted the account after the caller had read it.
     #[error("the account was changed by another request")]
     Conflict,
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for ProfileError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 /// The columns of `users` that a [`Profile`] needs.
@@ -80,9 +87,9 @@ pub(crate) struct ProfileRow {
 }
 
 impl TryFrom<ProfileRow> for Profile {
-    type Error = sqlx::Error;
+    type Error = DatabaseError;
 
-    fn try_from(row: ProfileRow) -> Result<Self, sqlx::Error> {
+    fn try_from(row: ProfileRow) -> Result<Self, DatabaseError> {
         Ok(Self {
             user: User {
                 id: UserId(row.id),
@@ -101,7 +108,7 @@ impl TryFrom<ProfileRow> for Profile {
 
 impl Users {
     /// Returns `None` when the account does not exist or was deleted.
-    pub async fn profile(&self, user_id: UserId) -> Result<Option<Profile>, sqlx::Error> {
+    pub async fn profile(&self, user_id: UserId) -> Result<Option<Profile>, DatabaseError> {
         let row = sqlx::query_as!(
             ProfileRow,
             r#"SELECT id, email AS "email!", name, role, email_verified_at,
@@ -161,7 +168,11 @@ impl Users {
 
     /// Sets the preference `order_mails` to false. The same transaction writes `entry`, unless the preference
     /// has the value already or the account does not exist.
-    pub async fn stop_order_mails(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<(), sqlx::Error> {
+    pub async fn stop_order_mails(
+        &self,
+        user_id: UserId,
+        entry: &NewAuditEntry,
+    ) -> Result<(), DatabaseError> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let updated = sqlx::query!(
@@ -182,15 +193,16 @@ impl Users {
         Ok(())
     }
 
-    pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, sqlx::Error> {
-        sqlx::query_as!(
+    pub async fn linked_identities(&self, user_id: UserId) -> Result<Vec<LinkedIdentity>, DatabaseError> {
+        let identities = sqlx::query_as!(
             LinkedIdentity,
             "SELECT provider, subject, created_at FROM accounts.user_identities WHERE user_id = $1
              ORDER BY created_at, provider",
             user_id.0,
         )
         .fetch_all(&self.pool)
-        .await
+        .await?;
+        Ok(identities)
     }
 
     /// Deletes the personal data of an account. The same transaction writes `entry` and the event
@@ -199,7 +211,7 @@ impl Users {
     /// The e-mail address becomes free, and the account accepts neither sign-ins nor tokens any more. The row
     /// stays because orders reference it. Returns `false` when the account does not exist or was deleted
     /// before.
-    pub async fn delete(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<bool, sqlx::Error> {
+    pub async fn delete(&self, user_id: UserId, entry: &NewAuditEntry) -> Result<bool, DatabaseError> {
         let now = self.now();
         let mut transaction = self.pool.begin().await?;
         let deleted = sqlx::query!(

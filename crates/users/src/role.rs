@@ -1,30 +1,33 @@
 //! Reads the column `users.role`.
 
+use database::DatabaseError;
 use tokens::Role;
 
 /// The database holds a role that this version of the program does not know, for example after a rollback.
 ///
-/// It is the source of the [`sqlx::Error::ColumnDecode`] that the methods of [`Users`](crate::Users) return:
-/// the caller answers it as an internal error and never falls back to another role.
+/// It is in the source chain of the [`DatabaseError`] that the methods of [`Users`](crate::Users) return: the
+/// caller answers it as an internal error and never falls back to another role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the role {0:?} is unknown")]
 pub struct UnknownRole(pub String);
 
-pub(crate) fn parse_role(name: &str) -> Result<Role, sqlx::Error> {
+pub(crate) fn parse_role(name: &str) -> Result<Role, DatabaseError> {
     match name {
         "customer" => Ok(Role::Customer),
         "support" => Ok(Role::Support),
         "admin" => Ok(Role::Admin),
         // The role `service` belongs to tokens of our services. Accounts cannot have it.
-        unknown => Err(sqlx::Error::ColumnDecode {
-            index: "role".to_owned(),
-            source: Box::new(UnknownRole(unknown.to_owned())),
-        }),
+        unknown => Err(DatabaseError::invalid_value(
+            "role",
+            UnknownRole(unknown.to_owned()),
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[test]
@@ -38,12 +41,10 @@ mod tests {
     fn unknown_role_is_a_typed_error() {
         for name in ["service", "owner", "Admin", ""] {
             let error = parse_role(name).unwrap_err();
-            let sqlx::Error::ColumnDecode { index, source } = error else {
-                panic!("{error:?}")
-            };
-            assert_eq!(index, "role");
+            let column_error = error.source().unwrap();
+            assert!(column_error.to_string().contains("role"), "{column_error}");
             assert_eq!(
-                source.downcast_ref::<UnknownRole>(),
+                column_error.source().unwrap().downcast_ref::<UnknownRole>(),
                 Some(&UnknownRole(name.to_owned()))
             );
         }

@@ -1,5 +1,6 @@
 //! Decides whether the account still accepts a token that was valid when it was issued.
 
+use database::DatabaseError;
 use domain::{Timestamp, UserId};
 use sqlx::types::Json;
 use tokens::{Claims, Role};
@@ -42,7 +43,7 @@ pub fn token_issued_at(claims: &Claims) -> Option<Timestamp> {
 
 impl Users {
     /// Returns `None` when the account does not exist or was deleted.
-    pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, sqlx::Error> {
+    pub async fn account_status(&self, user_id: UserId) -> Result<Option<AccountStatus>, DatabaseError> {
         let row = sqlx::query!(
             r#"SELECT role, tokens_valid_from, preferences AS "preferences: Json<Preferences>",
                       phone_number,

@@ -6,8 +6,9 @@ use domain::{Clock, Timestamp, UserId};
 use dynamodb_table::DynamoDbError;
 use events::LinkToken;
 use serde::{Deserialize, Serialize};
+use tokens::random_token;
 
-use crate::{random_token, sessions_table::SessionsTable};
+use crate::sessions_table::SessionsTable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkPurpose {

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::TimeDelta;
+use database::DatabaseError;
 use dynamodb_table::DynamoDbError;
 use http_server::{FieldError, Problem};
 use lambda_shared::InitError;
@@ -45,8 +46,8 @@ pub enum AuthError {
     AccountExists,
     #[error(transparent)]
     DynamoDb(#[from] DynamoDbError),
-    #[error("the accounts database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error(transparent)]
     PasswordHash(#[from] PasswordHashError),
     #[error(transparent)]
@@ -116,15 +117,14 @@ impl From<AuthError> for Problem {
                 "Sign in with the account's password and verify its e-mail address, then repeat the sign-in \
                  with the provider.",
             ),
-            AuthError::DynamoDb(error) => service_unavailable(&error),
-            AuthError::Database(error) => match error {
-                sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => service_unavailable(&error),
-                error => Self::internal(&error),
-            },
+            AuthError::DynamoDb(error) if error.is_unavailable() => Self::dependency_unavailable(&error),
+            AuthError::DynamoDb(error) => Self::internal(&error),
+            AuthError::Database(error) if error.is_unavailable() => Self::dependency_unavailable(&error),
+            AuthError::Database(error) => Self::internal(&error),
             AuthError::Provider(error) => bad_gateway(&error),
             AuthError::PasswordHash(error) => Self::internal(&error),
             AuthError::IssueToken(error) => Self::internal(&error),
-            AuthError::SigningKeys(error) => service_unavailable(&*error),
+            AuthError::SigningKeys(error) => Self::dependency_unavailable(&*error),
         }
     }
 }
@@ -139,12 +139,6 @@ fn too_many_attempts(wait: TimeDelta) -> Problem {
     )
     .detail(format!("Try again in {seconds} seconds."))
     .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
-}
-
-/// 503: a store is unreachable. A retry may succeed.
-fn service_unavailable(error: &(dyn StdError + 'static)) -> Problem {
-    tracing::error!(error, "a data store is unavailable");
-    Problem::unavailable()
 }
 
 /// 502: the identity provider is unreachable or sent an invalid response.

@@ -53,7 +53,6 @@ pub mod login_throttle;
 mod mailer;
 mod oauth;
 mod password;
-mod random_token;
 pub mod sessions;
 pub mod sessions_table;
 mod signing_keys;

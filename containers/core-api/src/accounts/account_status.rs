@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use database::DatabaseError;
 use domain::{Timestamp, UserId};
 use moka::future::Cache;
 use tokens::{Claims, Permission, Role};
@@ -46,8 +47,8 @@ pub struct AuthenticatedUser {
 pub enum AuthenticationError {
     #[error("the account does not exist, or its tokens have been revoked")]
     TokenRevoked,
-    #[error("account query failed")]
-    Database(#[from] Arc<sqlx::Error>),
+    #[error(transparent)]
+    Database(#[from] Arc<DatabaseError>),
 }
 
 impl AccountStatusCache {

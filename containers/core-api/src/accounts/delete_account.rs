@@ -1,5 +1,6 @@
 //! Account deletion.
 
+use database::DatabaseError;
 use domain::{OrderId, UserId};
 use dynamodb_table::DynamoDbError;
 use orders::{AnonymiseError, CancelError, Orders};
@@ -19,8 +20,8 @@ pub enum DeleteAccountError {
     OrderStore(#[from] DynamoDbError),
     #[error(transparent)]
     Cart(#[from] CartError),
-    #[error("account database query failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 impl From<AnonymiseError> for DeleteAccountError {

@@ -11,6 +11,7 @@
 
 use backon::Retryable;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use database::DatabaseError;
 use domain::{OrderId, OrderStatus, ProductId, UserId};
 use dynamodb_table::DynamoDbError;
 use events::TraceParent;
@@ -71,8 +72,8 @@ impl From<DynamoDbError> for CheckoutError {
     }
 }
 
-impl From<sqlx::Error> for CheckoutError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<DatabaseError> for CheckoutError {
+    fn from(error: DatabaseError) -> Self {
         Self::Order(error.into())
     }
 }

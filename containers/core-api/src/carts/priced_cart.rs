@@ -1,5 +1,6 @@
 //! A cart at the current names, prices and stock levels of its products.
 
+use database::DatabaseError;
 use domain::{Currency, Money, ProductId, Quantity};
 use orders::OrderItem;
 
@@ -27,7 +28,7 @@ pub struct PricedLine {
 
 impl PricedCart {
     /// Adds the current names, prices and stock levels to a cart.
-    pub async fn load(cart: &Cart, catalog: &Catalog) -> Result<Self, sqlx::Error> {
+    pub async fn load(cart: &Cart, catalog: &Catalog) -> Result<Self, DatabaseError> {
         let ids: Vec<ProductId> = cart.lines.iter().map(|line| line.product_id).collect();
         let (mut products, stock) =
             tokio::try_join!(catalog.find_prices(&ids), catalog.available_stock(&ids))?;

@@ -3,6 +3,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::UserId;
 use sha2::{Digest, Sha256};
+use tokens::random_token::random_bytes;
 
 /// 256 bits, which cannot be guessed.
 const TOKEN_BYTES: usize = 32;
@@ -24,9 +25,7 @@ pub struct CartId(String);
 impl CartToken {
     #[must_use]
     pub fn generate() -> Self {
-        let mut bytes = [0; TOKEN_BYTES];
-        aws_lc_rs::rand::fill(&mut bytes).expect("the operating system provides random bytes");
-        Self(bytes)
+        Self(random_bytes())
     }
 
     /// Parses the text that [`Self::expose`] returned.

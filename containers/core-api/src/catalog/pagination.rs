@@ -1,5 +1,6 @@
 //! Keyset pagination of product lists: filter, order and position.
 
+use database::{DatabaseError, truncate_page};
 use domain::{ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
@@ -89,7 +90,7 @@ macro_rules! fetch_rows {
 /// Reads a page. Each page starts after the position of the previous page's last product and not at an
 /// offset. Following all pages therefore returns every product that exists the whole time exactly once, even
 /// when others are added or deleted in between.
-pub(super) async fn fetch_page(pool: &PgPool, query: &ProductQuery) -> Result<Page, sqlx::Error> {
+pub(super) async fn fetch_page(pool: &PgPool, query: &ProductQuery) -> Result<Page, DatabaseError> {
     let ProductQuery { filter, limit, after } = query;
     let category = filter.category.as_ref().map(Category::as_str);
     let (min_price, max_price) = (filter.min_price, filter.max_price);
@@ -149,8 +150,6 @@ pub(super) async fn fetch_page(pool: &PgPool, query: &ProductQuery) -> Result<Pa
         .into_iter()
         .map(Product::try_from)
         .collect::<Result<Vec<_>, _>>()?;
-    let has_more = products.len() > *limit as usize;
-    products.truncate(*limit as usize);
-    let next = products.last().filter(|_| has_more).map(Position::from_product);
+    let next = truncate_page(&mut products, *limit, Position::from_product);
     Ok(Page { products, next })
 }

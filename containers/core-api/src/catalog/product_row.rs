@@ -1,5 +1,6 @@
 //! The database row of a product.
 
+use database::DatabaseError;
 use domain::{Currency, ProductId, TaxRate, Timestamp, tax::InvalidTaxRate};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -39,9 +40,9 @@ macro_rules! select_products {
 pub(super) use select_products;
 
 impl TryFrom<ProductRow> for Product {
-    type Error = sqlx::Error;
+    type Error = DatabaseError;
 
-    fn try_from(row: ProductRow) -> Result<Self, sqlx::Error> {
+    fn try_from(row: ProductRow) -> Result<Self, DatabaseError> {
         let ProductRow {
             name,
             description,
@@ -71,17 +72,18 @@ impl TryFrom<ProductRow> for Product {
 }
 
 /// Parses a stored tax rate. The column's check admits no other text.
-pub(super) fn parse_tax_rate(name: &str) -> Result<TaxRate, sqlx::Error> {
+pub(super) fn parse_tax_rate(name: &str) -> Result<TaxRate, DatabaseError> {
     name.parse()
-        .map_err(|error: InvalidTaxRate| sqlx::Error::Decode(error.into()))
+        .map_err(|error: InvalidTaxRate| DatabaseError::invalid_value("tax_rate", error))
 }
 
 /// Parses a stored price. Fails for a price that this service cannot have written.
-pub(super) fn parse_price(amount: i64, currency: &str) -> Result<Price, sqlx::Error> {
+pub(super) fn parse_price(amount: i64, currency: &str) -> Result<Price, DatabaseError> {
     if currency != Currency::JPY.code() {
-        return Err(sqlx::Error::Decode(
-            format!("unsupported currency {currency}").into(),
+        return Err(DatabaseError::invalid_value(
+            "currency",
+            format!("unsupported currency {currency}"),
         ));
     }
-    Price::try_from(amount).map_err(|error| sqlx::Error::Decode(error.into()))
+    Price::try_from(amount).map_err(|error| DatabaseError::invalid_value("price", error))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use database::DatabaseError;
 use domain::{Clock, Currency, ProductId, TaxRate, clock::truncate_to_micros};
 use event_publishing::CatalogOutbox;
 use events::{
@@ -66,7 +67,7 @@ pub async fn seed(
     pool: &PgPool,
     clock: &Clock,
     products: &[SeedProduct],
-) -> Result<SeedSummary, sqlx::Error> {
+) -> Result<SeedSummary, DatabaseError> {
     let now = truncate_to_micros(clock.now());
     let mut transaction = pool.begin().await?;
     let changed = sqlx::query_as!(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use database::DatabaseError;
 use domain::{Clock, Money, ProductId, TaxRate, Timestamp, clock::truncate_to_micros};
 use event_publishing::{CatalogOutbox, RelayHandle};
 use events::{
@@ -41,8 +42,14 @@ pub enum ProductUpdateError {
     /// The version in the database is not the one that the caller has read.
     #[error("the product has changed since it was read")]
     VersionConflict,
-    #[error("catalog database query failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for ProductUpdateError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 impl Catalog {
@@ -52,12 +59,12 @@ impl Catalog {
         Self { pool, relay, clock }
     }
 
-    pub async fn list(&self, query: &ProductQuery) -> Result<Page, sqlx::Error> {
+    pub async fn list(&self, query: &ProductQuery) -> Result<Page, DatabaseError> {
         pagination::fetch_page(&self.pool, query).await
     }
 
     /// Returns `None` when the product does not exist or is deleted.
-    pub async fn find(&self, id: ProductId) -> Result<Option<Product>, sqlx::Error> {
+    pub async fn find(&self, id: ProductId) -> Result<Option<Product>, DatabaseError> {
         let row = select_products!(["AND id = $1"], id.0)
             .fetch_optional(&self.pool)
             .await?;
@@ -69,7 +76,7 @@ impl Catalog {
     pub async fn find_prices(
         &self,
         ids: &[ProductId],
-    ) -> Result<HashMap<ProductId, ProductPrice>, sqlx::Error> {
+    ) -> Result<HashMap<ProductId, ProductPrice>, DatabaseError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
             "SELECT id, name, price, currency, tax_rate FROM catalog.products
@@ -95,7 +102,7 @@ impl Catalog {
 
     /// The available units of products, in one query and for display only: stock-service decides when it
     /// reserves stock for an order. The map has no entry for a product without a stock row.
-    pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, sqlx::Error> {
+    pub async fn available_stock(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, i64>, DatabaseError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
             r#"SELECT product_id, quantity - reserved AS "available!" FROM inventory.stock
@@ -111,7 +118,7 @@ impl Catalog {
     }
 
     /// All categories that have products, with the number of products, ordered by slug.
-    pub async fn categories(&self) -> Result<Vec<(Category, i64)>, sqlx::Error> {
+    pub async fn categories(&self) -> Result<Vec<(Category, i64)>, DatabaseError> {
         let rows = sqlx::query!(
             r#"SELECT category AS "category: Category", count(*) AS "count!" FROM catalog.products
                WHERE deleted_at IS NULL GROUP BY category ORDER BY category"#
@@ -121,7 +128,11 @@ impl Catalog {
         Ok(rows.into_iter().map(|row| (row.category, row.count)).collect())
     }
 
-    pub async fn create(&self, details: ProductDetails, trace: TraceParent) -> Result<Product, sqlx::Error> {
+    pub async fn create(
+        &self,
+        details: ProductDetails,
+        trace: TraceParent,
+    ) -> Result<Product, DatabaseError> {
         let now = self.now();
         let id = ProductId::new(now);
         let product = Product {
@@ -249,8 +260,9 @@ impl Catalog {
     }
 
     /// Checks that the database responds.
-    pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Commits a change together with its event and notifies the relay, which publishes the event.
@@ -259,7 +271,7 @@ impl Catalog {
         mut transaction: Transaction<'_, Postgres>,
         event: OutboxEvent,
         now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), DatabaseError> {
         CatalogOutbox::enqueue(&mut transaction, std::slice::from_ref(&event), now).await?;
         transaction.commit().await?;
         self.relay.notify_committed(vec![event]);

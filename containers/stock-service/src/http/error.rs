@@ -35,13 +35,7 @@ impl IntoResponse for ApiError {
             // The engine has logged the cause.
             Self::Unavailable(_) => Problem::unavailable(),
             Self::Store(error @ StoreError::UnknownStatus { .. }) => Problem::internal(&error),
-            Self::Store(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "stock could not be read"
-                );
-                Problem::unavailable()
-            }
+            Self::Store(error) => Problem::dependency_unavailable(&error),
         }
         .into_response()
     }

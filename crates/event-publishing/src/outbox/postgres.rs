@@ -4,6 +4,7 @@ use std::num::TryFromIntError;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use database::DatabaseError;
 use domain::{EventId, Timestamp};
 use events::OutboxEvent;
 use sqlx::{PgConnection, PgPool};
@@ -30,7 +31,7 @@ macro_rules! postgres_outbox {
                 connection: &mut PgConnection,
                 events: &[OutboxEvent],
                 now: Timestamp,
-            ) -> Result<(), sqlx::Error> {
+            ) -> Result<(), DatabaseError> {
                 if events.is_empty() {
                     return Ok(());
                 }

@@ -1,5 +1,7 @@
 //! Registration, e-mail verification, password changes, token revocation and the audit log.
 
+use std::error::Error;
+
 use domain::{UserId, ids::uuid_v7};
 use serde_json::json;
 use sqlx::PgPool;
@@ -166,11 +168,9 @@ async fn unknown_role_in_the_database_is_an_error(pool: PgPool) {
         users.profile(user.id).await.unwrap_err(),
         users.list(&UserFilter::default(), 10, None).await.unwrap_err(),
     ] {
-        let sqlx::Error::ColumnDecode { source, .. } = error else {
-            panic!("{error:?}")
-        };
+        let column_error = error.source().unwrap();
         assert_eq!(
-            source.downcast_ref::<UnknownRole>(),
+            column_error.source().unwrap().downcast_ref::<UnknownRole>(),
             Some(&UnknownRole("owner".to_owned()))
         );
     }

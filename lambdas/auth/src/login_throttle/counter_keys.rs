@@ -3,8 +3,7 @@
 use chrono::TimeDelta;
 use domain::Timestamp;
 use lambda_shared::client_network;
-
-use crate::random_token;
+use tokens::random_token;
 
 /// The attempts at an account from all addresses that are not trusted there.
 pub(super) fn account_key(email: &str) -> String {

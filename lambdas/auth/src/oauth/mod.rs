@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(parameters["code_challenge_method"], "S256");
         assert_eq!(
             parameters["code_challenge"],
-            crate::random_token::digest(&sign_in.pending.code_verifier)
+            tokens::random_token::digest(&sign_in.pending.code_verifier)
         );
         for secret in [&sign_in.cookie, &sign_in.pending.code_verifier] {
             assert!(!url.as_str().contains(secret), "{url}");

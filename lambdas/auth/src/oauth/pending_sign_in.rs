@@ -3,9 +3,8 @@
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use tokens::random_token;
 use users::Provider;
-
-use crate::random_token;
 
 /// The cookie that binds a sign-in to its browser. The prefix `__Host-` prevents other hosts from setting it.
 pub const SIGN_IN_COOKIE: &str = "__Host-matsuri-sign-in";

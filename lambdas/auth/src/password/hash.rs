@@ -4,9 +4,9 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
     password_hash::{self, phc::PasswordHash},
 };
+use tokens::random_token;
 
 use super::{MAX_BYTES, Password};
-use crate::random_token;
 
 /// OWASP's minimum for argon2id: 19 MiB of memory, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;

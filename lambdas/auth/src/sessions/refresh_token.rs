@@ -12,9 +12,8 @@ use std::{fmt, str::FromStr};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use tokens::random_token;
 use uuid::Uuid;
-
-use crate::random_token;
 
 /// The length of 32 bytes in base64 without padding.
 const SECRET_LEN: usize = 43;

@@ -10,14 +10,16 @@ use headers::HeaderMapExt;
 use http_server::{Bearer, Json, Problem};
 use serde_json::json;
 use tokens::Permission;
-use users::{Profile, Users};
+use users::{Profile, ProfileError, Users};
 
 use crate::{
-    accounts::{self, AccountStatusCache, ProfilePatch},
+    accounts::{self, AccountStatusCache, DeleteAccountError, ProfilePatch},
     carts::CartId,
     http::{
         ApiError, AppState, SharedState,
-        extractors::{AuditContext, Authorized, IfMatchHeader, permission, profile_etag},
+        extractors::{
+            AuditContext, Authorized, IfMatchHeader, permission, precondition_failed, profile_etag,
+        },
         responses::account::{AccountResponse, DataExportResponse},
     },
 };
@@ -164,4 +166,31 @@ pub(super) fn etag_header(profile: &Profile) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.typed_insert(profile_etag(profile));
     headers
+}
+
+impl From<ProfileError> for ApiError {
+    fn from(error: ProfileError) -> Self {
+        match error {
+            ProfileError::Conflict => precondition_failed().into(),
+            ProfileError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteAccountError> for ApiError {
+    fn from(error: DeleteAccountError) -> Self {
+        match error {
+            DeleteAccountError::OrderOpen(order_id) => Problem::new(
+                StatusCode::CONFLICT,
+                "order-in-progress",
+                "An order is still in progress",
+            )
+            .detail("Wait until the order has ended, or cancel it, and try again.")
+            .extension("order_id", order_id.to_string())
+            .into(),
+            DeleteAccountError::OrderStore(error) => error.into(),
+            DeleteAccountError::Cart(error) => error.into(),
+            DeleteAccountError::Database(error) => error.into(),
+        }
+    }
 }

@@ -5,9 +5,9 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use http_server::{Json, Path, Problem};
+use http_server::{Bearer, Json, Path, Problem};
 use tokens::Permission;
-use users::Users;
+use users::{AddressError, Users};
 use uuid::Uuid;
 
 use crate::{
@@ -110,5 +110,20 @@ pub async fn remove_address(
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found().into())
+    }
+}
+
+impl From<AddressError> for ApiError {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::TooMany => {
+                Problem::new(StatusCode::CONFLICT, "too-many-addresses", "Too many addresses")
+                    .detail("An account can have at most 20 addresses. Delete one first.")
+                    .into()
+            }
+            // The account was deleted during the request.
+            AddressError::AccountNotFound => Bearer::unauthorized().into(),
+            AddressError::Database(error) => error.into(),
+        }
     }
 }

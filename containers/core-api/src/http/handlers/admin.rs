@@ -1,12 +1,12 @@
 //! `/v1/users` and `/v1/audit`: accounts, roles and the audit log, for support and administrators.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use domain::UserId;
-use http_server::{Json, Path, Problem, Query};
+use http_server::{FieldError, Json, Path, Problem, Query};
 use serde::Deserialize;
 use serde_json::Value;
 use tokens::{Permission, Role};
-use users::{AuditFilter, UserFilter, UserPosition, Users};
+use users::{AuditFilter, SetRoleError, UserFilter, UserPosition, Users};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -166,4 +166,26 @@ pub async fn list_audit_log(
         next_cursor: page.next.map(|id| cursor::encode(&list, &id)),
         items: page.entries.into_iter().map(AuditEntryResponse::from).collect(),
     }))
+}
+
+impl From<SetRoleError> for ApiError {
+    fn from(error: SetRoleError) -> Self {
+        let problem = match error {
+            SetRoleError::NotFound => Problem::not_found(),
+            // Another administrator took the caller's role away during the request.
+            SetRoleError::NotAdministrator => Problem::forbidden(),
+            SetRoleError::OwnRole => Problem::new(
+                StatusCode::FORBIDDEN,
+                "own-role-change",
+                "Cannot change your own role",
+            )
+            .detail("Ask another administrator to change it."),
+            SetRoleError::NotAssignable => Problem::invalid_body(&[FieldError {
+                pointer: "/role".to_owned(),
+                detail: "expected customer, support or admin".to_owned(),
+            }]),
+            SetRoleError::Database(error) => return error.into(),
+        };
+        problem.into()
+    }
 }

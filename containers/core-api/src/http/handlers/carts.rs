@@ -8,17 +8,20 @@ use axum::{
 use domain::{ProductId, Quantity, UserId};
 use http_server::{Json, Path, Problem, TraceContext};
 use serde::Deserialize;
+use serde_json::json;
 use tokens::Permission;
 use utoipa::ToSchema;
 
 use crate::{
     accounts::AuthenticatedUser,
-    carts::{Cart, CartId, CartToken, CheckoutRequest, PricedCart},
+    carts::{Cart, CartError, CartId, CartToken, CheckoutError, CheckoutRequest, PricedCart},
     http::{
         ApiError, SharedState,
         extractors::{Authorized, CartTokenHeader, IdempotencyKey, permission, require_buyer},
+        handlers::orders::total_changed,
         responses::{cart::CartResponse, order::OrderResponse},
     },
+    order_service::{MAX_TOTAL, MIN_TOTAL, OrderError},
 };
 
 const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
@@ -252,4 +255,54 @@ async fn cart_response(
         cart_token,
         ..priced.into()
     })
+}
+
+impl From<CartError> for ApiError {
+    fn from(error: CartError) -> Self {
+        match error {
+            CartError::Full(full) => Problem::new(StatusCode::CONFLICT, "cart-full", "Cart is full")
+                .detail(format!("{full}."))
+                .into(),
+            CartError::Contended => Problem::dependency_unavailable(&error).into(),
+            CartError::DynamoDb(error) => error.into(),
+        }
+    }
+}
+
+/// The request body has no lines, so unavailable products and a total out of range are a conflict with the
+/// cart and not an invalid body.
+impl From<CheckoutError> for ApiError {
+    fn from(error: CheckoutError) -> Self {
+        let conflict = |slug, title| Problem::new(StatusCode::CONFLICT, slug, title);
+        let problem = match error {
+            CheckoutError::Empty => conflict("cart-empty", "Cart is empty")
+                .detail("Add items to the cart first. Checkout removes the items that were ordered."),
+            CheckoutError::Withdrawn(products) => {
+                conflict("products-unavailable", "Some products are no longer available")
+                    .detail("Remove the products that `product_ids` lists from the cart and try again.")
+                    .extension("product_ids", json!(products))
+            }
+            CheckoutError::InsufficientStock(cart) => {
+                let products: Vec<ProductId> = cart.short_lines().map(|line| line.product_id).collect();
+                conflict("insufficient-stock", "Some products are not in stock")
+                    .detail(
+                        "The products that `product_ids` lists are not in stock in the requested quantity. \
+                         Reduce or remove them; `cart` is the present cart.",
+                    )
+                    .extension("product_ids", json!(products))
+                    .extension("cart", json!(CartResponse::from(cart)))
+            }
+            CheckoutError::TotalChanged(cart) => total_changed()
+                .detail("Nothing was ordered. `cart` is the present cart.")
+                .extension("cart", json!(CartResponse::from(cart))),
+            CheckoutError::Order(OrderError::TotalOutOfRange) => {
+                conflict("total-out-of-range", "Order total out of range").detail(format!(
+                    "An order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen."
+                ))
+            }
+            CheckoutError::Order(error) => return error.into(),
+            CheckoutError::Cart(error) => return error.into(),
+        };
+        problem.into()
+    }
 }

@@ -2,13 +2,14 @@
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use domain::{OrderId, OrderStatus};
-use http_server::{Json, Path, Problem, Query, TraceContext};
-use orders::Orders;
+use http_server::{FieldError, Json, Path, Problem, Query, TraceContext};
+use orders::{CancelError, Orders, PlaceError};
 use serde::Deserialize;
+use serde_json::json;
 use tokens::Permission;
 
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
             receipt::ReceiptResponse,
         },
     },
-    order_service::{OrderRequest, OrderService},
-    receipts::Receipts,
+    order_service::{MAX_TOTAL, MIN_TOTAL, OrderError, OrderRequest, OrderService, PaymentActionError},
+    receipts::{ReceiptError, Receipts},
 };
 
 /// Places an order.
@@ -191,4 +192,154 @@ pub async fn return_from_payment_action(
 ) -> Result<StatusCode, ApiError> {
     order_service.complete_payment_action(customer.id, id).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        let problem = match error {
+            OrderError::UnknownProducts(lines) => {
+                let errors: Vec<FieldError> = lines
+                    .iter()
+                    .map(|(line, id)| FieldError {
+                        pointer: format!("/items/{line}/product_id"),
+                        detail: format!("there is no product {id}"),
+                    })
+                    .collect();
+                Problem::invalid_body(&errors)
+            }
+            OrderError::TotalChanged(total) => total_changed()
+                .detail("The current total is `total`. Nothing was ordered.")
+                .extension(
+                    "total",
+                    json!({"amount": total.amount(), "currency": total.currency()}),
+                ),
+            OrderError::TooManyUnits(max) => Problem::new(
+                StatusCode::CONFLICT,
+                "too-many-units",
+                "Too many units in one order",
+            )
+            .detail(format!(
+                "An order of this account can have at most {max} units in total. A verified e-mail address \
+                 permits the most."
+            ))
+            .extension("max_units", max),
+            OrderError::EmailNotVerified => Problem::new(
+                StatusCode::FORBIDDEN,
+                "email-not-verified",
+                "E-mail address not verified",
+            )
+            .detail("Open the link in the mail that confirmed the registration, then order again."),
+            OrderError::TotalOutOfRange => Problem::invalid_body(&[FieldError {
+                pointer: "/items".to_owned(),
+                detail: format!("an order costs at least {MIN_TOTAL} and at most {MAX_TOTAL} yen"),
+            }]),
+            OrderError::Place(error) => return error.into(),
+            OrderError::Catalog(error) => return error.into(),
+        };
+        problem.into()
+    }
+}
+
+/// 409: the prices have changed since the client read them.
+pub(super) fn total_changed() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "total-changed",
+        "The total is not the expected one",
+    )
+}
+
+impl From<PlaceError> for ApiError {
+    fn from(error: PlaceError) -> Self {
+        let problem = match error {
+            PlaceError::TooManyOpenOrders(max) => Problem::new(
+                StatusCode::CONFLICT,
+                "too-many-open-orders",
+                "Too many open orders",
+            )
+            .detail(format!(
+                "This account can have at most {max} open orders. Order again when one of them has ended. A \
+                 verified e-mail address permits the most."
+            ))
+            .extension("max_open_orders", max)
+            .header(header::RETRY_AFTER, HeaderValue::from_static("5")),
+            PlaceError::KeyReused => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "Idempotency-Key reused with a different request",
+            )
+            .detail("Use a new key for a new request. Reuse a key only to repeat the same request."),
+            PlaceError::InProgress => Problem::new(
+                StatusCode::CONFLICT,
+                "request-in-progress",
+                "Request in progress",
+            )
+            .detail(
+                "A request with this Idempotency-Key is still in progress. Repeat it in a moment to get its \
+                 response.",
+            )
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            PlaceError::Store(error) => return error.into(),
+        };
+        problem.into()
+    }
+}
+
+impl From<CancelError> for ApiError {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound => Problem::not_found().into(),
+            CancelError::TooLate(status) => Problem::new(
+                StatusCode::CONFLICT,
+                "too-late-to-cancel",
+                "Order can no longer be cancelled",
+            )
+            .detail(format!("The order is {status}."))
+            .extension("order_status", status.as_str())
+            .into(),
+            CancelError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PaymentActionError> for ApiError {
+    fn from(error: PaymentActionError) -> Self {
+        match error {
+            PaymentActionError::NotFound => Problem::not_found().into(),
+            PaymentActionError::NotAwaited => {
+                Problem::new(StatusCode::CONFLICT, "no-payment-action", "No action is awaited")
+                    .detail("The order does not wait for you to act. Read it to follow its status.")
+                    .into()
+            }
+            PaymentActionError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReceiptError> for ApiError {
+    fn from(error: ReceiptError) -> Self {
+        match error {
+            ReceiptError::OrderNotFound => Problem::not_found().into(),
+            ReceiptError::NotCompleted(status) => Problem::new(
+                StatusCode::CONFLICT,
+                "order-not-completed",
+                "The order is not completed",
+            )
+            .detail(format!(
+                "The order is {status}. Only completed orders have a receipt."
+            ))
+            .extension("order_status", status.as_str())
+            .into(),
+            ReceiptError::NotWritten => Problem::new(
+                StatusCode::CONFLICT,
+                "receipt-not-ready",
+                "The receipt is not ready",
+            )
+            .detail("The order has just completed. Repeat the request in some seconds.")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("2"))
+            .into(),
+            ReceiptError::Orders(error) => error.into(),
+            ReceiptError::Store(error) => Problem::dependency_unavailable(&error).into(),
+        }
+    }
 }

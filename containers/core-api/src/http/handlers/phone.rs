@@ -1,11 +1,16 @@
 //! `/v1/me/phone`: the telephone number of the caller's account, to which SMS about orders go.
 
-use axum::{extract::State, http::StatusCode, response::IntoResponse};
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::IntoResponse,
+};
 use domain::Timestamp;
-use http_server::{Json, TraceContext};
+use http_server::{Bearer, Json, Problem, TraceContext};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokens::Permission;
+use users::{PhoneCodeError, PhoneVerificationError};
 use utoipa::ToSchema;
 
 use crate::{
@@ -16,6 +21,7 @@ use crate::{
         handlers::account::{etag_header, own_profile},
         responses::account::AccountResponse,
     },
+    phone_codes::SendPhoneCodeError,
 };
 
 /// A telephone number to verify.
@@ -122,4 +128,44 @@ pub async fn remove_phone(
     // After the account: the orders that were placed meanwhile are among them.
     app.orders.change_phone_number(user.id, None).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<SendPhoneCodeError> for ApiError {
+    fn from(error: SendPhoneCodeError) -> Self {
+        match error {
+            SendPhoneCodeError::Code(PhoneCodeError::TooManyCodes) => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-phone-codes",
+                "Too many codes requested",
+            )
+            .detail(
+                "Too many codes were requested for this account, for this number or in all. Try again later.",
+            )
+            .header(header::RETRY_AFTER, HeaderValue::from_static("3600"))
+            .into(),
+            // The account was deleted during the request.
+            SendPhoneCodeError::Code(PhoneCodeError::AccountNotFound) => Bearer::unauthorized().into(),
+            SendPhoneCodeError::Code(PhoneCodeError::Database(error)) => error.into(),
+            SendPhoneCodeError::Queue(_) => Problem::dependency_unavailable(&error).into(),
+        }
+    }
+}
+
+impl From<PhoneVerificationError> for ApiError {
+    fn from(error: PhoneVerificationError) -> Self {
+        match error {
+            PhoneVerificationError::InvalidCode { attempts_left } => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-phone-code",
+                "Invalid code",
+            )
+            .detail(
+                "The code is wrong, has expired or was tried too often. It can be tried `attempts_left` times; \
+                 if that is 0, request a new one with PUT /v1/me/phone.",
+            )
+            .extension("attempts_left", attempts_left)
+            .into(),
+            PhoneVerificationError::Database(error) => error.into(),
+        }
+    }
 }

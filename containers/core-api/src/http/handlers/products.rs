@@ -12,11 +12,13 @@ use serde::Deserialize;
 use tokens::Permission;
 
 use crate::{
-    catalog::{Catalog, Category, Product, ProductDetails, ProductFilter, ProductQuery, Sort},
+    catalog::{
+        Catalog, Category, Product, ProductDetails, ProductFilter, ProductQuery, ProductUpdateError, Sort,
+    },
     cursor::{self, InvalidCursor},
     http::{
         ApiError, ProductPatch,
-        extractors::{Authorized, IfMatchHeader, PageSize, permission, product_etag},
+        extractors::{Authorized, IfMatchHeader, PageSize, permission, precondition_failed, product_etag},
         responses::product::{CategoriesResponse, CategoryResponse, ProductPage, ProductResponse},
     },
 };
@@ -232,4 +234,13 @@ pub async fn list_categories(State(catalog): State<Catalog>) -> Result<Json<Cate
         .map(|(slug, count)| CategoryResponse { slug, count })
         .collect();
     Ok(Json(CategoriesResponse { items }))
+}
+
+impl From<ProductUpdateError> for ApiError {
+    fn from(error: ProductUpdateError) -> Self {
+        match error {
+            ProductUpdateError::VersionConflict => precondition_failed().into(),
+            ProductUpdateError::Database(error) => error.into(),
+        }
+    }
 }

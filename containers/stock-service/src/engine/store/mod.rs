@@ -4,8 +4,7 @@ mod lock;
 mod read;
 mod write;
 
-use std::borrow::Cow;
-
+use database::DatabaseError;
 use uuid::Uuid;
 
 pub(in crate::engine) use lock::lock;
@@ -16,8 +15,8 @@ pub(in crate::engine) use write::write;
 /// The database failed or contains invalid data.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("database error")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("the database did not respond in time")]
     TimedOut,
     /// The row's status is not one of [`crate::model::ReservationStatus`].
@@ -28,21 +27,21 @@ pub enum StoreError {
 impl StoreError {
     /// True if an immediate retry may succeed: a conflict with another instance, or a lost connection.
     pub(super) fn is_transient(&self) -> bool {
-        self.is_conflict()
-            || matches!(self, Self::Database(sqlx::Error::Io(_)))
-            || matches!(self.sql_state().as_deref(), Some("57P01" | "57P02" | "57P03"))
+        self.is_conflict() || matches!(self, Self::Database(error) if error.is_unavailable())
     }
 
     /// True if another instance changed a row first (40001), inserted the same key (23505) or deadlocked with
     /// this one (40P01). The connection remains usable.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self.sql_state().as_deref(), Some("40001" | "23505" | "40P01"))
+        let Self::Database(error) = self else {
+            return false;
+        };
+        matches!(error.sqlstate().as_deref(), Some("40001" | "23505" | "40P01"))
     }
+}
 
-    fn sql_state(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Database(sqlx::Error::Database(error)) => error.code(),
-            _ => None,
-        }
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
     }
 }
