@@ -29,6 +29,9 @@ const WARM_UP_RUNS: usize = 5;
 const ORDER_INTERVAL: Duration = Duration::from_millis(1500);
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(400);
 
+/// A heartbeat every 19 seconds. The server closes a connection that is silent for two minutes.
+const PAIRS_PER_HEARTBEAT: usize = 10;
+
 pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let baseline = BaselinePush::deploy(context).await?;
     let api = ApiClient::new(context)?;
@@ -67,6 +70,11 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
             .receive_until(|received| received["pair"] == pair)
             .await?;
         let baseline_received_at = context.clock.now();
+        if pair % PAIRS_PER_HEARTBEAT == 0 {
+            for connection in [&mut client, &mut baseline_client] {
+                connection.send(&json!({"action": "ping"})).await?;
+            }
+        }
         sleep_until(slot).await;
 
         if pair >= WARM_UP_RUNS {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{Client, error::DisplayErrorContext};
 use events::StatusPushRequest;
-
 use tokio::time::timeout;
 
 use crate::SagaState;
