@@ -8,10 +8,11 @@ use crate::template::resources;
 fn rate_is_divided_by_the_concurrency_of_the_event_source() {
     let resources = resources();
     for function in ["NotificationSender", "SmsSender"] {
-        let source = &resources[&format!("{function}Source")]["Properties"];
+        let properties = &resources[function]["Properties"];
+        let source = &properties["Events"]["Messages"]["Properties"];
         let maximum = &source["ScalingConfig"]["MaximumConcurrency"];
         assert!(maximum.is_u64(), "{function}: {maximum}");
-        let variables = &resources[function]["Properties"]["Environment"]["Variables"];
+        let variables = &properties["Environment"]["Variables"];
         assert_eq!(
             variables["CONCURRENT_INVOCATIONS"],
             maximum.to_string(),
