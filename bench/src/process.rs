@@ -186,14 +186,22 @@ impl Drop for ServiceProcess {
     }
 }
 
-/// Returns the environment of our services, with the AWS endpoint `aws` and the database `database`. They
-/// accept the tokens of the system under test.
+/// Returns the environment of core-api, which accepts the user tokens of the system under test.
+pub fn core_api_environment(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
+    let mut all = service_environment(context, aws, database);
+    all.extend([
+        ("AUTH_ISSUER", context.addresses.gateway_url.clone()),
+        ("WS_API_URL", context.addresses.websocket_api_url.clone()),
+    ]);
+    all
+}
+
+/// Returns the environment of both services, with the AWS endpoint `aws` and the database `database`.
+/// stock-service accepts the service tokens of the system under test.
 pub fn service_environment(context: &Context, aws: &str, database: &str) -> Vec<(&'static str, String)> {
     let mut all = aws_environment(aws);
     all.extend([
         ("DATABASE_URL", database.to_owned()),
-        ("AUTH_ISSUER", context.addresses.gateway_url.clone()),
-        ("WS_API_URL", context.addresses.websocket_api_url.clone()),
         (
             "AUTH_JWKS_PATH",
             context.service_jwks_path().display().to_string(),

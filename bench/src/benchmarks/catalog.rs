@@ -10,7 +10,7 @@ use crate::{
     aws_stub,
     context::Context,
     databases, load_generator,
-    process::{ServiceProcess, service_environment},
+    process::{ServiceProcess, core_api_environment},
     report::{Section, Target, format_ratio},
     stats::Summary,
 };
@@ -74,7 +74,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
 pub async fn start_core_api(context: &Context) -> anyhow::Result<ServiceProcess> {
     let aws = aws_stub::start(aws_stub::Secrets::new())?;
     let database = databases::url_of_role(&context.addresses.database, "core_api")?;
-    let environment = service_environment(context, &aws, &database);
+    let environment = core_api_environment(context, &aws, &database);
     ServiceProcess::start(&context.executable("core-api"), &[], &environment).await
 }
 

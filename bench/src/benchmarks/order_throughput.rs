@@ -23,7 +23,7 @@ use crate::{
     aws_stub,
     context::Context,
     databases, load_generator,
-    process::{ServiceProcess, service_environment},
+    process::{ServiceProcess, core_api_environment},
     report::{Section, Target, format_ratio},
     stats::Summary,
 };
@@ -54,7 +54,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Section> {
     let transaction = OrderTransaction::capture(context, &store).await?;
     let bus = aws_stub::start(HashMap::new())?;
     let database = databases::url_of_role(&context.addresses.database, "core_api")?;
-    let mut environment = service_environment(context, &bus, &database);
+    let mut environment = core_api_environment(context, &bus, &database);
     environment.push(("AWS_ENDPOINT_URL_DYNAMODB", store.url.clone()));
     let core_api = ServiceProcess::start(&context.executable("core-api"), &[], &environment).await?;
     let customer = api.create_customer().await?;
