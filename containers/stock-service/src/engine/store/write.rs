@@ -1,46 +1,68 @@
 //! Writes the changes of a batch.
 
-use domain::{ProductId, Timestamp};
+use domain::Timestamp;
 use event_publishing::outbox::RELAY_DELAY;
-use serde::Serialize;
-use sqlx::{PgConnection, types::Json};
+use events::stock::ReservedItem;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::{
-    engine::{Change, Changes},
-    model::{AdjustmentOutcome, Reservation, ReservationStatus, StockLevel},
-};
+use crate::{engine::Changes, model::Reservation};
 
 /// Writes a batch's changes and its events atomically. Fails with a conflict, and writes nothing, if a row is
 /// no longer as it was read.
 ///
 /// It is a single statement. Without an explicit transaction it takes one round trip, and never holds locks
 /// while the database waits for this process, however slow or dead the process is.
-///
-/// The rows of a table are one JSON parameter. Events are a parameter per column, because their details are
-/// JSON already and make up most of the bytes.
 pub(in crate::engine) async fn write(
     connection: &mut PgConnection,
     changes: &Changes,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let new_reservations: Vec<_> = changes
-        .new_reservations
+    let new = &changes.new_reservations;
+    let new_ids: Vec<Uuid> = new.iter().map(|reservation| reservation.id).collect();
+    let new_statuses: Vec<&str> = new
         .iter()
-        .map(NewReservation::from)
+        .map(|reservation| reservation.status.as_str())
         .collect();
-    let new_items: Vec<_> = changes.new_reservations.iter().flat_map(new_items).collect();
-    let new_adjustments: Vec<_> = changes.new_adjustments.iter().map(NewAdjustment::from).collect();
-    let updated_reservations: Vec<_> = changes
-        .updated_reservations
+    let new_expiries: Vec<Option<Timestamp>> = new.iter().map(|reservation| reservation.expires_at).collect();
+
+    let items = || {
+        new.iter()
+            .flat_map(|reservation| reservation.items.iter().map(move |item| (reservation, item)))
+    };
+    let item_reservations: Vec<Uuid> = items().map(|(reservation, _)| reservation.id).collect();
+    let item_products: Vec<Uuid> = items().map(|(_, item)| item.product_id.0).collect();
+    let item_quantities: Vec<i64> = items().map(|(_, item)| item.quantity).collect();
+    let item_available: Vec<Option<i64>> = items()
+        .map(|(reservation, item)| available_if_short(reservation, item))
+        .collect();
+
+    let updated = &changes.updated_reservations;
+    let updated_ids: Vec<Uuid> = updated.iter().map(|change| change.id).collect();
+    let updated_from: Vec<&str> = updated.iter().map(|change| change.from.as_str()).collect();
+    let updated_to: Vec<&str> = updated.iter().map(|change| change.to.as_str()).collect();
+
+    let adjusted = &changes.new_adjustments;
+    let adjustment_ids: Vec<Uuid> = adjusted.iter().map(|new| new.adjustment.id).collect();
+    let adjustment_products: Vec<Uuid> = adjusted.iter().map(|new| new.adjustment.product_id.0).collect();
+    let adjustment_deltas: Vec<i64> = adjusted.iter().map(|new| new.adjustment.delta).collect();
+    let adjustment_reasons: Vec<&str> = adjusted
         .iter()
-        .map(UpdatedReservation::from)
+        .map(|new| new.adjustment.reason.as_str())
         .collect();
-    let updated_levels: Vec<_> = changes.levels.iter().map(UpdatedLevel::from).collect();
-    if new_reservations.is_empty() && new_adjustments.is_empty() && updated_reservations.is_empty() {
-        return Ok(());
-    }
+    let adjustment_applied: Vec<bool> = adjusted.iter().map(|new| new.applied).collect();
+    let adjustment_quantities: Vec<i64> = adjusted.iter().map(|new| new.level.quantity).collect();
+    let adjustment_reserved: Vec<i64> = adjusted.iter().map(|new| new.level.reserved).collect();
+
+    let levels = &changes.levels;
+    let level_products: Vec<Uuid> = levels.iter().map(|change| change.id.0).collect();
+    let level_quantities_from: Vec<i64> = levels.iter().map(|change| change.from.quantity).collect();
+    let level_reserved_from: Vec<i64> = levels.iter().map(|change| change.from.reserved).collect();
+    let level_quantities: Vec<i64> = levels.iter().map(|change| change.to.quantity).collect();
+    let level_reserved: Vec<i64> = levels.iter().map(|change| change.to.reserved).collect();
+    let level_times_from: Vec<Timestamp> = levels.iter().map(|change| change.from.updated_at).collect();
+    let level_times: Vec<Timestamp> = levels.iter().map(|change| change.to.updated_at).collect();
 
     let events = &changes.events;
     let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
@@ -48,169 +70,86 @@ pub(in crate::engine) async fn write(
     let event_types: Vec<&str> = events.iter().map(|event| event.detail_type.as_str()).collect();
     let event_details: Vec<&str> = events.iter().map(|event| event.detail.as_str()).collect();
 
+    if new_ids.is_empty() && updated_ids.is_empty() && adjustment_ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query_scalar!(
         "WITH inserted_reservations AS (
              INSERT INTO inventory.reservations (reservation_id, status, expires_at, created_at, updated_at)
-             SELECT reservation_id, status, expires_at, $1, $1
-             FROM jsonb_to_recordset($2) AS new (reservation_id uuid, status text, expires_at timestamptz)
+             SELECT id, status, ends, $1, $1
+             FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[]) AS new (id, status, ends)
          ), inserted_items AS (
              INSERT INTO inventory.reservation_items (reservation_id, product_id, quantity, available)
-             SELECT reservation_id, product_id, quantity, available
-             FROM jsonb_to_recordset($3)
-                  AS new (reservation_id uuid, product_id uuid, quantity bigint, available bigint)
+             SELECT * FROM UNNEST($5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[])
          ), inserted_adjustments AS (
              INSERT INTO inventory.stock_adjustments
                  (adjustment_id, product_id, delta, reason, applied, quantity, reserved, created_at)
-             SELECT adjustment_id, product_id, delta, reason, applied, quantity, reserved, $1
-             FROM jsonb_to_recordset($4)
-                  AS new (adjustment_id uuid, product_id uuid, delta bigint, reason text, applied boolean,
-                          quantity bigint, reserved bigint)
+             SELECT new.*, $1
+             FROM UNNEST($9::uuid[], $10::uuid[], $11::bigint[], $12::text[], $13::boolean[],
+                         $14::bigint[], $15::bigint[]) AS new
+         ), inserted_events AS (
+             INSERT INTO outbox.inventory_events
+                 (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
+             SELECT new.*, $1, $16 FROM UNNEST($17::uuid[], $18::text[], $19::text[], $20::text[]) AS new
          ), updated_reservations AS (
              UPDATE inventory.reservations SET status = new.status, updated_at = $1
-             FROM jsonb_to_recordset($5) AS new (reservation_id uuid, seen_status text, status text)
-             WHERE reservations.reservation_id = new.reservation_id
-               AND reservations.status = new.seen_status
+             FROM UNNEST($21::uuid[], $22::text[], $23::text[]) AS new (id, seen, status)
+             WHERE reservation_id = new.id AND reservations.status = new.seen
              RETURNING 1
          ), updated_levels AS (
              UPDATE inventory.stock
              SET quantity = new.quantity, reserved = new.reserved, updated_at = new.updated_at
-             FROM jsonb_to_recordset($6)
-                  AS new (product_id uuid, seen_quantity bigint, seen_reserved bigint, seen_at timestamptz,
-                          quantity bigint, reserved bigint, updated_at timestamptz)
-             WHERE stock.product_id = new.product_id AND stock.updated_at = new.seen_at
+             FROM UNNEST($24::uuid[], $25::bigint[], $26::bigint[], $27::timestamptz[],
+                         $28::bigint[], $29::bigint[], $30::timestamptz[])
+                  AS new (id, seen_quantity, seen_reserved, seen_at, quantity, reserved, updated_at)
+             WHERE product_id = new.id AND stock.updated_at = new.seen_at
                AND stock.quantity = new.seen_quantity AND stock.reserved = new.seen_reserved
              RETURNING 1
-         ), inserted_events AS (
-             INSERT INTO outbox.inventory_events
-                 (event_id, source, detail_type, detail, occurred_at, next_attempt_at)
-             SELECT event_id, source, detail_type, detail, $1, $7
-             FROM UNNEST($8::uuid[], $9::text[], $10::text[], $11::text[])
-                  AS new (event_id, source, detail_type, detail)
          )
-         SELECT CASE WHEN (SELECT count(*) FROM updated_reservations) <> jsonb_array_length($5)
-                       OR (SELECT count(*) FROM updated_levels) <> jsonb_array_length($6)
+         SELECT CASE WHEN (SELECT count(*) FROM updated_reservations) <> cardinality($21)
+                       OR (SELECT count(*) FROM updated_levels) <> cardinality($24)
                      THEN inventory.stale_stock() END",
         now,
-        Json(new_reservations) as _,
-        Json(new_items) as _,
-        Json(new_adjustments) as _,
-        Json(updated_reservations) as _,
-        Json(updated_levels) as _,
+        &new_ids,
+        &new_statuses as _,
+        &new_expiries as _,
+        &item_reservations,
+        &item_products,
+        &item_quantities,
+        &item_available as _,
+        &adjustment_ids,
+        &adjustment_products,
+        &adjustment_deltas,
+        &adjustment_reasons as _,
+        &adjustment_applied,
+        &adjustment_quantities,
+        &adjustment_reserved,
         now + RELAY_DELAY,
         &event_ids,
         &event_sources as _,
         &event_types as _,
         &event_details as _,
+        &updated_ids,
+        &updated_from as _,
+        &updated_to as _,
+        &level_products,
+        &level_quantities_from,
+        &level_reserved_from,
+        &level_times_from,
+        &level_quantities,
+        &level_reserved,
+        &level_times,
     )
     .fetch_one(connection)
     .await?;
     Ok(())
 }
 
-#[derive(Serialize)]
-struct NewReservation {
-    reservation_id: Uuid,
-    status: ReservationStatus,
-    expires_at: Option<Timestamp>,
-}
-
-impl From<&Reservation> for NewReservation {
-    fn from(reservation: &Reservation) -> Self {
-        Self {
-            reservation_id: reservation.id,
-            status: reservation.status,
-            expires_at: reservation.expires_at,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct NewItem {
-    reservation_id: Uuid,
-    product_id: ProductId,
-    quantity: i64,
-    /// Available units of an item that was short when its reservation was refused.
-    available: Option<i64>,
-}
-
-fn new_items(reservation: &Reservation) -> impl Iterator<Item = NewItem> {
-    reservation.items.iter().map(|item| NewItem {
-        reservation_id: reservation.id,
-        product_id: item.product_id,
-        quantity: item.quantity,
-        available: reservation
-            .shortages
-            .iter()
-            .find(|shortage| shortage.product_id == item.product_id)
-            .map(|shortage| shortage.available),
-    })
-}
-
-#[derive(Serialize)]
-struct NewAdjustment<'a> {
-    adjustment_id: Uuid,
-    product_id: ProductId,
-    delta: i64,
-    reason: &'a str,
-    applied: bool,
-    quantity: i64,
-    reserved: i64,
-}
-
-impl<'a> From<&'a AdjustmentOutcome> for NewAdjustment<'a> {
-    fn from(outcome: &'a AdjustmentOutcome) -> Self {
-        Self {
-            adjustment_id: outcome.adjustment.id,
-            product_id: outcome.adjustment.product_id,
-            delta: outcome.adjustment.delta,
-            reason: &outcome.adjustment.reason,
-            applied: outcome.applied,
-            quantity: outcome.level.quantity,
-            reserved: outcome.level.reserved,
-        }
-    }
-}
-
-/// Written only if the reservation still has the status `seen_status`.
-#[derive(Serialize)]
-struct UpdatedReservation {
-    reservation_id: Uuid,
-    seen_status: ReservationStatus,
-    status: ReservationStatus,
-}
-
-impl From<&Change<Uuid, ReservationStatus>> for UpdatedReservation {
-    fn from(change: &Change<Uuid, ReservationStatus>) -> Self {
-        Self {
-            reservation_id: change.id,
-            seen_status: change.from,
-            status: change.to,
-        }
-    }
-}
-
-/// Written only if the stock still has the values `seen_…`.
-#[derive(Serialize)]
-struct UpdatedLevel {
-    product_id: ProductId,
-    seen_quantity: i64,
-    seen_reserved: i64,
-    seen_at: Timestamp,
-    quantity: i64,
-    reserved: i64,
-    updated_at: Timestamp,
-}
-
-impl From<&Change<ProductId, StockLevel>> for UpdatedLevel {
-    fn from(change: &Change<ProductId, StockLevel>) -> Self {
-        Self {
-            product_id: change.id,
-            seen_quantity: change.from.quantity,
-            seen_reserved: change.from.reserved,
-            seen_at: change.from.updated_at,
-            quantity: change.to.quantity,
-            reserved: change.to.reserved,
-            updated_at: change.to.updated_at,
-        }
-    }
+/// Available units of an item that was short when its reservation was refused.
+fn available_if_short(reservation: &Reservation, item: &ReservedItem) -> Option<i64> {
+    let shortage = reservation
+        .shortages
+        .iter()
+        .find(|shortage| shortage.product_id == item.product_id)?;
+    Some(shortage.available)
 }
