@@ -1,5 +1,5 @@
-//! Access tokens: verifies user tokens and service tokens, and issues service tokens. [`random_token`] makes the
-//! other secrets that clients get: cart tokens, refresh tokens, tickets and links in mails.
+//! Access tokens: verifies user tokens and service tokens, and issues service tokens. [`random_token`] makes
+//! the other secrets that clients get: cart tokens, refresh tokens, tickets and links in mails.
 //!
 //! There are two issuers, each with its own key, and no service trusts both: core-api accepts user tokens,
 //! stock-service accepts service tokens. The crate `http-server` extracts tokens from requests.
