@@ -29,7 +29,8 @@ const WARM_UP_RUNS: usize = 5;
 const ORDER_INTERVAL: Duration = Duration::from_millis(1500);
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(400);
 
-/// A heartbeat every 19 seconds. The server closes a connection that is silent for two minutes.
+/// The orders and messages between two heartbeats, which take 19 seconds. The server closes a connection that
+/// is silent for two minutes.
 const PAIRS_PER_HEARTBEAT: usize = 10;
 
 pub async fn run(context: &Context) -> anyhow::Result<Section> {

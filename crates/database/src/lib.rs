@@ -1,4 +1,4 @@
-//! The PostgreSQL connection pool, the schema migrations and the roles of the programs.
+//! PostgreSQL: the connection pool, errors, pages, the schema migrations and the roles of the programs.
 //!
 //! The programs share one database. Each owner of data has a schema, and each program connects with a role
 //! that has the rights that it needs. `core-api migrate` applies the migrations as the owner of the database.

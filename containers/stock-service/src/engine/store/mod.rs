@@ -25,7 +25,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True if an immediate retry may succeed: a conflict with another instance, or a lost connection.
+    /// True if an immediate retry may succeed: a conflict with another instance, or an unavailable
+    /// database.
     pub(super) fn is_transient(&self) -> bool {
         self.is_conflict() || matches!(self, Self::Database(error) if error.is_unavailable())
     }
